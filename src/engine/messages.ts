@@ -1,0 +1,76 @@
+/**
+ * Everything that crosses between the engine's handle (main thread) and its worker, in one place.
+ *
+ * Array buffers travel by transfer, never by copy. A `SharedArrayBuffer` is refused by onnxruntime-node as
+ * an input, so the bank lives in the worker alone.
+ */
+
+export type BankDtype = 'f32' | 'f16'
+/** `resident`: the whole bank is fed to each run. `compact`: only the rows of the batch's domains. */
+export type BankMode = 'resident' | 'compact'
+
+/** One bank row, laid out by `family/layout.ts`. f16 values travel as their 16 bits. */
+export interface RowTensors {
+  /** `[A]` */
+  affine: Float32Array | Uint16Array
+  /** One per slot that takes a matrix, `[out, columns]` each, in the layout's order. */
+  matrices: (Float32Array | Uint16Array)[]
+  head: HeadTensors | null
+}
+
+export interface HeadTensors {
+  classes: number
+  /** `[classes, F]` */
+  weight: Float32Array
+  /** `[classes]` */
+  bias: Float32Array
+}
+
+export interface EngineBatch {
+  /** `[N, H, W, 3]` */
+  pixels: Uint8Array
+  /** Bank row of each sample, `[N]`. */
+  rows: Int32Array
+}
+
+export interface EngineResult {
+  /** `[N, F]` */
+  features: Float32Array
+  /** Per sample the `[classes]` logits of its domain's head; null where the row has no head. */
+  logits: (Float32Array | null)[]
+  /** Milliseconds in the trunk run and in the heads. */
+  inferenceMs: number
+}
+
+export interface EngineInit {
+  /** Absolute paths. */
+  trunk: string
+  /** Rows R of the bank; row 0 is the base's. */
+  rows: number
+  bankDtype: BankDtype
+  bankMode: BankMode
+  /** `cpu`, or `cuda` with a device number. */
+  device: { kind: 'cpu' } | { kind: 'cuda'; id: number }
+  /** Threads of one run. */
+  threads: number
+  /** The bank's layout and the trunk's input and output sizes. */
+  affine: number
+  matrices: { input: string; rows: number; columns: number }[]
+  height: number
+  width: number
+  features: number
+  base: RowTensors
+}
+
+export type ToWorker =
+  | { type: 'init'; init: EngineInit }
+  | { type: 'stage'; id: number; row: number; tensors: RowTensors }
+  | { type: 'clear'; row: number }
+  | { type: 'run'; id: number; batch: EngineBatch }
+  | { type: 'stop' }
+
+export type FromWorker =
+  | { type: 'ready'; provider: string }
+  | { type: 'staged'; id: number }
+  | { type: 'result'; id: number; result: EngineResult }
+  | { type: 'failed'; id: number | null; message: string }

@@ -1,0 +1,96 @@
+/**
+ * The one table of errors a client can meet: a stable code, its HTTP status and its title.
+ *
+ * Domain code throws `FacetError`; only `http/problems.ts` turns it into a response (RFC 9457). This file
+ * knows no HTTP library.
+ */
+
+export const errorTable = {
+  malformed_request: { status: 400, title: 'Malformed request' },
+  empty_body: { status: 400, title: 'Empty body' },
+  bad_domain_id: { status: 400, title: 'Bad domain id' },
+  bad_parameter: { status: 400, title: 'Bad parameter' },
+  unauthorized: { status: 401, title: 'Token missing or wrong' },
+  forbidden: { status: 403, title: 'Not allowed' },
+  control_plane_off: { status: 403, title: 'Control plane is off' },
+  not_found: { status: 404, title: 'Not found' },
+  unknown_domain: { status: 404, title: 'Unknown domain' },
+  unknown_version: { status: 404, title: 'Unknown version' },
+  no_active_version: { status: 404, title: 'No active version' },
+  method_not_allowed: { status: 405, title: 'Method not allowed' },
+  request_timeout: { status: 408, title: 'Request took too long to arrive' },
+  base_immutable: { status: 409, title: 'The base domain cannot be changed' },
+  ambiguous_version: { status: 409, title: 'Ambiguous version' },
+  version_active: { status: 409, title: 'Version is active' },
+  pins_exceed_memory: { status: 409, title: 'Pinned domains would exceed the bank' },
+  no_head: { status: 409, title: 'Domain has no classifier' },
+  precondition_failed: { status: 412, title: 'Precondition failed' },
+  body_too_large: { status: 413, title: 'Too many bytes' },
+  image_too_large: { status: 413, title: 'Too many pixels' },
+  too_many_parts: { status: 413, title: 'Too many images' },
+  unsupported_media_type: { status: 415, title: 'Unsupported media type' },
+  undecodable_image: { status: 422, title: 'Undecodable image' },
+  invalid_pack: { status: 422, title: 'Invalid pack' },
+  queue_full: { status: 429, title: 'Queue is full' },
+  rate_limited: { status: 429, title: 'Too many requests' },
+  too_many_uploads: { status: 429, title: 'Too many uploads at once' },
+  headers_too_large: { status: 431, title: 'Header fields too large' },
+  client_closed: { status: 499, title: 'Client closed the request' },
+  internal: { status: 500, title: 'Internal error' },
+  inference_failed: { status: 500, title: 'Inference failed' },
+  store_failed: { status: 500, title: 'Store failed' },
+  draining: { status: 503, title: 'Shutting down' },
+  engine_restarting: { status: 503, title: 'Engine is restarting' },
+  bank_full: { status: 503, title: 'No bank row is free' },
+  load_timeout: { status: 503, title: 'Adapter did not load in time' },
+  domain_failed: { status: 503, title: 'Domain cannot be loaded' },
+  deadline_exceeded: { status: 504, title: 'Deadline passed' },
+  store_full: { status: 507, title: 'Store is full' },
+} as const satisfies Record<string, { status: number; title: string }>
+
+export type ErrorCode = keyof typeof errorTable
+
+export interface FacetErrorOptions {
+  cause?: unknown
+  /** Every problem found, one clear sentence each; shown to the client as `problems`. */
+  problems?: readonly string[]
+  /** Seconds after which trying again makes sense; sent as `Retry-After`. */
+  retryAfter?: number
+  /** Position of the image (part) in the request that failed, from 0. */
+  index?: number
+}
+
+/** An error with a code of `errorTable`. `message` is for people and safe to send to a client. */
+export class FacetError extends Error {
+  readonly code: ErrorCode
+  readonly problems: readonly string[]
+  readonly retryAfter: number | undefined
+  readonly index: number | undefined
+
+  constructor(code: ErrorCode, message: string, options: FacetErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'FacetError'
+    this.code = code
+    this.problems = options.problems ?? []
+    this.retryAfter = options.retryAfter
+    this.index = options.index
+  }
+
+  get status(): number {
+    return errorTable[this.code].status
+  }
+
+  get title(): string {
+    return errorTable[this.code].title
+  }
+
+  /** The same error, tied to the part of the request it concerns. */
+  at(index: number): FacetError {
+    return new FacetError(this.code, this.message, {
+      cause: this.cause,
+      problems: this.problems,
+      index,
+      ...(this.retryAfter === undefined ? {} : { retryAfter: this.retryAfter }),
+    })
+  }
+}

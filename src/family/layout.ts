@@ -1,0 +1,78 @@
+/**
+ * Where a family's adapters lie in the bank: the contract between the emitted trunk graph
+ * (`compiler`) and what feeds it (`engine`).
+ *
+ * Graph inputs, R rows in the bank, N samples in the batch:
+ *
+ *   pixels              uint8   [N, H, W, 3]
+ *   row                 int64   [N]      bank row of each sample
+ *   matrix_row          int64   [N]; or [1] when every sample is of one domain (broadcast, no copies)
+ *   affine              float   [R, A]   input scale 3, input shift 3, then per slot scale [out], bias [out]
+ *   matrix.<slot name>  float   [R, out, columns]   one input per slot that takes a matrix
+ *
+ * Output: `features` float [N, F]. The input scale and shift are `1/(255 std)` and `-mean/std`, so that
+ * `pixel * scale + shift` is the normalised value. With an f16 bank, `affine` and `matrix.*` are float16.
+ */
+import type { FamilyManifest, InputSpec, Slot } from './manifest.js'
+
+export const PIXELS = 'pixels'
+export const ROW = 'row'
+export const MATRIX_ROW = 'matrix_row'
+export const AFFINE = 'affine'
+export const FEATURES = 'features'
+
+export interface SlotLayout {
+  slot: Slot
+  /** Offsets into the affine row, in elements. */
+  scale: number
+  bias: number
+  /** Position among the matrices, or -1 where the slot takes none. */
+  matrix: number
+}
+
+export interface MatrixLayout {
+  /** Graph input name. */
+  input: string
+  slot: Slot
+  rows: number
+  columns: number
+}
+
+export interface BankLayout {
+  /** Offsets of the input scale and shift in the affine row, 3 elements each. */
+  inputScale: number
+  inputShift: number
+  /** Elements A of one affine row. */
+  affine: number
+  slots: SlotLayout[]
+  matrices: MatrixLayout[]
+  /** Elements of one whole bank row: A plus every matrix. */
+  elements: number
+}
+
+/** Lays out one bank row for a family. Pure; slots keep the manifest's order. */
+export function bankLayout(family: Pick<FamilyManifest, 'slots'>): BankLayout {
+  const slots: SlotLayout[] = []
+  const matrices: MatrixLayout[] = []
+  let offset = 6
+  let elements = 0
+  for (const slot of family.slots) {
+    let matrix = -1
+    if (slot.columns > 0) {
+      matrix = matrices.length
+      matrices.push({ input: `matrix.${slot.name}`, slot, rows: slot.out, columns: slot.columns })
+      elements += slot.out * slot.columns
+    }
+    slots.push({ slot, scale: offset, bias: offset + slot.out, matrix })
+    offset += 2 * slot.out
+  }
+  return { inputScale: 0, inputShift: 3, affine: offset, slots, matrices, elements: elements + offset }
+}
+
+/** Normalisation on the 0-255 scale: `pixel * scale + shift`. */
+export function inputAffine(spec: Pick<InputSpec, 'mean' | 'std'>): { scale: number[]; shift: number[] } {
+  return {
+    scale: spec.std.map((std) => 1 / (255 * std)),
+    shift: spec.mean.map((mean, channel) => -mean / spec.std[channel]!),
+  }
+}

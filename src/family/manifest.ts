@@ -1,0 +1,72 @@
+/**
+ * What a family is: the manifest `family.json`, its types and nothing else.
+ *
+ * Knows neither ONNX nor HTTP. Reading and validating lives in `read.ts`, the fingerprint in
+ * `fingerprint.ts`, the place of each tensor in the bank in `layout.ts`.
+ */
+
+/** The paper's adapter designs, smallest first (section 3, figure 2). */
+export const designs = ['feature', 'bn', 'series', 'parallel'] as const
+export type Design = (typeof designs)[number]
+
+/** Resampling kernels, by sharp's names. */
+export const kernels = ['nearest', 'linear', 'cubic', 'mitchell', 'lanczos2', 'lanczos3'] as const
+export type Kernel = (typeof kernels)[number]
+
+/** From a decoded image to the trunk's input pixels. */
+export interface InputSpec {
+  /** Pixels the trunk takes. */
+  height: number
+  width: number
+  /** The shorter side is resized to this many pixels, then the centre is cropped. */
+  resize: number
+  /** Resampling kernel, by sharp's name. */
+  kernel: Kernel
+  /** Default mean and standard deviation per RGB channel, on the 0-1 scale. */
+  mean: [number, number, number]
+  std: [number, number, number]
+}
+
+/** A place in the trunk that a domain may adapt. */
+export interface Slot {
+  /** The convolution's weight initializer without `.weight`, the normalisation's for a lone one, or `slot<NN>`. */
+  name: string
+  kind: 'conv' | 'norm'
+  /** Channels in and out (equal for a lone normalisation). */
+  in: number
+  out: number
+  kernel: [number, number]
+  stride: [number, number]
+  /** Columns of the matrix `[out, columns]` a pack may give; 0 where the slot takes scale and bias only. */
+  columns: number
+}
+
+export interface FileEntry {
+  sha256: string
+  bytes: number
+}
+
+/** `family.json`. */
+export interface FamilyManifest {
+  format: 'facet-family/1'
+  name: string
+  /** SHA-256 (hex) of what a pack's meaning depends on. */
+  fingerprint: string
+  design: Design
+  input: InputSpec
+  /** Length F of the feature vector. */
+  features: number
+  /** In forward order. */
+  slots: Slot[]
+  /** Parameter counts: frozen trunk weights; one full adapter; the base's head (0 without). */
+  parameters: { trunk: number; adapter: number; head: number }
+  /** SHA-256 (hex) of the source backbone's frozen weights in slot order. */
+  weights: string
+  /** Files beside the manifest: `trunk.onnx` and `base.safetensors` at least. */
+  files: Record<string, FileEntry>
+  provenance: { source: string; created: string; tool: string; description?: string }
+  license: string
+}
+
+/** The family's own domain. Its adapter reproduces the backbone; it lives in bank row 0 and never changes. */
+export const BASE_DOMAIN = 'base'

@@ -1,0 +1,54 @@
+/**
+ * What a pack is: one domain's adapter, head, labels and preprocessing, decoded.
+ *
+ * Types only. `read.ts` turns bytes into a `Pack` and refuses everything that is not one, `write.ts` is the
+ * inverse. Bytes in, bytes out: knows neither files nor HTTP nor the engine.
+ */
+import type { Design } from '../family/manifest.js'
+
+export const PACK_FORMAT = 'facet-pack/1'
+
+/** What one domain puts into one slot, already folded (design: section 2): `y = scale*z + matrix·v + bias`. */
+export interface SlotWeights {
+  /** `[out]` */
+  scale: Float32Array
+  /** `[out]` */
+  bias: Float32Array
+  /** `[out, columns]`, row-major; null is the zero matrix. */
+  matrix: Float32Array | null
+}
+
+export type Activation = 'softmax' | 'sigmoid'
+
+/** A domain's classifier on the feature vector. */
+export interface Head {
+  classes: number
+  /** `[classes, F]`, row-major. */
+  weight: Float32Array
+  /** `[classes]` */
+  bias: Float32Array
+}
+
+export interface PackInfo {
+  /** Fingerprint of the family it belongs to. */
+  family: string
+  design: Design
+  /** One per class; null for a pack that serves `embed` only. */
+  labels: string[] | null
+  activation: Activation
+  /** Per RGB channel, 0-1 scale. */
+  mean: [number, number, number]
+  std: [number, number, number]
+  name?: string
+  description?: string
+  license?: string
+  created?: string
+  /** Free-form figures of the training run, as the pack gives them. */
+  metrics?: Record<string, unknown>
+}
+
+export interface Pack extends PackInfo {
+  /** Slots the pack gives; a slot it leaves out is the base's. */
+  slots: Map<string, SlotWeights>
+  head: Head | null
+}
