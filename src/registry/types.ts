@@ -1,0 +1,62 @@
+/**
+ * What the registry shows to the parts above it (HTTP, predictor). Types only.
+ */
+import type { VersionRecord } from '../store/store.js'
+import type { Activation } from '../pack/pack.js'
+
+/** `resident`: in a bank row. `cold`: in the store, loads on demand. `loading`: on its way.
+ * `failed`: its pack cannot be read; `failure` says why. `inactive`: no active version. */
+export type Residency = 'resident' | 'cold' | 'loading' | 'failed' | 'inactive'
+
+/** One domain as `GET /v1/domains/{domain}` shows it. */
+export interface DomainView {
+  domain: string
+  /** Active version (SHA-256 hex), or null. */
+  version: string | null
+  versions: (VersionRecord & { active: boolean; residency: Residency })[]
+  residency: Residency
+  failure?: string
+  pinned: boolean
+  /** True where the active version is a shipped seed. */
+  seed: boolean
+  /** Bytes of the active pack file and of its bank row; 0 where not resident. */
+  bytes: { pack: number; resident: number }
+  design: string | null
+  classes: number
+  updated: string | null
+}
+
+/** Preconditions of a mutation or read, as RFC 9110 gives them; entity tags without quotes. */
+export interface Preconditions {
+  ifMatch?: readonly string[] | '*'
+  ifNoneMatch?: readonly string[] | '*'
+}
+
+/** A reference to a resident version: its row stays what it is until `release`. */
+export interface Lease {
+  domain: string
+  /** SHA-256 hex. */
+  version: string
+  row: number
+  /** The engine generation the row belongs to; a restarted engine refuses older ones. */
+  generation: number
+  /** Null for a pack that serves `embed` only. */
+  labels: readonly string[] | null
+  activation: Activation
+  classes: number
+  /** Idempotent. */
+  release(): void
+}
+
+/** The live memory account (design: sections 6 and 9). Bytes. */
+export interface MemoryAccount {
+  trunk: number
+  /** Resident adapters and heads, the base's included. */
+  adapters: number
+  /** Rows in use, and rows the bank may hold. */
+  rows: { used: number; capacity: number }
+  /** Weights of dedicated networks for the resident domains, same dtype. */
+  dedicated: number
+  /** `dedicated / (trunk + adapters)`; larger is better. */
+  saving: number
+}
