@@ -79,6 +79,17 @@ export interface PredictorOptions {
   }
 }
 
+interface Decoded {
+  pixels: Uint8Array
+  ms: number
+}
+
+interface Answer {
+  result: PredictResult
+  queueMs: number
+  inferenceMs: number
+}
+
 export class Predictor {
   readonly #options: PredictorOptions
 
@@ -90,62 +101,108 @@ export class Predictor {
    * Answers every item, in order, or fails as a whole with the first failing item's error, `.at(index)`.
    *
    * The version of each answer is the one active when the item was admitted, after its image was decoded.
+   * Items of one domain and version share a lease. No lease is held while another is awaited, so that a
+   * request of more domains than the bank has rows is answered, and two such requests cannot lock each other
+   * out.
    * @throws FacetError of the image, the registry or the scheduler.
    */
   async predict(
     items: readonly PredictItem[],
     options: PredictOptions,
   ): Promise<{ results: PredictResult[]; timings: PredictTimings }> {
-    const { scheduler } = this.#options
-    const wait = signalAndDeadline(options)
-    const leases: Lease[] = []
     try {
-      const decoded = await inOrder(items, (item) => this.#decode(item, options.signal))
-      await inOrder(items, async (item, index) => {
-        const lease = await this.#options.acquire(item.domain, item.version, wait)
-        leases[index] = lease
-        if (options.needHead && lease.labels === null)
-          throw new FacetError('no_head', `Domain '${item.domain}' has no classifier; use its embed route.`)
-      })
-      const entries = decoded.map(({ pixels }, index) => {
-        const { domain, row, generation } = leases[index]!
-        return { domain, item: { pixels, row, generation } }
-      })
-      const outcomes = await scheduler.submit(entries, wait)
-      const results = outcomes.map(({ value }, index) => {
-        const { domain, version, labels, activation } = leases[index]!
-        return { domain, version, labels, activation, logits: value.logits, features: value.features }
-      })
+      const decoded = await this.#decodeAll(items, options.signal)
+      const answers = await this.#answerAll(items, decoded, options)
       this.#count(items, 'ok')
       return {
-        results,
+        results: answers.map(({ result }) => result),
         timings: {
           decodeMs: longest(decoded, ({ ms }) => ms),
-          queueMs: longest(outcomes, ({ queueMs }) => queueMs),
-          inferenceMs: longest(outcomes, ({ value }) => value.inferenceMs),
+          queueMs: longest(answers, ({ queueMs }) => queueMs),
+          inferenceMs: longest(answers, ({ inferenceMs }) => inferenceMs),
         },
       }
     } catch (error) {
       this.#count(items, 'error')
       throw error
-    } finally {
-      for (const lease of leases) lease?.release()
     }
   }
 
-  async #decode(item: PredictItem, signal?: AbortSignal): Promise<{ pixels: Uint8Array; ms: number }> {
+  async #decodeAll(items: readonly PredictItem[], signal?: AbortSignal): Promise<Decoded[]> {
     const { clock, decode, observe } = this.#options
-    const start = clock.now()
-    const pixels = await decode(item.image, signal)
-    const ms = clock.now() - start
-    observe?.decode?.(ms / 1000)
-    return { pixels, ms }
+    const settled = await Promise.allSettled(
+      items.map(async ({ image }) => {
+        const start = clock.now()
+        const pixels = await decode(image, signal)
+        const ms = clock.now() - start
+        observe?.decode?.(ms / 1000)
+        return { pixels, ms }
+      }),
+    )
+    return settled.map((outcome, index) => {
+      if (outcome.status === 'fulfilled') return outcome.value
+      throw atItem(outcome.reason, index, items.length)
+    })
+  }
+
+  async #answerAll(
+    items: readonly PredictItem[],
+    decoded: Decoded[],
+    options: PredictOptions,
+  ): Promise<Answer[]> {
+    const answers: Answer[] = []
+    const failed = new AbortController()
+    let failure: { error: unknown } | undefined
+    await Promise.all(
+      groups(items).map(async (group) => {
+        try {
+          await this.#answerGroup(group, items, decoded, withSignal(options, failed.signal), answers)
+        } catch (error) {
+          failure ??= { error }
+          failed.abort()
+        }
+      }),
+    )
+    if (failure) throw failure.error
+    return answers
+  }
+
+  /** Leases one domain and queues its images together. */
+  async #answerGroup(
+    group: readonly number[],
+    items: readonly PredictItem[],
+    decoded: Decoded[],
+    options: PredictOptions,
+    answers: Answer[],
+  ): Promise<void> {
+    const { domain, version } = items[group[0]!]!
+    let lease: Lease | undefined
+    try {
+      lease = await this.#options.acquire(domain, version, options)
+      const { row, generation, labels, activation } = lease
+      if (options.needHead && labels === null)
+        throw new FacetError('no_head', `Domain '${domain}' has no classifier; use its embed route.`)
+      const entries = group.map((index) => {
+        return { domain, item: { pixels: decoded[index]!.pixels, row, generation } }
+      })
+      const outcomes = await this.#options.scheduler.submit(entries, options)
+      for (const [position, { value, queueMs }] of outcomes.entries()) {
+        const { features, logits, inferenceMs } = value
+        const result = { domain, version: lease.version, labels, activation, logits, features }
+        answers[group[position]!] = { result, queueMs, inferenceMs }
+      }
+    } catch (error) {
+      const position = error instanceof FacetError ? (error.index ?? 0) : 0
+      throw atItem(error, group[position]!, items.length)
+    } finally {
+      lease?.release()
+    }
   }
 
   #count(items: readonly PredictItem[], outcome: 'ok' | 'error'): void {
-    const counts = new Map<string, number>()
-    for (const { domain } of items) counts.set(domain, (counts.get(domain) ?? 0) + 1)
-    for (const [domain, count] of counts) this.#options.observe?.images?.(domain, outcome, count)
+    for (const group of groups(items)) {
+      this.#options.observe?.images?.(items[group[0]!]!.domain, outcome, group.length)
+    }
   }
 }
 
@@ -193,21 +250,26 @@ export function batchRunner(
   }
 }
 
-/** Maps all items at once; the failure of the earliest item wins, whichever happened first. */
-async function inOrder<I, O>(items: readonly I[], map: (item: I, index: number) => Promise<O>): Promise<O[]> {
-  const settled = await Promise.allSettled(items.map(map))
-  return settled.map((outcome, index) => {
-    if (outcome.status === 'fulfilled') return outcome.value
-    const { reason } = outcome
-    throw reason instanceof FacetError && items.length > 1 ? reason.at(index) : reason
-  })
+/** Positions of the items of each domain and version, in order of first appearance. */
+function groups(items: readonly PredictItem[]): number[][] {
+  const byDomain = new Map<string, number[]>()
+  for (const [index, { domain, version }] of items.entries()) {
+    const key = `${domain} ${version ?? ''}`
+    const group = byDomain.get(key)
+    if (group) group.push(index)
+    else byDomain.set(key, [index])
+  }
+  return [...byDomain.values()]
 }
 
-function signalAndDeadline(options: PredictOptions): { signal?: AbortSignal; deadline?: number } {
-  return {
-    ...(options.signal && { signal: options.signal }),
-    ...(options.deadline !== undefined && { deadline: options.deadline }),
-  }
+/** A request of one image needs no index in its error. */
+function atItem(error: unknown, index: number, count: number): unknown {
+  if (!(error instanceof FacetError)) return error
+  return count > 1 ? error.at(index) : error
+}
+
+function withSignal(options: PredictOptions, signal: AbortSignal): PredictOptions {
+  return { ...options, signal: options.signal ? AbortSignal.any([options.signal, signal]) : signal }
 }
 
 function longest<T>(items: readonly T[], milliseconds: (item: T) => number): number {

@@ -1,0 +1,127 @@
+/**
+ * `npm run accuracy -- --data DIR`: sends held-out test images through the running service and prints accuracy
+ * per domain beside PyTorch's on the same images (training/results/predictions, written by
+ * `python -m training.evaluate` from the same packs).
+ *
+ * Exits with 1 when a domain differs by more than 0.3 points and more than one image.
+ */
+import { readdir, readFile } from 'node:fs/promises'
+import { Command } from 'commander'
+import { openArchive } from './archive.js'
+import { startServer } from './server.js'
+
+/** `training/results/predictions/<domain>.json` */
+interface Reference {
+  domain: string
+  split: string
+  /** `<class folder>/<file>` */
+  images: string[]
+  /** Class index of each image's folder, and what PyTorch said, in the pack's label order. */
+  truth: number[]
+  predicted: number[]
+}
+
+interface Row {
+  domain: string
+  images: number
+  served: number
+  pytorch: number
+  /** Images on which the two predict different classes. */
+  differ: number
+}
+
+const predictions = new URL('../../training/results/predictions/', import.meta.url)
+
+async function main(): Promise<void> {
+  const options = new Command('accuracy')
+    .description('Accuracy of the running service beside PyTorch, on the same held-out images.')
+    .requiredOption(
+      '--data <dir>',
+      'folder with <domain>.zip or unpacked <domain>/, layout <split>/<class>/<file>',
+    )
+    .option('--url <url>', 'a running service; left out, one is started and stopped')
+    .option('--limit <n>', 'images per domain, spread evenly over the test set; 0 takes all', Number, 0)
+    .option('--domains <ids...>', 'only these domains')
+    .option('--concurrency <n>', 'requests in flight', Number, 8)
+    .parse()
+    .opts<{ data: string; url?: string; limit: number; domains?: string[]; concurrency: number }>()
+  const known = (await readdir(predictions)).map((file) => file.replace(/\.json$/, ''))
+  const wanted = options.domains ?? known
+  const server = options.url === undefined ? await startServer() : null
+  const rows: Row[] = []
+  try {
+    for (const domain of wanted.sort()) {
+      const row = await measure(domain, options.url ?? server!.url, options)
+      if (row) rows.push(row)
+    }
+  } finally {
+    await server?.stop()
+  }
+  report(rows)
+}
+
+async function measure(
+  domain: string,
+  url: string,
+  { data, limit, concurrency }: { data: string; limit: number; concurrency: number },
+): Promise<Row | null> {
+  const archive = await openArchive(data, domain)
+  if (!archive) {
+    console.error(`${domain}: no ${domain}.zip and no ${domain}/ in ${data}; left out.`)
+    return null
+  }
+  const reference = JSON.parse(await readFile(new URL(`${domain}.json`, predictions), 'utf8')) as Reference
+  const total = reference.images.length
+  const count = limit > 0 ? Math.min(limit, total) : total
+  const row: Row = { domain, images: count, served: 0, pytorch: 0, differ: 0 }
+  let next = 0
+  const client = async () => {
+    while (next < count) {
+      const position = Math.floor((next++ * total) / count)
+      const image = await archive.read(`${reference.split}/${reference.images[position]}`)
+      const served = await predict(url, domain, image)
+      if (served === reference.truth[position]) row.served++
+      if (reference.predicted[position] === reference.truth[position]) row.pytorch++
+      if (served !== reference.predicted[position]) row.differ++
+      if (next % 100 === 0) process.stderr.write(`\r${domain}: ${next} of ${count} images `)
+    }
+  }
+  await Promise.all(Array.from({ length: concurrency }, client))
+  process.stderr.write(`\r${domain}: ${count} of ${count} images\n`)
+  archive.close()
+  return row
+}
+
+/** The class index the service gives the image. */
+async function predict(url: string, domain: string, image: Buffer): Promise<number> {
+  const response = await fetch(`${url}/v1/domains/${domain}/predict?top_k=1`, {
+    method: 'POST',
+    headers: { 'content-type': 'image/*' },
+    body: new Uint8Array(image),
+  })
+  if (!response.ok) throw new Error(`${domain}: HTTP ${response.status}: ${await response.text()}`)
+  const { results } = (await response.json()) as { results: { predictions: { index: number }[] }[] }
+  return results[0]!.predictions[0]!.index
+}
+
+function report(rows: Row[]): void {
+  const percent = (part: number, whole: number) => ((100 * part) / whole).toFixed(2)
+  console.log('domain            images   served %  PyTorch %  difference  other class')
+  let apart = false
+  for (const { domain, images, served, pytorch, differ } of rows) {
+    const gap = Math.abs(served - pytorch)
+    if (gap > 1 && gap / images > 0.003) apart = true
+    const cells = [percent(served, images), percent(pytorch, images), percent(served - pytorch, images)]
+    console.log(
+      `${domain.padEnd(16)} ${String(images).padStart(7)} ${cells[0]!.padStart(10)} ${cells[1]!.padStart(10)} ` +
+        `${cells[2]!.padStart(11)} ${String(differ).padStart(12)}`,
+    )
+  }
+  console.log(JSON.stringify({ accuracy: rows }))
+  if (apart) {
+    console.error('A domain differs from PyTorch by more than 0.3 points and more than one image.')
+    process.exitCode = 1
+  }
+}
+
+await main()

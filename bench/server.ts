@@ -1,0 +1,64 @@
+/**
+ * Starts the built service as a process of its own, for benchmarks and for checks through HTTP.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
+
+export interface RunningServer {
+  url: string
+  pid: number
+  /** Milliseconds from spawn to the line that says it listens. */
+  startMs: number
+  /** SIGTERM; resolves with the exit code once the process is gone. */
+  stop(): Promise<number | null>
+}
+
+/**
+ * Spawns `facet serve` on a free port of the loopback with a data folder of its own, removed at the end.
+ * @param args further options of `facet serve`; `--data` here keeps a folder of the caller's
+ * @throws Error with the server's own output when it exits before it listens
+ */
+export async function startServer(args: string[] = [], env: NodeJS.ProcessEnv = {}): Promise<RunningServer> {
+  const owned = args.includes('--data') ? null : await mkdtemp(join(tmpdir(), 'facet-'))
+  const data = owned ? ['--data', owned] : []
+  const start = performance.now()
+  const child = spawn(process.execPath, [cli, 'serve', '--port', '0', ...data, ...args], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const url = await listening(child)
+  return {
+    url,
+    pid: child.pid!,
+    startMs: performance.now() - start,
+    async stop() {
+      if (child.exitCode === null) {
+        const exit = once(child, 'exit')
+        child.kill('SIGTERM')
+        await exit
+      }
+      if (owned) await rm(owned, { recursive: true, force: true })
+      return child.exitCode
+    },
+  }
+}
+
+/** Reads the log until the line `listening`; keeps draining it after, so that the pipe never fills. */
+function listening(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const seen: string[] = []
+    child.once('exit', (code) => reject(new Error(`The server exited with ${code}:\n${seen.join('\n')}`)))
+    createInterface({ input: child.stdout! }).on('line', (line) => {
+      if (seen.length < 50) seen.push(line)
+      const url = /"msg":"listening".*?"url":"([^"]+)"|"url":"([^"]+)".*?"msg":"listening"/.exec(line)
+      if (url) resolve(url[1] ?? url[2]!)
+    })
+  })
+}
