@@ -1,0 +1,206 @@
+/**
+ * Strict JSON that hides nothing: objects become Maps in the file's own order, duplicate keys are reported,
+ * depth is bounded, lone surrogates are refused.
+ *
+ * `JSON.parse` keeps the last of two equal keys and moves number-like keys to the front; a file format whose
+ * offsets must be in order cannot be checked through it.
+ */
+
+export type JsonValue = null | boolean | number | string | JsonValue[] | Map<string, JsonValue>
+
+/** Not JSON; the message names the position. */
+export class JsonError extends Error {
+  constructor(what: string, position: number) {
+    super(`${what} at character ${position}`)
+    this.name = 'JsonError'
+  }
+}
+
+export interface ParsedJson {
+  value: JsonValue
+  /** Where a key was given again, a path such as `$.labels` each (a hundred at most). The first value is kept. */
+  duplicates: string[]
+}
+
+const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y
+const MAX_DUPLICATES = 100
+const MAX_STEP = 80
+const SPACE = /[ \t\n\r]*/y
+const LITERALS = [
+  ['true', true],
+  ['false', false],
+  ['null', null],
+] as const
+
+/**
+ * Parses one JSON text.
+ *
+ * @param maxDepth how many arrays and objects may be nested.
+ * @throws JsonError where the text is not JSON or nests deeper.
+ */
+export function parseJson(text: string, maxDepth = 16): ParsedJson {
+  const parser = new Parser(text, maxDepth)
+  return { value: parser.document(), duplicates: parser.duplicates }
+}
+
+/** Whether the text is valid Unicode: a lone surrogate has no UTF-8. */
+export function isWellFormed(text: string): boolean {
+  return !/\p{Surrogate}/u.test(text)
+}
+
+/** Maps back to plain objects; `__proto__` stays an own property. */
+export function toPlain(value: JsonValue): unknown {
+  if (Array.isArray(value)) return value.map(toPlain)
+  if (value instanceof Map) return Object.fromEntries([...value].map(([key, item]) => [key, toPlain(item)]))
+  return value
+}
+
+class Parser {
+  readonly duplicates: string[] = []
+  readonly #text: string
+  readonly #maxDepth: number
+  readonly #path: (string | number)[] = []
+  #at = 0
+  #depth = 0
+
+  constructor(text: string, maxDepth: number) {
+    this.#text = text
+    this.#maxDepth = maxDepth
+  }
+
+  document(): JsonValue {
+    const value = this.#value()
+    this.#space()
+    if (this.#at < this.#text.length) throw this.#unexpected('the end of the text')
+    return value
+  }
+
+  #value(): JsonValue {
+    this.#space()
+    const next = this.#text[this.#at]
+    if (next === '{') return this.#object()
+    if (next === '[') return this.#array()
+    if (next === '"') return this.#string()
+    for (const [word, value] of LITERALS) {
+      if (this.#text.startsWith(word, this.#at)) {
+        this.#at += word.length
+        return value
+      }
+    }
+    const start = this.#at
+    const digits = this.#match(NUMBER)
+    if (digits === null) throw this.#unexpected('a value')
+    const number = Number(digits)
+    if (!Number.isFinite(number)) throw new JsonError('a number too large', start)
+    return number
+  }
+
+  #object(): Map<string, JsonValue> {
+    const object = new Map<string, JsonValue>()
+    this.#enter()
+    this.#space()
+    if (!this.#take('}')) {
+      do {
+        this.#space()
+        const key = this.#string()
+        this.#space()
+        if (!this.#take(':')) throw this.#unexpected('":"')
+        this.#path.push(key)
+        const value = this.#value()
+        if (object.has(key)) this.#duplicate()
+        else object.set(key, value)
+        this.#path.pop()
+        this.#space()
+      } while (this.#take(','))
+      if (!this.#take('}')) throw this.#unexpected('"," or "}"')
+    }
+    this.#leave()
+    return object
+  }
+
+  #array(): JsonValue[] {
+    const array: JsonValue[] = []
+    this.#enter()
+    this.#space()
+    if (!this.#take(']')) {
+      do {
+        this.#path.push(array.length)
+        array.push(this.#value())
+        this.#path.pop()
+        this.#space()
+      } while (this.#take(','))
+      if (!this.#take(']')) throw this.#unexpected('"," or "]"')
+    }
+    this.#leave()
+    return array
+  }
+
+  #string(): string {
+    if (this.#text[this.#at] !== '"') throw this.#unexpected('a string')
+    const start = this.#at
+    let escaped = false
+    for (this.#at++; this.#text[this.#at] !== '"'; this.#at++) {
+      if (this.#at >= this.#text.length) throw new JsonError('a string without an end', start)
+      if (this.#text.charCodeAt(this.#at) < 0x20) {
+        throw new JsonError('a control character in a string', this.#at)
+      }
+      if (this.#text[this.#at] === '\\') {
+        escaped = true
+        this.#at++
+      }
+    }
+    this.#at++
+    const value = this.#unescape(start, escaped)
+    if (!isWellFormed(value)) throw new JsonError('a string with half a surrogate pair', start)
+    return value
+  }
+
+  #unescape(start: number, escaped: boolean): string {
+    if (!escaped) return this.#text.slice(start + 1, this.#at - 1)
+    try {
+      return JSON.parse(this.#text.slice(start, this.#at)) as string
+    } catch {
+      throw new JsonError('a bad escape in the string', start)
+    }
+  }
+
+  /** Bounded in number and length: a long key with many children must not multiply. */
+  #duplicate(): void {
+    if (this.duplicates.length === MAX_DUPLICATES) return
+    this.duplicates.push(`$.${this.#path.map((step) => String(step).slice(0, MAX_STEP)).join('.')}`)
+  }
+
+  #enter(): void {
+    if (++this.#depth > this.#maxDepth) {
+      throw new JsonError(`more than ${this.#maxDepth} levels of nesting`, this.#at)
+    }
+    this.#at++
+  }
+
+  #leave(): void {
+    this.#depth--
+  }
+
+  #space(): void {
+    this.#match(SPACE)
+  }
+
+  #take(character: string): boolean {
+    if (this.#text[this.#at] !== character) return false
+    this.#at++
+    return true
+  }
+
+  #match(pattern: RegExp): string | null {
+    pattern.lastIndex = this.#at
+    const found = pattern.exec(this.#text)
+    if (!found) return null
+    this.#at = pattern.lastIndex
+    return found[0]
+  }
+
+  #unexpected(expected: string): JsonError {
+    const found = this.#text.slice(this.#at, this.#at + 1)
+    return new JsonError(`expected ${expected}, found ${found ? JSON.stringify(found) : 'the end'}`, this.#at)
+  }
+}

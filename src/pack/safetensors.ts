@@ -1,0 +1,322 @@
+/**
+ * The safetensors container: 8 bytes of header length, a JSON header, the tensors' bytes.
+ *
+ * Format: https://github.com/huggingface/safetensors. Reads strictly and reports everything that is wrong at
+ * once; knows nothing of packs. Little-endian, as the format and every platform of onnxruntime-node are.
+ */
+import { isWellFormed, JsonError, type JsonValue, parseJson } from './json.js'
+import { Problems, quote } from './problems.js'
+
+/** Bytes of one element. The sub-byte types of newer writers are refused as unknown. */
+const ELEMENT_BYTES: ReadonlyMap<string, number> = new Map([
+  ...['BOOL', 'U8', 'I8', 'F8_E4M3', 'F8_E5M2'].map((name) => [name, 1] as const),
+  ...['U16', 'I16', 'F16', 'BF16'].map((name) => [name, 2] as const),
+  ...['U32', 'I32', 'F32'].map((name) => [name, 4] as const),
+  ...['U64', 'I64', 'F64'].map((name) => [name, 8] as const),
+])
+
+const METADATA = '__metadata__'
+const FIELDS = ['dtype', 'shape', 'data_offsets']
+const MAX_RANK = 8
+
+export interface SafetensorsLimits {
+  /** Largest header, in bytes. */
+  headerBytes: number
+}
+
+/** A header of 1 MiB holds the labels of ImageNet-21k. */
+export const DEFAULT_LIMITS: SafetensorsLimits = { headerBytes: 1 << 20 }
+
+export interface Tensor {
+  /** As the format names it: `F32`, `F16`, `I64`, ... */
+  dtype: string
+  shape: number[]
+  /** Row-major, little-endian. A view on the file's bytes when read; not necessarily aligned. */
+  bytes: Uint8Array
+}
+
+export interface Safetensors {
+  metadata: Record<string, string>
+  /** In the file's order. */
+  tensors: Map<string, Tensor>
+}
+
+/** Not a safetensors file, or one that breaks the format's rules: `problems` lists all of them. */
+export class SafetensorsError extends Error {
+  constructor(readonly problems: readonly string[]) {
+    super(`not a valid safetensors file: ${problems.join('; ')}`)
+    this.name = 'SafetensorsError'
+  }
+}
+
+/** What can be read of a file that may be broken: every tensor with a sound entry, and all problems. */
+export interface Scan extends Safetensors {
+  /** Without prototype: any key is only a key. */
+  metadata: Record<string, string>
+  problems: Problems
+}
+
+/**
+ * Reads a safetensors file. The tensors are views on `bytes`.
+ *
+ * @throws SafetensorsError with every problem found.
+ */
+export function readSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLimits> = {}): Safetensors {
+  const { metadata, tensors, problems } = scanSafetensors(bytes, limits)
+  if (!problems.empty) throw new SafetensorsError(problems.list())
+  return { metadata, tensors }
+}
+
+/** Like `readSafetensors`, but returns what there is, for readers that have more to check. */
+export function scanSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLimits> = {}): Scan {
+  const scan: Scan = { metadata: Object.create(null), tensors: new Map(), problems: new Problems() }
+  const header = readHeader(bytes, { ...DEFAULT_LIMITS, ...limits }, scan.problems)
+  if (!header) return scan
+  const { root, dataStart } = header
+  const data = bytes.subarray(dataStart)
+  const placed: Placed[] = []
+  for (const [name, entry] of root) {
+    if (name === METADATA) {
+      readMetadata(entry, scan)
+      continue
+    }
+    const tensor = readEntry(name, entry, data.length, scan.problems)
+    if (!tensor) continue
+    placed.push(tensor)
+    scan.tensors.set(name, {
+      dtype: tensor.dtype,
+      shape: tensor.shape,
+      bytes: data.subarray(tensor.begin, tensor.end),
+    })
+  }
+  const entries = root.size - (root.has(METADATA) ? 1 : 0)
+  checkLayout(placed, data.length, placed.length === entries && !header.duplicates, scan.problems)
+  return scan
+}
+
+function readHeader(
+  bytes: Uint8Array,
+  limits: SafetensorsLimits,
+  problems: Problems,
+): { root: Map<string, JsonValue>; dataStart: number; duplicates: boolean } | null {
+  if (bytes.length < 8) {
+    problems.add(`the file has ${bytes.length} bytes, fewer than the 8 of the header length`)
+    return null
+  }
+  const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true)
+  if (length > BigInt(limits.headerBytes)) {
+    problems.add(`the header is ${length} bytes long, more than the limit of ${limits.headerBytes}`)
+    return null
+  }
+  const dataStart = 8 + Number(length)
+  if (dataStart > bytes.length) {
+    problems.add(
+      `the header is ${length} bytes long, but the file ends after ${bytes.length - 8} (truncated?)`,
+    )
+    return null
+  }
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(8, dataStart))
+  } catch {
+    problems.add('the header is not valid UTF-8')
+    return null
+  }
+  if (!text.startsWith('{')) {
+    problems.add(`the header must start with "{", not ${quote(text.slice(0, 1))}`)
+    return null
+  }
+  try {
+    const { value, duplicates } = parseJson(text)
+    for (const path of duplicates) problems.add(`the header has the key ${quote(path)} twice`)
+    return { root: value as Map<string, JsonValue>, dataStart, duplicates: duplicates.length > 0 }
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error
+    problems.add(`the header is not JSON: ${error.message}`)
+    return null
+  }
+}
+
+function readMetadata(entry: JsonValue, scan: Scan): void {
+  if (!(entry instanceof Map)) {
+    scan.problems.add(`${METADATA} must be an object of strings, not ${quote(entry)}`)
+    return
+  }
+  for (const [key, value] of entry) {
+    if (typeof value === 'string') scan.metadata[key] = value
+    else scan.problems.add(`${METADATA}.${quote(key)} must be a string, not ${quote(value)}`)
+  }
+}
+
+interface Placed {
+  name: string
+  dtype: string
+  shape: number[]
+  begin: number
+  end: number
+}
+
+/** Checks one header entry by itself; null where it is broken. */
+function readEntry(name: string, entry: JsonValue, available: number, problems: Problems): Placed | null {
+  const tensor = `tensor ${quote(name)}`
+  if (!(entry instanceof Map)) {
+    problems.add(`${tensor} must be an object, not ${quote(entry)}`)
+    return null
+  }
+  const before = problems.count
+  for (const field of FIELDS) if (!entry.has(field)) problems.add(`${tensor} has no ${field}`)
+  for (const key of entry.keys()) {
+    if (!FIELDS.includes(key)) problems.add(`${tensor} has an unknown field ${quote(key)}`)
+  }
+  if (problems.count > before) return null
+
+  const dtype = entry.get('dtype') as JsonValue
+  const size = typeof dtype === 'string' ? ELEMENT_BYTES.get(dtype) : undefined
+  if (size === undefined) problems.add(`${tensor} has the unknown dtype ${quote(dtype)}`)
+  const shape = entry.get('shape') as JsonValue
+  const elements = countElements(tensor, shape, problems)
+  const offsets = entry.get('data_offsets') as JsonValue
+  if (!isNaturals(offsets) || offsets.length !== 2) {
+    problems.add(`${tensor}: data_offsets must be two whole numbers below 2^53, not ${quote(offsets)}`)
+    return null
+  }
+  const [begin, end] = offsets as [number, number]
+  if (begin > end) problems.add(`${tensor}: data_offsets ${quote(offsets)} end before they begin`)
+  else if (end > available) {
+    problems.add(
+      `${tensor}: data_offsets ${quote(offsets)} are out of range, the file has ${available} bytes of tensor data (truncated?)`,
+    )
+  }
+  if (size !== undefined && elements !== null && begin <= end) {
+    if (elements * size !== end - begin) {
+      problems.add(
+        `${tensor}: shape ${quote(shape)} of ${dtype} takes ${elements * size} bytes, data_offsets ${quote(offsets)} give ${end - begin}`,
+      )
+    }
+    if (begin % size !== 0) {
+      problems.add(`${tensor}: offset ${begin} is not aligned to the ${size} bytes of ${dtype}`)
+    }
+  }
+  if (problems.count > before) return null
+  return { name, dtype: dtype as string, shape: shape as number[], begin, end }
+}
+
+/** Elements of a shape; null, and a problem, where it is none or beyond 2^53 bytes. */
+function countElements(tensor: string, shape: JsonValue, problems: Problems): number | null {
+  if (!isNaturals(shape)) {
+    problems.add(`${tensor}: shape must be a list of whole numbers from 0, not ${quote(shape)}`)
+    return null
+  }
+  if (shape.length > MAX_RANK) {
+    problems.add(`${tensor}: shape has ${shape.length} dimensions, more than ${MAX_RANK}`)
+    return null
+  }
+  // A zero dimension must not hide a product that overflows before it.
+  let elements = 1
+  for (const dimension of shape) {
+    if (dimension !== 0) elements *= dimension
+    if (elements > Number.MAX_SAFE_INTEGER / 8) {
+      problems.add(`${tensor}: shape ${quote(shape)} does not fit 2^53 bytes`)
+      return null
+    }
+  }
+  return shape.includes(0) ? 0 : elements
+}
+
+function isNaturals(value: JsonValue): value is number[] {
+  return Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && (item as number) >= 0)
+}
+
+/** The tensors must cover the data exactly, one after the other in the header's order. */
+function checkLayout(placed: Placed[], available: number, complete: boolean, problems: Problems): void {
+  for (let i = 1; i < placed.length; i++) {
+    const [one, next] = [placed[i - 1]!, placed[i]!]
+    if (next.begin < one.begin || next.end < one.end) {
+      problems.add(
+        `tensor ${quote(next.name)} is unordered: the header lists it after ${quote(one.name)}, the data has it before`,
+      )
+    }
+  }
+  let cursor = 0
+  let last: Placed | undefined
+  for (const tensor of [...placed].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
+    if (last && tensor.begin < cursor) {
+      problems.add(
+        `tensors ${quote(last.name)} and ${quote(tensor.name)} overlap in bytes ${tensor.begin} to ${Math.min(cursor, tensor.end)}`,
+      )
+    } else if (complete && tensor.begin > cursor) {
+      problems.add(`a hole of ${tensor.begin - cursor} bytes before tensor ${quote(tensor.name)}`)
+    }
+    if (tensor.end >= cursor) {
+      cursor = tensor.end
+      last = tensor
+    }
+  }
+  // Where an entry is broken, nobody knows which bytes were meant to be its own.
+  if (complete && cursor < available) {
+    problems.add(`${available - cursor} trailing bytes after the last tensor`)
+  }
+}
+
+/**
+ * Writes a safetensors file: the header padded with spaces to 8 bytes, tensors by falling element size and
+ * then by name (so that each is aligned), metadata by name. The same content gives the same bytes.
+ *
+ * @throws SafetensorsError where a tensor's bytes do not fit its shape and dtype, or a name cannot be written.
+ */
+export function writeSafetensors(
+  tensors: ReadonlyMap<string, Tensor>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array {
+  const problems = new Problems()
+  const ordered = [...tensors].sort(
+    ([nameA, a], [nameB, b]) => elementBytes(b.dtype) - elementBytes(a.dtype) || compare(nameA, nameB),
+  )
+  const fields: string[] = []
+  if (Object.keys(metadata).length > 0) {
+    const entries = Object.entries(metadata).sort(([a], [b]) => compare(a, b))
+    for (const [key, value] of entries) {
+      if (!isWellFormed(key + value)) problems.add(`${METADATA}.${quote(key)} has half a surrogate pair`)
+    }
+    fields.push(
+      `"${METADATA}":{${entries.map((pair) => pair.map((item) => JSON.stringify(item)).join(':'))}}`,
+    )
+  }
+  let offset = 0
+  for (const [name, { dtype, shape, bytes }] of ordered) {
+    const end = offset + bytes.length
+    if (name === METADATA) problems.add(`a tensor cannot be named ${METADATA}`)
+    if (!isWellFormed(name)) problems.add(`tensor ${quote(name)}: the name has half a surrogate pair`)
+    const entry = new Map<string, JsonValue>([
+      ['dtype', dtype],
+      ['shape', shape],
+      ['data_offsets', [offset, end]],
+    ])
+    readEntry(name, entry, end, problems)
+    fields.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [offset, end] })}`)
+    offset = end
+  }
+  if (!problems.empty) throw new SafetensorsError(problems.list())
+
+  const header = new TextEncoder().encode(`{${fields.join(',')}}`)
+  const padded = Math.ceil(header.length / 8) * 8
+  const out = new Uint8Array(8 + padded + offset)
+  new DataView(out.buffer).setBigUint64(0, BigInt(padded), true)
+  out.set(header, 8)
+  out.fill(0x20, 8 + header.length, 8 + padded)
+  let at = 8 + padded
+  for (const [, { bytes }] of ordered) {
+    out.set(bytes, at)
+    at += bytes.length
+  }
+  return out
+}
+
+function elementBytes(dtype: string): number {
+  return ELEMENT_BYTES.get(dtype) ?? 0
+}
+
+/** By code unit: the same on every machine, whatever its locale. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
