@@ -1,0 +1,173 @@
+"""Adapts the trunk to one domain with one design, measures it and writes one results file.
+
+    python training/adapt.py --domain sign_digits --design parallel --data DIR --trunk FILE --epochs 20
+"""
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+import data
+import domains
+import loop
+import network as net
+
+HERE = Path(__file__).parent
+FEATURE_VIEWS = 4  # augmented passes over the training set for the feature design
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--domain", required=True, choices=list(domains.DOMAINS))
+    p.add_argument("--design", required=True, choices=net.DESIGNS)
+    p.add_argument("--data", required=True, help="directory of <archive>.zip or unpacked folders, and classes.json")
+    p.add_argument("--trunk", required=True, help="the trunk's .safetensors")
+    p.add_argument("--epochs", type=int, default=20)
+    p.add_argument("--lr", type=float, help="default 0.05; 0.02 for finetune")
+    p.add_argument("--weight-decay", type=float, help="default: by design and training-set size, see default_decay")
+    p.add_argument("--dropout", type=float, default=0.0, help="on whole channels of the parallel branch's input")
+    p.add_argument("--init", choices=("zero", "he"), default="zero", help="of the matrices")
+    p.add_argument("--batch", type=int, default=64)
+    p.add_argument("--low", type=float, default=0.6, help="share of the epochs trained at --low-resolution")
+    p.add_argument("--low-resolution", type=int, default=48)
+    p.add_argument("--val-share", type=float, default=0.0, help="hold out this share of train, report on it, leave test alone")
+    p.add_argument("--shots", type=int, default=0, help="train on this many random images a class")
+    p.add_argument("--limit", type=int, default=0, help="train on the first N images a class")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    p.add_argument("--compile", action="store_true", help="torch.compile (torch 2.x)")
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's default")
+    p.add_argument("--name", help="of the run; default <domain>.<design>")
+    p.add_argument("--work", default="training/work", help="checkpoints (not for the repository)")
+    p.add_argument("--results", default=str(HERE / "results"), help="where the results file goes")
+    return p.parse_args(argv)
+
+
+def default_decay(design: str, images: int) -> float:
+    """Weight decay by design and training-set size; the search behind it is in training/README.md."""
+    if design in ("finetune", "scratch", "feature", "bn"):
+        return 5e-4
+    return 2e-3 if images < 6000 else 5e-4
+
+
+def recipe_of(args: argparse.Namespace, images: int) -> loop.Recipe:
+    lr = args.lr if args.lr is not None else {"finetune": 0.02}.get(args.design, 0.05)
+    decay = args.weight_decay if args.weight_decay is not None else default_decay(args.design, images)
+    return loop.Recipe(epochs=args.epochs, lr=lr, head_lr=max(lr, 0.05), batch=min(args.batch, images), weight_decay=decay,
+                       low=args.low, low_resolution=args.low_resolution, seed=args.seed, precision=args.precision,
+                       compile=args.compile)
+
+
+def training_images(args, domain, folders) -> tuple[data.Split, data.Split]:
+    """(train, val): val is what `--val-share` holds out; without it the data set's own `val` joins train and val is empty."""
+    train = data.load(args.data, domain, "train", folders, args.limit)
+    if args.val_share:
+        return data.hold_out(train, args.val_share, seed=0)
+    train = data.join(train, data.load(args.data, domain, "val", folders, args.limit))
+    return (data.few(train, args.shots, args.seed) if args.shots else train), data.Split()
+
+
+def fit_head(network: net.ResNet26, train: data.Split, mean, std, flips: str, recipe: loop.Recipe, device: str) -> float:
+    """The feature design: the trunk runs once over FEATURE_VIEWS augmented passes, then only the linear head is trained."""
+    started = time.monotonic()
+    network.to(device).eval()
+    features, targets = [], []
+    with torch.no_grad():
+        for view in range(FEATURE_VIEWS):
+            for part in np.array_split(np.arange(len(train)), max(1, len(train) // 128)):
+                rng = np.random.default_rng((recipe.seed, view, int(part[0])))
+                x = data.train_batch(train, part, mean, std, flips, recipe.resolution, rng)
+                features.append(network.features(x.to(device)))
+                targets.append(torch.from_numpy(train.targets[part]))
+    x, y = torch.cat(features), torch.cat(targets).to(device)
+    head = network.head
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.5, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    total = max(2000, 10 * len(x) // 256)
+    for step in range(total):
+        chosen = torch.randint(len(x), (256,), generator=generator).to(device)
+        optimizer.param_groups[0]["lr"] = 0.5 * recipe.scale(step / total)
+        loss = F.cross_entropy(head(x[chosen]), y[chosen])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return time.monotonic() - started
+
+
+def main(argv: list[str] | None = None) -> dict:
+    args = arguments(argv)
+    domain = domains.domain(args.domain)
+    name = args.name or f"{args.domain}.{args.design}"
+    result_file, final = Path(args.results) / f"{name}.json", Path(args.work) / f"{name}.final.pt"
+    if result_file.is_file() and (final.is_file() or args.val_share or args.shots):
+        print(f"{name}: done before, {result_file}")
+        return json.loads(result_file.read_text())
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+
+    folders, labels = data.classes(args.data, domain)
+    train, val = training_images(args, domain, folders)
+    mean, std = data.statistics(train)
+    trunk = load_file(args.trunk)
+    network = net.ResNet26(len(folders), net.trunk_width(trunk), args.design, args.dropout, args.init)
+    if args.design != "scratch":
+        network.load_trunk(trunk)
+    recipe = recipe_of(args, len(train))
+    checkpoint = Path(args.work) / f"{name}.pt"
+    try:
+        if args.design == "feature":
+            seconds = fit_head(network, train, mean, std, domain.flips, recipe, args.device)
+        else:
+            seconds = loop.fit(network, train, mean, std, domain.flips, recipe, checkpoint, args.device)
+    except loop.Stopped as stopped:
+        sys.exit(f"{name}: {stopped}")
+
+    measured = {"val": val} if args.val_share else {"test": data.load(args.data, domain, "test", folders)}
+    scores = {k: loop.accuracy(loop.predict(network, s, mean, std, args.device), s) for k, s in measured.items()}
+    script = Path(sys.argv[0]).name if argv is None else "adapt.py"
+    result = {
+        "run": name, "domain": args.domain, "design": args.design, "accuracy": scores,
+        "images": {"train": len(train), **{k: len(s) for k, s in measured.items()}}, "classes": len(folders),
+        "shots": args.shots, "limit": args.limit, "val_share": args.val_share, "dropout": args.dropout, "init": args.init,
+        "recipe": asdict(recipe), "mean": mean, "std": std, "parameters": net.parameter_counts(network),
+        "seconds": round(seconds, 1), "date": datetime.date.today().isoformat(), "torch": str(torch.__version__),
+        "device": args.device, "command": "python training/" + portable(script, argv or sys.argv[1:]),
+    }
+    if not (args.val_share or args.shots):
+        loop.save({"network": {k: v.cpu() for k, v in network.state_dict().items()}, "result": result, "labels": labels,
+                   "folders": folders, "width": network.width}, final)
+    result_file.parent.mkdir(parents=True, exist_ok=True)
+    result_file.write_text(json.dumps(result, indent=1) + "\n")
+    checkpoint.unlink(missing_ok=True)
+    print(f"{name}: {scores} in {seconds:.0f} s")
+    return result
+
+
+def portable(script: str, argv: list[str]) -> str:
+    """The command as another machine would type it: directories and the trunk's path give way to words."""
+    words, stand_in = list(argv), {"--data": "DIR", "--trunk": "TRUNK"}
+    for i, word in enumerate(words):
+        if word in stand_in:
+            words[i + 1] = stand_in[word]
+    for option in ("--work", "--results", "--threads"):
+        if option in words:
+            at = words.index(option)
+            del words[at:at + 2]
+    return shlex.join([script, *words])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Images of a domain as uint8 pixels in memory, in exactly the service's preprocessing, and training batches from them.
+
+Contract with the service: RGB; shorter side to 72, triangle kernel (PIL BILINEAR, libvips `linear`), aspect kept, longer
+side rounded; centre crop 64x64 at floor((side - 64) / 2); uint8; then (x / 255 - mean) / std per domain.
+What it does not know: networks, designs.
+"""
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from tqdm import tqdm
+
+import domains
+
+RESIZE, CROP = 72, 64
+SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
+
+
+class Archive:
+    """Read access to `<name>.zip` or the unpacked folder `<name>` in a data directory, member by member."""
+
+    def __init__(self, directory: str | Path, name: str):
+        folder, packed = Path(directory) / name, Path(directory) / f"{name}.zip"
+        self.zip = self.folder = None
+        if folder.is_dir():
+            self.folder = folder
+            members = (p.relative_to(folder).as_posix() for p in folder.rglob("*"))
+        elif packed.is_file():
+            self.zip = zipfile.ZipFile(packed)
+            members = iter(self.zip.namelist())
+        else:
+            raise FileNotFoundError(f"neither {packed} nor {folder}/ exists; pass --data the directory that holds them")
+        self.members = sorted(m for m in members if m.endswith(SUFFIXES) and m.count("/") == 2)
+
+    def read(self, member: str) -> bytes:
+        return self.zip.read(member) if self.zip else (self.folder / member).read_bytes()
+
+
+@dataclass
+class Split:
+    """`pixels[i]`: uint8 [72.., 72.., 3]; `targets` int64 [n]; `names[i]`: "<class folder>/<file>"."""
+
+    pixels: list[np.ndarray] = field(default_factory=list)
+    targets: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    names: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def subset(self, indices) -> "Split":
+        return Split([self.pixels[i] for i in indices], self.targets[indices], [self.names[i] for i in indices])
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Encoded image to uint8 RGB [h, w, 3] with shorter side 72."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    w, h = image.size
+    short = min(w, h)
+    if short != RESIZE:
+        size = tuple(RESIZE if side == short else int(side * RESIZE / short + 0.5) for side in (w, h))
+        image = image.resize(size, Image.BILINEAR)
+    return np.asarray(image)
+
+
+def centre(pixels: np.ndarray) -> np.ndarray:
+    """The service's crop: uint8 [64, 64, 3]."""
+    y, x = ((side - CROP) // 2 for side in pixels.shape[:2])
+    return pixels[y:y + CROP, x:x + CROP]
+
+
+def classes(data: str | Path, domain: domains.Domain) -> tuple[list[str], list[str]]:
+    """Class folders in index order (sorted as strings) and their human labels."""
+    folders = sorted({m.split("/")[1] for m in Archive(data, domain.archive).members if m.startswith("train/")})
+    names = Path(data) / "classes.json"
+    named = json.loads(names.read_text()).get(domain.archive, {}) if names.is_file() else {}
+    return folders, domains.labels(domain.id, folders, named)
+
+
+def load(data: str | Path, domain: domains.Domain, split: str, folders: list[str], limit: int = 0) -> Split:
+    """Decodes one split (`train`, `val`, `test`), at most `limit` images a class (0: all; the first by name)."""
+    archive, taken, members = Archive(data, domain.archive), {}, []
+    for m in archive.members:
+        part, folder, _ = m.split("/")
+        if part == split and (not limit or taken.get(folder, 0) < limit):
+            taken[folder] = taken.get(folder, 0) + 1
+            members.append(m)
+    index = {f: i for i, f in enumerate(folders)}
+    pixels = [decode(archive.read(m)) for m in tqdm(members, desc=f"{domain.id} {split}", leave=False, mininterval=2)]
+    return Split(pixels, np.array([index[m.split("/")[1]] for m in members], np.int64),
+                 [m.split("/", 1)[1] for m in members])
+
+
+def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """A part of train for choosing: (rest, held out), `share` of each class, at least one image of it."""
+    rng, held = np.random.default_rng(seed), []
+    for c in np.unique(split.targets):
+        own = rng.permutation(np.flatnonzero(split.targets == c))
+        held.extend(own[:max(1, round(len(own) * share))])
+    rest = np.setdiff1d(np.arange(len(split)), held)
+    return split.subset(rest), split.subset(np.sort(held))
+
+
+def join(a: Split, b: Split) -> Split:
+    return Split(a.pixels + b.pixels, np.concatenate([a.targets, b.targets]), a.names + b.names)
+
+
+def few(split: Split, shots: int, seed: int) -> Split:
+    """`shots` random images of each class. Raises ValueError where a class has fewer."""
+    rng, chosen = np.random.default_rng(seed), []
+    for c in np.unique(split.targets):
+        own = np.flatnonzero(split.targets == c)
+        if len(own) < shots:
+            raise ValueError(f"class {c} has {len(own)} images, fewer than {shots}")
+        chosen.extend(rng.choice(own, shots, replace=False))
+    return split.subset(np.sort(chosen))
+
+
+def statistics(split: Split, at_most: int = 4000) -> tuple[list[float], list[float]]:
+    """Per-channel mean and std of the centre crops (0-1 RGB), rounded to four digits; std at least 0.02."""
+    step = max(1, len(split) // at_most)
+    x = np.stack([centre(p) for p in split.pixels[::step]]).reshape(-1, 3).astype(np.float32) / 255
+    return [round(float(v), 4) for v in x.mean(0)], [round(max(0.02, float(v)), 4) for v in x.std(0)]
+
+
+def normalise(pixels: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
+    """uint8 [N, H, W, 3] to float [N, 3, H, W] (channels last in memory)."""
+    x = pixels.permute(0, 3, 1, 2).float().div_(255)
+    shape = (1, 3, 1, 1)
+    return x.sub_(x.new_tensor(mean).view(shape)).div_(x.new_tensor(std).view(shape))
+
+
+def test_batches(split: Split, mean, std, size: int = 128):
+    """Normalised centre crops [<=size, 3, 64, 64] in order."""
+    for i in range(0, len(split), size):
+        yield normalise(torch.from_numpy(np.stack([centre(p) for p in split.pixels[i:i + size]])), mean, std)
+
+
+def train_batch(split: Split, indices, mean, std, flips: str, resolution: int, rng: np.random.Generator) -> torch.Tensor:
+    """Augmented batch [N, 3, resolution, resolution]: one crop side of 52 to 72 a batch (scale jitter), a random place
+    and mirror an image. The crop is resized to `resolution` when it differs from it."""
+    side = int(rng.integers(52, RESIZE + 1))
+    crops = np.empty((len(indices), side, side, 3), np.uint8)
+    for n, i in enumerate(indices):
+        p = split.pixels[i]
+        y, x = (int(rng.integers(0, s - side + 1)) for s in p.shape[:2])
+        crop = p[y:y + side, x:x + side]
+        if flips != "none" and rng.random() < 0.5:
+            crop = crop[:, ::-1]
+        if flips == "both" and rng.random() < 0.5:
+            crop = crop[::-1]
+        crops[n] = crop
+    x = normalise(torch.from_numpy(crops), mean, std)
+    if side != resolution:
+        x = F.interpolate(x, (resolution, resolution), mode="bilinear", align_corners=False, antialias=side > resolution)
+    return x

@@ -1,0 +1,72 @@
+"""The table of domains: where each one's images are, what may be done to them, and what is known about them.
+
+What it does not know: pixels, networks. Labels come from `classes.json` beside the archives, else from folder names.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One row of the table. `archive`: name of `<archive>.zip` (or folder) in the data directory."""
+
+    id: str
+    archive: str
+    title: str
+    description: str
+    license: str
+    flips: str = "none"  # none | horizontal | both: mirror images that keep their class
+
+
+_TABLE = [
+    Domain("aircraft", "vd_aircraft", "Aircraft", "Aircraft variants (FGVC-Aircraft, Visual Decathlon split)",
+           "research, non-commercial", "horizontal"),
+    Domain("cifar100", "vd_cifar100", "CIFAR-100", "Small everyday objects (CIFAR-100, Visual Decathlon split)",
+           "not stated", "horizontal"),
+    Domain("gtsrb", "gtsrb", "Traffic signs", "German traffic signs (GTSRB)", "research"),
+    Domain("omniglot", "omniglot", "Characters", "Handwritten characters of 50 alphabets (Omniglot)", "MIT"),
+    Domain("dtd10", "dtd10", "Textures", "Textures, ten classes of the Describable Textures Dataset", "research", "both"),
+    Domain("flowers90", "flowers90", "Flowers", "Flowers, 90 classes of Oxford-102 by their published number",
+           "research", "horizontal"),
+    Domain("eurosat", "eurosat", "Land use, satellite", "Satellite land use (EuroSAT, RGB)", "MIT", "both"),
+    Domain("fashion_mnist", "fashion_mnist", "Clothing", "Clothing on black ground (Fashion-MNIST)", "MIT", "horizontal"),
+    Domain("blood_cells", "blood_cells", "Blood cells", "White blood cells under the microscope (BCCD, augmented)",
+           "MIT (likely source)", "both"),
+    Domain("sketch", "sketch", "Sketches", "Sketched objects (PACS)", "research", "horizontal"),
+    Domain("sign_digits", "sign_digits", "Hand signs", "Hand signs for the digits 0 to 9", "Apache-2.0"),
+    Domain("trashnet", "trashnet", "Waste", "Waste on white ground by material (TrashNet)", "MIT", "both"),
+    Domain("ucmerced", "ucmerced", "Land use, aerial", "Aerial land use (UC Merced)", "public domain imagery", "both"),
+]
+
+DOMAINS = {d.id: d for d in _TABLE}
+
+# The issue's ten; the decathlon tables are about these.
+TEN = ("aircraft", "cifar100", "gtsrb", "omniglot", "dtd10", "flowers90", "eurosat", "fashion_mnist", "blood_cells", "sketch")
+
+
+def domain(name: str) -> Domain:
+    """The row of a domain id. Raises ValueError that lists the known ids."""
+    if name not in DOMAINS:
+        raise ValueError(f"unknown domain {name!r}; one of {', '.join(DOMAINS)}")
+    return DOMAINS[name]
+
+
+def labels(domain_id: str, folders: list[str], named: dict[str, str]) -> list[str]:
+    """Human labels of class folders in order; a label that two folders share gets the folder's name added.
+
+    `named` maps folder to name as in classes.json; folders without one are tidied ("Alphabet.character01" -> "Alphabet, character 01").
+    """
+    tidy = [named.get(f) or _tidy(domain_id, f) for f in folders]
+    return [f"{t} ({f})" if tidy.count(t) > 1 else t for t, f in zip(tidy, folders)]
+
+
+def _tidy(domain_id: str, folder: str) -> str:
+    if domain_id == "omniglot":
+        alphabet, _, character = folder.partition(".character")
+        return f"{alphabet.replace('_', ' ')}, character {character}"
+    if domain_id == "flowers90":
+        return f"Oxford-102 class {folder}"
+    if domain_id == "blood_cells":
+        return folder.lower()
+    return folder

@@ -1,0 +1,161 @@
+"""The training loop: one-cycle SGD that can be stopped and resumed at any step, and the measuring of accuracy.
+
+Every step seeds its own randomness from (seed, epoch, step), so a resumed run takes the same steps as an unbroken one.
+What it does not know: domains, designs, files other than its checkpoint.
+"""
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from tqdm import tqdm
+
+import data
+
+SAVE_EVERY_SECONDS = 60
+
+
+@dataclass
+class Recipe:
+    """Hyper-parameters of one run; `low` is the share of epochs trained at `low_resolution` (cheaper), the rest at 64."""
+
+    epochs: int
+    lr: float = 0.05
+    head_lr: float = 0.05
+    momentum: float = 0.9
+    batch: int = 64
+    weight_decay: float = 5e-4
+    smoothing: float = 0.1
+    low: float = 0.5
+    low_resolution: int = 48
+    resolution: int = 64
+    seed: int = 0
+    precision: str = "bf16"
+    compile: bool = False
+
+    def scale(self, progress: float) -> float:
+        """One cycle: linear from 0.1 to 1 over the first 15% of the steps, then a cosine to 0."""
+        if progress < 0.15:
+            return 0.1 + 0.9 * progress / 0.15
+        return 0.5 * (1 + math.cos(math.pi * (progress - 0.15) / 0.85))
+
+    def side(self, epoch: int) -> int:
+        return self.low_resolution if epoch < self.low * self.epochs else self.resolution
+
+
+def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
+    """Weight decay on matrices, trainable convolutions and the head's weight; none on normalisation and biases."""
+    groups = {}
+    for name, p in network.named_parameters():
+        if p.requires_grad:
+            lr = recipe.head_lr if name.startswith("head.") else recipe.lr
+            decay = recipe.weight_decay if p.dim() > 1 else 0.0
+            groups.setdefault((lr, decay), []).append(p)
+    return [dict(params=ps, lr=lr, base_lr=lr, weight_decay=decay) for (lr, decay), ps in groups.items()]
+
+
+def save(state: dict, path: Path) -> None:
+    """Writes beside the file, then renames: a checkpoint is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM came; the checkpoint is written and the same command resumes."""
+
+
+class _StopFlag:
+    """Turns SIGINT and SIGTERM into a flag for the time of the loop (main thread only)."""
+
+    def __enter__(self):
+        self.raised = False
+        self.old = {s: signal.signal(s, self._set) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _set(self, *_):
+        self.raised = True
+
+    def __exit__(self, *_):
+        for s, handler in self.old.items():
+            signal.signal(s, handler)
+
+
+def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Recipe, checkpoint: Path, device: str,
+        stop_after: int | None = None) -> float:
+    """Trains in place; returns the seconds spent over all sittings. Resumes from `checkpoint` when it exists.
+
+    `stop_after` steps in this sitting raise Stopped as a signal does.
+    """
+    network.to(device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(parameter_groups(network, recipe), lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
+    steps = max(1, math.ceil(len(train) / recipe.batch))
+    done, before, taken = 0, 0.0, 0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, map_location=device)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        done, before = state["step"], state["seconds"]
+    forward = torch.compile(network) if recipe.compile else network
+    started = saved = time.monotonic()
+
+    def keep():
+        save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": done,
+              "seconds": before + time.monotonic() - started}, checkpoint)
+
+    total, order, ordered = steps * recipe.epochs, None, -1
+    bar = tqdm(total=total, initial=done, desc=checkpoint.stem, unit="step", mininterval=5)
+    with _StopFlag() as stop:
+        while done < total:
+            epoch, step = divmod(done, steps)
+            if ordered != epoch:
+                shuffled = np.random.default_rng((recipe.seed, epoch)).permutation(len(train))
+                order, ordered = np.array_split(shuffled, steps), epoch
+            rng = np.random.default_rng((recipe.seed, epoch, step))
+            torch.manual_seed(int(rng.integers(2**31)))
+            x = data.train_batch(train, order[step], mean, std, flips, recipe.side(epoch), rng)
+            y = torch.from_numpy(train.targets[order[step]])
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * recipe.scale(done / total)
+            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
+                logits = forward(x.to(device))
+            loss = F.cross_entropy(logits.float(), y.to(device), label_smoothing=recipe.smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            done, taken = done + 1, taken + 1
+            bar.update()
+            if step == 0:
+                bar.set_postfix(epoch=epoch, loss=f"{loss.item():.3f}")
+            if stop.raised or taken == stop_after:
+                keep()
+                raise Stopped(f"stopped at step {done} of {total}; the same command resumes")
+            if time.monotonic() - saved > SAVE_EVERY_SECONDS:
+                keep()
+                saved = time.monotonic()
+    bar.close()
+    if taken:
+        keep()
+    return before + time.monotonic() - started
+
+
+@torch.no_grad()
+def predict(network: nn.Module, split: data.Split, mean, std, device: str) -> np.ndarray:
+    """Class index of the best score for each image of a split, in fp32 on the service's crop."""
+    network.to(device).eval()
+    found = [network(x.to(device)).argmax(1).cpu().numpy() for x in data.test_batches(split, mean, std)]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def accuracy(predicted: np.ndarray, split: data.Split) -> float:
+    """Top-1 in percent, two digits."""
+    return round(100 * float((predicted == split.targets).mean()), 2)

@@ -1,0 +1,136 @@
+"""Runs what is missing of the whole plan, in order, several runs side by side; safe to stop and start again at any moment.
+
+    python training/sweep.py --data DIR --trunk FILE --work training/work [--stage search] [--plan]
+
+A run is a row here and a process of adapt.py; a finished run is a results file. What it does not know: how to train.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+# Epochs of the parallel runs: about 20 where a pass is cheap, fewer for the large sets (two CPU cores; docs/results.md).
+EPOCHS = {"sign_digits": 20, "eurosat": 6, "fashion_mnist": 5, "dtd10": 24, "sketch": 12, "trashnet": 20, "ucmerced": 24,
+          "flowers90": 20, "blood_cells": 8, "gtsrb": 6, "aircraft": 18, "omniglot": 6, "cifar100": 4}
+FIRST = ("sign_digits", "eurosat", "fashion_mnist")
+SMALL = ("sign_digits", "dtd10", "sketch", "trashnet", "ucmerced", "blood_cells")
+SEARCHED = {"dtd10": 24, "sketch": 10}
+SEARCH = {
+    "decay5e-4": ["--weight-decay", "5e-4"],
+    "decay2e-3": ["--weight-decay", "2e-3"],
+    "decay5e-3": ["--weight-decay", "5e-3"],
+    "he": ["--weight-decay", "2e-3", "--init", "he"],
+    "dropout0.3": ["--weight-decay", "2e-3", "--dropout", "0.3"],
+    "he-dropout0.5": ["--weight-decay", "2e-3", "--init", "he", "--dropout", "0.5"],
+}
+FEW_DOMAINS, FEW_SHOTS, FEW_SEEDS, FEW_EPOCHS = ("sign_digits", "sketch", "trashnet"), (5, 10, 25), (0, 1, 2), 40
+FEW_DESIGNS = ("feature", "parallel", "finetune")
+
+
+@dataclass
+class Run:
+    """`name`: of its results file `<folder><name>.json`; `options`: what adapt.py is told beside paths."""
+
+    stage: str
+    name: str
+    options: list[str] = field(default_factory=list)
+    folder: str = ""
+
+
+def adaptation(stage: str, domain: str, design: str, epochs: int | None = None) -> Run:
+    options = ["--domain", domain, "--design", design]
+    return Run(stage, f"{domain}.{design}", options + ([] if design == "feature" else ["--epochs", str(epochs or EPOCHS[domain])]))
+
+
+def plan() -> list[Run]:
+    """Every run of the project in the order of its worth."""
+    runs = [adaptation("parallel", d, "parallel") for d in FIRST]
+    for d, epochs in SEARCHED.items():
+        for tag, options in SEARCH.items():
+            runs.append(Run("search", f"{d}.{tag}", ["--domain", d, "--design", "parallel", "--epochs", str(epochs),
+                                                     "--val-share", "0.2", "--name", f"{d}.{tag}", *options], "search/"))
+    runs += [adaptation("parallel", d, "parallel") for d in EPOCHS if d not in FIRST]
+    runs += [adaptation("designs", d, "feature") for d in EPOCHS]
+    runs += [adaptation("designs", d, design) for design in ("finetune", "bn", "series", "scratch") for d in SMALL]
+    for d in FEW_DOMAINS:
+        for shots in FEW_SHOTS:
+            for seed in FEW_SEEDS:
+                for design in FEW_DESIGNS:
+                    name = f"{d}.{design}.{shots}.{seed}"
+                    runs.append(Run("fewshot", name, [
+                        "--domain", d, "--design", design, "--epochs", str(FEW_EPOCHS), "--shots", str(shots),
+                        "--seed", str(seed), "--name", name], "fewshot/"))
+    return runs
+
+
+def done(run: Run, results: Path) -> bool:
+    return (results / f"{run.folder}{run.name}.json").is_file()
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", required=True)
+    p.add_argument("--trunk", required=True)
+    p.add_argument("--work", default="training/work")
+    p.add_argument("--results", default=str(HERE / "results"))
+    p.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each: faster than one run on all cores")
+    p.add_argument("--stage", action="append", help="only this stage (search, parallel, designs, fewshot); may be repeated")
+    p.add_argument("--only", help="only runs whose name contains this")
+    p.add_argument("--plan", action="store_true", help="print what is missing and stop")
+    p.add_argument("extra", nargs="*", help="after --: more options for every adapt.py, such as --device cuda")
+    args = p.parse_args()
+    results = Path(args.results)
+    missing = [r for r in plan() if not done(r, results) and (not args.stage or r.stage in args.stage)
+               and (not args.only or args.only in r.name)]
+    print(f"{len(missing)} of {len(plan())} runs missing")
+    if args.plan:
+        for r in missing:
+            print(f"{r.stage:9} {r.folder}{r.name}  {' '.join(r.options)}")
+        return
+
+    running: dict[subprocess.Popen, Run] = {}
+    stopping = []
+
+    def stop(*_):
+        stopping.append(True)
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    failed = []
+    logs = Path(args.work) / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    while (missing and not stopping) or running:
+        while missing and not stopping and len(running) < args.jobs:
+            run = missing.pop(0)
+            if done(run, results):
+                continue
+            command = [sys.executable, str(HERE / "adapt.py"), "--data", args.data, "--trunk", args.trunk, "--work", args.work,
+                       "--results", str(results / run.folder), "--threads", "1", *run.options, *args.extra]
+            with open(logs / f"{run.name}.log", "ab") as log:
+                running[subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)] = run
+            print(time.strftime("%H:%M:%S"), "started", run.name, flush=True)
+        time.sleep(0.5)
+        for process in [p for p in running if p.poll() is not None]:
+            run = running.pop(process)
+            if done(run, results):
+                score = json.loads((results / f"{run.folder}{run.name}.json").read_text())["accuracy"]
+                print(time.strftime("%H:%M:%S"), "finished", run.name, score, flush=True)
+            elif not stopping:
+                failed.append(run.name)
+                print(time.strftime("%H:%M:%S"), "FAILED", run.name, f"(exit {process.returncode}), see {logs}/{run.name}.log", flush=True)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
