@@ -1,0 +1,358 @@
+/**
+ * Which entries run together, and when: a queue per domain, one batch at a time.
+ *
+ * - Fair: a batch takes one entry per waiting domain in turn, so a flood of one domain costs another at
+ *   most the batch that is running and its share of the next.
+ * - Work-conserving: when nothing runs, a batch leaves at once; while one runs, the next one fills. Nobody
+ *   waits for a batch to become full.
+ * - Bounded: in all and per domain; what does not fit is refused with an estimate of when to come back.
+ * - Nothing is run for nobody: entries whose client left or whose deadline passed leave the queue at once.
+ *
+ * Knows neither what an entry is nor what `run` does with it: no engine, no HTTP.
+ */
+import type { Clock } from './clock.js'
+import { Deadlines } from './deadlines.js'
+import { FacetError } from './errors.js'
+import { Linked, LinkedList } from './linked-list.js'
+
+export interface SchedulerOptions<T, R> {
+  /** Runs a batch and answers in its order. An `Error` in the answer fails its entry, a throw all of them. */
+  run(batch: T[]): Promise<(R | Error)[]>
+  clock: Clock
+  /** Most entries of the next batch; asked before each. */
+  maxBatch: () => number
+  /** Most entries waiting, in all and of one domain. */
+  maxQueue: number
+  maxQueuePerDomain: number
+  observe?: {
+    /** An entry left the queue for a batch after so many ms. */
+    queued?(ms: number): void
+    batch?(size: number, domains: number): void
+    /** A request was refused or dropped: `queue_full`, `domain_queue_full`, `too_many_parts`, `draining`,
+     * `deadline_exceeded` or `client_closed`. */
+    rejected?(reason: string): void
+  }
+}
+
+export interface Outcome<R> {
+  value: R
+  queueMs: number
+  batchSize: number
+}
+
+export interface SubmitOptions {
+  /** `clock.now()` milliseconds. */
+  deadline?: number
+  /** Aborted when the client left. */
+  signal?: AbortSignal
+}
+
+/** The entries of one `submit`: they are admitted together and answered together. */
+class Request<T, R> {
+  place = -1
+  readonly entries: Entry<T, R>[] = []
+  readonly outcomes: Outcome<R>[] = []
+  queued = 0
+  running = 0
+  failure: FacetError | null = null
+  /** Takes the abort listener off. */
+  unlisten: (() => void) | null = null
+
+  constructor(
+    readonly deadline: number,
+    readonly resolve: (outcomes: Outcome<R>[]) => void,
+    readonly reject: (error: FacetError) => void,
+  ) {}
+}
+
+class Entry<T, R> extends Linked<Entry<T, R>> {
+  /** Its queue while it waits, null before and after. */
+  lane: Lane<T, R> | null = null
+
+  constructor(
+    readonly request: Request<T, R>,
+    readonly index: number,
+    readonly domain: string,
+    readonly item: T,
+    readonly since: number,
+  ) {
+    super()
+  }
+}
+
+/** The queue of one domain. It exists while something waits in it. */
+class Lane<T, R> extends Linked<Lane<T, R>> {
+  readonly entries = new LinkedList<Entry<T, R>>()
+
+  constructor(readonly domain: string) {
+    super()
+  }
+}
+
+export class Scheduler<T, R> {
+  readonly #options: SchedulerOptions<T, R>
+  readonly #lanes = new Map<string, Lane<T, R>>()
+  /** The same lanes in the order of their turns. */
+  readonly #turns = new LinkedList<Lane<T, R>>()
+  readonly #deadlines: Deadlines<Request<T, R>>
+  #length = 0
+  #busy = false
+  #draining: { done: Promise<void>; finish: () => void } | null = null
+  /** Run time of one entry in ms, a moving average; 0 before the first batch. */
+  #msPerEntry = 0
+
+  constructor(options: SchedulerOptions<T, R>) {
+    this.#options = options
+    this.#deadlines = new Deadlines(options.clock, (request) => {
+      this.#drop(
+        request,
+        new FacetError('deadline_exceeded', 'The deadline passed while the request waited.'),
+      )
+    })
+  }
+
+  /** Entries waiting, those of the running batch not counted. */
+  get length(): number {
+    return this.#length
+  }
+
+  lengthOf(domain: string): number {
+    return this.#lanes.get(domain)?.entries.length ?? 0
+  }
+
+  /** True while a batch runs. */
+  get busy(): boolean {
+    return this.#busy
+  }
+
+  /**
+   * Queues the entries of one request, all or none, and answers in their order.
+   *
+   * The promise settles when none of the entries is running any more: what an entry refers to may be freed
+   * then, and not before. When one entry fails, those still queued are dropped.
+   *
+   * @throws FacetError `queue_full` (with `retryAfter`), `too_many_parts` where the entries would not fit
+   * into empty queues either, `draining`, `client_closed`, `deadline_exceeded`; and what `run` says of the
+   * first entry that failed, with its index (`inference_failed` where that is no FacetError).
+   */
+  submit(
+    entries: readonly { domain: string; item: T }[],
+    { deadline = Number.POSITIVE_INFINITY, signal }: SubmitOptions = {},
+  ): Promise<Outcome<R>[]> {
+    return new Promise((resolve, reject) => {
+      if (entries.length === 0) return resolve([])
+      this.#admit(entries, deadline, signal)
+      const request = new Request<T, R>(deadline, resolve, reject)
+      const since = this.#options.clock.now()
+      entries.forEach(({ domain, item }, index) => {
+        const entry = new Entry(request, index, domain, item, since)
+        request.entries.push(entry)
+        this.#enqueue(entry)
+      })
+      this.#next()
+      if (request.queued > 0) this.#watch(request, signal)
+    })
+  }
+
+  /** Fails everything that waits, with one error. The running batch is `run`'s to end. */
+  rejectAll(error: FacetError): void {
+    for (let lane = this.#turns.first; lane !== null; lane = this.#turns.first) {
+      this.#fail(lane.entries.first!.request, error)
+    }
+  }
+
+  /** From now on `submit` refuses with `draining`; resolves when nothing waits or runs. */
+  drain(): Promise<void> {
+    if (this.#draining === null) {
+      let finish = () => {}
+      const done = new Promise<void>((resolve) => {
+        finish = resolve
+      })
+      this.#draining = { done, finish }
+      // Nothing waits while nothing runs.
+      if (!this.#busy) finish()
+    }
+    return this.#draining.done
+  }
+
+  /** Throws where the request cannot be admitted; changes nothing. */
+  #admit(entries: readonly { domain: string }[], deadline: number, signal: AbortSignal | undefined): void {
+    const { clock, maxQueue, maxQueuePerDomain } = this.#options
+    if (this.#draining) throw this.#refuse('draining', 'The service is shutting down.', 1)
+    if (signal?.aborted) throw this.#refuse('client_closed', 'The client closed the request.')
+    if (deadline <= clock.now()) throw this.#refuse('deadline_exceeded', 'The deadline had passed already.')
+
+    const counts = new Map<string, number>()
+    for (const { domain } of entries) counts.set(domain, (counts.get(domain) ?? 0) + 1)
+    if (entries.length > maxQueue) {
+      throw this.#refuse(
+        'too_many_parts',
+        `${entries.length} images at once; ${maxQueue} fit into the queue.`,
+      )
+    }
+    for (const [domain, count] of counts) {
+      if (count <= maxQueuePerDomain) continue
+      const message = `${count} images of domain ${domain} at once; ${maxQueuePerDomain} fit into its queue.`
+      throw this.#refuse('too_many_parts', message)
+    }
+    if (this.#length + entries.length > maxQueue) {
+      const retryAfter = this.#secondsFor(this.#length)
+      throw this.#refuse('queue_full', `The queue is full: ${this.#length} images wait.`, retryAfter)
+    }
+    for (const [domain, count] of counts) {
+      const waiting = this.lengthOf(domain)
+      if (waiting + count <= maxQueuePerDomain) continue
+      // Its queue shrinks by one a turn, and each other domain has its turn too.
+      const retryAfter = this.#secondsFor(Math.min(this.#length, waiting * this.#lanes.size))
+      const message = `The queue of domain ${domain} is full: ${waiting} images wait.`
+      throw this.#refuse('queue_full', message, retryAfter, 'domain_queue_full')
+    }
+  }
+
+  #refuse(
+    code: 'draining' | 'client_closed' | 'deadline_exceeded' | 'too_many_parts' | 'queue_full',
+    message: string,
+    retryAfter?: number,
+    reason: string = code,
+  ): FacetError {
+    this.#options.observe?.rejected?.(reason)
+    return new FacetError(code, message, retryAfter === undefined ? {} : { retryAfter })
+  }
+
+  #secondsFor(entries: number): number {
+    return Math.max(1, Math.ceil((entries * this.#msPerEntry) / 1000))
+  }
+
+  #enqueue(entry: Entry<T, R>): void {
+    let lane = this.#lanes.get(entry.domain)
+    if (lane === undefined) {
+      lane = new Lane(entry.domain)
+      this.#lanes.set(entry.domain, lane)
+      this.#turns.push(lane)
+    }
+    lane.entries.push(entry)
+    entry.lane = lane
+    entry.request.queued++
+    this.#length++
+  }
+
+  #dequeue(entry: Entry<T, R>): void {
+    const lane = entry.lane!
+    lane.entries.remove(entry)
+    entry.lane = null
+    if (lane.entries.length === 0) {
+      this.#turns.remove(lane)
+      this.#lanes.delete(lane.domain)
+    }
+    this.#length--
+    if (--entry.request.queued === 0) this.#unwatch(entry.request)
+  }
+
+  /** Only what waits is watched: a request that left at once costs neither listener nor timer. */
+  #watch(request: Request<T, R>, signal: AbortSignal | undefined): void {
+    if (request.deadline !== Number.POSITIVE_INFINITY) this.#deadlines.add(request)
+    if (signal === undefined) return
+    const left = () => this.#drop(request, new FacetError('client_closed', 'The client closed the request.'))
+    signal.addEventListener('abort', left, { once: true })
+    request.unlisten = () => signal.removeEventListener('abort', left)
+  }
+
+  #unwatch(request: Request<T, R>): void {
+    this.#deadlines.remove(request)
+    request.unlisten?.()
+    request.unlisten = null
+  }
+
+  #drop(request: Request<T, R>, error: FacetError): void {
+    this.#options.observe?.rejected?.(error.code)
+    this.#fail(request, error)
+  }
+
+  /** Notes the failure, the one of the lowest index where several entries fail; drops what still waits. */
+  #fail(request: Request<T, R>, error: FacetError): void {
+    const first = request.failure
+    if (first === null || (error.index ?? 0) < (first.index ?? 0)) request.failure = error
+    for (const entry of request.entries) if (entry.lane !== null) this.#dequeue(entry)
+    this.#settle(request)
+  }
+
+  #settle(request: Request<T, R>): void {
+    if (request.running > 0 || request.queued > 0) return
+    if (request.failure !== null) request.reject(request.failure)
+    else request.resolve(request.outcomes)
+  }
+
+  /** Starts the next batch where none runs; after this, nothing waits unless something runs. */
+  #next(): void {
+    if (this.#busy) return
+    this.#busy = true
+    const batch = this.#take(Math.max(1, this.#options.maxBatch()))
+    if (batch.length > 0) return void this.#run(batch)
+    this.#busy = false
+    this.#draining?.finish()
+  }
+
+  /** The next batch: one entry a domain in turn, until it is full or nothing waits. */
+  #take(most: number): Entry<T, R>[] {
+    const batch: Entry<T, R>[] = []
+    const now = this.#options.clock.now()
+    while (batch.length < most) {
+      const lane = this.#turns.first
+      if (lane === null) break
+      const entry = lane.entries.first!
+      // Its timer may be late where the event loop is.
+      if (entry.request.deadline <= now) {
+        this.#drop(entry.request, new FacetError('deadline_exceeded', 'The deadline passed in the queue.'))
+        continue
+      }
+      this.#dequeue(entry)
+      entry.request.running++
+      batch.push(entry)
+      if (lane.entries.length > 0) {
+        this.#turns.remove(lane)
+        this.#turns.push(lane)
+      }
+    }
+    return batch
+  }
+
+  async #run(batch: Entry<T, R>[]): Promise<void> {
+    const { run, clock, observe } = this.#options
+    const start = clock.now()
+    let answers: (R | Error)[]
+    try {
+      observe?.batch?.(batch.length, new Set(batch.map((entry) => entry.domain)).size)
+      for (const entry of batch) observe?.queued?.(start - entry.since)
+      answers = await run(batch.map((entry) => entry.item))
+      if (answers.length !== batch.length) {
+        throw new Error(`run answered ${answers.length} entries of ${batch.length}`)
+      }
+      const ms = (clock.now() - start) / batch.length
+      this.#msPerEntry = this.#msPerEntry === 0 ? ms : 0.8 * this.#msPerEntry + 0.2 * ms
+    } catch (error) {
+      answers = batch.map(() => asError(error))
+    }
+
+    batch.forEach(({ request, index, since }, position) => {
+      const answer = answers[position]!
+      request.running--
+      if (answer instanceof Error) {
+        this.#fail(request, asFacetError(answer).at(index))
+      } else {
+        request.outcomes[index] = { value: answer, queueMs: start - since, batchSize: batch.length }
+        this.#settle(request)
+      }
+    })
+    this.#busy = false
+    this.#next()
+  }
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
+}
+
+function asFacetError(error: Error): FacetError {
+  if (error instanceof FacetError) return error
+  return new FacetError('inference_failed', 'The model could not be run on this image.', { cause: error })
+}
