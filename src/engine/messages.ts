@@ -40,6 +40,8 @@ export interface EngineResult {
   logits: (Float32Array | null)[]
   /** Milliseconds in the trunk run and in the heads. */
   inferenceMs: number
+  /** Runs of the trunk since this worker started, this one included; its first was the handshake's. */
+  runs: number
 }
 
 export interface EngineInit {
@@ -62,6 +64,7 @@ export interface EngineInit {
   base: RowTensors
 }
 
+/** Handled strictly in order: a run never sees a row that is half written, and `stop` comes after it. */
 export type ToWorker =
   | { type: 'init'; init: EngineInit }
   | { type: 'stage'; id: number; row: number; tensors: RowTensors }
@@ -69,6 +72,8 @@ export type ToWorker =
   | { type: 'run'; id: number; batch: EngineBatch }
   | { type: 'stop' }
 
+/** `ready` follows a real forward pass on the base. `failed` concerns one request, or the start where its
+ * id is null; the worker then ends by itself. Its message is for the log, not for a client. */
 export type FromWorker =
   | { type: 'ready'; provider: string }
   | { type: 'staged'; id: number }

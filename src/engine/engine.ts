@@ -1,0 +1,254 @@
+/**
+ * The engine as the service sees it: rows are staged, batches run, and a thread that dies is replaced.
+ *
+ * Runs on the thread that serves HTTP and computes nothing there; the work is the worker's. Knows rows, not
+ * domains: which domain is in which row, and staging them again after a restart, is the registry's business.
+ */
+import { EventEmitter } from 'node:events'
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.js'
+import { FacetError } from '../errors.js'
+import type { Family } from '../family/read.js'
+import { packRow } from '../pack/row.js'
+import type { BankDtype, BankMode, EngineBatch, EngineInit, EngineResult, RowTensors } from './messages.js'
+import { EngineThread, RequestFailed, ThreadGone } from './thread.js'
+
+/** Milliseconds before a dead thread is replaced: the first time, and at most. Each try doubles it. */
+const FIRST_RESTART_MS = 100
+const LAST_RESTART_MS = 30_000
+
+export interface EngineOptions {
+  family: Family
+  /** Rows of the bank, the base's (0) included. */
+  rows: number
+  bankDtype: BankDtype
+  bankMode: BankMode
+  device: EngineInit['device']
+  /** Threads of one run. */
+  threads: number
+  logger: Logger
+  clock: Clock
+  /** The worker's module, where it is not the engine's own: tests wrap it to inject faults. */
+  workerUrl?: URL
+}
+
+export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped'
+
+/** `down`: the thread died, and every row with it. `up`: a new one is ready; only the base is staged. */
+export interface EngineEvents {
+  down: [reason: Error]
+  up: [generation: number]
+}
+
+export class Engine extends EventEmitter<EngineEvents> {
+  readonly #options: EngineOptions
+  #state: EngineState = 'starting'
+  #generation = 0
+  #provider = ''
+  #thread: EngineThread | undefined
+  #started: Promise<void> | undefined
+  #stopped: Promise<void> | undefined
+  #cancelRestart: (() => void) | undefined
+  /** Restarts since the engine last ran for longer than the longest wait. */
+  #attempts = 0
+  #readySince = 0
+
+  constructor(options: EngineOptions) {
+    super()
+    this.#options = options
+  }
+
+  get state(): EngineState {
+    return this.#state
+  }
+
+  /** Counts the threads that became ready: 1 after `start`. Rows staged in an earlier one are gone. */
+  get generation(): number {
+    return this.#generation
+  }
+
+  /** `cpu` or `cuda:0`; empty before the first start. */
+  get provider(): string {
+    return this.#provider
+  }
+
+  /** Rows of the bank, the base's included. */
+  get rows(): number {
+    return this.#options.rows
+  }
+
+  /**
+   * Loads the trunk and runs the base once. When that fails nothing is left running and the engine is
+   * stopped; only a thread that was ready once is replaced.
+   * @throws Error naming the cause and the remedy; FacetError `draining` when stopped meanwhile.
+   */
+  start(): Promise<void> {
+    this.#started ??= this.#launch().catch(async (error: unknown) => {
+      await this.stop()
+      throw error
+    })
+    return this.#started
+  }
+
+  /**
+   * Writes a row; runs sent before see the old one, runs sent after the new one. Takes the buffers of
+   * `tensors` over.
+   * @throws RangeError for row 0 (the base's) and rows the bank has not; FacetError `engine_restarting`
+   * (503), `draining` (503), or `internal` when the tensors do not fit the trunk.
+   */
+  async stage(row: number, tensors: RowTensors): Promise<void> {
+    if (!Number.isInteger(row) || row < 1 || row >= this.rows)
+      throw new RangeError(`row ${row} cannot be staged: a domain's row is 1-${this.rows - 1}`)
+    try {
+      await this.#live().stage(row, tensors)
+    } catch (error) {
+      throw this.#publicError(error, 'internal', 'The adapter could not be brought into the bank.')
+    }
+  }
+
+  /** Makes a row unusable, after the runs sent before. A no-op while the engine is down: no rows are left. */
+  clear(row: number): void {
+    if (this.#state === 'ready') this.#thread?.clear(row)
+  }
+
+  /**
+   * One run of the trunk over any mix of rows, and each row's head on its samples. Takes the buffer of
+   * `pixels` over.
+   * @param generation the one the rows were staged in
+   * @throws FacetError `engine_restarting` (503) when the engine is down or of another generation, `draining`
+   * (503) once it stops, `inference_failed` (500) when this run throws; RangeError for a misshapen batch.
+   */
+  async run(batch: EngineBatch, generation: number): Promise<EngineResult> {
+    const { height, width } = this.#options.family.manifest.input
+    const samples = batch.rows.length
+    if (samples === 0 || batch.pixels.length !== samples * height * width * 3)
+      throw new RangeError(
+        `${batch.pixels.length} pixel values for ${samples} samples of ${height}x${width}x3`,
+      )
+    try {
+      const thread = this.#live()
+      if (generation !== this.#generation) throw restarting()
+      return await thread.run(batch)
+    } catch (error) {
+      throw this.#publicError(error, 'inference_failed', 'The model run failed.')
+    }
+  }
+
+  /** A real forward pass on the base. @throws FacetError as `run`, and when the features are not finite. */
+  async probe(): Promise<void> {
+    const { height, width } = this.#options.family.manifest.input
+    const pixels = new Uint8Array(height * width * 3)
+    const { features } = await this.run({ pixels, rows: Int32Array.of(0) }, this.#generation)
+    if (!features.every(Number.isFinite))
+      throw new FacetError('inference_failed', 'The forward pass on the base is not finite.')
+  }
+
+  /**
+   * Ends the engine: what was sent is answered, then the thread exits by itself. Resolves when it has. May be
+   * called at any time and more than once; never aborts a run, so a run that hangs holds it up.
+   */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async #stop(): Promise<void> {
+    this.#state = 'stopping'
+    this.#cancelRestart?.()
+    this.#thread?.finish()
+    await this.#thread?.gone
+    this.#state = 'stopped'
+  }
+
+  /** Starts a thread; one that fails to start ends by itself. */
+  async #launch(): Promise<void> {
+    const { clock, logger } = this.#options
+    if (this.#stopped) throw draining()
+    const began = clock.now()
+    const init = this.#init()
+    const thread = new EngineThread(this.#options.workerUrl ?? new URL('./worker.js', import.meta.url))
+    this.#thread = thread
+    void thread.gone.then((reason) => this.#lost(reason))
+    const provider = await thread.start(init)
+    if (this.#stopped) throw draining()
+    this.#provider = provider
+    this.#generation += 1
+    this.#readySince = clock.now()
+    this.#state = 'ready'
+    logger.info({ provider, generation: this.#generation, ms: this.#readySince - began }, 'engine ready')
+  }
+
+  #init(): EngineInit {
+    const { family, rows, bankDtype, bankMode, device, threads } = this.#options
+    const { base, layout, manifest, trunk } = family
+    return {
+      trunk: trunk[bankDtype],
+      rows,
+      bankDtype,
+      bankMode,
+      device,
+      threads,
+      affine: layout.affine,
+      matrices: layout.matrices.map(({ input, rows, columns }) => ({ input, rows, columns })),
+      height: manifest.input.height,
+      width: manifest.input.width,
+      features: manifest.features,
+      base: packRow(base, base, manifest, layout, bankDtype),
+    }
+  }
+
+  /** A thread has exited. Unless it was ready, whoever started it hears of that. */
+  #lost(reason: Error): void {
+    if (this.#state !== 'ready') return
+    const { clock, logger } = this.#options
+    if (clock.now() - this.#readySince > LAST_RESTART_MS) this.#attempts = 0
+    this.#state = 'restarting'
+    logger.error({ err: reason, generation: this.#generation }, 'engine down')
+    this.emit('down', reason)
+    this.#restartLater()
+  }
+
+  #restartLater(): void {
+    const ms = Math.min(FIRST_RESTART_MS * 2 ** this.#attempts, LAST_RESTART_MS)
+    this.#attempts += 1
+    this.#cancelRestart = this.#options.clock.after(ms, () => void this.#restart())
+  }
+
+  async #restart(): Promise<void> {
+    try {
+      await this.#launch()
+    } catch (error) {
+      await this.#thread?.gone
+      if (this.#stopped) return
+      this.#options.logger.error({ err: error, attempt: this.#attempts }, 'engine restart failed')
+      this.#restartLater()
+      return
+    }
+    this.emit('up', this.#generation)
+  }
+
+  #live(): EngineThread {
+    if (this.#state === 'stopping' || this.#state === 'stopped') throw draining()
+    if (this.#state !== 'ready') throw restarting()
+    return this.#thread!
+  }
+
+  /** What a client may hear; the cause stays in the log. */
+  #publicError(error: unknown, code: 'internal' | 'inference_failed', message: string): unknown {
+    if (error instanceof ThreadGone) return restarting(error)
+    if (!(error instanceof RequestFailed)) return error
+    this.#options.logger.error({ err: error }, message)
+    return new FacetError(code, message, { cause: error })
+  }
+}
+
+function restarting(cause?: Error): FacetError {
+  return new FacetError('engine_restarting', 'The engine is restarting; try again in a moment.', {
+    retryAfter: 1,
+    ...(cause ? { cause } : {}),
+  })
+}
+
+function draining(): FacetError {
+  return new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 })
+}

@@ -1,0 +1,235 @@
+/**
+ * The engine's thread: the trunk's session, the bank and the heads behind the messages of `messages.ts`.
+ *
+ * The only importer of onnxruntime-node, because `session.run()` blocks the thread it is called on (design:
+ * section 4). No policy: it does what each message says, in order, and answers.
+ */
+import { type MessagePort, parentPort } from 'node:worker_threads'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { FEATURES, MATRIX_ROW, PIXELS, ROW } from '../family/layout.js'
+import { type Bank, makeBank } from './bank.js'
+import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
+import type {
+  EngineBatch,
+  EngineInit,
+  EngineResult,
+  FromWorker,
+  HeadTensors,
+  RowTensors,
+  ToWorker,
+} from './messages.js'
+import { providerEntry, providerName, startFailure } from './provider.js'
+
+/** Spinning threads burn the CPU between runs and ruin each other (design: section 4). */
+const noSpinning = { session: { intra_op: { allow_spinning: '0' } } }
+
+function sessionOptions(init: EngineInit): InferenceSession.SessionOptions {
+  return {
+    executionProviders: [providerEntry(init.device)],
+    intraOpNumThreads: init.threads,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+    graphOptimizationLevel: 'all',
+    // Batch sizes vary, and a pattern would be planned anew for each.
+    enableMemPattern: false,
+    extra: noSpinning,
+  }
+}
+
+/** Everything one engine generation has: it is made by `init` and gone with the thread. */
+class Trunk {
+  readonly #init: EngineInit
+  readonly #session: InferenceSession
+  readonly #heads: InferenceSession
+  readonly #bank: Bank<Tensor>
+  /** Reused by padded batches. */
+  #padding = new Uint8Array(0)
+  #runs = 0
+
+  private constructor(init: EngineInit, session: InferenceSession, heads: InferenceSession) {
+    this.#init = init
+    this.#session = session
+    this.#heads = heads
+    const type = init.bankDtype === 'f32' ? 'float32' : 'float16'
+    this.#bank = makeBank(init.bankMode, init, (data, dims) => new Tensor(type, data, dims))
+  }
+
+  /** Loads the trunk, stages the base in row 0 and proves both by a forward pass. */
+  static async open(init: EngineInit): Promise<Trunk> {
+    let session: InferenceSession
+    try {
+      session = await InferenceSession.create(init.trunk, sessionOptions(init))
+    } catch (error) {
+      throw startFailure(init.device, error)
+    }
+    checkInputs(session, init)
+    const heads = await InferenceSession.create(headGraph, {
+      intraOpNumThreads: 1,
+      interOpNumThreads: 1,
+      extra: noSpinning,
+    })
+    const trunk = new Trunk(init, session, heads)
+    trunk.stage(0, init.base)
+    const pixels = new Uint8Array(init.height * init.width * 3)
+    const { features } = await trunk.run({ pixels, rows: Int32Array.of(0) })
+    if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
+    return trunk
+  }
+
+  stage(row: number, tensors: RowTensors): void {
+    this.#bank.stage(row, tensors)
+  }
+
+  clear(row: number): void {
+    this.#bank.clear(row)
+  }
+
+  /** One `session.run` of the trunk, whatever the mix of rows; then each row's head on its samples. */
+  async run({ pixels, rows }: EngineBatch): Promise<EngineResult> {
+    const start = performance.now()
+    const feeds = this.#feeds(pixels, rows)
+    this.#runs += 1
+    const outputs = await this.#session.run(feeds, [FEATURES])
+    const output = outputs[FEATURES]!.data as Float32Array
+    const features = output.subarray(0, rows.length * this.#init.features)
+    const logits = await this.#logits(features, rows)
+    return { features, logits, inferenceMs: performance.now() - start, runs: this.#runs }
+  }
+
+  async close(): Promise<void> {
+    await this.#session.release()
+    await this.#heads.release()
+  }
+
+  #feeds(pixels: Uint8Array, rows: Int32Array): Record<string, Tensor> {
+    const { height, width } = this.#init
+    const bank = this.#bank.feeds(rows)
+    const size = this.#batchSize(rows.length)
+    const sampleRows = new BigInt64Array(size).fill(BigInt(bank.rows[0]!))
+    for (let n = 0; n < rows.length; n++) sampleRows[n] = BigInt(bank.rows[n]!)
+    // One matrix for all samples is broadcast; the graph then copies none.
+    const matrixRows = bank.uniform ? sampleRows.slice(0, 1) : sampleRows
+    return {
+      ...bank.tensors,
+      [PIXELS]: new Tensor('uint8', this.#padded(pixels, size), [size, height, width, 3]),
+      [ROW]: new Tensor('int64', sampleRows, [size]),
+      [MATRIX_ROW]: new Tensor('int64', matrixRows, [matrixRows.length]),
+    }
+  }
+
+  /** Each new shape costs a search for algorithms on CUDA: the compact bank keeps to powers of two. */
+  #batchSize(samples: number): number {
+    return this.#init.bankMode === 'compact' ? 2 ** Math.ceil(Math.log2(samples)) : samples
+  }
+
+  #padded(pixels: Uint8Array, size: number): Uint8Array {
+    const bytes = size * this.#init.height * this.#init.width * 3
+    if (pixels.length === bytes) return pixels
+    if (this.#padding.length < bytes) this.#padding = new Uint8Array(bytes)
+    this.#padding.set(pixels)
+    return this.#padding.subarray(0, bytes)
+  }
+
+  /** All logits of a batch share one buffer, so that they travel as one. */
+  async #logits(features: Float32Array, rows: Int32Array): Promise<(Float32Array | null)[]> {
+    const logits: (Float32Array | null)[] = new Array(rows.length).fill(null)
+    const samplesOf = new Map<number, number[]>()
+    let total = 0
+    rows.forEach((row, sample) => {
+      const head = this.#bank.head(row)
+      if (!head) return
+      total += head.classes
+      const samples = samplesOf.get(row)
+      if (samples) samples.push(sample)
+      else samplesOf.set(row, [sample])
+    })
+    const all = new Float32Array(total)
+    let offset = 0
+    for (const [row, samples] of samplesOf) {
+      const head = this.#bank.head(row)!
+      const out = all.subarray(offset, offset + samples.length * head.classes)
+      await this.#runHead(features, samples, head, out)
+      samples.forEach((sample, position) => {
+        logits[sample] = out.subarray(position * head.classes, (position + 1) * head.classes)
+      })
+      offset += out.length
+    }
+    return logits
+  }
+
+  async #runHead(
+    features: Float32Array,
+    samples: number[],
+    head: HeadTensors,
+    out: Float32Array,
+  ): Promise<void> {
+    const length = this.#init.features
+    if (samples.length * head.weight.length < HEAD_GEMM_FROM) {
+      headLogits(features, length, samples, head, out)
+      return
+    }
+    const { y } = await this.#heads.run({
+      x: new Tensor('float32', gatherFeatures(features, length, samples), [samples.length, length]),
+      w: new Tensor('float32', head.weight, [head.classes, length]),
+      b: new Tensor('float32', head.bias, [head.classes]),
+    })
+    out.set(y!.data as Float32Array)
+  }
+}
+
+/** A trunk and a manifest that do not belong together must not start. */
+function checkInputs(session: InferenceSession, init: EngineInit): void {
+  const expected = [PIXELS, ROW, MATRIX_ROW, 'affine', ...init.matrices.map(({ input }) => input)]
+  const missing = expected.filter((name) => !session.inputNames.includes(name))
+  const unknown = session.inputNames.filter((name) => !expected.includes(name))
+  if (missing.length + unknown.length > 0)
+    throw new Error(
+      `the trunk does not fit its manifest: inputs missing [${missing.join(', ')}], unknown [${unknown.join(', ')}]; build the family again`,
+    )
+  if (!session.outputNames.includes(FEATURES)) throw new Error(`the trunk has no output '${FEATURES}'`)
+}
+
+/** Buffers that leave with a result. */
+function transferOf({ features, logits }: EngineResult): ArrayBuffer[] {
+  const buffers = new Set([features.buffer as ArrayBuffer])
+  for (const values of logits) if (values) buffers.add(values.buffer as ArrayBuffer)
+  return [...buffers]
+}
+
+function serve(port: MessagePort): void {
+  let trunk: Trunk | undefined
+  let tail = Promise.resolve()
+
+  const reply = (message: FromWorker, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer)
+
+  const handle = async (message: ToWorker): Promise<void> => {
+    switch (message.type) {
+      case 'init':
+        trunk = await Trunk.open(message.init)
+        return reply({ type: 'ready', provider: providerName(message.init.device) })
+      case 'stage':
+        trunk!.stage(message.row, message.tensors)
+        return reply({ type: 'staged', id: message.id })
+      case 'clear':
+        return trunk!.clear(message.row)
+      case 'run': {
+        const result = await trunk!.run(message.batch)
+        return reply({ type: 'result', id: message.id, result }, transferOf(result))
+      }
+      case 'stop':
+        await trunk?.close()
+        port.close()
+    }
+  }
+
+  port.on('message', (message: ToWorker) => {
+    tail = tail
+      .then(() => handle(message))
+      .catch((error: Error) => {
+        reply({ type: 'failed', id: 'id' in message ? message.id : null, message: error.message })
+        if (message.type === 'init') port.close()
+      })
+  })
+}
+
+serve(parentPort!)
