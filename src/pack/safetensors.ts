@@ -53,6 +53,8 @@ export class SafetensorsError extends Error {
 export interface Scan extends Safetensors {
   /** Without prototype: any key is only a key. */
   metadata: Record<string, string>
+  /** Every name in the header, the broken entries' too; null where no header could be read. */
+  names: Set<string> | null
   problems: Problems
 }
 
@@ -69,7 +71,12 @@ export function readSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLi
 
 /** Like `readSafetensors`, but returns what there is, for readers that have more to check. */
 export function scanSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLimits> = {}): Scan {
-  const scan: Scan = { metadata: Object.create(null), tensors: new Map(), problems: new Problems() }
+  const scan: Scan = {
+    metadata: Object.create(null),
+    tensors: new Map(),
+    names: null,
+    problems: new Problems(),
+  }
   const header = readHeader(bytes, { ...DEFAULT_LIMITS, ...limits }, scan.problems)
   if (!header) return scan
   const { root, dataStart } = header
@@ -89,8 +96,10 @@ export function scanSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLi
       bytes: data.subarray(tensor.begin, tensor.end),
     })
   }
-  const entries = root.size - (root.has(METADATA) ? 1 : 0)
-  checkLayout(placed, data.length, placed.length === entries && !header.duplicates, scan.problems)
+  scan.names = new Set(root.keys())
+  scan.names.delete(METADATA)
+  const complete = placed.length === scan.names.size && !header.duplicates
+  checkLayout(placed, data.length, complete, scan.problems)
   return scan
 }
 

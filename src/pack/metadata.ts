@@ -1,0 +1,164 @@
+/**
+ * A pack's `__metadata__`: everything of a pack but its weights, as the strings safetensors allows.
+ *
+ * The format is in docs/pack-format.md. Reading lists every problem; a field that is none of these is one.
+ */
+import { type Design, designs } from '../family/manifest.js'
+import { JsonError, type JsonValue, parseJson, toPlain } from './json.js'
+import { type Activation, PACK_FORMAT, type PackInfo } from './pack.js'
+import { type Problems, quote } from './problems.js'
+
+export interface LabelLimits {
+  /** Most labels, and the longest label in UTF-16 units. */
+  labels: number
+  labelLength: number
+}
+
+/** ImageNet-21k has 21,841 classes. */
+export const DEFAULT_LABEL_LIMITS: LabelLimits = { labels: 32768, labelLength: 256 }
+
+const REQUIRED = ['format', 'family', 'design', 'activation', 'mean', 'std']
+const TEXTS = ['name', 'description', 'license', 'created'] as const
+const KNOWN = new Set([...REQUIRED, ...TEXTS, 'labels', 'metrics'])
+
+/** The metadata as the file holds it. Checks nothing: `writePack` reads back what it wrote. */
+export function encodeMetadata(info: PackInfo): Record<string, string> {
+  const metadata: Record<string, string> = {
+    format: PACK_FORMAT,
+    family: info.family,
+    design: info.design,
+    activation: info.activation,
+    mean: JSON.stringify(info.mean),
+    std: JSON.stringify(info.std),
+  }
+  if (info.labels !== null) metadata.labels = JSON.stringify(info.labels)
+  for (const field of TEXTS) if (info[field] !== undefined) metadata[field] = info[field]
+  if (info.metrics !== undefined) metadata.metrics = JSON.stringify(info.metrics)
+  return metadata
+}
+
+/** Reads the metadata; null where a field is missing or wrong, and `problems` names each. */
+export function decodeMetadata(
+  metadata: Readonly<Record<string, string>>,
+  problems: Problems,
+  limits: LabelLimits,
+): PackInfo | null {
+  const before = problems.count
+  for (const field of REQUIRED) {
+    if (metadata[field] === undefined) problems.add(`metadata field ${quote(field)} is missing`)
+  }
+  for (const field of Object.keys(metadata)) {
+    if (!KNOWN.has(field)) problems.add(`metadata field ${quote(field)} is unknown`)
+  }
+  const { format, design, activation } = metadata
+  if (format !== undefined && format !== PACK_FORMAT) {
+    problems.add(`format is ${quote(format)}, expected ${quote(PACK_FORMAT)}`)
+  }
+  if (design !== undefined && !(designs as readonly string[]).includes(design)) {
+    problems.add(`design is ${quote(design)}, expected one of ${designs.join(', ')}`)
+  }
+  if (activation !== undefined && activation !== 'softmax' && activation !== 'sigmoid') {
+    problems.add(`activation is ${quote(activation)}, expected "softmax" or "sigmoid"`)
+  }
+  const mean = readChannels('mean', metadata.mean, problems)
+  const std = readChannels('std', metadata.std, problems)
+  if (mean && std) checkNormalisation(mean, std, problems)
+  const labels = readLabels(metadata.labels, problems, limits)
+  const metrics = readMetrics(metadata.metrics, problems)
+  if (problems.count > before || !mean || !std || metadata.family === undefined) return null
+
+  const info: PackInfo = {
+    family: metadata.family,
+    design: design as Design,
+    labels,
+    activation: activation as Activation,
+    mean,
+    std,
+  }
+  for (const field of TEXTS) if (metadata[field] !== undefined) info[field] = metadata[field]
+  if (metrics) info.metrics = metrics
+  return info
+}
+
+/** A field's JSON; undefined, and a problem, where it is none. */
+function readJson(field: string, text: string, problems: Problems): JsonValue | undefined {
+  try {
+    const { value, duplicates } = parseJson(text)
+    for (const path of duplicates) problems.add(`${field} has the key ${quote(path)} twice`)
+    return value
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error
+    problems.add(`${field} is not JSON: ${error.message}`)
+    return undefined
+  }
+}
+
+function readChannels(
+  field: string,
+  text: string | undefined,
+  problems: Problems,
+): [number, number, number] | undefined {
+  const value = text === undefined ? undefined : readJson(field, text, problems)
+  if (value === undefined) return undefined
+  if (!Array.isArray(value) || value.length !== 3 || value.some((item) => typeof item !== 'number')) {
+    problems.add(`${field} is ${quote(value)}, expected a JSON array of three numbers (RGB, 0-1 scale)`)
+    return undefined
+  }
+  return value as [number, number, number]
+}
+
+/** What the trunk gets is `pixel / (255 std) - mean / std` in float32. */
+function checkNormalisation(mean: number[], std: number[], problems: Problems): void {
+  const bad = std.findIndex((value) => !(value > 0))
+  if (bad >= 0) {
+    problems.add(`std is ${quote(std)}, but std[${bad}] must be above 0`)
+    return
+  }
+  for (let channel = 0; channel < 3; channel++) {
+    const scale = Math.fround(1 / (255 * std[channel]!))
+    const shift = Math.fround(mean[channel]! / std[channel]!)
+    if (!Number.isFinite(scale) || !Number.isFinite(shift)) {
+      problems.add(
+        `mean ${quote(mean)} and std ${quote(std)} do not fit float32 in channel ${channel}: 1/(255 std) and mean/std must be finite`,
+      )
+    }
+  }
+}
+
+function readLabels(text: string | undefined, problems: Problems, limits: LabelLimits): string[] | null {
+  const value = text === undefined ? undefined : readJson('labels', text, problems)
+  if (value === undefined) return null
+  if (!Array.isArray(value)) {
+    problems.add(`labels is ${quote(value)}, expected a JSON array of strings`)
+    return null
+  }
+  if (value.length === 0 || value.length > limits.labels) {
+    problems.add(`labels has ${value.length} entries, expected 1 to ${limits.labels}`)
+    return null
+  }
+  const first = new Map<string, number>()
+  for (const [index, label] of value.entries()) {
+    if (typeof label !== 'string' || label.trim() === '') {
+      problems.add(`labels[${index}] is ${quote(label)}, expected a non-empty string`)
+    } else if (label.length > limits.labelLength) {
+      problems.add(
+        `labels[${index}] ${quote(label)} has ${label.length} characters, at most ${limits.labelLength} allowed`,
+      )
+    } else if (first.has(label)) {
+      problems.add(`labels[${index}] ${quote(label)} is a duplicate of labels[${first.get(label)}]`)
+    } else {
+      first.set(label, index)
+    }
+  }
+  return value as string[]
+}
+
+function readMetrics(text: string | undefined, problems: Problems): Record<string, unknown> | undefined {
+  const value = text === undefined ? undefined : readJson('metrics', text, problems)
+  if (value === undefined) return undefined
+  if (!(value instanceof Map)) {
+    problems.add(`metrics is ${quote(value)}, expected a JSON object`)
+    return undefined
+  }
+  return toPlain(value) as Record<string, unknown>
+}

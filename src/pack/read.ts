@@ -1,0 +1,248 @@
+/**
+ * Bytes to a pack, or every reason why they are none (design: section 5).
+ *
+ * Bytes in, pack out: no files, no HTTP, no engine. Nothing of an input is trusted, and the memory taken is
+ * bounded by its size.
+ */
+import { FacetError } from '../errors.js'
+import { type Design, designs, type FamilyManifest } from '../family/manifest.js'
+import { type ExpectedTensor, expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
+import { decodeFloat16, firstNonFinite16, firstNonFinite32 } from './float16.js'
+import { DEFAULT_LABEL_LIMITS, decodeMetadata, type LabelLimits } from './metadata.js'
+import type { Head, Pack, PackInfo, SlotWeights } from './pack.js'
+import { type Problems, quote } from './problems.js'
+import { type SafetensorsLimits, scanSafetensors, type Tensor } from './safetensors.js'
+
+export interface ReadOptions {
+  limits?: Partial<SafetensorsLimits & LabelLimits>
+}
+
+/** What a listing shows of a pack. */
+export interface PackSummary extends PackInfo {
+  /** Classes of its head; 0 where it serves `embed` only. */
+  classes: number
+  /** Tensors, and bytes of the file. */
+  tensors: number
+  bytes: number
+}
+
+/**
+ * Reads a pack of `family`. The pack may share memory with `bytes`: leave them alone afterwards.
+ *
+ * @throws FacetError `invalid_pack`; its `problems` list everything that is wrong, each with the tensor or
+ * field, its value and what was expected.
+ */
+export function readPack(bytes: Uint8Array, family: FamilyManifest, options: ReadOptions = {}): Pack {
+  const { metadata, tensors, names, problems } = scanSafetensors(bytes, options.limits)
+  // Without a header there is nothing more to say.
+  if (!names) throw refuse(problems)
+  const info = decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits })
+  checkFits(metadata, family, problems)
+  const design = (designs as readonly string[]).includes(metadata.design ?? '')
+    ? (metadata.design as Design)
+    : family.design
+  const floats = readTensors(tensors, family, design, problems)
+  const slots = readSlots(floats, names, family, problems)
+  const head = readHead(floats, names, family.features, problems)
+  checkClasses(head, info, names, metadata, problems)
+  if (!problems.empty || !info) throw refuse(problems)
+  return { ...info, slots, head }
+}
+
+/**
+ * Reads what a listing needs: the header alone, without looking at weights or at the family.
+ *
+ * @throws FacetError `invalid_pack` where the container or the metadata is broken.
+ */
+export function readPackSummary(bytes: Uint8Array, options: ReadOptions = {}): PackSummary {
+  const { metadata, tensors, problems } = scanSafetensors(bytes, options.limits)
+  const info = problems.empty
+    ? decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits })
+    : null
+  if (!problems.empty || !info) throw refuse(problems)
+  return { ...info, classes: info.labels?.length ?? 0, tensors: tensors.size, bytes: bytes.length }
+}
+
+function refuse(problems: Problems): FacetError {
+  const list = problems.list()
+  const more = problems.count > 1 ? ` (and ${problems.count - 1} more)` : ''
+  return new FacetError('invalid_pack', `Not a valid pack: ${list[0]}${more}`, { problems: list })
+}
+
+/** Whether a pack of design `pack` may live in a family of design `family`. */
+export function designFits(pack: Design, family: Design): boolean {
+  if (pack === 'series' || pack === 'parallel') return pack === family
+  return designs.indexOf(pack) <= designs.indexOf(family)
+}
+
+function checkFits(
+  metadata: Readonly<Record<string, string>>,
+  family: FamilyManifest,
+  problems: Problems,
+): void {
+  if (metadata.family !== undefined && metadata.family !== family.fingerprint) {
+    problems.add(
+      `family is ${quote(metadata.family)}, but this is family ${quote(family.name)} with the fingerprint ${quote(family.fingerprint)}: the pack belongs to another family`,
+    )
+  }
+  const design = designs.find((name) => name === metadata.design)
+  if (design && !designFits(design, family.design)) {
+    problems.add(`design is ${quote(design)}, which a family of design ${quote(family.design)} cannot hold`)
+  }
+}
+
+/** Every tensor by name, decoded and checked: name, dtype, shape, finite values. */
+function readTensors(
+  tensors: ReadonlyMap<string, Tensor>,
+  family: FamilyManifest,
+  design: Design,
+  problems: Problems,
+): Map<string, Float32Array> {
+  const expected = expectedTensors(family)
+  const matrixless = new Set(family.slots.filter((slot) => slot.columns === 0).map((s) => `${s.name}.matrix`))
+  const decoded = new Map<string, Float32Array>()
+  for (const [name, tensor] of tensors) {
+    const place = expected.get(name)
+    if (!place && name !== HEAD_WEIGHT && name !== HEAD_BIAS) {
+      const why = matrixless.has(name) ? 'this slot takes no matrix' : 'unknown name, no such slot'
+      problems.add(`tensor ${quote(name)}: ${why} in family ${quote(family.name)}`)
+      continue
+    }
+    if (place) checkAllowed(name, place, design, problems)
+    const before = problems.count
+    checkShape(name, tensor, place?.shape, family.features, problems)
+    const floats = decode(name, tensor, problems)
+    if (floats && problems.count === before) decoded.set(name, floats)
+  }
+  return decoded
+}
+
+/** A pack's own design bounds what it may bring. */
+function checkAllowed(name: string, place: ExpectedTensor, design: Design, problems: Problems): void {
+  if (design === 'feature')
+    problems.add(`tensor ${quote(name)}: a pack of design "feature" has no slot tensors`)
+  else if (design === 'bn' && place.part === 'matrix') {
+    problems.add(`tensor ${quote(name)}: a pack of design "bn" has no matrix`)
+  }
+}
+
+function checkShape(
+  name: string,
+  { shape }: Tensor,
+  expected: number[] | undefined,
+  features: number,
+  problems: Problems,
+): void {
+  const [rows, columns] = shape
+  let want = expected && `[${expected}]`
+  let fits = expected?.length === shape.length && expected.every((size, axis) => size === shape[axis])
+  if (name === HEAD_WEIGHT) {
+    want = `[K, ${features}]`
+    fits = shape.length === 2 && rows! >= 1 && columns === features
+  } else if (name === HEAD_BIAS) {
+    want = '[K]'
+    fits = shape.length === 1 && rows! >= 1
+  }
+  if (!fits) problems.add(`tensor ${quote(name)} has shape ${quote(shape)}, expected ${want}`)
+}
+
+/** F32 or F16 to finite float32 values; undefined, and a problem, otherwise. */
+function decode(name: string, { dtype, bytes }: Tensor, problems: Problems): Float32Array | undefined {
+  if (dtype !== 'F32' && dtype !== 'F16') {
+    problems.add(`tensor ${quote(name)} has dtype ${dtype}, expected F32 or F16`)
+    return undefined
+  }
+  const size = dtype === 'F32' ? 4 : 2
+  // A typed array must start at a multiple of its element size; where the file's bytes do not, they are copied.
+  const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes)
+  const length = bytes.length / size
+  let bad: number
+  let floats: Float32Array
+  if (dtype === 'F32') {
+    floats = new Float32Array(aligned.buffer, aligned.byteOffset, length)
+    bad = firstNonFinite32(floats)
+  } else {
+    const bits = new Uint16Array(aligned.buffer, aligned.byteOffset, length)
+    floats = decodeFloat16(bits)
+    bad = firstNonFinite16(bits)
+  }
+  if (bad < 0) return floats
+  problems.add(`tensor ${quote(name)}: value ${bad} is ${floats[bad]}, expected finite values`)
+  return undefined
+}
+
+/** A slot is given whole or not at all. */
+function readSlots(
+  floats: ReadonlyMap<string, Float32Array>,
+  present: ReadonlySet<string>,
+  family: FamilyManifest,
+  problems: Problems,
+): Map<string, SlotWeights> {
+  const slots = new Map<string, SlotWeights>()
+  for (const slot of family.slots) {
+    const names = {
+      scale: tensorName(slot, 'scale'),
+      bias: tensorName(slot, 'bias'),
+      matrix: tensorName(slot, 'matrix'),
+    }
+    const given = Object.values(names).filter((name) => present.has(name))
+    if (given.length === 0) continue
+    for (const part of ['scale', 'bias'] as const) {
+      if (present.has(names[part])) continue
+      problems.add(
+        `slot ${quote(slot.name)} has ${given.map(quote).join(' and ')} but no ${quote(names[part])}: a slot is given whole or not at all`,
+      )
+    }
+    const scale = floats.get(names.scale)
+    const bias = floats.get(names.bias)
+    if (scale && bias) slots.set(slot.name, { scale, bias, matrix: floats.get(names.matrix) ?? null })
+  }
+  return slots
+}
+
+function readHead(
+  floats: ReadonlyMap<string, Float32Array>,
+  present: ReadonlySet<string>,
+  features: number,
+  problems: Problems,
+): Head | null {
+  const pairs = [
+    [HEAD_WEIGHT, HEAD_BIAS],
+    [HEAD_BIAS, HEAD_WEIGHT],
+  ] as const
+  for (const [one, other] of pairs) {
+    if (present.has(one) && !present.has(other))
+      problems.add(`tensor ${quote(one)} is given without ${quote(other)}`)
+  }
+  const weight = floats.get(HEAD_WEIGHT)
+  const bias = floats.get(HEAD_BIAS)
+  if (!weight || !bias) return null
+  const classes = weight.length / features
+  if (bias.length !== classes) {
+    problems.add(
+      `tensor ${quote(HEAD_BIAS)} has shape [${bias.length}], expected [${classes}] as ${quote(HEAD_WEIGHT)} has ${classes} rows`,
+    )
+  }
+  return { classes, weight, bias }
+}
+
+/** Labels and head come together, one label per class. */
+function checkClasses(
+  head: Head | null,
+  info: PackInfo | null,
+  present: ReadonlySet<string>,
+  metadata: Readonly<Record<string, string>>,
+  problems: Problems,
+): void {
+  const labelled = metadata.labels !== undefined
+  const headed = present.has(HEAD_WEIGHT) || present.has(HEAD_BIAS)
+  if (labelled && !headed) {
+    problems.add(`labels are given without a head: ${quote(HEAD_WEIGHT)} and ${quote(HEAD_BIAS)} are missing`)
+  } else if (headed && !labelled) {
+    problems.add('a head is given without labels: metadata field "labels" is missing')
+  } else if (head && info?.labels && info.labels.length !== head.classes) {
+    problems.add(
+      `labels has ${info.labels.length} entries, expected ${head.classes} as ${quote(HEAD_WEIGHT)} has ${head.classes} rows`,
+    )
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * A pack to one row of the bank: what the engine feeds to the trunk (layout: `family/layout.ts`).
+ *
+ * Every buffer of the result is its own plain `ArrayBuffer` of exact length, so that all of them can be
+ * transferred to the engine's worker.
+ */
+import type { BankDtype, RowTensors } from '../engine/messages.js'
+import { FacetError } from '../errors.js'
+import { type BankLayout, inputAffine } from '../family/layout.js'
+import type { FamilyManifest } from '../family/manifest.js'
+import { encodeFloat16, Float16RangeError } from './float16.js'
+import type { Pack, SlotWeights } from './pack.js'
+import { Problems, quote } from './problems.js'
+
+/**
+ * Lays out one bank row: `affine [A]`, a matrix `[out, columns]` per slot that takes one, and the head (always
+ * float32). A slot the pack leaves out is the base's; a slot without matrix gets zeros.
+ *
+ * @param base the family's base pack, which gives every slot; null only to lay out the base itself.
+ * @throws FacetError `invalid_pack` where a value overflows an f16 bank, or the base is not whole.
+ */
+export function packRow(
+  pack: Pack,
+  base: Pack | null,
+  family: FamilyManifest,
+  layout: BankLayout,
+  dtype: BankDtype,
+): RowTensors {
+  const problems = new Problems()
+  const affine = new Float32Array(layout.affine)
+  const input = inputAffine(pack)
+  affine.set(input.scale, layout.inputScale)
+  affine.set(input.shift, layout.inputShift)
+  const found: (SlotWeights | undefined)[] = []
+  for (const place of layout.slots) {
+    const weights = pack.slots.get(place.slot.name) ?? base?.slots.get(place.slot.name)
+    found.push(weights)
+    if (!weights) {
+      problems.add(`slot ${quote(place.slot.name)} is not in the base pack of family ${quote(family.name)}`)
+      continue
+    }
+    affine.set(weights.scale, place.scale)
+    affine.set(weights.bias, place.bias)
+  }
+  const encode = (values: Float32Array, name: (index: number) => string) => {
+    if (dtype === 'f32') return values
+    try {
+      return encodeFloat16(values)
+    } catch (error) {
+      if (!(error instanceof Float16RangeError)) throw error
+      problems.add(`${name(error.index)} has the value ${error.value}, which does not fit the f16 bank`)
+      return values
+    }
+  }
+  const row: RowTensors = {
+    affine: encode(affine, (index) => affineName(index, layout)),
+    matrices: [],
+    head: null,
+  }
+  for (const [index, place] of layout.slots.entries()) {
+    if (place.matrix < 0) continue
+    const matrix = found[index]?.matrix ?? new Float32Array(place.slot.out * place.slot.columns)
+    // Encoding makes a new array; float32 values are copied, for the pack keeps its own.
+    const values = dtype === 'f32' ? matrix.slice() : matrix
+    row.matrices[place.matrix] = encode(values, () => `tensor ${quote(`${place.slot.name}.matrix`)}`)
+  }
+  if (pack.head) {
+    const { classes, weight, bias } = pack.head
+    row.head = { classes, weight: weight.slice(), bias: bias.slice() }
+  }
+  if (!problems.empty) {
+    const list = problems.list()
+    throw new FacetError('invalid_pack', `The pack cannot be laid out in the bank: ${list[0]}`, {
+      problems: list,
+    })
+  }
+  return row
+}
+
+/** Which field or tensor an element of the affine row comes from. */
+function affineName(index: number, layout: BankLayout): string {
+  if (index < layout.inputShift) return 'std (as 1/(255 std))'
+  const first = layout.slots[0]
+  if (!first || index < first.scale) return 'mean and std (as mean/std)'
+  const place = layout.slots.findLast((slot) => slot.scale <= index)!
+  return `tensor ${quote(`${place.slot.name}.${index < place.bias ? 'scale' : 'bias'}`)}`
+}

@@ -1,0 +1,88 @@
+/**
+ * A pack to bytes, the inverse of `read.ts`. The same pack gives the same bytes.
+ */
+import { FacetError } from '../errors.js'
+import type { FamilyManifest } from '../family/manifest.js'
+import { expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
+import { encodeFloat16, Float16RangeError, firstNonFinite32 } from './float16.js'
+import { encodeMetadata } from './metadata.js'
+import type { Pack } from './pack.js'
+import { Problems, quote } from './problems.js'
+import { readPack } from './read.js'
+import { SafetensorsError, type Tensor, writeSafetensors } from './safetensors.js'
+
+export type PackDtype = 'f16' | 'f32'
+
+/**
+ * Writes a pack of `family`; what this returns, `readPack` accepts.
+ *
+ * @throws FacetError `invalid_pack`, its `problems` listing everything that cannot be written: misshapen
+ * input, values that are not finite or overflow F16, and whatever the reader would refuse.
+ */
+export function writePack(pack: Pack, family: FamilyManifest, options: { dtype: PackDtype }): Uint8Array {
+  const problems = new Problems()
+  const tensors = new Map<string, Tensor>()
+  const put = (name: string, floats: Float32Array, shape: number[]) => {
+    const tensor = encodeTensor(name, floats, shape, options.dtype, problems)
+    if (tensor) tensors.set(name, tensor)
+  }
+  const known = expectedTensors(family)
+  for (const [name, weights] of pack.slots) {
+    const slot = known.get(`${name}.scale`)?.slot
+    if (!slot) {
+      problems.add(`slot ${quote(name)}: unknown name, no such slot in family ${quote(family.name)}`)
+      continue
+    }
+    put(tensorName(slot, 'scale'), weights.scale, [slot.out])
+    put(tensorName(slot, 'bias'), weights.bias, [slot.out])
+    if (weights.matrix && slot.columns === 0) {
+      problems.add(`slot ${quote(name)}: this slot takes no matrix in family ${quote(family.name)}`)
+    } else if (weights.matrix) put(tensorName(slot, 'matrix'), weights.matrix, [slot.out, slot.columns])
+  }
+  if (pack.head) {
+    put(HEAD_WEIGHT, pack.head.weight, [pack.head.classes, family.features])
+    put(HEAD_BIAS, pack.head.bias, [pack.head.classes])
+  }
+  if (!problems.empty) throw refuse(problems.list())
+  let bytes: Uint8Array
+  try {
+    bytes = writeSafetensors(tensors, encodeMetadata(pack))
+  } catch (error) {
+    if (!(error instanceof SafetensorsError)) throw error
+    throw refuse(error.problems)
+  }
+  readPack(bytes, family)
+  return bytes
+}
+
+function refuse(problems: readonly string[]): FacetError {
+  return new FacetError('invalid_pack', `The pack cannot be written: ${problems[0]}`, { problems })
+}
+
+function encodeTensor(
+  name: string,
+  floats: Float32Array,
+  shape: number[],
+  dtype: PackDtype,
+  problems: Problems,
+): Tensor | undefined {
+  const elements = shape.reduce((product, size) => product * size, 1)
+  if (floats.length !== elements) {
+    problems.add(`tensor ${quote(name)} has ${floats.length} values, shape [${shape}] takes ${elements}`)
+    return undefined
+  }
+  const bad = firstNonFinite32(floats)
+  if (bad >= 0) {
+    problems.add(`tensor ${quote(name)}: value ${bad} is ${floats[bad]}, expected finite values`)
+    return undefined
+  }
+  try {
+    const values = dtype === 'f16' ? encodeFloat16(floats) : floats
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+    return { dtype: dtype === 'f16' ? 'F16' : 'F32', shape, bytes }
+  } catch (error) {
+    if (!(error instanceof Float16RangeError)) throw error
+    problems.add(`tensor ${quote(name)}: ${error.message}; write it as F32`)
+    return undefined
+  }
+}
