@@ -1,0 +1,112 @@
+/**
+ * What the HTTP floor needs from the floors below it, and its limits. Types only.
+ *
+ * The routes see the registry and the predictor through these interfaces: they neither build nor close them.
+ */
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.js'
+import type { ErrorCode } from '../errors.js'
+import type { FamilyManifest } from '../family/manifest.js'
+import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../predictor.js'
+import type { DomainView, MemoryAccount, Preconditions } from '../registry/types.js'
+import type { Principal } from './tokens.js'
+
+/** The registry, as the routes use it. */
+export interface Domains {
+  has(domain: string): boolean
+  /** @throws FacetError `unknown_domain` */
+  get(domain: string): DomainView
+  list(options: { limit: number; cursor?: string }): { domains: DomainView[]; nextCursor: string | null }
+  put(
+    domain: string,
+    bytes: Uint8Array,
+    options: { activate: boolean } & Preconditions,
+  ): Promise<{ created: boolean; version: string; view: DomainView }>
+  activate(domain: string, version: string, pre: Preconditions): Promise<DomainView>
+  patch(domain: string, change: { pinned: boolean }, pre: Preconditions): Promise<DomainView>
+  remove(domain: string, pre: Preconditions): Promise<void>
+  removeVersion(domain: string, version: string, pre: Preconditions): Promise<void>
+  pack(domain: string, version?: string): Promise<{ version: string; bytes: Uint8Array }>
+  memory(): MemoryAccount
+}
+
+/** The predictor, as the routes use it. */
+export interface Predicting {
+  predict(
+    items: readonly PredictItem[],
+    options: PredictOptions,
+  ): Promise<{ results: PredictResult[]; timings: PredictTimings }>
+}
+
+/** The metrics, as the routes use them. */
+export interface RequestMetrics {
+  request(route: string, code: number, seconds: number): void
+  text(): Promise<string>
+  readonly contentType: string
+}
+
+/** Whether the service takes work; `reason` is one sentence for people. */
+export interface Readiness {
+  ready: boolean
+  reason?: string
+  /** Defaults to `engine_restarting`. */
+  code?: ErrorCode
+}
+
+/** How the trunk runs, for `GET /v1/family`. */
+export interface Execution {
+  /** `cpu`, or `cuda:0`. */
+  provider: string
+  /** Most images of one run. */
+  maxBatch: number
+  /** Number type of the bank's rows. */
+  bankDtype: string
+}
+
+/** Limits and settings of the HTTP floor. Bytes and milliseconds. */
+export interface HttpConfig {
+  /** The address the service listens on; beyond loopback the control plane needs a token. */
+  host: string
+  /** Addresses or networks of proxies whose `X-Forwarded-For` names the client in the logs. */
+  trustProxy: readonly string[]
+  /** Body of a predict or embed request. */
+  maxBody: number
+  /** Body of a pack upload. */
+  maxPack: number
+  /** Images of one request. */
+  maxImages: number
+  /** Pack uploads at once. */
+  maxUploads: number
+  /** All header fields of a request together. */
+  maxHeaderSize: number
+  /** Open connections; more are closed at once. */
+  maxConnections: number
+  /** From the first byte of a request to its last. */
+  receiveTimeoutMs: number
+  /** An idle connection is kept this long. */
+  keepAliveTimeoutMs: number
+  /** Deadline of a predict request that names none. */
+  timeoutMs: number
+  /** Longest deadline a client may ask for; a longer wish is cut to it. */
+  maxTimeoutMs: number
+}
+
+export interface AppDeps {
+  registry: Domains
+  predictor: Predicting
+  metrics: RequestMetrics
+  family: { manifest: FamilyManifest }
+  /** Read at each request, so that a token file can be read again while the service runs. */
+  principals(): readonly Principal[]
+  config: HttpConfig
+  logger: Logger
+  clock: Clock
+  readiness(): Readiness | Promise<Readiness>
+  /** True from the first moment of an orderly stop: connections are closed after their answer. */
+  draining(): boolean
+  execution(): Execution
+  /** The text of `openapi.yaml`. */
+  openapi: string
+  /** Version of the software. */
+  version: string
+}

@@ -1,0 +1,170 @@
+/**
+ * The control plane and its listings: domains, their versions and their packs.
+ *
+ * Thin: the rules (atomic switch, retention, seeds, pins) are the registry's.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { DomainView } from '../registry/types.js'
+import { checkDomain } from './auth.js'
+import { packOf } from './body.js'
+import type { AppDeps, Domains } from './deps.js'
+import { FacetError } from '../errors.js'
+import { onlyField } from './json.js'
+import { checkDomainId, checkVersion, queryOf, trueOrFalse, wholeNumber } from './parameters.js'
+import { conditionOf, preconditionsOf, setETag } from './preconditions.js'
+import { Uploads } from './uploads.js'
+
+const DEFAULT_PAGE = 100
+const MAX_PAGE = 1000
+/** Bytes of a small JSON body. */
+const SMALL_BODY = 16 * 1024
+
+type OfDomain = { Params: { domain: string } }
+type OfVersion = { Params: { domain: string; version: string } }
+
+export function domainRoutes(
+  app: FastifyInstance,
+  { registry, config }: Pick<AppDeps, 'registry' | 'config'>,
+): void {
+  const uploads = new Uploads(config.maxUploads)
+
+  const admitDomain = async (request: FastifyRequest) => {
+    const { domain } = request.params as OfDomain['Params']
+    checkDomainId(domain)
+    checkDomain(request.caller, domain)
+  }
+  const listing = { config: { scope: 'predict' as const }, onRequest: admitDomain }
+  const change = (audit: string) => ({ config: { scope: 'admin' as const, audit }, onRequest: admitDomain })
+  const jsonChange = (audit: string) => ({
+    config: { scope: 'admin' as const, audit, accepts: ['application/json'] as const },
+    onRequest: admitDomain,
+    bodyLimit: SMALL_BODY,
+  })
+
+  app.get('/v1/domains', { config: { scope: 'predict' } }, async (request) => {
+    const query = queryOf(request, ['limit', 'cursor'])
+    const limit = query.limit === undefined ? DEFAULT_PAGE : wholeNumber('limit', query.limit, 1, MAX_PAGE)
+    const { domains, nextCursor } = page(registry, request, limit, query.cursor)
+    return { domains: domains.map(summary), next_cursor: nextCursor }
+  })
+
+  app.get<OfDomain>('/v1/domains/:domain', listing, async (request, reply) => {
+    queryOf(request, [])
+    return answer(reply, registry.get(request.params.domain))
+  })
+
+  app.get<OfDomain>('/v1/domains/:domain/versions', listing, async (request, reply) => {
+    queryOf(request, [])
+    const { domain, version, versions } = registry.get(request.params.domain)
+    setETag(reply, version)
+    return { domain, version, versions }
+  })
+
+  app.get<OfDomain>(
+    '/v1/domains/:domain/pack',
+    { config: { scope: 'admin' }, onRequest: admitDomain },
+    async (request, reply) => {
+      const { domain } = request.params
+      const wanted = queryOf(request, ['version']).version
+      const { version, bytes } = await registry.pack(
+        domain,
+        wanted === undefined ? undefined : checkVersion(wanted),
+      )
+      setETag(reply, version)
+      void reply.header('cache-control', 'private, no-cache')
+      if (conditionOf(request, version) === 304) return reply.code(304).send()
+      const file = `${domain}-${version.slice(0, 12)}.safetensors`
+      return reply
+        .type('application/octet-stream')
+        .header('content-disposition', `attachment; filename="${file}"`)
+        .send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+    },
+  )
+
+  app.put<OfDomain>(
+    '/v1/domains/:domain',
+    {
+      config: {
+        scope: 'admin',
+        audit: 'domain.put',
+        accepts: ['application/octet-stream', 'multipart/form-data'],
+      },
+      bodyLimit: config.maxPack,
+      onRequest: [admitDomain, uploads.admit],
+    },
+    (request, reply) =>
+      uploads.hold(request, async () => {
+        const { domain } = request.params
+        const text = queryOf(request, ['activate']).activate
+        const active = text === undefined || trueOrFalse('activate', text)
+        const pre = preconditionsOf(request)
+        const bytes = await packOf(request, config.maxPack)
+        const { created, version, view } = await registry.put(domain, bytes, { activate: active, ...pre })
+        request.changed = version
+        void reply.code(created ? 201 : 200).header('location', `/v1/domains/${domain}`)
+        return { ...answer(reply, view), uploaded: version }
+      }),
+  )
+
+  app.post<OfDomain>(
+    '/v1/domains/:domain/activate',
+    jsonChange('version.activate'),
+    async (request, reply) => {
+      queryOf(request, [])
+      const version = checkVersion(onlyField(request.body, 'version', '{"version": "<sha256>"}'))
+      request.changed = version
+      const view = await registry.activate(request.params.domain, version, preconditionsOf(request))
+      request.changed = view.version
+      return answer(reply, view)
+    },
+  )
+
+  app.patch<OfDomain>('/v1/domains/:domain', jsonChange('domain.patch'), async (request, reply) => {
+    queryOf(request, [])
+    const pinned = onlyField(request.body, 'pinned', '{"pinned": true}')
+    if (typeof pinned !== 'boolean')
+      throw new FacetError('malformed_request', "'pinned' must be true or false.")
+    return answer(reply, await registry.patch(request.params.domain, { pinned }, preconditionsOf(request)))
+  })
+
+  app.delete<OfDomain>('/v1/domains/:domain', change('domain.delete'), async (request, reply) => {
+    queryOf(request, [])
+    await registry.remove(request.params.domain, preconditionsOf(request))
+    return reply.code(204).send()
+  })
+
+  app.delete<OfVersion>(
+    '/v1/domains/:domain/versions/:version',
+    change('version.delete'),
+    async (request, reply) => {
+      queryOf(request, [])
+      const { domain } = request.params
+      const version = checkVersion(request.params.version)
+      request.changed = version
+      await registry.removeVersion(domain, version, preconditionsOf(request))
+      setETag(reply, registry.has(domain) ? registry.get(domain).version : null)
+      return reply.code(204).send()
+    },
+  )
+}
+
+/** One page of the domains the caller may see. */
+function page(registry: Domains, request: FastifyRequest, limit: number, cursor: string | undefined) {
+  const { domains: own } = request.caller
+  if (own === null) return registry.list({ limit, ...(cursor === undefined ? {} : { cursor }) })
+  const ids = [...own].filter((id) => registry.has(id) && (cursor === undefined || id > cursor)).sort()
+  const shown = ids.slice(0, limit)
+  return {
+    domains: shown.map((id) => registry.get(id)),
+    nextCursor: ids.length > limit ? shown.at(-1)! : null,
+  }
+}
+
+function answer(reply: FastifyReply, view: DomainView): DomainView {
+  setETag(reply, view.version)
+  return view
+}
+
+function summary({ versions, ...rest }: DomainView) {
+  return { ...rest, version_count: versions.length }
+}

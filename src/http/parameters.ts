@@ -1,0 +1,83 @@
+/**
+ * What a request says outside its body, checked once at the edge: domain ids, versions, query, deadlines.
+ *
+ * Unknown and repeated query parameters are refused: a misspelt `topk` must not silently mean the default.
+ */
+import type { FastifyRequest } from 'fastify'
+import { FacetError } from '../errors.js'
+
+export const domainIdPattern = /^[a-z0-9][a-z0-9._-]{0,62}$/
+
+/** @throws FacetError `bad_domain_id` */
+export function checkDomainId(id: string): string {
+  if (domainIdPattern.test(id)) return id
+  throw new FacetError(
+    'bad_domain_id',
+    `${shown(id)} is not a domain id: 1 to 63 of a-z, 0-9, '.', '_' and '-', and the first a letter or digit.`,
+  )
+}
+
+/** @throws FacetError `bad_parameter` */
+export function checkVersion(version: unknown): string {
+  if (typeof version === 'string' && /^[0-9a-f]{6,64}$/.test(version)) return version
+  throw new FacetError(
+    'bad_parameter',
+    `${shown(version)} is not a version: the SHA-256 of a pack, or at least its first 6 hex digits, in lower case.`,
+  )
+}
+
+/**
+ * The query's parameters, each at most once.
+ *
+ * @throws FacetError `bad_parameter` for one that is not among `known` or that is repeated.
+ */
+export function queryOf<Name extends string>(
+  request: FastifyRequest,
+  known: readonly Name[],
+): Partial<Record<Name, string>> {
+  const query: Partial<Record<Name, string>> = {}
+  for (const [name, value] of Object.entries(request.query as Record<string, string | string[]>)) {
+    if (!known.includes(name as Name))
+      throw new FacetError(
+        'bad_parameter',
+        `Unknown query parameter ${shown(name)}; ${known.length > 0 ? `this route reads ${known.join(', ')}` : 'this route reads none'}.`,
+      )
+    if (typeof value !== 'string')
+      throw new FacetError('bad_parameter', `Query parameter '${name}' is given more than once.`)
+    query[name as Name] = value
+  }
+  return query
+}
+
+/** A whole number of `least` or more, at most `most`.
+ * @throws FacetError `bad_parameter` that names it. */
+export function wholeNumber(name: string, text: string, least: number, most: number): number {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+  if (value >= least && value <= most) return value
+  const range = most === Number.MAX_SAFE_INTEGER ? `${least} or more` : `${least} to ${most}`
+  throw new FacetError('bad_parameter', `${name} must be a whole number, ${range}; it is ${shown(text)}.`)
+}
+
+/** @throws FacetError `bad_parameter` that names it. */
+export function trueOrFalse(name: string, text: string): boolean {
+  if (text === 'true') return true
+  if (text === 'false') return false
+  throw new FacetError('bad_parameter', `${name} must be true or false; it is ${shown(text)}.`)
+}
+
+/**
+ * Milliseconds a request may take: what `X-Request-Timeout` asks for, cut to `most`, or `usual` without it.
+ *
+ * @throws FacetError `bad_parameter`
+ */
+export function timeoutOf(request: FastifyRequest, usual: number, most: number): number {
+  const header = request.headers['x-request-timeout']
+  if (header === undefined) return usual
+  return Math.min(wholeNumber('X-Request-Timeout', String(header), 1, Number.MAX_SAFE_INTEGER), most)
+}
+
+/** A client's value, safe to show back to it: quoted, escaped, cut. */
+function shown(value: unknown): string {
+  if (typeof value !== 'string') return value === undefined ? 'nothing' : 'a value of another type'
+  return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
+}
