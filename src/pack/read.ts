@@ -54,7 +54,7 @@ export function readPack(bytes: Uint8Array, family: FamilyManifest, options: Rea
  *
  * @throws FacetError `invalid_pack` where the container or the metadata is broken.
  */
-export function readPackSummary(bytes: Uint8Array, options: ReadOptions = {}): PackSummary {
+export function readPackInfo(bytes: Uint8Array, options: ReadOptions = {}): PackSummary {
   const { metadata, tensors, problems } = scanSafetensors(bytes, options.limits)
   const info = problems.empty
     ? decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits })

@@ -1,0 +1,114 @@
+/**
+ * `family.json` from text to a checked manifest: shape by JSON Schema, meaning by hand.
+ *
+ * Text in, manifest out; `read.ts` reads the files.
+ */
+import { createRequire } from 'node:module'
+import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
+import { JsonError, parseJson, toPlain } from '../pack/json.js'
+import { Problems, quote } from '../pack/problems.js'
+import { fingerprint } from './fingerprint.js'
+import type { FamilyManifest, Slot } from './manifest.js'
+
+/** A family that cannot be served. `problems` lists everything found, each with its file and field. */
+export class FamilyError extends Error {
+  constructor(
+    subject: string,
+    readonly problems: readonly string[],
+  ) {
+    super(`${subject} is broken:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
+    this.name = 'FamilyError'
+  }
+}
+
+// Node 20 warns on every import of a JSON module; `require` does not.
+const schema = createRequire(import.meta.url)('./family.schema.json') as object
+const matches = new Ajv2020({ allErrors: true, strict: true, verbose: true }).compile<FamilyManifest>(schema)
+
+/**
+ * Parses and validates `family.json`.
+ *
+ * @param file the name shown in the error.
+ * @throws FamilyError listing all problems at once.
+ */
+export function parseManifest(text: string, file = 'family.json'): FamilyManifest {
+  const problems = new Problems()
+  const manifest = parse(text, problems)
+  if (manifest !== undefined && matches(manifest)) checkMeaning(manifest, problems)
+  else if (manifest !== undefined) for (const error of matches.errors ?? []) problems.add(describe(error))
+  if (!problems.empty) throw new FamilyError(file, problems.list())
+  return manifest as FamilyManifest
+}
+
+function parse(text: string, problems: Problems): unknown {
+  try {
+    const { value, duplicates } = parseJson(text)
+    for (const path of duplicates) problems.add(`the key ${quote(path)} is given twice`)
+    return toPlain(value)
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error
+    problems.add(`not JSON: ${error.message}`)
+    return undefined
+  }
+}
+
+/** One schema violation: the field, what was expected, what is there. */
+function describe(error: ErrorObject): string {
+  const field = error.instancePath.slice(1).replaceAll('/', '.') || 'the manifest'
+  const { params } = error
+  if (error.keyword === 'required') return `${field} lacks ${quote(params.missingProperty)}`
+  if (error.keyword === 'additionalProperties') {
+    return `${field} has the unknown field ${quote(params.additionalProperty)}`
+  }
+  if (error.keyword === 'propertyNames') {
+    return `${field} has the key ${quote(params.propertyName)}, which is not a plain file name`
+  }
+  const data = error.data
+  const found = typeof data === 'object' && data !== null ? JSON.stringify(data) : quote(data)
+  const shown = found.length > 80 ? `${found.slice(0, 80)}…` : found
+  if (error.keyword === 'enum')
+    return `${field} is ${shown}, expected one of ${params.allowedValues.join(', ')}`
+  if (error.keyword === 'const') return `${field} is ${shown}, expected ${quote(params.allowedValue)}`
+  return `${field} is ${shown}: ${error.message}`
+}
+
+/** What a schema cannot say. */
+function checkMeaning(manifest: FamilyManifest, problems: Problems): void {
+  const { input, slots } = manifest
+  if (input.resize < Math.max(input.height, input.width)) {
+    problems.add(
+      `input.resize is ${input.resize}, smaller than the crop of ${input.height}x${input.width} taken from it`,
+    )
+  }
+  const seen = new Map<string, number>()
+  for (const [index, slot] of slots.entries()) {
+    const first = seen.get(slot.name)
+    if (first !== undefined) {
+      problems.add(`slots.${index}.name is ${quote(slot.name)}, the name of slots.${first} already`)
+    } else seen.set(slot.name, index)
+    for (const problem of slotProblems(slot, manifest)) problems.add(`slots.${index}.${problem}`)
+  }
+  const adapter = slots.reduce((sum, slot) => sum + slot.out * (2 + slot.columns), 0)
+  if (manifest.parameters.adapter !== adapter) {
+    problems.add(`parameters.adapter is ${manifest.parameters.adapter}, but the slots hold ${adapter}`)
+  }
+  const expected = fingerprint(manifest)
+  if (manifest.fingerprint !== expected) {
+    problems.add(
+      `fingerprint is ${quote(manifest.fingerprint)}, but weights, slots, design and input give ${quote(expected)}`,
+    )
+  }
+}
+
+function slotProblems(slot: Slot, { design }: FamilyManifest): string[] {
+  const problems: string[] = []
+  if (slot.name === 'head') problems.push('name is "head", which a pack uses for its classifier')
+  if (slot.kind === 'norm' && slot.in !== slot.out) {
+    problems.push(`out is ${slot.out}, but a normalisation has as many channels out as in (${slot.in})`)
+  }
+  const most = design === 'parallel' ? slot.in : design === 'series' ? slot.out : 0
+  if (slot.columns > most) {
+    problems.push(`columns is ${slot.columns}, at most ${most} in a family of design "${design}"`)
+  }
+  return problems
+}
