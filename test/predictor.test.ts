@@ -1,0 +1,183 @@
+import t from 'tap'
+import { FacetError } from '../src/errors.js'
+import { batchRunner, type PredictItem, Predictor, type Sample, type SampleResult } from '../src/predictor.js'
+import type { Lease } from '../src/registry/types.js'
+import { Scheduler } from '../src/scheduler.js'
+import { ManualClock } from './manual-clock.js'
+
+/** A predictor over the real scheduler; rows are the domains' positions, the engine adds pixels up. */
+function build(options: { rows?: string[]; free?: number; generation?: number; maxQueue?: number } = {}) {
+  const clock = new ManualClock()
+  const rows = options.rows ?? ['a', 'b', 'c', 'd']
+  const engine = { generation: options.generation ?? 1 }
+  let free = options.free ?? Number.POSITIVE_INFINITY
+  const waiting: (() => void)[] = []
+  const held = new Set<Lease>()
+  const run = batchRunner(
+    {
+      get generation() {
+        return engine.generation
+      },
+      async run({ pixels, rows }) {
+        const count = rows.length
+        const features = new Float32Array(2 * count)
+        for (let index = 0; index < count; index++) {
+          features[2 * index] = pixels[3 * index]! + pixels[3 * index + 1]! + pixels[3 * index + 2]!
+          features[2 * index + 1] = rows[index]!
+        }
+        return {
+          features,
+          logits: Array.from(rows, (row) => Float32Array.of(row, -row)),
+          inferenceMs: 4,
+          runs: 1,
+        }
+      },
+    },
+    { pixels: 3, features: 2 },
+  )
+  const scheduler = new Scheduler<Sample, SampleResult>({
+    run,
+    clock,
+    maxBatch: () => 8,
+    maxQueue: options.maxQueue ?? 64,
+    maxQueuePerDomain: 64,
+  })
+  const counted: [string, string, number][] = []
+  const predictor = new Predictor({
+    async decode(image) {
+      if (image.length !== 3) throw new FacetError('undecodable_image', 'Not an image.')
+      return image
+    },
+    async acquire(domain, version) {
+      const row = rows.indexOf(domain)
+      if (row < 0) throw new FacetError('unknown_domain', `No domain '${domain}'.`)
+      while (free <= 0) await new Promise<void>((resolve) => waiting.push(resolve))
+      free--
+      const lease: Lease = {
+        domain,
+        version: version ?? `version-of-${domain}`,
+        row,
+        generation: 1,
+        labels: domain === 'd' ? null : ['yes', 'no'],
+        activation: 'softmax',
+        classes: 2,
+        release() {
+          if (!held.delete(lease)) return
+          free++
+          waiting.shift()?.()
+        },
+      }
+      held.add(lease)
+      return lease
+    },
+    scheduler,
+    clock,
+    observe: { images: (domain, outcome, count) => counted.push([domain, outcome, count]) },
+  })
+  return { predictor, held, counted, engine, scheduler }
+}
+
+const item = (domain: string, ...image: number[]): PredictItem => ({ domain, image: Uint8Array.from(image) })
+
+t.test('answers keep the order of a request that mixes domains', async (t) => {
+  const { predictor, held, counted } = build()
+  const items = [item('b', 1, 2, 3), item('a', 4, 5, 6), item('b', 7, 8, 9), item('c', 1, 1, 1)]
+  const { results, timings } = await predictor.predict(items, { needHead: true })
+  t.same(
+    results.map(({ domain, version, features, logits }) => [domain, version, ...features, ...logits!]),
+    [
+      ['b', 'version-of-b', 6, 1, 1, -1],
+      ['a', 'version-of-a', 15, 0, 0, -0],
+      ['b', 'version-of-b', 24, 1, 1, -1],
+      ['c', 'version-of-c', 3, 2, 2, -2],
+    ],
+  )
+  t.equal(timings.inferenceMs, 4)
+  t.equal(held.size, 0, 'every lease is released')
+  t.same(counted, [
+    ['b', 'ok', 2],
+    ['a', 'ok', 1],
+    ['c', 'ok', 1],
+  ])
+})
+
+t.test('one version asked for by name is leased apart from the active one', async (t) => {
+  const { predictor } = build()
+  const items = [item('a', 1, 2, 3), { ...item('a', 1, 2, 3), version: 'abcdef' }]
+  const { results } = await predictor.predict(items, { needHead: true })
+  t.same(
+    results.map(({ version }) => version),
+    ['version-of-a', 'abcdef'],
+  )
+})
+
+t.test(
+  'a bad image, an unknown domain and a missing head fail the whole request and name the part',
+  async (t) => {
+    const { predictor, held, counted } = build()
+    const good = item('a', 1, 2, 3)
+    await t.rejects(predictor.predict([good, item('b', 1)], { needHead: true }), {
+      code: 'undecodable_image',
+      index: 1,
+    })
+    await t.rejects(predictor.predict([good, good, item('x', 1, 2, 3)], { needHead: true }), {
+      code: 'unknown_domain',
+      index: 2,
+    })
+    await t.rejects(predictor.predict([good, item('d', 1, 2, 3)], { needHead: true }), {
+      code: 'no_head',
+      index: 1,
+    })
+    t.equal(held.size, 0)
+    t.ok(counted.every(([, outcome]) => outcome === 'error'))
+    const { results } = await predictor.predict([item('d', 1, 2, 3)], { needHead: false })
+    t.same([...results[0]!.features], [6, 3], 'embedding needs no head')
+  },
+)
+
+t.test('a request of one image carries no index in its error', async (t) => {
+  const { predictor } = build()
+  const error = await predictor.predict([item('x', 1, 2, 3)], { needHead: true }).catch((error) => error)
+  t.equal(error.code, 'unknown_domain')
+  t.equal(error.index, undefined)
+})
+
+t.test('two requests of more domains than there are rows do not lock each other out', async (t) => {
+  const { predictor } = build({ free: 1 })
+  const items = ['a', 'b', 'c'].map((domain) => item(domain, 1, 2, 3))
+  const answers = await Promise.all([
+    predictor.predict(items, { needHead: true }),
+    predictor.predict([...items].reverse(), { needHead: true }),
+  ])
+  t.same(
+    answers.map(({ results }) => results.map(({ domain }) => domain)),
+    [
+      ['a', 'b', 'c'],
+      ['c', 'b', 'a'],
+    ],
+  )
+})
+
+t.test('samples of an earlier engine generation fail alone', async (t) => {
+  const run = batchRunner(
+    {
+      generation: 2,
+      async run({ rows }) {
+        return {
+          features: Float32Array.from(rows),
+          logits: Array.from(rows, () => null),
+          inferenceMs: 1,
+          runs: 1,
+        }
+      },
+    },
+    { pixels: 1, features: 1 },
+  )
+  const pixels = Uint8Array.of(0)
+  const outcomes = await run([
+    { pixels, row: 5, generation: 1 },
+    { pixels, row: 6, generation: 2 },
+  ])
+  t.match(outcomes[0], { code: 'engine_restarting', retryAfter: 1 })
+  t.same([...(outcomes[1] as SampleResult).features], [6])
+})
