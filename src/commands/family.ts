@@ -1,0 +1,283 @@
+/**
+ * `facet family build` and `facet family show`: makes a family's folder from a backbone, and describes one.
+ *
+ * Files and the terminal live here; the work itself is `compiler/build.ts`, bytes in, bytes out.
+ */
+import { readFileSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { basename, dirname, join, relative, resolve } from 'node:path'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import {
+  BASE_PACK,
+  type BuiltFamily,
+  buildFamily,
+  MANIFEST,
+  TRUNK,
+  TRUNK_F16,
+  WEIGHTS,
+} from '../compiler/build.js'
+import { BackboneError, type ReadExternal } from '../compiler/onnx.js'
+import { FacetError } from '../errors.js'
+import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../family/manifest.js'
+import { VERSION } from '../version.js'
+
+interface BuildFlags {
+  out: string
+  design: Design
+  name?: string
+  slots?: RegExp
+  features?: string
+  labels?: string
+  height?: number
+  width?: number
+  resize?: number
+  kernel: Kernel
+  mean: [number, number, number]
+  std: [number, number, number]
+  fp16: boolean
+  license: string
+  description?: string
+  force: boolean
+}
+
+/** The `family` command with its sub-commands. */
+export function familyCommand(): Command {
+  const family = new Command('family').description('build and inspect families (a trunk and its slots)')
+  family
+    .command('build')
+    .description('build a family from an ONNX backbone')
+    .argument(
+      '<backbone.onnx>',
+      'a plain ONNX CNN with float32 weights, before any optimisation for a runtime',
+    )
+    .requiredOption('--out <dir>', 'folder of the family, for example models/NAME')
+    .addOption(
+      new Option('--design <design>', 'what a domain may put into a slot')
+        .choices(designs)
+        .default('parallel'),
+    )
+    .option('--name <name>', "the family's name (default: the folder's)")
+    .option(
+      '--slots <regex>',
+      'open the convolutions and BatchNorms with matching slot names (default: group-1 convolutions larger than 1x1, and BatchNorms that stand alone)',
+      pattern,
+    )
+    .option(
+      '--features <node>',
+      'node or value that holds the feature vector (default: before the last linear layer)',
+    )
+    .option('--labels <file>', "the classifier's labels: a JSON array, or one label per line")
+    .option('--height <pixels>', 'input height, where the backbone leaves it open', pixels)
+    .option('--width <pixels>', 'input width, where the backbone leaves it open', pixels)
+    .option(
+      '--resize <pixels>',
+      'shorter side of an image before the centre crop (default: the larger of height and width)',
+      pixels,
+    )
+    .addOption(new Option('--kernel <kernel>', 'resampling kernel').choices(kernels).default('linear'))
+    .option('--mean <r,g,b>', 'default mean, 0-1 scale', channels, [0.485, 0.456, 0.406])
+    .option('--std <r,g,b>', 'default standard deviation, 0-1 scale', deviations, [0.229, 0.224, 0.225])
+    .option('--fp16', 'store the weights as float16', false)
+    .option('--license <text>', "the trunk's licence", 'not stated')
+    .option('--description <text>', 'what the trunk is and what it was trained on')
+    .option('--force', 'write into a folder that holds other files', false)
+    .action(build)
+  family
+    .command('show')
+    .description('describe a family')
+    .argument('<dir>', 'folder of the family')
+    .action(show)
+  return family
+}
+
+async function build(backbone: string, flags: BuildFlags, command: Command): Promise<void> {
+  const { out, name, labels, force, ...options } = flags
+  const folder = resolve(out)
+  try {
+    await checkTarget(folder, force)
+    const built = buildFamily(
+      await readFile(backbone),
+      {
+        ...options,
+        name: name ?? basename(folder),
+        ...(labels === undefined ? {} : { labels: await readLabels(labels) }),
+        source: basename(backbone),
+        created: created(),
+        tool: `facet ${VERSION}`,
+      },
+      externalData(dirname(resolve(backbone))),
+    )
+    await writeFamily(folder, built)
+    process.stdout.write(report(built, out))
+  } catch (error) {
+    if (error instanceof BackboneError || error instanceof FacetError || isFileError(error))
+      command.error(`error: ${error.message}`)
+    throw error
+  }
+}
+
+async function show(dir: string, _flags: unknown, command: Command): Promise<void> {
+  try {
+    const manifest = JSON.parse(await readFile(join(dir, MANIFEST), 'utf8')) as FamilyManifest
+    process.stdout.write(describe(manifest))
+  } catch (error) {
+    if (error instanceof FacetError || isFileError(error)) command.error(`error: ${error.message}`)
+    throw error
+  }
+}
+
+/** The base's labels: a JSON array of strings, or one label per line. */
+async function readLabels(path: string): Promise<string[]> {
+  const text = await readFile(path, 'utf8')
+  if (!text.trimStart().startsWith('['))
+    return text
+      .split(/\r?\n/)
+      .map((line) => line.trim())
+      .filter((line) => line !== '')
+  let labels: unknown
+  try {
+    labels = JSON.parse(text)
+  } catch (error) {
+    throw new BackboneError(`The labels in ${path} are not valid JSON: ${(error as Error).message}`)
+  }
+  if (!Array.isArray(labels) || !labels.every((label) => typeof label === 'string'))
+    throw new BackboneError(`The labels in ${path} are not a JSON array of strings.`)
+  return labels
+}
+
+/** Reads external data files beside the backbone, each once. */
+function externalData(folder: string): ReadExternal {
+  const cache = new Map<string, Uint8Array>()
+  return (location) => {
+    const path = resolve(folder, location)
+    const inside = relative(folder, path)
+    if (inside === '' || inside.startsWith('..') || resolve(inside) === inside)
+      throw new BackboneError(
+        `External data at "${location}" is outside the model's folder. Put it beside the model.`,
+      )
+    const cached = cache.get(path)
+    if (cached) return cached
+    try {
+      const bytes = readFileSync(path)
+      cache.set(path, bytes)
+      return bytes
+    } catch (error) {
+      if (isFileError(error) && error.code === 'ENOENT') return undefined
+      throw error
+    }
+  }
+}
+
+/** Refuses a folder with anything but a family in it. */
+async function checkTarget(folder: string, force: boolean): Promise<void> {
+  const entries = await readdir(folder).catch((error: unknown): string[] => {
+    if (isFileError(error) && error.code === 'ENOENT') return []
+    throw error
+  })
+  if (entries.length > 0 && !entries.includes(MANIFEST) && !force)
+    throw new BackboneError(
+      `${folder} holds files, but no family. Choose another folder, or write into it with --force.`,
+    )
+}
+
+/**
+ * Writes the family beside its folder first and then moves it in place: the whole folder where there was
+ * none, otherwise file by file with the manifest last.
+ */
+async function writeFamily(folder: string, built: BuiltFamily): Promise<void> {
+  await mkdir(dirname(folder), { recursive: true })
+  const staging = await mkdtemp(join(dirname(folder), `.${basename(folder)}-`))
+  try {
+    for (const [name, bytes] of built.files) await writeFile(join(staging, name), bytes, { flush: true })
+    await mkdir(folder, { recursive: true })
+    for (const name of built.files.keys())
+      if (name !== MANIFEST) await rename(join(staging, name), join(folder, name))
+    await rename(join(staging, MANIFEST), join(folder, MANIFEST))
+    for (const name of [TRUNK, TRUNK_F16, WEIGHTS, BASE_PACK])
+      if (!built.files.has(name)) await rm(join(folder, name), { force: true })
+  } finally {
+    await rm(staging, { recursive: true, force: true })
+  }
+}
+
+/** Build time; `SOURCE_DATE_EPOCH` fixes it for reproducible builds. */
+function created(): string {
+  const epoch = process.env.SOURCE_DATE_EPOCH
+  return (epoch === undefined ? new Date() : new Date(Number(epoch) * 1000)).toISOString()
+}
+
+function report(built: BuiltFamily, out: string): string {
+  const lines = [describe(built.manifest).trimEnd(), `features  ${built.features}`]
+  const refused = built.closed.filter((entry) => entry.refused)
+  const frozen = built.closed.filter((entry) => !entry.refused)
+  for (const entry of refused) lines.push(`NOT OPENED  ${entry.name} (${entry.node}): ${entry.reason}`)
+  for (const entry of frozen) lines.push(`frozen    ${entry.name}: ${entry.reason}`)
+  lines.push(`written   ${[...built.files.keys()].map((name) => join(out, name)).join(' ')}`)
+  return `${lines.join('\n')}\n`
+}
+
+function describe(manifest: FamilyManifest): string {
+  const { input, parameters } = manifest
+  const rows = manifest.slots.map((slot) => [
+    slot.name,
+    slot.kind,
+    `${slot.in} -> ${slot.out}`,
+    slot.kind === 'conv' ? `${slot.kernel.join('x')}/${slot.stride.join('x')}` : '',
+    slot.columns > 0 ? `${slot.out}x${slot.columns}` : '-',
+    String(slot.out * (2 + slot.columns)),
+  ])
+  const share = ((100 * parameters.adapter) / parameters.trunk).toFixed(1)
+  return [
+    `family    ${manifest.name} (${manifest.design}), fingerprint ${manifest.fingerprint}`,
+    `input     ${input.height}x${input.width} from a shorter side of ${input.resize} (${input.kernel}), mean ${input.mean.join(' ')}, std ${input.std.join(' ')}`,
+    `size      trunk ${parameters.trunk} parameters, adapter ${parameters.adapter} (${share}%), base head ${parameters.head}; ${manifest.features} features`,
+    `licence   ${manifest.license}`,
+    '',
+    table([['slot', 'kind', 'channels', 'kernel/stride', 'matrix', 'parameters'], ...rows]),
+    '',
+  ].join('\n')
+}
+
+function table(rows: string[][]): string {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}
+
+function pattern(text: string): RegExp {
+  try {
+    return new RegExp(text)
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message)
+  }
+}
+
+function pixels(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1 || value > 16384)
+    throw new InvalidArgumentError('Not a whole number of pixels from 1 to 16384.')
+  return value
+}
+
+function channels(text: string): [number, number, number] {
+  const values = text.split(/[\s,]+/).map(Number)
+  if (values.length !== 3 || !values.every((value) => Number.isFinite(value)))
+    throw new InvalidArgumentError('Not three numbers, for example 0.485,0.456,0.406.')
+  return values as [number, number, number]
+}
+
+function deviations(text: string): [number, number, number] {
+  const values = channels(text)
+  if (!values.every((value) => value > 0)) throw new InvalidArgumentError('Deviations must be larger than 0.')
+  return values
+}
+
+function isFileError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error
+}

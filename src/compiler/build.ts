@@ -1,0 +1,266 @@
+/**
+ * Builds a family from a backbone: ONNX bytes in, a manifest and files out.
+ *
+ * Puts the steps together: open the graph, find the features, find the slots, write the trunk for both bank
+ * types, and fold the backbone's own normalisations and classifier into the base domain's pack.
+ */
+import { createHash } from 'node:crypto'
+import { fingerprint, weightsDigest } from '../family/fingerprint.js'
+import type { Design, FamilyManifest, InputSpec, Kernel } from '../family/manifest.js'
+import { BASE_DOMAIN } from '../family/manifest.js'
+import type { Pack } from '../pack/pack.js'
+import { writePack } from '../pack/write.js'
+import { emitTrunk } from './emit.js'
+import { type Graph, openGraph } from './graph.js'
+import { type Features, findFeatures } from './head.js'
+import {
+  BackboneError,
+  type Dim,
+  FLOAT16,
+  loadModel,
+  type Place,
+  type ReadExternal,
+  saveModel,
+  type Tensor,
+} from './onnx.js'
+import { inferShapes } from './shapes.js'
+import { type ClosedSlot, findSlots, frozenWeights, type OpenSlot } from './slots.js'
+import { LARGE } from './writer.js'
+
+/** Graph for a bank of float32. */
+export const TRUNK = 'trunk.onnx'
+/** Graph for a bank of float16. */
+export const TRUNK_F16 = 'trunk.f16.onnx'
+/** External data of both graphs: the large weights, once. Absent where no weight is large. */
+export const WEIGHTS = 'trunk.weights'
+export const BASE_PACK = 'base.safetensors'
+export const MANIFEST = 'family.json'
+
+export interface BuildOptions {
+  name: string
+  design: Design
+  /** Input pixels; needed where the backbone leaves them open. */
+  height?: number
+  width?: number
+  /** Shorter side before the centre crop; the larger of height and width if not given. */
+  resize?: number
+  kernel: Kernel
+  mean: [number, number, number]
+  std: [number, number, number]
+  /** Opens exactly the slots whose names match. */
+  slots?: RegExp
+  /** Node or value that holds the feature vector. */
+  features?: string
+  /** One per class of the backbone's classifier. */
+  labels?: string[]
+  /** Store the weights as float16. */
+  fp16: boolean
+  license: string
+  description?: string
+  /** What the backbone is called, for the manifest's provenance. */
+  source: string
+  /** ISO date. */
+  created: string
+  /** Name and version of the builder. */
+  tool: string
+}
+
+export interface BuiltFamily {
+  manifest: FamilyManifest
+  /** Every file of the family by name, the manifest included. */
+  files: Map<string, Uint8Array>
+  /** Convolutions and normalisations that stay frozen, and why. */
+  closed: ClosedSlot[]
+  /** Where the features were found, in words. */
+  features: string
+}
+
+/**
+ * Builds the family.
+ *
+ * @param external reads the backbone's external data files
+ * @throws BackboneError for a backbone that cannot be opened, or options that do not fit it
+ */
+export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?: ReadExternal): BuiltFamily {
+  const graph = openGraph(loadModel(bytes, external))
+  const { shape, channelsLast, height, width } = inputShape(graph, options)
+  const input = inputSpec(options, height, width)
+  const shapes = inferShapes(graph, shape)
+  const features = findFeatures(graph, shapes, options.features)
+  graph.prune([features.value])
+  const { open: found, closed } = findSlots(graph, shapes, options.design, options.slots)
+  if (found.length === 0) throw noSlots(graph, closed)
+
+  const weights = weightsDigest(frozenWeights(graph, found).map((tensor) => tensor.bytes))
+  // A family of frozen features opens nothing: its domains differ in their heads only.
+  const open = options.design === 'feature' ? [] : found
+  const slots = open.map((entry) => entry.slot)
+  const id = fingerprint({ weights, slots, design: options.design, input })
+
+  const files = emitFiles(graph, shapes, open, features, { ...options, height, width, channelsLast })
+  const manifest: FamilyManifest = {
+    format: 'facet-family/1',
+    name: options.name,
+    fingerprint: id,
+    design: options.design,
+    input,
+    features: features.size,
+    slots,
+    parameters: {
+      trunk: frozenWeights(graph, open).reduce((sum, tensor) => sum + elements(tensor), 0),
+      adapter: slots.reduce((sum, slot) => sum + slot.out * (2 + slot.columns), 0),
+      head: features.head ? features.head.weight.length + features.head.bias.length : 0,
+    },
+    weights,
+    files: {},
+    provenance: {
+      source: `${options.source} (sha256 ${sha256(bytes)})`,
+      created: options.created,
+      tool: options.tool,
+      ...(options.description === undefined ? {} : { description: options.description }),
+    },
+    license: options.license,
+  }
+  const pack = basePack(manifest, open, features, options.labels)
+  files.set(BASE_PACK, writePack(pack, manifest, { dtype: 'f32' }))
+  for (const [name, content] of files)
+    manifest.files[name] = { sha256: sha256(content), bytes: content.byteLength }
+  files.set(MANIFEST, new TextEncoder().encode(`${JSON.stringify(manifest, null, 2)}\n`))
+  return { manifest, files, closed, features: features.note }
+}
+
+/** The backbone's input as it will be fed: its sizes, from the graph where it fixes them. */
+function inputShape(
+  graph: Graph,
+  options: BuildOptions,
+): { shape: Dim[]; channelsLast: boolean; height: number; width: number } {
+  const dims = graph.input.dims ?? [null, null, null, null]
+  const channelsLast = dims[1] !== 3 && dims[3] === 3
+  const [channels, ...sizes] = channelsLast ? [dims[3], dims[1], dims[2]] : [dims[1], dims[2], dims[3]]
+  if (typeof channels === 'number' && channels !== 3)
+    throw new BackboneError(
+      `The model's input ${graph.input.name} has ${channels} channels. A family takes RGB images: three channels.`,
+    )
+  const [height, width] = (['height', 'width'] as const).map((name, axis) => {
+    const fixed = sizes[axis]
+    const asked = options[name]
+    if (typeof fixed === 'number' && asked !== undefined && asked !== fixed)
+      throw new BackboneError(
+        `The model's input has a fixed ${name} of ${fixed}, not ${asked}. Leave --${name} out, or export the model with a free ${name}.`,
+      )
+    const size = typeof fixed === 'number' ? fixed : asked
+    if (size === undefined)
+      throw new BackboneError(`The model leaves its input's ${name} open. Give it with --${name}.`)
+    return size
+  }) as [number, number]
+  return {
+    shape: channelsLast ? [null, height, width, 3] : [null, 3, height, width],
+    channelsLast,
+    height,
+    width,
+  }
+}
+
+function inputSpec(options: BuildOptions, height: number, width: number): InputSpec {
+  const resize = options.resize ?? Math.max(height, width)
+  if (resize < Math.max(height, width))
+    throw new BackboneError(
+      `A shorter side of ${resize} pixels is too small for a crop of ${height}x${width}. Raise --resize.`,
+    )
+  return { height, width, resize, kernel: options.kernel, mean: options.mean, std: options.std }
+}
+
+function noSlots(graph: Graph, closed: ClosedSlot[]): BackboneError {
+  if (closed.length === 0)
+    return new BackboneError(
+      graph.nodes.length === 0
+        ? 'Nothing is left of the graph before its features. Name another place with --features.'
+        : 'The backbone has no convolution and no BatchNorm before its features: there is nothing to adapt.',
+    )
+  const some = closed.slice(0, 6).map((entry) => `${entry.name} (${entry.reason})`)
+  const more = closed.length > 6 ? `, and ${closed.length - 6} more` : ''
+  return new BackboneError(
+    `No slot can be opened: ${some.join(', ')}${more}. Choose among these names with --slots.`,
+  )
+}
+
+/** The graphs for both bank types and their common weights. */
+function emitFiles(
+  graph: Graph,
+  shapes: ReturnType<typeof inferShapes>,
+  open: OpenSlot[],
+  features: Features,
+  options: { fp16: boolean; height: number; width: number; channelsLast: boolean },
+): Map<string, Uint8Array> {
+  const [wide, half] = (['f32', 'f16'] as const).map((bank) =>
+    emitTrunk(graph, shapes, open, features, { ...options, bank }),
+  )
+  const { places, bytes } = placeWeights(wide!.constants)
+  const files = new Map([
+    [TRUNK, saveModel(wide!, places)],
+    [TRUNK_F16, saveModel(half!, places)],
+  ])
+  if (bytes.byteLength > 0) files.set(WEIGHTS, bytes)
+  return files
+}
+
+/** Lays large constants one after the other, on page boundaries so that they can be mapped into memory. */
+function placeWeights(constants: ReadonlyMap<string, Tensor>): {
+  places: Map<string, Place>
+  bytes: Uint8Array
+} {
+  const page = 4096
+  const places = new Map<string, Place>()
+  let end = 0
+  const large = [...constants].filter(
+    ([, tensor]) => tensor.type === FLOAT16 || tensor.bytes.byteLength >= LARGE,
+  )
+  for (const [name, tensor] of large) {
+    const offset = Math.ceil(end / page) * page
+    places.set(name, { location: WEIGHTS, offset })
+    end = offset + tensor.bytes.byteLength
+  }
+  const bytes = new Uint8Array(end)
+  for (const [name, tensor] of large) bytes.set(tensor.bytes, places.get(name)!.offset)
+  return { places, bytes }
+}
+
+/** The base domain: what reproduces the backbone, and its own classifier. */
+function basePack(
+  manifest: FamilyManifest,
+  open: readonly OpenSlot[],
+  features: Features,
+  labels: string[] | undefined,
+): Pack {
+  const { head } = features
+  if (labels && !head)
+    throw new BackboneError('Labels were given, but the backbone has no classifier behind its features.')
+  if (labels && head && labels.length !== head.classes)
+    throw new BackboneError(
+      `The classifier has ${head.classes} classes, but there are ${labels.length} labels.`,
+    )
+  return {
+    family: manifest.fingerprint,
+    design: manifest.design,
+    labels: head ? (labels ?? Array.from({ length: head.classes }, (_, index) => String(index))) : null,
+    activation: features.activation,
+    mean: manifest.input.mean,
+    std: manifest.input.std,
+    name: BASE_DOMAIN,
+    ...(manifest.provenance.description === undefined
+      ? {}
+      : { description: manifest.provenance.description }),
+    license: manifest.license,
+    created: manifest.provenance.created,
+    slots: new Map(open.map((entry) => [entry.slot.name, entry.base])),
+    head,
+  }
+}
+
+function elements(tensor: Tensor): number {
+  return tensor.dims.reduce((product, dim) => product * dim, 1)
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}

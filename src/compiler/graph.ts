@@ -1,0 +1,221 @@
+/**
+ * The backbone's graph, made easy to edit: constants in one place, no Identity and Dropout, one image input
+ * with a free batch size, lookups of producers and consumers.
+ *
+ * Knows ONNX operators, not slots.
+ */
+import { AFFINE, FEATURES, MATRIX_ROW, PIXELS, ROW } from '../family/layout.js'
+import {
+  BackboneError,
+  FLOAT,
+  floatTensor,
+  INT64,
+  int64Tensor,
+  integers,
+  loadTensor,
+  type Model,
+  type Node,
+  type Tensor,
+  type Value,
+} from './onnx.js'
+
+const reserved = new Set<string>([PIXELS, ROW, MATRIX_ROW, AFFINE, FEATURES])
+
+export class Graph {
+  nodes: Node[]
+  readonly opset: number
+  readonly irVersion: number
+  readonly constants: Map<string, Tensor>
+  /** The image input. */
+  readonly input: Value
+  /** Names of the graph's outputs. */
+  readonly outputs: string[]
+  /** Shapes the file states for inner values. */
+  readonly values: Value[]
+  readonly #producers = new Map<string, Node>()
+  readonly #consumers = new Map<string, Node[]>()
+
+  constructor(model: Model) {
+    this.opset = model.opset
+    this.irVersion = model.irVersion
+    this.constants = model.constants
+    this.nodes = model.nodes
+    this.input = model.inputs[0]!
+    this.outputs = model.outputs.map((value) => value.name)
+    this.values = [...model.values, ...model.outputs]
+    this.#index()
+  }
+
+  /** The node that makes a value; undefined for the input and for constants. */
+  producer(name: string): Node | undefined {
+    return this.#producers.get(name)
+  }
+
+  /** The nodes that read a value. A node that reads it twice counts twice. */
+  consumers(name: string): Node[] {
+    return this.#consumers.get(name) ?? []
+  }
+
+  constant(name: string | undefined): Tensor | undefined {
+    return name === undefined ? undefined : this.constants.get(name)
+  }
+
+  /** A constant float32 tensor of one of the given ranks, or undefined. */
+  weights(name: string | undefined, rank: number): Tensor | undefined {
+    const tensor = this.constant(name)
+    return tensor && tensor.type === FLOAT && tensor.dims.length === rank ? tensor : undefined
+  }
+
+  /** Drops every node the given values do not depend on. */
+  prune(outputs: readonly string[]): void {
+    const needed = new Set(outputs)
+    for (const node of [...this.nodes].reverse()) {
+      if (node.outputs.some((name) => needed.has(name))) for (const input of node.inputs) needed.add(input)
+    }
+    this.nodes = this.nodes.filter((node) => node.outputs.some((name) => needed.has(name)))
+    this.#index()
+  }
+
+  #index(): void {
+    this.#producers.clear()
+    this.#consumers.clear()
+    for (const node of this.nodes) {
+      for (const name of node.outputs) if (name !== '') this.#producers.set(name, node)
+      for (const name of node.inputs) {
+        const list = this.#consumers.get(name)
+        if (list) list.push(node)
+        else this.#consumers.set(name, [node])
+      }
+    }
+  }
+}
+
+/**
+ * Turns a decoded model into a graph ready to be edited.
+ *
+ * @throws BackboneError where the model has not exactly one float32 input of four dimensions, an operator
+ * set the builder cannot write for, or an input of a node that nothing makes.
+ */
+export function openGraph(model: Model): Graph {
+  if (model.opset < 7)
+    throw new BackboneError(
+      `The model uses ONNX operator set ${model.opset}; 7 is the oldest supported. Export it with a newer one (13 or later is best).`,
+    )
+  const [input, ...others] = model.inputs
+  if (!input) throw new BackboneError('The model has no input. A backbone takes one image tensor.')
+  if (others.length > 0)
+    throw new BackboneError(
+      `The model has ${model.inputs.length} inputs (${model.inputs.map((value) => value.name).join(', ')}). A backbone takes one image tensor.`,
+    )
+  if (input.type !== FLOAT)
+    throw new BackboneError(
+      `The model's input ${input.name} is not float32 (element type ${input.type}). Export it in float32; --fp16 stores the weights in half precision.`,
+    )
+  if (input.dims && input.dims.length !== 4)
+    throw new BackboneError(
+      `The model's input ${input.name} has ${input.dims.length} dimensions. A backbone takes [N, 3, H, W].`,
+    )
+
+  const constants = new Map(model.constants)
+  const aliases = new Map<string, string>()
+  const names = new Names(model)
+  const follow = (name: string): string => {
+    const target = aliases.get(name)
+    return target === undefined ? names.of(name) : follow(target)
+  }
+  const nodes: Node[] = []
+  const known = new Set(['', input.name, ...constants.keys()])
+  for (const node of model.nodes) {
+    for (const name of node.inputs) {
+      if (!known.has(name))
+        throw new BackboneError(
+          `Node ${node.name} (${node.op}) reads ${name}, which nothing before it makes. The file is damaged.`,
+        )
+    }
+    for (const name of node.outputs) known.add(name)
+    if (node.op === 'Constant') constants.set(node.outputs[0]!, constantOf(node))
+    else if (node.op === 'Identity' || node.op === 'Dropout') aliases.set(node.outputs[0]!, node.inputs[0]!)
+    else nodes.push(node)
+  }
+  const graph = new Graph({
+    ...model,
+    inputs: [{ ...input, name: names.of(input.name), dims: freeBatch(input.dims) }],
+    outputs: model.outputs.map((value) => ({
+      ...value,
+      name: follow(value.name),
+      dims: freeBatch(value.dims),
+    })),
+    values: model.values.map((value) => ({
+      ...value,
+      name: names.of(value.name),
+      dims: freeBatch(value.dims),
+    })),
+    constants: new Map([...constants].map(([name, tensor]) => [names.of(name), tensor])),
+    nodes: nodes.map((node) => ({
+      ...node,
+      inputs: node.inputs.map(follow),
+      outputs: node.outputs.map((name) => names.of(name)),
+    })),
+  })
+  const batch = input.dims?.[0]
+  if (typeof batch === 'number') freeReshapes(graph, batch)
+  return graph
+}
+
+/** Keeps the backbone's own names out of the way of the family's inputs and outputs. */
+class Names {
+  readonly #taken: Set<string>
+  readonly #renamed = new Map<string, string>()
+
+  constructor(model: Model) {
+    this.#taken = new Set([...model.constants.keys(), ...model.nodes.flatMap((node) => node.outputs)])
+  }
+
+  of(name: string): string {
+    if (!reserved.has(name) && !name.startsWith('matrix.') && !name.startsWith('facet/')) return name
+    let renamed = this.#renamed.get(name)
+    if (renamed === undefined) {
+      renamed = `backbone/${name}`
+      while (this.#taken.has(renamed)) renamed += '_'
+      this.#taken.add(renamed)
+      this.#renamed.set(name, renamed)
+    }
+    return renamed
+  }
+}
+
+function constantOf(node: Node): Tensor {
+  const attribute = node.attributes[0]
+  switch (attribute?.name) {
+    case 'value':
+      return loadTensor(attribute.t!, `constant node ${node.name}`, () => undefined)
+    case 'value_float':
+      return floatTensor([], [attribute.f ?? 0])
+    case 'value_floats':
+      return floatTensor([attribute.floats?.length ?? 0], attribute.floats ?? [])
+    case 'value_int':
+      return { ...int64Tensor([Number(attribute.i ?? 0)]), dims: [] }
+    case 'value_ints':
+      return int64Tensor((attribute.ints ?? []).map(Number))
+    default:
+      throw new BackboneError(`Constant node ${node.name} holds neither numbers nor a dense tensor.`)
+  }
+}
+
+function freeBatch(dims: Value['dims']): Value['dims'] {
+  return dims?.map((dim, axis) => (axis === 0 ? null : dim))
+}
+
+/** A backbone exported for a fixed batch has it written into its Reshape targets; 0 there copies the batch instead. */
+function freeReshapes(graph: Graph, batch: number): void {
+  for (const node of graph.nodes) {
+    if (node.op !== 'Reshape') continue
+    const shape = graph.constant(node.inputs[1])
+    if (!shape || shape.type !== INT64) continue
+    const target = integers(shape)
+    if (target[0] !== batch) continue
+    const name = `${node.inputs[1]}/free_batch`
+    graph.constants.set(name, int64Tensor([0, ...target.slice(1)]))
+    node.inputs[1] = name
+  }
+}

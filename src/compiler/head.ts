@@ -1,0 +1,206 @@
+/**
+ * Where the backbone ends and its classifier begins.
+ *
+ * The features are the input of the last linear layer (Gemm, MatMul, or a 1x1 convolution of a pooled map)
+ * before the graph's output, or the value the caller names. The linear layer becomes the base's head.
+ */
+import type { Activation, Head } from '../pack/pack.js'
+import type { Graph } from './graph.js'
+import { BackboneError, floatOf, floats, intOf, type Node } from './onnx.js'
+import type { Shape, Shapes } from './shapes.js'
+
+export interface Features {
+  /** The value that holds the features: `[N, F]`, or `[N, F, 1, 1]` where `flatten` is set. */
+  value: string
+  size: number
+  flatten: boolean
+  /** The backbone's own classifier; null where there is none behind the features. */
+  head: Head | null
+  activation: Activation
+  /** What was found, in words. */
+  note: string
+}
+
+/**
+ * Finds the feature vector.
+ *
+ * @param name a node or a value of the graph, where the caller knows better than the search
+ * @throws BackboneError where the name is unknown, or the features are not one vector a sample
+ */
+export function findFeatures(graph: Graph, shapes: Shapes, name?: string): Features {
+  if (name !== undefined) return namedFeatures(graph, shapes, name)
+  const output = graph.outputs[0]
+  if (output === undefined) throw new BackboneError('The model has no output.')
+  let activation: Activation = 'softmax'
+  let node = graph.producer(output)
+  let bias: Float32Array | undefined
+  while (node) {
+    const linear = linearOf(graph, shapes, node)
+    if (linear)
+      return asFeatures(shapes, linear.input, headOf(linear, bias), activation, `before ${node.name}`)
+    if (node.op === 'Add') {
+      const [value, constant] = sides(graph, node)
+      if (!value || !constant) break
+      bias = constant
+      node = graph.producer(value)
+    } else if (behindLogits.has(node.op)) {
+      if (node.op === 'Sigmoid') activation = 'sigmoid'
+      node = graph.producer(node.inputs[0]!)
+    } else break
+  }
+  return asFeatures(
+    shapes,
+    output,
+    null,
+    'softmax',
+    `the graph's own output ${output}: no linear layer found before it (--features names another place)`,
+  )
+}
+
+/** Operators that may stand between a classifier's linear layer and the graph's output. */
+const behindLogits = new Set(['Softmax', 'LogSoftmax', 'Sigmoid', 'Flatten', 'Reshape', 'Squeeze'])
+
+interface Linear {
+  node: Node
+  input: string
+  classes: number
+  size: number
+  /** `[classes, size]` */
+  weight: Float32Array
+  bias: Float32Array | undefined
+}
+
+function namedFeatures(graph: Graph, shapes: Shapes, name: string): Features {
+  const node = graph.nodes.find((entry) => entry.name === name)
+  const value = node?.outputs[0] ?? name
+  if (!node && !graph.producer(value)) {
+    const ends = graph.nodes.slice(-8).map((entry) => entry.name)
+    throw new BackboneError(
+      `The graph has no node and no value named ${name} (Identity, Dropout and Constant nodes do not count). Its last nodes are: ${ends.join(', ')}.`,
+    )
+  }
+  const found = linearBehind(graph, shapes, value)
+  return asFeatures(shapes, value, found?.head ?? null, found?.activation ?? 'softmax', `named ${name}`)
+}
+
+/** The linear layer that reads the value, with an Add behind it, where that is all that does. */
+function linearBehind(
+  graph: Graph,
+  shapes: Shapes,
+  value: string,
+): { head: Head; activation: Activation } | undefined {
+  const [next, ...others] = graph.consumers(value)
+  if (!next || others.length > 0) return undefined
+  if (next.op === 'Flatten' || next.op === 'Squeeze' || next.op === 'Reshape')
+    return linearBehind(graph, shapes, next.outputs[0]!)
+  const linear = linearOf(graph, shapes, next)
+  if (!linear) return undefined
+  let bias: Float32Array | undefined
+  let last = next
+  const after = graph.consumers(next.outputs[0]!)
+  if (after.length === 1 && after[0]!.op === 'Add') {
+    bias = sides(graph, after[0]!)[1]
+    last = after[0]!
+  }
+  const end = graph.consumers(last.outputs[0]!)[0]
+  const activation = end?.op === 'Sigmoid' ? 'sigmoid' : 'softmax'
+  // A layer of an MLP is no classifier: behind it comes the output, or the activation of the logits.
+  if (end ? !behindLogits.has(end.op) : !graph.outputs.includes(last.outputs[0]!)) return undefined
+  return { head: headOf(linear, bias), activation }
+}
+
+function linearOf(graph: Graph, shapes: Shapes, node: Node): Linear | undefined {
+  const input = node.inputs[0]!
+  if (node.op === 'Gemm') {
+    const weight = graph.weights(node.inputs[1], 2)
+    if (!weight || intOf(node, 'transA', 0) === 1) return undefined
+    const transposed = intOf(node, 'transB', 0) === 1
+    const [rows, columns] = weight.dims as [number, number]
+    const [classes, size] = transposed ? [rows, columns] : [columns, rows]
+    const values = transposed ? floats(weight) : transpose(floats(weight), rows, columns)
+    const alpha = floatOf(node, 'alpha', 1)
+    const beta = floatOf(node, 'beta', 1)
+    const bias = graph.constant(node.inputs[2])
+    return {
+      node,
+      input,
+      classes,
+      size,
+      weight: values.map((value) => alpha * value),
+      bias: bias && spread(floats(bias), classes)?.map((value) => beta * value),
+    }
+  }
+  if (node.op === 'MatMul') {
+    const weight = graph.weights(node.inputs[1], 2)
+    if (!weight || shapes.get(input)?.length !== 2) return undefined
+    const [size, classes] = weight.dims as [number, number]
+    return { node, input, classes, size, weight: transpose(floats(weight), size, classes), bias: undefined }
+  }
+  if (node.op === 'Conv') {
+    const weight = graph.weights(node.inputs[1], 4)
+    if (!weight || !isPooled(shapes.get(input)) || intOf(node, 'group', 1) !== 1) return undefined
+    const [classes, size, height, width] = weight.dims as [number, number, number, number]
+    if (height !== 1 || width !== 1) return undefined
+    const bias = graph.constant(node.inputs[2])
+    return { node, input, classes, size, weight: floats(weight), bias: bias && floats(bias) }
+  }
+  return undefined
+}
+
+function headOf(linear: Linear, added: Float32Array | undefined): Head {
+  const bias = new Float32Array(linear.classes)
+  for (const part of [linear.bias, added]) {
+    if (!part) continue
+    const values = spread(part, linear.classes)
+    if (!values)
+      throw new BackboneError(
+        `The classifier ${linear.node.name} has ${linear.classes} outputs, but its bias has ${part.length} values.`,
+      )
+    for (let index = 0; index < bias.length; index++) bias[index]! += values[index]!
+  }
+  return { classes: linear.classes, weight: linear.weight, bias }
+}
+
+function asFeatures(
+  shapes: Shapes,
+  value: string,
+  head: Head | null,
+  activation: Activation,
+  note: string,
+): Features {
+  const shape = shapes.get(value)
+  const size = shape?.[1] ?? (head ? head.weight.length / head.classes : undefined)
+  const flatten = isPooled(shape)
+  if (typeof size !== 'number' || (shape && shape.length !== 2 && !flatten))
+    throw new BackboneError(
+      `The value ${value} is no feature vector: its shape is ${shape ? `[${shape.map((dim) => dim ?? 'N').join(', ')}]` : 'unknown'}, not [N, F]. ` +
+        'Name a node behind the global pooling with --features.',
+    )
+  return { value, size, flatten, head, activation, note }
+}
+
+/** Whether a shape is `[N, F, 1, 1]`. */
+function isPooled(shape: Shape | undefined): boolean {
+  return shape?.length === 4 && shape[2] === 1 && shape[3] === 1
+}
+
+/** The two inputs of an Add where one is constant: the other's name, and the constant's values. */
+function sides(graph: Graph, node: Node): [string | undefined, Float32Array | undefined] {
+  const [left, right] = node.inputs as [string, string]
+  const constant = graph.constant(right) ?? graph.constant(left)
+  const value = graph.constant(right) ? left : right
+  return constant && constant.type === 1 ? [value, floats(constant)] : [undefined, undefined]
+}
+
+function spread(values: Float32Array, count: number): Float32Array | undefined {
+  if (values.length === count) return values
+  return values.length === 1 ? new Float32Array(count).fill(values[0]!) : undefined
+}
+
+function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+  const out = new Float32Array(values.length)
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++)
+      out[column * rows + row] = values[row * columns + column]!
+  return out
+}

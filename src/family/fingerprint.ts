@@ -1,0 +1,41 @@
+/**
+ * The fingerprint of a family: says which packs fit (design: section 5).
+ *
+ * It covers what a pack's meaning depends on and nothing of the emitted graph, which may be optimised
+ * without invalidating anyone's packs.
+ */
+import { createHash } from 'node:crypto'
+import type { Design, InputSpec, Slot } from './manifest.js'
+
+export interface FingerprintParts {
+  /** SHA-256 (hex) of the source backbone's frozen weights. */
+  weights: string
+  slots: readonly Slot[]
+  design: Design
+  input: InputSpec
+}
+
+/** SHA-256 (hex) of the parts' canonical JSON. */
+export function fingerprint(parts: FingerprintParts): string {
+  const { weights, slots, design, input } = parts
+  return createHash('sha256')
+    .update(canonicalJson({ weights, slots, design, input, bases: null }))
+    .digest('hex')
+}
+
+/** SHA-256 (hex) of float32 tensors in the given order, as little-endian bytes. */
+export function weightsDigest(tensors: Iterable<Uint8Array>): string {
+  const hash = createHash('sha256')
+  for (const bytes of tensors) hash.update(bytes)
+  return hash.digest('hex')
+}
+
+/** JSON with sorted keys and no spaces: one text for one value. */
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
+  if (value === null || typeof value !== 'object') return JSON.stringify(value)
+  const entries = Object.entries(value)
+    .filter(([, entry]) => entry !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+  return `{${entries.map(([key, entry]) => `${JSON.stringify(key)}:${canonicalJson(entry)}`).join(',')}}`
+}
