@@ -37,6 +37,8 @@ export interface StoreUsage {
   bytes: number
   /** Bytes allowed; Infinity without a quota. */
   quota: number
+  /** Why writes are refused, where they are (read-only folder, failed fsync); reading goes on. */
+  failure?: string
 }
 
 /** Something found wrong when the store was opened or verified; the rest serves. */
@@ -44,26 +46,36 @@ export interface StoreProblem {
   /** The domain or blob concerned, where known. */
   subject: string
   message: string
+  /** The domain that is hurt by it. One without a record in `records()` has an unreadable record: it failed,
+   * and must not fall back to the shipped seed of that name. */
+  domain?: string
+  /** The version of `domain` whose pack is missing or has the wrong size; without one, the whole record. */
+  version?: string
 }
 
 export interface Store {
   /** Recovers: drops temporary files, ignores torn writes, returns what is wrong. Throws when the folder is
    * locked by another process, of a newer format, or not readable. */
   open(): Promise<StoreProblem[]>
+  /** Copies of what is durable now. */
   records(): DomainRecord[]
-  /** Writes the pack's bytes under their version; a no-op where they are there already.
-   * @throws FacetError `store_full` (507) over the quota or on a full disk, `store_failed` otherwise. */
+  /** Writes the pack's bytes under their version; a no-op where they are there already and intact (a corrupt
+   * blob is replaced). @throws FacetError `store_full` (507) over the quota or on a full disk, `store_failed`
+   * otherwise; nothing has changed then. */
   putBlob(version: string, bytes: Uint8Array): Promise<void>
-  /** Reads and checks against the version. @throws FacetError `domain_failed` for missing or corrupt bytes. */
+  /** Reads and checks against the version. @throws FacetError `domain_failed` for missing, unreadable or
+   * corrupt bytes, `store_failed` where trying again may help (no file descriptor free). */
   readBlob(version: string): Promise<Uint8Array>
   hasBlob(version: string): boolean
-  /** Replaces a domain's record atomically. @throws FacetError as `putBlob`. */
+  /** Replaces a domain's record atomically. The blobs it newly names must be there. Two writes for one domain
+   * take effect in the order of the calls. @throws FacetError as `putBlob`. */
   writeRecord(record: DomainRecord): Promise<void>
-  /** Removes a domain's record durably. */
+  /** Removes a domain's record durably; a no-op where there is none. */
   removeRecord(domain: string): Promise<void>
-  /** Removes blobs that no record names and `keep` does not hold (staged or in flight). */
+  /** Removes blobs that no record names, that `keep` does not hold (staged, or put and not yet named by a
+   * record) and that were not put after this call. Returns how many. */
   collect(keep?: ReadonlySet<string>): Promise<number>
   usage(): StoreUsage
-  /** Releases the lock. */
+  /** Waits for writes under way, then releases the lock. */
   close(): Promise<void>
 }

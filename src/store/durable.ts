@@ -1,0 +1,99 @@
+/**
+ * One durable write: a temporary file, all its bytes, fsync, rename, fsync of the folder.
+ *
+ * After a failed fsync the kernel may have dropped the dirty pages and will report success the next time, so
+ * no fsync is ever repeated on the same thing (the lesson PostgreSQL learned in 2018, https://lwn.net/Articles/752063/):
+ * a file that failed is thrown away, which is safe because nothing names it yet; a folder that failed leaves
+ * the outcome unknown, which is `UnknownOutcome`.
+ */
+import { dirname } from 'node:path'
+import { errorCode, type StoreFile, type StoreFs } from './fs.js'
+
+/** The disk may hold the old state or the new one, and asking again would not tell which survives a crash. */
+export class UnknownOutcome extends Error {
+  constructor(cause: unknown) {
+    super('the outcome of a write is unknown', { cause })
+    this.name = 'UnknownOutcome'
+  }
+}
+
+/**
+ * Writes `bytes` to `target`, whose folder exists and is durable. When it fails nothing has changed and the
+ * temporary file is gone. @throws UnknownOutcome, or Node's error.
+ */
+export async function replaceFile(
+  fs: StoreFs,
+  temporary: string,
+  target: string,
+  bytes: Uint8Array,
+): Promise<void> {
+  const file = await fs.create(temporary)
+  let renaming = false
+  try {
+    await fill(file, bytes)
+    renaming = true
+    await fs.rename(temporary, target)
+  } catch (error) {
+    const left = await discard(fs, temporary)
+    // A rename that failed and yet took its source away has happened (network file systems do this).
+    if (renaming && !left) throw new UnknownOutcome(error)
+    throw error
+  }
+  await syncFolder(fs, dirname(target))
+}
+
+/** Unlinks `target` durably; a no-op where it is missing. @throws UnknownOutcome, or Node's error. */
+export async function removeFile(fs: StoreFs, target: string): Promise<void> {
+  try {
+    await fs.remove(target)
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error
+  }
+  await syncFolder(fs, dirname(target))
+}
+
+/** Creates a folder durably within one that is; a no-op where it is there. @throws UnknownOutcome, or Node's error. */
+export async function makeFolder(fs: StoreFs, path: string): Promise<void> {
+  try {
+    await fs.mkdir(path)
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error
+  }
+  await syncFolder(fs, dirname(path))
+}
+
+/** @throws UnknownOutcome */
+export async function syncFolder(fs: StoreFs, path: string): Promise<void> {
+  try {
+    await fs.syncFolder(path)
+  } catch (error) {
+    throw new UnknownOutcome(error)
+  }
+}
+
+/** Writes all bytes, makes them durable and closes the file. */
+async function fill(file: StoreFile, bytes: Uint8Array): Promise<void> {
+  try {
+    for (let written = 0; written < bytes.length; ) {
+      const taken = await file.write(bytes.subarray(written))
+      if (taken <= 0) throw Object.assign(new Error('the file takes no more bytes'), { code: 'EIO' })
+      written += taken
+    }
+    await file.sync()
+  } catch (error) {
+    // The first failure is the one to report.
+    await file.close().catch(() => undefined)
+    throw error
+  }
+  await file.close()
+}
+
+/** Removes a temporary file; false when it was not there. One that stays is removed at the next start. */
+async function discard(fs: StoreFs, temporary: string): Promise<boolean> {
+  try {
+    await fs.remove(temporary)
+    return true
+  } catch (error) {
+    return errorCode(error) !== 'ENOENT'
+  }
+}

@@ -1,0 +1,71 @@
+/** What a failed file operation means to a client. Messages name no path: the cause, for the log, does. */
+import { FacetError } from '../errors.js'
+import { UnknownOutcome } from './durable.js'
+import { errorCode } from './fs.js'
+
+/** Seconds after which a shortage of file descriptors may be over. */
+const RETRY_SECONDS = 1
+
+/** A write that failed, as the client sees it; nothing has changed unless the outcome is unknown. */
+export function writeFailure(error: unknown): FacetError {
+  if (error instanceof FacetError) return error
+  if (error instanceof UnknownOutcome) {
+    return new FacetError(
+      'store_failed',
+      `The change may be lost: ${reason(error.cause)} while making it durable. ` +
+        'The store refuses changes until the service is restarted.',
+      { cause: error },
+    )
+  }
+  const code = errorCode(error)
+  switch (code) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new FacetError(
+        'store_full',
+        `The store's disk is full (${code}): free some space. Nothing has changed.`,
+        {
+          cause: error,
+        },
+      )
+    case 'EROFS':
+    case 'EACCES':
+    case 'EPERM':
+      return new FacetError(
+        'store_failed',
+        `The store cannot be written (${code}): its folder is read-only or belongs to another user. Nothing has changed.`,
+        { cause: error },
+      )
+    case 'EMFILE':
+    case 'ENFILE':
+      return outOfDescriptors(error)
+    default:
+      return new FacetError(
+        'store_failed',
+        `The store could not be written (${reason(error)}). Nothing has changed.`,
+        {
+          cause: error,
+        },
+      )
+  }
+}
+
+/** A read that failed for a reason other than the blob itself. */
+export function readFailure(error: unknown): FacetError {
+  const code = errorCode(error)
+  if (code === 'EMFILE' || code === 'ENFILE') return outOfDescriptors(error)
+  return new FacetError('store_failed', `The store could not be read (${reason(error)}).`, { cause: error })
+}
+
+function outOfDescriptors(error: unknown): FacetError {
+  return new FacetError(
+    'store_failed',
+    'The service is out of file descriptors: try again, or raise its limit (ulimit -n). Nothing has changed.',
+    { cause: error, retryAfter: RETRY_SECONDS },
+  )
+}
+
+/** The error's code, which names no path. */
+export function reason(error: unknown): string {
+  return errorCode(error) ?? (error instanceof Error ? error.name : 'unknown error')
+}

@@ -1,0 +1,73 @@
+/**
+ * The file-system operations a store is made of, as an interface: tests inject one that forgets what was not
+ * fsynced, or that fails at a chosen operation. Knows no packs, domains or layout.
+ */
+import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { lockFolder } from './lock.js'
+
+/** A file being written for the first time. */
+export interface StoreFile {
+  /** Appends from `bytes`; returns how many were taken, which may be fewer than given. */
+  write(bytes: Uint8Array): Promise<number>
+  /** fsync of the file's data and size. */
+  sync(): Promise<void>
+  close(): Promise<void>
+}
+
+/** Errors are Node's: they carry `code` (`ENOENT`, `ENOSPC`, ...). */
+export interface StoreFs {
+  /** Creates one folder, not its parents; `EEXIST` where it is there. */
+  mkdir(path: string): Promise<void>
+  /** Names in a folder. */
+  list(path: string): Promise<string[]>
+  stat(path: string): Promise<{ bytes: number; folder: boolean }>
+  read(path: string): Promise<Uint8Array>
+  /** Opens a new file for writing; `EEXIST` where it is there. */
+  create(path: string): Promise<StoreFile>
+  /** Atomically takes the place of `to`. */
+  rename(from: string, to: string): Promise<void>
+  /** Unlinks a file. */
+  remove(path: string): Promise<void>
+  /** fsync of a folder: makes creations, renames and removals in it durable. */
+  syncFolder(path: string): Promise<void>
+  /** Takes the folder for this process alone; the returned function gives it back.
+   * @throws LockedError when another process holds it. */
+  lock(path: string): Promise<() => Promise<void>>
+}
+
+/** The real one. */
+export const nodeFs: StoreFs = {
+  mkdir: (path) => mkdir(path),
+  list: (path) => readdir(path),
+  async stat(path) {
+    const found = await stat(path)
+    return { bytes: found.size, folder: found.isDirectory() }
+  },
+  read: (path) => readFile(path),
+  async create(path) {
+    const file = await open(path, 'wx')
+    return {
+      write: async (bytes) => (await file.write(bytes)).bytesWritten,
+      sync: () => file.sync(),
+      close: () => file.close(),
+    }
+  },
+  rename,
+  remove: unlink,
+  async syncFolder(path) {
+    const folder = await open(path, 'r')
+    try {
+      await folder.sync()
+    } finally {
+      await folder.close()
+    }
+  },
+  lock: (path) => lockFolder(join(path, 'lock')),
+}
+
+/** Node's error code, where there is one. */
+export function errorCode(error: unknown): string | undefined {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined
+  return typeof code === 'string' ? code : undefined
+}

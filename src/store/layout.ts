@@ -1,0 +1,115 @@
+/**
+ * Where things lie in a data folder. The only place that builds paths, and it builds them from checked domain
+ * ids and versions alone.
+ *
+ *     FORMAT                                   `facet-store/1`
+ *     lock/                                    see lock.ts
+ *     blobs/<first 2 hex>/<sha256>.safetensors a pack's bytes under their version
+ *     domains/<domain>.json                    a domain's record, with its checksum
+ *     tmp/                                     files on their way; emptied at every start
+ */
+import { join } from 'node:path'
+import { FacetError } from '../errors.js'
+
+/** Format of a data folder; the number grows when an older service could not read it any more. */
+export const STORE_FORMAT = 'facet-store/1'
+
+const DOMAIN_ID = /^[a-z0-9][a-z0-9._-]{0,62}$/
+const VERSION = /^[0-9a-f]{64}$/
+const PREFIX = /^[0-9a-f]{2}$/
+const BLOB_SUFFIX = '.safetensors'
+const RECORD_SUFFIX = '.json'
+
+/** Domain ids: 1 to 63 of `a-z 0-9 . _ -`, beginning with a letter or digit. */
+export function isDomainId(id: string): boolean {
+  return DOMAIN_ID.test(id)
+}
+
+/** A whole version: 64 lower-case hex digits. */
+export function isVersion(version: string): boolean {
+  return VERSION.test(version)
+}
+
+/** True for the name of a folder that `blobs/` may hold. */
+export function isBlobPrefix(name: string): boolean {
+  return PREFIX.test(name)
+}
+
+/** The version a blob's file name stands for, or null. */
+export function versionOfFile(name: string): string | null {
+  const version = name.slice(0, -BLOB_SUFFIX.length)
+  return name.endsWith(BLOB_SUFFIX) && isVersion(version) ? version : null
+}
+
+/** The domain a record's file name stands for, or null. */
+export function domainOfFile(name: string): string | null {
+  const domain = name.slice(0, -RECORD_SUFFIX.length)
+  return name.endsWith(RECORD_SUFFIX) && isDomainId(domain) ? domain : null
+}
+
+/** The domain a shipped pack's file name stands for, or null for another kind of file.
+ * @throws FacetError `bad_domain_id` for a pack whose name is not a domain id. */
+export function domainOfSeed(name: string): string | null {
+  if (!name.endsWith(BLOB_SUFFIX)) return null
+  const domain = name.slice(0, -BLOB_SUFFIX.length)
+  if (isDomainId(domain)) return domain
+  throw new FacetError(
+    'bad_domain_id',
+    `The shipped pack ${JSON.stringify(name)} is not named after a domain: rename it to <domain>${BLOB_SUFFIX}, ` +
+      'the domain being 1 to 63 of a-z 0-9 . _ - and beginning with a letter or digit.',
+  )
+}
+
+/** Paths within the data folder `dir`. */
+export class Layout {
+  readonly root: string
+  readonly format: string
+  readonly blobs: string
+  readonly domains: string
+  readonly temporary: string
+
+  constructor(dir: string) {
+    this.root = dir
+    this.format = join(dir, 'FORMAT')
+    this.blobs = join(dir, 'blobs')
+    this.domains = join(dir, 'domains')
+    this.temporary = join(dir, 'tmp')
+  }
+
+  /** The folder that holds the blob of `version`. */
+  blobFolder(version: string): string {
+    checkVersion(version)
+    return this.prefixFolder(version.slice(0, 2))
+  }
+
+  /** @param prefix one that `isBlobPrefix` accepts */
+  prefixFolder(prefix: string): string {
+    return join(this.blobs, prefix)
+  }
+
+  blob(version: string): string {
+    return join(this.blobFolder(version), version + BLOB_SUFFIX)
+  }
+
+  record(domain: string): string {
+    checkDomainId(domain)
+    return join(this.domains, domain + RECORD_SUFFIX)
+  }
+
+  temporaryFile(name: string): string {
+    return join(this.temporary, name)
+  }
+}
+
+/** @throws FacetError `bad_domain_id` */
+export function checkDomainId(id: string): void {
+  if (isDomainId(id)) return
+  throw new FacetError(
+    'bad_domain_id',
+    `${JSON.stringify(id.slice(0, 80))} is not a domain id: use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit.`,
+  )
+}
+
+function checkVersion(version: string): void {
+  if (!isVersion(version)) throw new FacetError('internal', 'A version is 64 lower-case hex digits.')
+}

@@ -1,0 +1,318 @@
+/**
+ * The store on a local disk: layout in layout.ts, one durable write in durable.ts, start-up in recovery.ts.
+ *
+ * Order makes it safe: a blob is durable before the record that names it is written, and is removed only after
+ * the record that no longer names it is durable. What is in memory (`#records`, `#blobs`) is what is durable.
+ *
+ * After a failed fsync of a folder nobody knows which state survives a crash; the store then refuses writes
+ * until it is opened again, and goes on reading.
+ */
+import { randomUUID } from 'node:crypto'
+import { resolve } from 'node:path'
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.js'
+import { FacetError } from '../errors.js'
+import { sha256 } from './digest.js'
+import { makeFolder, removeFile, replaceFile, UnknownOutcome } from './durable.js'
+import { readFailure, writeFailure } from './failures.js'
+import { errorCode, nodeFs, type StoreFs } from './fs.js'
+import { checkDomainId, Layout } from './layout.js'
+import { decodeRecord, encodeRecord, RecordError } from './record.js'
+import { openFolder } from './recovery.js'
+import { KeyedQueue } from './serial.js'
+import type { DomainRecord, Store, StoreProblem, StoreUsage } from './store.js'
+
+export interface LocalStoreOptions {
+  /** The data folder; made where it is missing. */
+  dir: string
+  /** Bytes that blobs may take in all; without one, what the disk holds. */
+  quota?: number
+  fs?: StoreFs
+  clock: Clock
+  logger?: Logger
+}
+
+export class LocalStore implements Store {
+  readonly #fs: StoreFs
+  readonly #layout: Layout
+  readonly #quota: number
+  readonly #clock: Clock
+  readonly #log: Logger | undefined
+  readonly #queue = new KeyedQueue()
+  readonly #records = new Map<string, DomainRecord>()
+  readonly #blobs = new Map<string, number>()
+  /** Prefix folders of blobs that are durable. */
+  readonly #prefixes = new Set<string>()
+  /** Records on their way to the disk: what they name is not collected. */
+  readonly #pending = new Set<DomainRecord>()
+  /** Versions being put, with how many calls put them. */
+  readonly #arriving = new Map<string, number>()
+  /** What each collection under way must leave alone. */
+  readonly #collections = new Set<Set<string>>()
+  #stored = 0
+  #reserved = 0
+  #state: 'new' | 'open' | 'closed' = 'new'
+  /** Why writes are refused, or null. */
+  #refusal: string | null = null
+  #unlock: () => Promise<void> = async () => {}
+
+  constructor(options: LocalStoreOptions) {
+    this.#fs = options.fs ?? nodeFs
+    this.#layout = new Layout(resolve(options.dir))
+    this.#quota = options.quota ?? Number.POSITIVE_INFINITY
+    this.#clock = options.clock
+    this.#log = options.logger
+  }
+
+  async open(): Promise<StoreProblem[]> {
+    if (this.#state !== 'new') throw new FacetError('internal', 'A store is opened once.')
+    const began = this.#clock.now()
+    const { found, unlock, refusal } = await openFolder(this.#fs, this.#layout, this.#log)
+    for (const [domain, record] of found.records) this.#records.set(domain, record)
+    for (const [version, bytes] of found.blobs) {
+      this.#blobs.set(version, bytes)
+      this.#stored += bytes
+    }
+    for (const prefix of found.prefixes) this.#prefixes.add(prefix)
+    this.#unlock = unlock
+    this.#refusal = refusal
+    this.#state = 'open'
+    const problems = [...found.problems]
+    if (refusal !== null) problems.push({ subject: 'store', message: refusal })
+    for (const problem of problems) this.#log?.error(problem, 'store: problem found')
+    this.#log?.info(
+      {
+        domains: this.#records.size,
+        blobs: this.#blobs.size,
+        bytes: this.#stored,
+        ms: this.#clock.now() - began,
+      },
+      'store: open',
+    )
+    return problems
+  }
+
+  records(): DomainRecord[] {
+    return structuredClone([...this.#records.values()])
+  }
+
+  hasBlob(version: string): boolean {
+    return this.#blobs.has(version)
+  }
+
+  usage(): StoreUsage {
+    return {
+      bytes: this.#stored,
+      quota: this.#quota,
+      ...(this.#refusal === null ? {} : { failure: this.#refusal }),
+    }
+  }
+
+  async putBlob(version: string, bytes: Uint8Array): Promise<void> {
+    this.#arriving.set(version, (this.#arriving.get(version) ?? 0) + 1)
+    for (const kept of this.#collections) kept.add(version)
+    try {
+      await this.#mutate(`blob ${version}`, () => this.#put(version, bytes))
+    } finally {
+      const others = this.#arriving.get(version)! - 1
+      if (others === 0) this.#arriving.delete(version)
+      else this.#arriving.set(version, others)
+    }
+  }
+
+  async #put(version: string, bytes: Uint8Array): Promise<void> {
+    const target = this.#layout.blob(version)
+    if ((await sha256(bytes)) !== version) {
+      throw new FacetError('internal', 'A blob is put under the SHA-256 of its bytes.')
+    }
+    const before = this.#blobs.get(version)
+    if (before !== undefined && (await this.#intact(version))) return
+    const growth = Math.max(0, bytes.length - (before ?? 0))
+    this.#reserve(growth)
+    try {
+      await this.#durably(async () => {
+        const prefix = version.slice(0, 2)
+        if (!this.#prefixes.has(prefix)) await makeFolder(this.#fs, this.#layout.blobFolder(version))
+        this.#prefixes.add(prefix)
+        await replaceFile(this.#fs, this.#temporary(), target, bytes)
+      })
+    } finally {
+      this.#reserved -= growth
+    }
+    this.#blobs.set(version, bytes.length)
+    this.#stored += bytes.length - (before ?? 0)
+  }
+
+  /** Whether a blob that is there still has its bytes; a corrupt one is replaced by the next put. */
+  async #intact(version: string): Promise<boolean> {
+    try {
+      await this.readBlob(version)
+      return true
+    } catch (error) {
+      if (error instanceof FacetError && error.code === 'domain_failed') return false
+      throw error
+    }
+  }
+
+  async readBlob(version: string): Promise<Uint8Array> {
+    const short = version.slice(0, 12)
+    const path = this.#layout.blob(version)
+    let bytes: Uint8Array
+    try {
+      bytes = await this.#fs.read(path)
+    } catch (error) {
+      const code = errorCode(error)
+      if (code === 'EMFILE' || code === 'ENFILE' || code === undefined) throw readFailure(error)
+      const what = code === 'ENOENT' ? 'is missing from the store' : `cannot be read (${code})`
+      throw new FacetError('domain_failed', `The pack of version ${short} ${what}: register it again.`, {
+        cause: error,
+      })
+    }
+    if ((await sha256(bytes)) === version) return bytes
+    throw new FacetError(
+      'domain_failed',
+      `The pack of version ${short} is corrupt on disk: register it again.`,
+    )
+  }
+
+  async writeRecord(record: DomainRecord): Promise<void> {
+    checkDomainId(record.domain)
+    const { bytes, copy } = encode(record)
+    this.#pending.add(copy)
+    try {
+      await this.#mutate(`record ${copy.domain}`, async () => {
+        this.#checkBlobs(copy)
+        await this.#durably(() =>
+          replaceFile(this.#fs, this.#temporary(), this.#layout.record(copy.domain), bytes),
+        )
+        this.#records.set(copy.domain, copy)
+      })
+    } finally {
+      this.#pending.delete(copy)
+    }
+  }
+
+  /** A version the record did not name before must be durable; one that was lost may stay listed. */
+  #checkBlobs(record: DomainRecord): void {
+    const before = new Set(this.#records.get(record.domain)?.versions.map(({ version }) => version))
+    for (const { version, seed } of record.versions) {
+      if (seed === true || before.has(version) || this.#blobs.has(version)) continue
+      throw new FacetError(
+        'internal',
+        `Version ${version.slice(0, 12)} is not in the store: put its blob first.`,
+      )
+    }
+  }
+
+  async removeRecord(domain: string): Promise<void> {
+    const target = this.#layout.record(domain)
+    await this.#mutate(`record ${domain}`, async () => {
+      await this.#durably(() => removeFile(this.#fs, target))
+      this.#records.delete(domain)
+    })
+  }
+
+  async collect(keep: ReadonlySet<string> = new Set()): Promise<number> {
+    const kept = new Set([...keep, ...this.#arriving.keys()])
+    this.#collections.add(kept)
+    let removed = 0
+    try {
+      const named = this.#named()
+      const candidates = [...this.#blobs.keys()].filter(
+        (version) => !kept.has(version) && !named.has(version),
+      )
+      for (const version of candidates) {
+        await this.#mutate(`blob ${version}`, async () => {
+          if (kept.has(version) || this.#named().has(version)) return
+          await this.#removeBlob(version)
+          removed += 1
+        })
+      }
+    } finally {
+      this.#collections.delete(kept)
+    }
+    return removed
+  }
+
+  /** Not followed by an fsync of the folder: a blob that comes back after a crash is collected again. */
+  async #removeBlob(version: string): Promise<void> {
+    const bytes = this.#blobs.get(version)
+    if (bytes === undefined) return
+    // From here on no record may newly name it.
+    this.#blobs.delete(version)
+    try {
+      await this.#fs.remove(this.#layout.blob(version))
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') {
+        this.#blobs.set(version, bytes)
+        throw error
+      }
+    }
+    this.#stored -= bytes
+  }
+
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    await this.#queue.idle()
+    await this.#unlock()
+  }
+
+  /** Runs a change after those with the same key. Its errors become the client's. */
+  async #mutate<T>(key: string, change: () => Promise<T>): Promise<T> {
+    if (this.#state !== 'open') throw new FacetError('store_failed', 'The store is not open.')
+    return this.#queue.run(key, async () => {
+      if (this.#refusal !== null) throw new FacetError('store_failed', this.#refusal)
+      try {
+        return await change()
+      } catch (error) {
+        const failure = writeFailure(error)
+        if (error instanceof UnknownOutcome) this.#refusal ??= failure.message
+        this.#log?.error({ err: error, change: key }, 'store: a change failed')
+        throw failure
+      }
+    })
+  }
+
+  /** Waits for `work`, and distrusts it when a folder's fsync has failed meanwhile: the failure is reported
+   * once, perhaps to another write, and the fsync of this one may then have succeeded without meaning it. */
+  async #durably(work: () => Promise<void>): Promise<void> {
+    await work()
+    if (this.#refusal !== null) throw new UnknownOutcome(new Error('another write failed'))
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#stored + this.#reserved + bytes > this.#quota) {
+      throw new FacetError(
+        'store_full',
+        `The pack of ${bytes} bytes does not fit: the store holds ${this.#stored + this.#reserved} of ${this.#quota} bytes. ` +
+          'Delete versions or domains, or raise the quota. Nothing has changed.',
+      )
+    }
+    this.#reserved += bytes
+  }
+
+  /** Versions whose blobs a record names, or a record on its way. */
+  #named(): Set<string> {
+    const named = new Set<string>()
+    for (const record of [...this.#records.values(), ...this.#pending]) {
+      for (const { version, seed } of record.versions) if (seed !== true) named.add(version)
+    }
+    return named
+  }
+
+  #temporary(): string {
+    return this.#layout.temporaryFile(randomUUID())
+  }
+}
+
+/** The record's bytes, and the record as a restart would read it from them. */
+function encode(record: DomainRecord): { bytes: Uint8Array; copy: DomainRecord } {
+  try {
+    const bytes = encodeRecord(record)
+    return { bytes, copy: decodeRecord(bytes, record.domain) }
+  } catch (error) {
+    if (!(error instanceof RecordError)) throw error
+    throw new FacetError('internal', `The record of domain ${record.domain} is refused: ${error.message}.`)
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * Opening a data folder: make it where it is missing, take its lock, read it, tidy up after a crash.
+ */
+import { dirname } from 'node:path'
+import type { Logger } from 'pino'
+import { FacetError } from '../errors.js'
+import { replaceFile, syncFolder, UnknownOutcome } from './durable.js'
+import { reason, writeFailure } from './failures.js'
+import { errorCode, type StoreFs } from './fs.js'
+import { type Layout, STORE_FORMAT } from './layout.js'
+import { LockedError } from './lock.js'
+import { checkFormat, type Scan, scan } from './scan.js'
+
+export interface OpenFolder {
+  found: Scan
+  /** Why nothing may be written, or null. */
+  refusal: string | null
+  /** Gives the lock back. */
+  unlock: () => Promise<void>
+}
+
+/** @throws FacetError `store_failed` when the folder is locked, of a newer format or not readable. */
+export async function openFolder(fs: StoreFs, layout: Layout, log: Logger | undefined): Promise<OpenFolder> {
+  let refusal: string | null = null
+  let unlock = async (): Promise<void> => {}
+  try {
+    await makeFolders(fs, layout.root)
+    unlock = await lockData(fs, layout.root)
+  } catch (error) {
+    // A folder that cannot be written is served as it is, without a lock: it needs no protection from us.
+    if (!isReadOnly(error)) throw error instanceof FacetError ? error : unusable(layout, error)
+    refusal = `The store is read-only (${errorCode(error)}): changes are refused.`
+  }
+  try {
+    if (!(await checkFormat(fs, layout))) {
+      if (refusal !== null) throw unusable(layout, 'it is empty and cannot be written')
+      await initialise(fs, layout)
+    }
+    const found = await scan(fs, layout)
+    refusal ??= await tidy(fs, layout, found, log)
+    return { found, refusal, unlock }
+  } catch (error) {
+    await unlock()
+    throw error
+  }
+}
+
+/** Takes the lock of the folder `root`. @throws FacetError `store_failed` that names the holder; Node's errors. */
+export async function lockData(fs: StoreFs, root: string): Promise<() => Promise<void>> {
+  try {
+    return await fs.lock(root)
+  } catch (error) {
+    if (!(error instanceof LockedError)) throw error
+    throw new FacetError(
+      'store_failed',
+      `The data folder ${root} is ${error.message}: stop that one, or use another folder (--data).`,
+      { cause: error },
+    )
+  }
+}
+
+export function isReadOnly(error: unknown): boolean {
+  const code = errorCode(error)
+  return code === 'EROFS' || code === 'EACCES'
+}
+
+function unusable(layout: Layout, why: unknown): FacetError {
+  const text = why instanceof Error ? why.message : String(why)
+  return new FacetError('store_failed', `The data folder ${layout.root} cannot be used: ${text}.`, {
+    cause: why,
+  })
+}
+
+/** Makes a folder with its parents, each durable before the next. */
+async function makeFolders(fs: StoreFs, path: string): Promise<void> {
+  try {
+    await fs.mkdir(path)
+  } catch (error) {
+    const code = errorCode(error)
+    if (code !== 'EEXIST' && code !== 'ENOENT') throw error
+    if (code === 'ENOENT') {
+      await makeFolders(fs, dirname(path))
+      await fs.mkdir(path).catch(ignoreExisting)
+    }
+  }
+  // Also where the folder is there: we may have been killed just after making it. Somebody else's parent,
+  // which we may not open, is somebody else's to sync.
+  await fs.syncFolder(dirname(path)).catch((error: unknown) => {
+    if (!isReadOnly(error)) throw error
+  })
+}
+
+/** Turns an empty folder into a store. FORMAT comes first: blobs and domains without it are no store. */
+async function initialise(fs: StoreFs, layout: Layout): Promise<void> {
+  try {
+    await fs.mkdir(layout.temporary).catch(ignoreExisting)
+    const temporary = layout.temporaryFile('FORMAT')
+    await fs.remove(temporary).catch(ignoreMissing)
+    await replaceFile(fs, temporary, layout.format, Buffer.from(`${STORE_FORMAT}\n`))
+  } catch (error) {
+    throw writeFailure(error)
+  }
+}
+
+/**
+ * Removes temporary files, completes the folders, and makes what was found durable: a process killed between
+ * a rename and the fsync of its folder leaves a state that is served from now on, and that a power cut could
+ * still undo.
+ * @returns why nothing may be written, or null.
+ */
+async function tidy(
+  fs: StoreFs,
+  layout: Layout,
+  found: Scan,
+  log: Logger | undefined,
+): Promise<string | null> {
+  for (const name of found.temporary) {
+    try {
+      await fs.remove(layout.temporaryFile(name))
+      log?.info({ name }, 'store: removed the temporary file of an interrupted write')
+    } catch (error) {
+      log?.warn({ err: error, name }, 'store: a temporary file stays')
+    }
+  }
+  try {
+    for (const path of [layout.blobs, layout.domains, layout.temporary]) {
+      await fs.mkdir(path).catch(ignoreExisting)
+    }
+    const folders = found.prefixes.map((prefix) => layout.prefixFolder(prefix))
+    for (const path of [layout.root, layout.blobs, layout.domains, ...folders]) await syncFolder(fs, path)
+    return null
+  } catch (error) {
+    log?.error({ err: error }, 'store: recovery could not write')
+    const cause = error instanceof UnknownOutcome ? error.cause : error
+    return `The store cannot be written (${reason(cause)}): changes are refused until the service is restarted.`
+  }
+}
+
+function ignoreExisting(error: unknown): void {
+  if (errorCode(error) !== 'EEXIST') throw error
+}
+
+function ignoreMissing(error: unknown): void {
+  if (errorCode(error) !== 'ENOENT') throw error
+}

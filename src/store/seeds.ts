@@ -1,0 +1,82 @@
+/** The shipped packs: `<folder>/<domain>.safetensors`, read-only, hidden by whatever the store says. */
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { FacetError } from '../errors.js'
+import { sha256 } from './digest.js'
+import { readFailure, reason } from './failures.js'
+import { errorCode } from './fs.js'
+import { domainOfSeed } from './layout.js'
+
+export interface Seed {
+  domain: string
+  /** SHA-256 (hex) of the pack's bytes when the folder was read. */
+  version: string
+  bytes: number
+  path: string
+  /** The pack's bytes. @throws FacetError `domain_failed` when the file is gone or has changed since. */
+  read(): Promise<Uint8Array>
+}
+
+/**
+ * Every pack in `dir`, in the order of their domains; none where the folder is missing. Other files are
+ * ignored. @throws FacetError `bad_domain_id` for a pack not named after a domain, `store_failed` for a pack
+ * that cannot be read.
+ */
+export async function readSeeds(dir: string): Promise<Seed[]> {
+  const seeds: Seed[] = []
+  for (const name of await list(dir)) {
+    const domain = domainOfSeed(name)
+    if (domain !== null) seeds.push(await readSeed(join(dir, name), domain))
+  }
+  return seeds
+}
+
+async function list(dir: string): Promise<string[]> {
+  try {
+    return (await readdir(dir)).sort()
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return []
+    throw new FacetError(
+      'store_failed',
+      `The folder of shipped packs ${dir} cannot be read (${reason(error)}).`,
+      {
+        cause: error,
+      },
+    )
+  }
+}
+
+async function readSeed(path: string, domain: string): Promise<Seed> {
+  let bytes: Uint8Array
+  try {
+    bytes = await readFile(path)
+  } catch (error) {
+    throw new FacetError('store_failed', `The shipped pack ${path} cannot be read (${reason(error)}).`, {
+      cause: error,
+    })
+  }
+  const version = await sha256(bytes)
+  return { domain, version, bytes: bytes.length, path, read: () => readUnchanged(path, domain, version) }
+}
+
+async function readUnchanged(path: string, domain: string, version: string): Promise<Uint8Array> {
+  let bytes: Uint8Array
+  try {
+    bytes = await readFile(path)
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === 'EMFILE' || code === 'ENFILE') throw readFailure(error)
+    throw new FacetError(
+      'domain_failed',
+      `The shipped pack of domain ${domain} cannot be read (${reason(error)}).`,
+      {
+        cause: error,
+      },
+    )
+  }
+  if ((await sha256(bytes)) === version) return bytes
+  throw new FacetError(
+    'domain_failed',
+    `The shipped pack of domain ${domain} has changed on disk: restart the service to serve the new one.`,
+  )
+}
