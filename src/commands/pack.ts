@@ -1,0 +1,110 @@
+/**
+ * `facet pack show` and `facet pack verify`: looks into a pack, and says everything that is wrong with one.
+ *
+ * Files and the terminal live here; the checks are `pack/read.ts`.
+ */
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { Command } from 'commander'
+import { FacetError } from '../errors.js'
+import { type Family, readFamily } from '../family/read.js'
+import { FamilyError } from '../family/schema.js'
+import type { Pack } from '../pack/pack.js'
+import { type PackSummary, readPack, readPackInfo } from '../pack/read.js'
+
+/** The `pack` command with its sub-commands. */
+export function packCommand(): Command {
+  const pack = new Command('pack').description('inspect and verify packs (one domain each)')
+  pack
+    .command('show')
+    .description('describe a pack')
+    .argument('<file>', 'a pack, .safetensors')
+    .option('--family <dir>', 'folder of its family: check the weights too, and say which slots it adapts')
+    .action(show)
+  pack
+    .command('verify')
+    .description('check that a family can serve a pack; list every problem otherwise')
+    .argument('<file>', 'a pack, .safetensors')
+    .requiredOption('--family <dir>', 'folder of the family')
+    .action(verify)
+  return pack
+}
+
+async function show(file: string, flags: { family?: string }, command: Command): Promise<void> {
+  await guarded(file, command, async () => {
+    const bytes = await readFile(file)
+    const summary = readPackInfo(bytes)
+    const family = flags.family === undefined ? undefined : await readFamily(flags.family)
+    process.stdout.write(
+      describe(bytes, summary, family && { family, pack: readPack(bytes, family.manifest) }),
+    )
+  })
+}
+
+async function verify(file: string, flags: { family: string }, command: Command): Promise<void> {
+  await guarded(file, command, async () => {
+    const family = await readFamily(flags.family)
+    const pack = readPack(await readFile(file), family.manifest)
+    const { name } = family.manifest
+    process.stdout.write(`${file}: a sound pack of family ${name}, ${adapted(pack, family)}\n`)
+  })
+}
+
+/** Bad input ends the command with its problems, one a line; anything else is a fault of ours. */
+async function guarded(file: string, command: Command, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    if (error instanceof FacetError) {
+      const list = error.problems.map((problem) => `  - ${problem}\n`).join('')
+      command.error(`error: ${file} is not a valid pack:\n${list}`.trimEnd())
+    }
+    if (error instanceof FamilyError || isFileError(error)) command.error(`error: ${error.message}`)
+    throw error
+  }
+}
+
+function isFileError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'code' in error && 'path' in error
+}
+
+function describe(
+  bytes: Uint8Array,
+  summary: PackSummary,
+  inFamily: { family: Family; pack: Pack } | undefined,
+): string {
+  const rows: [string, string | undefined][] = [
+    ['name', summary.name],
+    ['description', summary.description],
+    ['version', createHash('sha256').update(bytes).digest('hex')],
+    ['bytes', summary.bytes.toLocaleString('en')],
+    ['family', inFamily ? `${inFamily.family.manifest.name} (${summary.family})` : summary.family],
+    ['design', summary.design],
+    ['adapts', inFamily && adapted(inFamily.pack, inFamily.family)],
+    ['tensors', String(summary.tensors)],
+    ['labels', summary.labels ? `${summary.classes}: ${preview(summary.labels)}` : 'none, serves embed only'],
+    ['activation', summary.activation],
+    ['mean, std', `${summary.mean.join(' ')}, ${summary.std.join(' ')}`],
+    ['license', summary.license],
+    ['created', summary.created],
+    ['metrics', summary.metrics && JSON.stringify(summary.metrics)],
+  ]
+  return rows
+    .filter(([, value]) => value !== undefined)
+    .map(([field, value]) => `${field.padEnd(12)} ${printable(value!)}\n`)
+    .join('')
+}
+
+function adapted(pack: Pack, family: Family): string {
+  const matrices = [...pack.slots.values()].filter((slot) => slot.matrix).length
+  return `${pack.slots.size} of ${family.manifest.slots.length} slots, ${matrices} with a matrix`
+}
+
+function preview(labels: string[]): string {
+  return labels.length > 12 ? `${labels.slice(0, 12).join(', ')}, ...` : labels.join(', ')
+}
+
+/** A pack's texts come from anywhere: none of them may steer the terminal. */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, ' ')
+}
