@@ -1,0 +1,324 @@
+/**
+ * The HTTP application over small real parts: an in-memory registry whose packs are JSON, and the predictor
+ * over the scheduler with a "trunk" that counts bytes. No engine, no files.
+ *
+ * An image is `IMG` and then its pixels, one byte each; class k scores by how many pixels have the value k.
+ */
+import { createHash } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import { pino } from 'pino'
+import { type Clock, systemClock } from '../src/clock.js'
+import { FacetError } from '../src/errors.js'
+import type { FamilyManifest } from '../src/family/manifest.js'
+import { buildApp } from '../src/http/app.js'
+import type { AppDeps, Domains, HttpConfig } from '../src/http/deps.js'
+import { readPrincipals } from '../src/http/tokens.js'
+import { Predictor, type Sample, type SampleResult } from '../src/predictor.js'
+import type { DomainView, Lease, Preconditions } from '../src/registry/types.js'
+import { Scheduler } from '../src/scheduler.js'
+
+export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex')
+
+export const image = (...pixels: number[]) => Buffer.from([...Buffer.from('IMG'), ...pixels])
+
+/** A pack the in-memory registry takes; without labels it serves `embed` only. */
+export const pack = (labels: string[] | null, note = '') => Buffer.from(JSON.stringify({ labels, note }))
+
+interface Version {
+  version: string
+  bytes: Uint8Array
+  labels: string[] | null
+}
+
+interface Domain {
+  versions: Version[]
+  active: string | null
+  pinned: boolean
+}
+
+export class MemoryDomains implements Domains {
+  readonly #domains = new Map<string, Domain>()
+  /** Classes by row, for the trunk. */
+  readonly rows: Version[] = []
+  /** Awaited inside `put`, so that a test can hold an upload. */
+  gate: Promise<void> = Promise.resolve()
+  active = 0
+
+  has(id: string): boolean {
+    return this.#domains.has(id)
+  }
+
+  get(id: string): DomainView {
+    const { versions, active, pinned } = this.#domain(id)
+    const serving = versions.find(({ version }) => version === active)
+    return {
+      domain: id,
+      version: active,
+      versions: versions.map(({ version, bytes, labels }) => ({
+        version,
+        bytes: bytes.length,
+        created: '2026-01-01T00:00:00.000Z',
+        design: 'parallel',
+        classes: labels?.length ?? 0,
+        active: version === active,
+        residency: version === active ? 'resident' : 'cold',
+      })),
+      residency: active === null ? 'inactive' : 'resident',
+      pinned,
+      seed: false,
+      bytes: { pack: serving?.bytes.length ?? 0, resident: 100 },
+      design: serving ? 'parallel' : null,
+      classes: serving?.labels?.length ?? 0,
+      updated: '2026-01-01T00:00:00.000Z',
+    }
+  }
+
+  list({ limit, cursor }: { limit: number; cursor?: string }) {
+    const ids = [...this.#domains.keys()].sort().filter((id) => cursor === undefined || id > cursor)
+    const page = ids.slice(0, limit)
+    return {
+      domains: page.map((id) => this.get(id)),
+      nextCursor: ids.length > limit ? page.at(-1)! : null,
+    }
+  }
+
+  async put(id: string, bytes: Uint8Array, { activate, ...pre }: { activate: boolean } & Preconditions) {
+    this.active++
+    await this.gate
+    this.active--
+    const labels = parsePack(bytes)
+    this.#check(id, pre)
+    const created = !this.#domains.has(id)
+    const domain = this.#domains.get(id) ?? { versions: [], active: null, pinned: false }
+    this.#domains.set(id, domain)
+    const version = sha256(bytes)
+    if (!domain.versions.some((old) => old.version === version))
+      domain.versions.push({ version, bytes, labels })
+    if (activate) domain.active = version
+    return { created, version, view: this.get(id) }
+  }
+
+  async activate(id: string, prefix: string, pre: Preconditions) {
+    const domain = this.#domain(id)
+    this.#check(id, pre)
+    domain.active = this.#find(domain, prefix).version
+    return this.get(id)
+  }
+
+  async patch(id: string, { pinned }: { pinned: boolean }, pre: Preconditions) {
+    const domain = this.#domain(id)
+    this.#check(id, pre)
+    domain.pinned = pinned
+    return this.get(id)
+  }
+
+  async remove(id: string, pre: Preconditions) {
+    if (id === 'base') throw new FacetError('base_immutable', 'The base domain cannot be deleted.')
+    this.#domain(id)
+    this.#check(id, pre)
+    this.#domains.delete(id)
+  }
+
+  async removeVersion(id: string, prefix: string, pre: Preconditions) {
+    const domain = this.#domain(id)
+    this.#check(id, pre)
+    const { version } = this.#find(domain, prefix)
+    if (version === domain.active) throw new FacetError('version_active', 'The version is active.')
+    domain.versions = domain.versions.filter((other) => other.version !== version)
+  }
+
+  async pack(id: string, prefix?: string) {
+    const domain = this.#domain(id)
+    return this.#find(domain, prefix ?? domain.active ?? '')
+  }
+
+  async acquire(id: string, prefix: string | undefined): Promise<Lease> {
+    const domain = this.#domain(id)
+    if (prefix === undefined && domain.active === null)
+      throw new FacetError('no_active_version', `Domain '${id}' has no active version.`)
+    const found = this.#find(domain, prefix ?? domain.active!)
+    const row = this.rows.push(found) - 1
+    const { version, labels } = found
+    const classes = labels?.length ?? 0
+    return {
+      domain: id,
+      version,
+      row,
+      generation: 0,
+      labels,
+      activation: 'softmax',
+      classes,
+      release() {},
+    }
+  }
+
+  memory() {
+    return {
+      trunk: 1000,
+      adapters: 500,
+      rows: { used: 2, capacity: 8 },
+      dedicated: 3000,
+      saving: 2,
+    }
+  }
+
+  #domain(id: string): Domain {
+    const domain = this.#domains.get(id)
+    if (!domain) throw new FacetError('unknown_domain', `There is no domain '${id}'.`)
+    return domain
+  }
+
+  #find(domain: Domain, prefix: string): Version {
+    const found = domain.versions.find(({ version }) => version.startsWith(prefix))
+    if (!found) throw new FacetError('unknown_version', `There is no version ${prefix}.`)
+    return found
+  }
+
+  #check(id: string, { ifMatch, ifNoneMatch }: Preconditions) {
+    const active = this.#domains.get(id)?.active ?? null
+    const matches = (tags: readonly string[] | '*') =>
+      tags === '*' ? this.#domains.has(id) : active !== null && tags.includes(active)
+    if ((ifMatch !== undefined && !matches(ifMatch)) || (ifNoneMatch !== undefined && matches(ifNoneMatch)))
+      throw new FacetError('precondition_failed', 'The domain is not in the state asked for.')
+  }
+}
+
+function parsePack(bytes: Uint8Array): string[] | null {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString()).labels
+  } catch (error) {
+    throw new FacetError('invalid_pack', 'The pack is not valid.', {
+      cause: error,
+      problems: ['header: not JSON', 'tensors: none'],
+    })
+  }
+}
+
+/** Features are the number of pixels of each value 0-7; logits the first `classes` of them. */
+function countingTrunk(rows: readonly Version[]) {
+  return async (batch: Sample[]): Promise<SampleResult[]> =>
+    batch.map(({ pixels, row }) => {
+      const features = new Float32Array(8)
+      for (const pixel of pixels) features[pixel % 8]! += 1
+      const classes = rows[row]!.labels?.length ?? 0
+      return { features, logits: classes > 0 ? features.slice(0, classes) : null, inferenceMs: 2 }
+    })
+}
+
+async function decode(bytes: Uint8Array): Promise<Uint8Array> {
+  if (Buffer.from(bytes.subarray(0, 3)).toString() !== 'IMG')
+    throw new FacetError('undecodable_image', 'The bytes are not an image.')
+  return bytes.subarray(3)
+}
+
+const manifest: FamilyManifest = {
+  format: 'facet-family/1',
+  name: 'tiny',
+  fingerprint: 'f'.repeat(64),
+  design: 'parallel',
+  input: { height: 8, width: 8, resize: 8, kernel: 'linear', mean: [0, 0, 0], std: [1, 1, 1] },
+  features: 8,
+  slots: [{ name: 'c1', kind: 'conv', in: 3, out: 4, kernel: [3, 3], stride: [1, 1], columns: 3 }],
+  parameters: { trunk: 100, adapter: 20, head: 0 },
+  weights: 'e'.repeat(64),
+  files: { 'trunk.onnx': { sha256: 'd'.repeat(64), bytes: 400 } },
+  provenance: { source: 'test', created: '2026-01-01', tool: 'test' },
+  license: 'Apache-2.0',
+}
+
+export const testConfig: HttpConfig = {
+  host: '127.0.0.1',
+  trustProxy: [],
+  maxBody: 4096,
+  maxPack: 8192,
+  maxImages: 4,
+  maxUploads: 2,
+  maxHeaderSize: 8192,
+  maxConnections: 50,
+  receiveTimeoutMs: 10_000,
+  keepAliveTimeoutMs: 5000,
+  timeoutMs: 30_000,
+  maxTimeoutMs: 60_000,
+}
+
+export interface TestAppOptions extends Partial<Omit<AppDeps, 'config'>> {
+  config?: Partial<HttpConfig>
+  adminToken?: string
+  predictToken?: string
+  clock?: Clock
+}
+
+export interface TestApp {
+  app: FastifyInstance
+  domains: MemoryDomains
+  /** Log lines, parsed. */
+  logs: Record<string, unknown>[]
+}
+
+/** Builds the application with two domains: `colours` (red, green, blue) and `shapes` (round, square). */
+export async function testApp(
+  t: { teardown(close: () => Promise<void>): void },
+  options: TestAppOptions = {},
+): Promise<TestApp> {
+  const { config, adminToken, predictToken, clock = systemClock, ...deps } = options
+  const domains = new MemoryDomains()
+  await domains.put('colours', pack(['red', 'green', 'blue']), { activate: true })
+  await domains.put('shapes', pack(['round', 'square']), { activate: true })
+  const scheduler = new Scheduler<Sample, SampleResult>({
+    run: countingTrunk(domains.rows),
+    clock,
+    maxBatch: () => 4,
+    maxQueue: 64,
+    maxQueuePerDomain: 32,
+  })
+  const logs: Record<string, unknown>[] = []
+  const principals = await readPrincipals({ adminToken, predictToken })
+  const counts = new Map<string, number>()
+  const app = await buildApp({
+    registry: domains,
+    predictor: new Predictor({
+      decode,
+      acquire: (domain, version) => domains.acquire(domain, version),
+      scheduler,
+      clock,
+    }),
+    metrics: {
+      contentType: 'text/plain; version=0.0.4',
+      request(route, code) {
+        const name = `facet_requests_total{route="${route}",code="${code}"}`
+        counts.set(name, (counts.get(name) ?? 0) + 1)
+      },
+      text: async () => [...counts].map(([name, count]) => `${name} ${count}\n`).join(''),
+    },
+    family: { manifest },
+    principals: () => principals,
+    config: { ...testConfig, ...config },
+    logger: pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line)) }),
+    clock,
+    readiness: () => ({ ready: true }),
+    draining: () => false,
+    execution: () => ({ provider: 'cpu', maxBatch: 4, bankDtype: 'f32' }),
+    openapi: 'openapi: 3.1.0\n',
+    version: '0.0.0',
+    ...deps,
+  })
+  t.teardown(() => app.close())
+  return { app, domains, logs }
+}
+
+/** A multipart body of named parts; a part without file name where `filename` is null. */
+export function multipart(parts: { name: string; bytes: Uint8Array; filename?: string | null }[]) {
+  const boundary = 'facet-test-boundary'
+  const chunks = parts.flatMap(({ name, bytes, filename = 'x.bin' }) => [
+    Buffer.from(
+      `--${boundary}\r\nContent-Disposition: form-data; name="${name}"${filename === null ? '' : `; filename="${filename}"`}\r\n` +
+        'Content-Type: image/png\r\n\r\n',
+    ),
+    bytes,
+    Buffer.from('\r\n'),
+  ])
+  return {
+    headers: { 'content-type': `multipart/form-data; boundary=${boundary}` },
+    payload: Buffer.concat([...chunks, Buffer.from(`--${boundary}--\r\n`)]),
+  }
+}
