@@ -25,12 +25,11 @@ export interface ParsedJson {
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y
 const MAX_DUPLICATES = 100
 const MAX_STEP = 80
-const SPACE = /[ \t\n\r]*/y
-const LITERALS = [
-  ['true', true],
-  ['false', false],
-  ['null', null],
-] as const
+const LITERALS = new Map([
+  ['t', { word: 'true', value: true }],
+  ['f', { word: 'false', value: false }],
+  ['n', { word: 'null', value: null }],
+])
 
 /**
  * Parses one JSON text.
@@ -81,16 +80,20 @@ class Parser {
     if (next === '{') return this.#object()
     if (next === '[') return this.#array()
     if (next === '"') return this.#string()
-    for (const [word, value] of LITERALS) {
-      if (this.#text.startsWith(word, this.#at)) {
-        this.#at += word.length
-        return value
-      }
+    const literal = next === undefined ? undefined : LITERALS.get(next)
+    if (literal && this.#text.startsWith(literal.word, this.#at)) {
+      this.#at += literal.word.length
+      return literal.value
     }
+    return this.#number()
+  }
+
+  #number(): number {
     const start = this.#at
-    const digits = this.#match(NUMBER)
-    if (digits === null) throw this.#unexpected('a value')
-    const number = Number(digits)
+    NUMBER.lastIndex = start
+    if (!NUMBER.test(this.#text)) throw this.#unexpected('a value')
+    this.#at = NUMBER.lastIndex
+    const number = Number(this.#text.slice(start, this.#at))
     if (!Number.isFinite(number)) throw new JsonError('a number too large', start)
     return number
   }
@@ -182,21 +185,17 @@ class Parser {
   }
 
   #space(): void {
-    this.#match(SPACE)
+    for (;;) {
+      const code = this.#text.charCodeAt(this.#at)
+      if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return
+      this.#at++
+    }
   }
 
   #take(character: string): boolean {
     if (this.#text[this.#at] !== character) return false
     this.#at++
     return true
-  }
-
-  #match(pattern: RegExp): string | null {
-    pattern.lastIndex = this.#at
-    const found = pattern.exec(this.#text)
-    if (!found) return null
-    this.#at = pattern.lastIndex
-    return found[0]
   }
 
   #unexpected(expected: string): JsonError {
