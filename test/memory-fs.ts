@@ -1,0 +1,127 @@
+/** The store's file system on a `MemoryDisk`: records every change, and fails or dies where a test says so. */
+import type { StoreFile, StoreFs } from '../src/store/fs.js'
+import { LockedError } from '../src/store/lock.js'
+import { fsError, MemoryDisk, type Operation } from './memory-disk.js'
+
+/** Names of all operations, those that only read included. */
+export type Step = Operation['name'] | 'list' | 'stat' | 'read' | 'close'
+
+export interface MemoryFsOptions {
+  disk?: MemoryDisk
+  /** Called before each operation; what it throws is the operation's error, and it does not happen. */
+  before?: (step: Step, path: string) => void
+  /** Called after each operation; what it throws is the operation's error although it happened. */
+  after?: (step: Step, path: string) => void
+  /** Operations that report success and do nothing: how a careless store behaves. */
+  ignore?: (step: Step, path: string) => boolean
+  /** How many microtasks an operation takes: makes concurrent changes interleave. */
+  delay?: () => number
+  /** Bytes that one write takes at most. */
+  chunk?: number
+}
+
+export class MemoryFs implements StoreFs {
+  readonly disk: MemoryDisk
+  /** Every change so far; replayed on an empty disk it gives `disk` (where that began empty). */
+  readonly log: Operation[] = []
+  readonly #options: MemoryFsOptions
+  #files = 0
+  #locked = false
+
+  constructor(options: MemoryFsOptions = {}) {
+    this.#options = options
+    this.disk = options.disk ?? new MemoryDisk()
+  }
+
+  mkdir(path: string): Promise<void> {
+    return this.#change({ name: 'mkdir', path }, path)
+  }
+
+  list(path: string): Promise<string[]> {
+    return this.#step('list', path, () => this.disk.list(path))
+  }
+
+  stat(path: string): Promise<{ bytes: number; folder: boolean }> {
+    return this.#step('stat', path, () => this.disk.stat(path))
+  }
+
+  read(path: string): Promise<Uint8Array> {
+    return this.#step('read', path, () => this.disk.read(path))
+  }
+
+  async create(path: string): Promise<StoreFile> {
+    const file = this.#files++
+    await this.#change({ name: 'create', path, file }, path)
+    return {
+      write: async (bytes) => {
+        const taken = Uint8Array.from(bytes.subarray(0, this.#options.chunk))
+        await this.#change({ name: 'write', file, bytes: taken }, path)
+        return taken.length
+      },
+      sync: () => this.#sync({ name: 'sync', file, failed: false }, path),
+      close: () => this.#step('close', path, () => undefined),
+    }
+  }
+
+  rename(path: string, to: string): Promise<void> {
+    return this.#change({ name: 'rename', path, to }, to)
+  }
+
+  remove(path: string): Promise<void> {
+    return this.#change({ name: 'remove', path }, path)
+  }
+
+  syncFolder(path: string): Promise<void> {
+    return this.#sync({ name: 'syncFolder', path, failed: false }, path)
+  }
+
+  async lock(): Promise<() => Promise<void>> {
+    if (this.#locked) throw new LockedError('another test')
+    this.#locked = true
+    return async () => {
+      this.#locked = false
+    }
+  }
+
+  async #sync(operation: Extract<Operation, { failed: boolean }>, path: string): Promise<void> {
+    try {
+      await this.#change(operation, path)
+    } catch (error) {
+      const failed = { ...operation, failed: true }
+      this.disk.apply(failed)
+      this.log.push(failed)
+      throw error
+    }
+  }
+
+  #change(operation: Operation, path: string): Promise<void> {
+    return this.#step(operation.name, path, () => {
+      if (this.#options.ignore?.(operation.name, path)) return
+      this.disk.apply(operation)
+      this.log.push(operation)
+    })
+  }
+
+  async #step<T>(step: Step, path: string, act: () => T): Promise<T> {
+    for (let wait = this.#options.delay?.() ?? 1; wait > 0; wait--) await null
+    this.#options.before?.(step, path)
+    const result = act()
+    this.#options.after?.(step, path)
+    return result
+  }
+}
+
+/** A `before` that fails the `n`th operation (from 1) with `code`, and what it hit. */
+export function failNth(n: number, code: string) {
+  const fault = {
+    hit: null as { step: Step; path: string } | null,
+    count: 0,
+    before(step: Step, path: string): void {
+      fault.count += 1
+      if (fault.count !== n) return
+      fault.hit = { step, path }
+      throw fsError(code, path)
+    },
+  }
+  return fault
+}
