@@ -23,7 +23,9 @@ export class FamilyError extends Error {
 
 // Node 20 warns on every import of a JSON module; `require` does not.
 const schema = createRequire(import.meta.url)('./family.schema.json') as object
-const matches = new Ajv2020({ allErrors: true, strict: true, verbose: true }).compile<FamilyManifest>(schema)
+// `files` requires names that its `properties` need not repeat.
+const strict = { strict: true, strictRequired: false }
+const matches = new Ajv2020({ allErrors: true, verbose: true, ...strict }).compile<FamilyManifest>(schema)
 
 /**
  * Parses and validates `family.json`.
