@@ -20,6 +20,7 @@ export const errorTable = {
   method_not_allowed: { status: 405, title: 'Method not allowed' },
   request_timeout: { status: 408, title: 'Request took too long to arrive' },
   base_immutable: { status: 409, title: 'The base domain cannot be changed' },
+  seed_immutable: { status: 409, title: 'A shipped pack cannot be deleted' },
   ambiguous_version: { status: 409, title: 'Ambiguous version' },
   version_active: { status: 409, title: 'Version is active' },
   pins_exceed_memory: { status: 409, title: 'Pinned domains would exceed the bank' },

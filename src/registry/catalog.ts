@@ -1,0 +1,178 @@
+/**
+ * Every domain and what it serves, in memory: the store's records over the shipped packs.
+ *
+ * Synchronous and free of effects elsewhere: the registry writes the store first and then sets the new state
+ * here in one step. A state is never changed, only replaced.
+ */
+import { FacetError } from '../errors.js'
+import { BASE_DOMAIN } from '../family/manifest.js'
+import type { DomainRecord, VersionRecord } from '../store/store.js'
+import { named } from './failures.js'
+import type { Standing } from './rows.js'
+
+export interface DomainState {
+  readonly domain: string
+  readonly active: string | null
+  /** Newest last. */
+  readonly versions: readonly VersionRecord[]
+  readonly pinned: boolean
+  /** ISO 8601; null for what no one has touched since it was shipped. */
+  readonly updated: string | null
+  /** Why its record cannot be read; it serves nothing until it is registered again or deleted. */
+  readonly broken?: string
+}
+
+interface Uses {
+  listed: number
+  active: number
+  pinned: number
+}
+
+export class Catalog {
+  readonly #states = new Map<string, DomainState>()
+  readonly #uses = new Map<string, Uses>()
+  #sorted: string[] | null = null
+
+  get(domain: string): DomainState | undefined {
+    return this.#states.get(domain)
+  }
+
+  /** @throws FacetError `unknown_domain` (404) */
+  require(domain: string): DomainState {
+    const state = this.#states.get(domain)
+    if (state) return state
+    throw new FacetError('unknown_domain', `There is no domain ${JSON.stringify(domain.slice(0, 63))}.`)
+  }
+
+  /** A domain whose record could be read.
+   * @throws FacetError `unknown_domain` (404), `domain_failed` (503) */
+  sound(domain: string): DomainState {
+    const state = this.require(domain)
+    if (state.broken === undefined) return state
+    throw named(domain, new FacetError('domain_failed', state.broken))
+  }
+
+  states(): Iterable<DomainState> {
+    return this.#states.values()
+  }
+
+  /** Replaces a domain's state, or removes the domain. Returns the versions whose standing may have changed. */
+  set(domain: string, state: DomainState | null): Set<string> {
+    const before = this.#states.get(domain)
+    if (state === null) this.#states.delete(domain)
+    else this.#states.set(domain, state)
+    if ((before === undefined) !== (state === null)) this.#sorted = null
+    const touched = new Set<string>()
+    if (state) this.#count(state, 1, touched)
+    if (before) this.#count(before, -1, touched)
+    for (const version of touched) if (this.#uses.get(version)!.listed === 0) this.#uses.delete(version)
+    return touched
+  }
+
+  /** What a version is worth to all domains together. */
+  standing(version: string): Standing {
+    const uses = this.#uses.get(version)
+    if (uses === undefined) return 'none'
+    if (uses.pinned > 0) return 'pinned'
+    return uses.active > 0 ? 'active' : 'idle'
+  }
+
+  /** Up to `limit` domains after `cursor`, sorted by their ids. Changes meanwhile neither skip nor repeat one.
+   * @throws FacetError `bad_parameter` (400) for a cursor that is none */
+  page(limit: number, cursor?: string): { states: DomainState[]; nextCursor: string | null } {
+    const after = cursor === undefined ? '' : decodeCursor(cursor)
+    this.#sorted ??= [...this.#states.keys()].sort()
+    const sorted = this.#sorted
+    const start = firstAfter(sorted, after)
+    const ids = sorted.slice(start, start + limit)
+    const last = start + limit < sorted.length ? ids.at(-1) : undefined
+    return {
+      states: ids.map((id) => this.#states.get(id)!),
+      nextCursor: last === undefined ? null : Buffer.from(last).toString('base64url'),
+    }
+  }
+
+  #count(state: DomainState, step: 1 | -1, touched: Set<string>): void {
+    for (const { version } of state.versions) {
+      const uses = this.#uses.get(version) ?? { listed: 0, active: 0, pinned: 0 }
+      uses.listed += step
+      if (version === state.active) {
+        uses.active += step
+        if (state.pinned) uses.pinned += step
+      }
+      this.#uses.set(version, uses)
+      touched.add(version)
+    }
+  }
+}
+
+/**
+ * What a domain is at start: its record over the shipped pack of its name, where there is one.
+ *
+ * A shipped pack is a version of its domain as long as the domain is not deleted. When a newer release ships
+ * another pack, a domain that was at the shipped one follows it; a registered version stays active.
+ * @param seed the shipped pack's version record
+ * @returns null for a domain that does not exist
+ */
+export function mergedState(
+  domain: string,
+  record: DomainRecord | undefined,
+  seed: VersionRecord | undefined,
+): DomainState | null {
+  if (record === undefined) {
+    if (seed === undefined) return null
+    return { domain, active: seed.version, versions: [seed], pinned: false, updated: null }
+  }
+  if (record.deleted) return null
+  const versions = record.versions.filter((entry) => !entry.seed)
+  let active = record.active
+  if (!versions.some(({ version }) => version === active)) {
+    const wasShipped = record.versions.some(({ version }) => version === active)
+    active = wasShipped ? (seed?.version ?? null) : null
+  }
+  const listed = versions.some(({ version }) => version === seed?.version)
+  if (seed && !listed) versions.unshift(seed)
+  return { domain, active, versions, pinned: record.pinned, updated: record.updated }
+}
+
+/** The record that keeps a state. */
+export function recordOf(state: DomainState, updated: string): DomainRecord {
+  const { domain, active, versions, pinned } = state
+  return {
+    domain,
+    active,
+    versions: versions.map((entry) => ({ ...entry })),
+    pinned,
+    deleted: false,
+    updated,
+  }
+}
+
+/** The record that hides the shipped pack of a deleted domain. */
+export function tombstone(domain: string, updated: string): DomainRecord {
+  return { domain, active: null, versions: [], pinned: false, deleted: true, updated }
+}
+
+/** The family's own domain. It never changes. */
+export function baseState(version: VersionRecord): DomainState {
+  return { domain: BASE_DOMAIN, active: version.version, versions: [version], pinned: true, updated: null }
+}
+
+function decodeCursor(cursor: string): string {
+  const domain = Buffer.from(cursor, 'base64url').toString('utf8')
+  if (domain === '' || Buffer.from(domain).toString('base64url') !== cursor)
+    throw new FacetError('bad_parameter', 'The cursor is not one that a listing returned.')
+  return domain
+}
+
+/** Position of the first id greater than `after`. */
+function firstAfter(sorted: readonly string[], after: string): number {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (sorted[middle]! > after) high = middle
+    else low = middle + 1
+  }
+  return low
+}

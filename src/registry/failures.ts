@@ -1,0 +1,50 @@
+/** The errors of loading and waiting, worded once. */
+import { FacetError } from '../errors.js'
+
+/** True for what says nothing about the pack: the service stops or the engine is away. */
+export function passing(error: unknown): boolean {
+  return error instanceof FacetError && (error.code === 'draining' || error.code === 'engine_restarting')
+}
+
+export function unloadable(cause: unknown, failureMs: number): FacetError {
+  const known = cause instanceof FacetError
+  return new FacetError('domain_failed', known ? cause.message : 'Its pack cannot be read.', {
+    cause,
+    problems: known ? cause.problems : [],
+    retryAfter: Math.max(1, Math.ceil(failureMs / 1000)),
+  })
+}
+
+export function bankFull(): FacetError {
+  return new FacetError('bank_full', 'No bank row got free in time; every one is in use or pinned.', {
+    retryAfter: 1,
+  })
+}
+
+export function restarting(): FacetError {
+  return new FacetError('engine_restarting', 'The engine is restarting; try again in a moment.', {
+    retryAfter: 1,
+  })
+}
+
+export function draining(): FacetError {
+  return new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 })
+}
+
+export function tooLate(): FacetError {
+  return new FacetError('deadline_exceeded', 'The deadline passed while the adapter was loading.')
+}
+
+export function clientGone(): FacetError {
+  return new FacetError('client_closed', 'The client left while the adapter was loading.')
+}
+
+/** A version's failure, as the domain's that a client asked for. */
+export function named(domain: string, error: unknown): unknown {
+  if (!(error instanceof FacetError) || error.code !== 'domain_failed') return error
+  return new FacetError('domain_failed', `Domain '${domain}' cannot be loaded: ${error.message}`, {
+    cause: error.cause,
+    problems: error.problems,
+    ...(error.retryAfter === undefined ? {} : { retryAfter: error.retryAfter }),
+  })
+}

@@ -1,0 +1,61 @@
+/** The live memory account (design: sections 6 and 9): what is resident, and what it would cost apart. */
+import type { BankDtype } from '../engine/messages.js'
+import type { BankLayout } from '../family/layout.js'
+import type { FamilyManifest } from '../family/manifest.js'
+import type { MemoryAccount } from './types.js'
+
+const F32 = 4
+const F16 = 2
+
+/** One resident version. */
+export interface ResidentWeights {
+  classes: number
+  /** False for a version that only waits to be activated or evicted: nobody would deploy a network for it. */
+  active: boolean
+}
+
+/** Bytes of one bank row and its head: the adapter in the bank's type, the head in f32. */
+export function rowBytes(
+  layout: Pick<BankLayout, 'elements'>,
+  dtype: BankDtype,
+  features: number,
+  classes: number,
+): number {
+  return layout.elements * (dtype === 'f16' ? F16 : F32) + headElements(features, classes) * F32
+}
+
+/**
+ * The account over the resident versions, the base's included.
+ *
+ * - trunk: `manifest.parameters.trunk` f32 weights, held once by the session.
+ * - adapters: a bank row and a head for each resident version.
+ * - dedicated: for each resident *active* version one network with the adapter merged in, f32. Merging a
+ *   parallel or series matrix changes the values of the slot's convolution and not its size, and folds the
+ *   scale into it, so such a network has the trunk's weights, one bias for each of a slot's channels (for a
+ *   normalisation that stands alone, scale and bias: there is nothing to fold them into), and the head.
+ *
+ * Domains that serve the same version count once on both sides.
+ */
+export function memoryAccount(
+  manifest: Pick<FamilyManifest, 'parameters' | 'slots' | 'features'>,
+  layout: Pick<BankLayout, 'elements'>,
+  dtype: BankDtype,
+  residents: Iterable<ResidentWeights>,
+  capacity: number,
+): MemoryAccount {
+  const slots = manifest.slots.reduce((sum, { kind, out }) => sum + (kind === 'norm' ? 2 * out : out), 0)
+  const trunk = manifest.parameters.trunk * F32
+  let adapters = 0
+  let dedicated = 0
+  let used = 0
+  for (const { classes, active } of residents) {
+    used++
+    adapters += rowBytes(layout, dtype, manifest.features, classes)
+    if (active) dedicated += trunk + (slots + headElements(manifest.features, classes)) * F32
+  }
+  return { trunk, adapters, rows: { used, capacity }, dedicated, saving: dedicated / (trunk + adapters) }
+}
+
+function headElements(features: number, classes: number): number {
+  return classes * features + classes
+}

@@ -1,0 +1,113 @@
+/** What the registry knows when it starts: the family's base, the shipped packs, the store's records. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { FacetError } from '../errors.js'
+import { BASE_DOMAIN } from '../family/manifest.js'
+import { BASE_FILE, type Family } from '../family/read.js'
+import { readPackInfo } from '../pack/read.js'
+import { sha256 } from '../store/digest.js'
+import type { Seed } from '../store/seeds.js'
+import type { DomainRecord, StoreProblem, VersionRecord } from '../store/store.js'
+import { type DomainState, mergedState } from './catalog.js'
+
+/** A shipped pack and how it is listed. */
+export interface Shipped extends Pick<Seed, 'domain' | 'version' | 'read'> {
+  record: VersionRecord
+}
+
+/** The base as a shipped pack. Its version is the SHA-256 of its file. */
+export function shippedBase({ dir, manifest, base }: Family): Shipped {
+  const { sha256: version, bytes } = manifest.files[BASE_FILE]!
+  return {
+    domain: BASE_DOMAIN,
+    version,
+    record: {
+      version,
+      bytes,
+      created: manifest.provenance.created,
+      design: base.design,
+      classes: base.head?.classes ?? 0,
+      seed: true,
+    },
+    read: async () => {
+      const content = await readFile(join(dir, BASE_FILE)).catch((cause: unknown) => {
+        throw new FacetError('domain_failed', "The base's pack cannot be read.", { cause })
+      })
+      if ((await sha256(content)) === version) return content
+      throw new FacetError('domain_failed', "The base's pack has changed on disk.")
+    },
+  }
+}
+
+/**
+ * Reads the header of each shipped pack, for listings. There are few, and they are never loaded here. A broken
+ * one is listed all the same, and `failed` is told: nobody should look for it in vain.
+ */
+export async function describeSeeds(
+  seeds: readonly Seed[],
+  failed: (version: string, cause: unknown) => void,
+  logger: Logger,
+): Promise<Shipped[]> {
+  const shipped: Shipped[] = []
+  for (const seed of seeds) {
+    if (seed.domain === BASE_DOMAIN) {
+      logger.error({ path: seed.path }, 'a shipped pack is named after the base domain; ignored')
+      continue
+    }
+    let design = 'unknown'
+    let classes = 0
+    let created = ''
+    try {
+      const info = readPackInfo(await seed.read())
+      design = info.design
+      classes = info.classes
+      created = info.created ?? ''
+    } catch (cause) {
+      failed(seed.version, cause)
+    }
+    const record = { version: seed.version, bytes: seed.bytes, created, design, classes, seed: true }
+    shipped.push({ ...seed, record })
+  }
+  return shipped
+}
+
+/**
+ * The domains at start, the base left out. A domain whose record cannot be read is there and broken: it must
+ * not fall back to the shipped pack of its name. Pins beyond `pinLimit` (a smaller bank than last time) are
+ * dropped, the last domains' first.
+ */
+export function openingStates(
+  records: readonly DomainRecord[],
+  shipped: readonly Shipped[],
+  problems: readonly StoreProblem[],
+  pinLimit: number,
+  logger: Logger,
+): DomainState[] {
+  const recordOf = new Map(records.map((record) => [record.domain, record]))
+  const seedOf = new Map(shipped.map(({ domain, record }) => [domain, record]))
+  const brokenOf = new Map<string, string>()
+  for (const { domain, version, message } of problems)
+    if (domain !== undefined && version === undefined && !recordOf.has(domain)) brokenOf.set(domain, message)
+  const states: DomainState[] = []
+  let pins = 0
+  for (const domain of [...new Set([...recordOf.keys(), ...seedOf.keys(), ...brokenOf.keys()])].sort()) {
+    if (domain === BASE_DOMAIN) {
+      logger.error({ domain }, 'the store holds a record of the base domain; ignored')
+      continue
+    }
+    const broken = brokenOf.get(domain)
+    if (broken !== undefined) {
+      states.push({ domain, active: null, versions: [], pinned: false, updated: null, broken })
+      continue
+    }
+    let state = mergedState(domain, recordOf.get(domain), seedOf.get(domain))
+    if (state === null) continue
+    if (state.pinned && ++pins > pinLimit) {
+      logger.warn({ domain, pinLimit }, 'pin dropped: the bank has no row for it')
+      state = { ...state, pinned: false }
+    }
+    states.push(state)
+  }
+  return states
+}

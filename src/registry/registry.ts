@@ -1,0 +1,273 @@
+/**
+ * Domain to version to row: which version a domain serves, and who holds it meanwhile.
+ *
+ * Knows no HTTP and no batches. Changes are `mutations.ts`'s, rows and loads `residency.ts`'s, states
+ * `catalog.ts`'s; here they are put together and answer the floors above.
+ */
+import { FacetError } from '../errors.js'
+import { BASE_DOMAIN } from '../family/manifest.js'
+import { baseState, Catalog } from './catalog.js'
+import { draining, named } from './failures.js'
+import { memoryAccount, rowBytes } from './memory.js'
+import { Mutations } from './mutations.js'
+import { describeSeeds, openingStates, type Shipped, shippedBase } from './opening.js'
+import type { RegistryOptions } from './options.js'
+import { Packs } from './packs.js'
+import { about, preparer } from './prepare.js'
+import { Residency, type WaitOptions } from './residency.js'
+import type { Resident } from './rows.js'
+import type { DomainView, Lease, MemoryAccount, Preconditions, Residency as State } from './types.js'
+import { resolveVersion } from './versions.js'
+import { domainView, residencyOf, type Shown } from './view.js'
+
+const CONCURRENT_LOADS = 4
+const FAILURE_MS = 5_000
+
+export class Registry {
+  readonly #options: RegistryOptions
+  readonly #catalog = new Catalog()
+  readonly #base: Shipped
+  readonly #packs: Packs
+  readonly #residency: Residency
+  readonly #mutations: Mutations
+  readonly #pinLimit: number
+  #closed = false
+
+  constructor(options: RegistryOptions) {
+    this.#options = options
+    const { family, engine, store, trial, clock, logger, limits, observe } = options
+    const prepare = preparer(family, limits.bankDtype)
+    // One row besides the base's always stays for the rest: without it neither an unpinned domain nor a new
+    // version of a pinned one could come in.
+    this.#pinLimit = Math.max(0, engine.rows - 2)
+    this.#base = shippedBase(family)
+    this.#packs = new Packs(store, this.#base)
+    this.#residency = new Residency({
+      engine,
+      clock,
+      logger,
+      limits: { concurrentLoads: CONCURRENT_LOADS, failureMs: FAILURE_MS, ...limits },
+      base: { version: this.#base.version, about: about(family.base) },
+      prepare,
+      read: (version) => this.#packs.read(version),
+      tier: (version) => this.#packs.tier(version),
+      standing: (version) => this.#catalog.standing(version),
+      pinned: () => this.#pinnedVersions(),
+      ...(observe ? { observe } : {}),
+    })
+    this.#mutations = new Mutations({
+      catalog: this.#catalog,
+      residency: this.#residency,
+      packs: this.#packs,
+      prepare,
+      store,
+      trial,
+      clock,
+      logger,
+      keepVersions: limits.keepVersions,
+      pinLimit: this.#pinLimit,
+      ...(observe ? { observe } : {}),
+    })
+  }
+
+  /**
+   * Opens the store, merges its records with the shipped packs and loads the pinned domains; every other domain
+   * loads when it is asked for. The engine is started before; one that restarts meanwhile is waited for by the
+   * loads, not here.
+   * @throws FacetError `store_failed` and what else opening the store throws
+   */
+  async open(): Promise<void> {
+    const { store, seeds, logger } = this.#options
+    const problems = await store.open()
+    for (const problem of problems) logger.error(problem, 'problem in the store')
+    const failed = (version: string, cause: unknown) => void this.#residency.fail(version, cause)
+    const shipped = await describeSeeds(seeds, failed, logger)
+    for (const seed of shipped) this.#packs.add(seed)
+    for (const { version, message } of problems)
+      if (version !== undefined) failed(version, new FacetError('domain_failed', message))
+    this.#catalog.set(BASE_DOMAIN, baseState(this.#base.record))
+    for (const state of openingStates(store.records(), shipped, problems, this.#pinLimit, logger))
+      this.#catalog.set(state.domain, state)
+    await this.#residency.start()
+  }
+
+  /** Ends waits and new mutations with `draining` (503), waits for the mutations in flight, closes the store. */
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#residency.close()
+    await this.#mutations.close()
+    await this.#options.store.close()
+  }
+
+  has(domain: string): boolean {
+    return this.#catalog.get(domain) !== undefined
+  }
+
+  /** @throws FacetError `unknown_domain` (404) */
+  get(domain: string): DomainView {
+    return domainView(this.#catalog.require(domain), this.#shown)
+  }
+
+  /** Domains sorted by id, the base included. @throws FacetError `bad_parameter` (400) for a foreign cursor */
+  list(options: { limit: number; cursor?: string }): { domains: DomainView[]; nextCursor: string | null } {
+    const { states, nextCursor } = this.#catalog.page(options.limit, options.cursor)
+    return { domains: states.map((state) => domainView(state, this.#shown)), nextCursor }
+  }
+
+  /** Domains per state of their active version. */
+  counts(): Record<State, number> {
+    const counts = { resident: 0, cold: 0, loading: 0, failed: 0, inactive: 0 }
+    for (const state of this.#catalog.states()) counts[residencyOf(state, this.#residency)]++
+    return counts
+  }
+
+  memory(): MemoryAccount {
+    const { family, engine, limits } = this.#options
+    const residents = Array.from(this.#residency.residents(), ({ version, about: { classes } }) => {
+      const standing = this.#catalog.standing(version)
+      return { classes, active: standing === 'active' || standing === 'pinned' }
+    })
+    return memoryAccount(family.manifest, family.layout, limits.bankDtype, residents, engine.rows)
+  }
+
+  /**
+   * A hold on the row of the domain's active version, or of `version` (full or a unique prefix; active or not).
+   * The version is active at the moment the lease is given, however long the wait for its row was.
+   * @throws FacetError `unknown_domain`, `unknown_version`, `no_active_version` (404), `ambiguous_version` (409),
+   * `load_timeout`, `domain_failed`, `draining` (503), `deadline_exceeded` (504), `client_closed` (499)
+   */
+  async acquire(domain: string, version?: string, options: WaitOptions = {}): Promise<Lease> {
+    for (;;) {
+      if (this.#closed) throw draining()
+      const wanted = this.#resolve(domain, version)
+      let resident = this.#residency.hold(wanted)
+      if (resident === undefined) {
+        try {
+          resident = await this.#residency.join(wanted, options)
+        } catch (error) {
+          // A mutation may have removed the version meanwhile; then it is no failure of the domain's.
+          if (this.#serves(domain, version, wanted) || !isFailure(error)) throw named(domain, error)
+          continue
+        }
+        if (!this.#serves(domain, version, wanted)) {
+          this.#residency.release(resident)
+          continue
+        }
+      }
+      return this.#lease(domain, resident)
+    }
+  }
+
+  /**
+   * Registers a pack: validated, tried on a staged row, durable, then active (or staged only, as `activate`
+   * says). After this resolves no request is admitted to the version before. A version the domain has already
+   * is activated again; one whose stored bytes are damaged is repaired.
+   * @throws FacetError `bad_domain_id` (400), `base_immutable` (409), `invalid_pack` (422),
+   * `precondition_failed` (412), `bank_full`, `engine_restarting`, `draining` (503), `store_full` (507),
+   * `store_failed` (500). Nothing has changed then.
+   */
+  async put(
+    domain: string,
+    bytes: Uint8Array,
+    options: { activate: boolean } & Preconditions,
+  ): Promise<{ created: boolean; version: string; view: DomainView }> {
+    const { created, version, state } = await this.#mutations.put(domain, bytes, options)
+    return { created, version, view: domainView(state, this.#shown) }
+  }
+
+  /**
+   * Makes a version of the domain the active one; it is resident before it is.
+   * @param version in full, or a unique prefix of at least 6 hex digits
+   * @throws FacetError `unknown_domain`, `unknown_version` (404), `ambiguous_version`, `base_immutable` (409),
+   * `precondition_failed` (412), `store_full` (507), `store_failed` (500), and where it cannot be loaded as
+   * `acquire`
+   */
+  async activate(domain: string, version: string, pre: Preconditions): Promise<DomainView> {
+    return domainView(await this.#mutations.activate(domain, version, pre), this.#shown)
+  }
+
+  /** Deletes a domain with all its versions; a shipped pack stays hidden. Leases keep their rows.
+   * @throws FacetError `unknown_domain`, `base_immutable`, `precondition_failed`, `store_full`, `store_failed` */
+  remove(domain: string, pre: Preconditions): Promise<void> {
+    return this.#mutations.remove(domain, pre)
+  }
+
+  /** Deletes an inactive version. Leases keep its row.
+   * @throws FacetError `version_active`, `seed_immutable` (409), and as `activate` */
+  removeVersion(domain: string, version: string, pre: Preconditions): Promise<void> {
+    return this.#mutations.removeVersion(domain, version, pre)
+  }
+
+  /** Pins a domain, which loads its active version and keeps it resident, or unpins it.
+   * @throws FacetError `pins_exceed_memory` (409), and as `activate` */
+  async patch(domain: string, change: { pinned: boolean }, pre: Preconditions): Promise<DomainView> {
+    return domainView(await this.#mutations.pin(domain, change.pinned, pre), this.#shown)
+  }
+
+  /** The bytes of the active pack, or of `version`.
+   * @throws FacetError `unknown_domain`, `unknown_version`, `no_active_version`, `ambiguous_version`,
+   * `domain_failed` */
+  async pack(domain: string, version?: string): Promise<{ version: string; bytes: Uint8Array }> {
+    const found = this.#resolve(domain, version)
+    try {
+      return { version: found, bytes: await this.#packs.read(found) }
+    } catch (error) {
+      if (!this.#lists(domain, found)) this.#resolve(domain, version)
+      throw named(domain, error)
+    }
+  }
+
+  *#pinnedVersions(): Iterable<string> {
+    for (const { pinned, active } of this.#catalog.states())
+      if (pinned && active !== null && active !== this.#base.version) yield active
+  }
+
+  /** The version a request means. */
+  #resolve(domain: string, text: string | undefined): string {
+    const { active, versions } = this.#catalog.sound(domain)
+    if (text !== undefined) return resolveVersion(domain, versions, text).version
+    if (active !== null) return active
+    throw new FacetError('no_active_version', `Domain '${domain}' has no active version; activate one.`)
+  }
+
+  /** Whether a request for `text` still means `version`. */
+  #serves(domain: string, text: string | undefined, version: string): boolean {
+    return text === undefined ? this.#catalog.get(domain)?.active === version : this.#lists(domain, version)
+  }
+
+  #lists(domain: string, version: string): boolean {
+    return this.#catalog.get(domain)?.versions.some((entry) => entry.version === version) === true
+  }
+
+  #lease(domain: string, resident: Resident): Lease {
+    const { version, row, about } = resident
+    let held = true
+    return {
+      domain,
+      version,
+      row,
+      generation: this.#options.engine.generation,
+      labels: about.labels,
+      activation: about.activation,
+      classes: about.classes,
+      release: () => {
+        if (!held) return
+        held = false
+        this.#residency.release(resident)
+      },
+    }
+  }
+
+  readonly #shown: Shown = {
+    state: (version) => this.#residency.state(version),
+    failure: (version) => this.#residency.failure(version),
+    rowBytes: (classes) => {
+      const { family, limits } = this.#options
+      return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes)
+    },
+  }
+}
+
+function isFailure(error: unknown): boolean {
+  return error instanceof FacetError && error.code === 'domain_failed'
+}

@@ -1,0 +1,43 @@
+/** A domain as the routes show it. */
+import type { DomainState } from './catalog.js'
+import type { DomainView, Residency } from './types.js'
+
+/** What the view needs to know of the bank. */
+export interface Shown {
+  state(version: string): Exclude<Residency, 'inactive'>
+  failure(version: string): Error | undefined
+  /** Bytes of a bank row and its head. */
+  rowBytes(classes: number): number
+}
+
+export function residencyOf(state: DomainState, bank: Pick<Shown, 'state'>): Residency {
+  if (state.broken !== undefined) return 'failed'
+  return state.active === null ? 'inactive' : bank.state(state.active)
+}
+
+export function domainView(state: DomainState, bank: Shown): DomainView {
+  const { domain, active, versions, pinned, updated, broken } = state
+  const record = versions.find(({ version }) => version === active)
+  const residency = residencyOf(state, bank)
+  const failure = broken ?? (active === null ? undefined : bank.failure(active)?.message)
+  return {
+    domain,
+    version: active,
+    versions: versions.map((entry) => ({
+      ...entry,
+      active: entry.version === active,
+      residency: bank.state(entry.version),
+    })),
+    residency,
+    ...(residency === 'failed' && failure !== undefined ? { failure } : {}),
+    pinned,
+    seed: record?.seed === true,
+    bytes: {
+      pack: record?.bytes ?? 0,
+      resident: record && residency === 'resident' ? bank.rowBytes(record.classes) : 0,
+    },
+    design: record?.design ?? null,
+    classes: record?.classes ?? 0,
+    updated,
+  }
+}
