@@ -7,18 +7,12 @@ import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import {
-  BASE_PACK,
-  type BuiltFamily,
-  buildFamily,
-  MANIFEST,
-  TRUNK,
-  TRUNK_F16,
-  WEIGHTS,
-} from '../compiler/build.js'
+import { type BuiltFamily, buildFamily, WEIGHTS_FILE } from '../compiler/build.js'
 import { BackboneError, type ReadExternal } from '../compiler/onnx.js'
 import { FacetError } from '../errors.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../family/manifest.js'
+import { MANIFEST_FILE, readFamily } from '../family/read.js'
+import { FamilyError } from '../family/schema.js'
 import { VERSION } from '../version.js'
 
 interface BuildFlags {
@@ -110,18 +104,16 @@ async function build(backbone: string, flags: BuildFlags, command: Command): Pro
     await writeFamily(folder, built)
     process.stdout.write(report(built, out))
   } catch (error) {
-    if (error instanceof BackboneError || error instanceof FacetError || isFileError(error))
-      command.error(`error: ${error.message}`)
+    if (isExpected(error)) command.error(`error: ${error.message}`)
     throw error
   }
 }
 
 async function show(dir: string, _flags: unknown, command: Command): Promise<void> {
   try {
-    const manifest = JSON.parse(await readFile(join(dir, MANIFEST), 'utf8')) as FamilyManifest
-    process.stdout.write(describe(manifest))
+    process.stdout.write(describe((await readFamily(dir)).manifest))
   } catch (error) {
-    if (error instanceof FacetError || isFileError(error)) command.error(`error: ${error.message}`)
+    if (isExpected(error)) command.error(`error: ${error.message}`)
     throw error
   }
 }
@@ -174,7 +166,7 @@ async function checkTarget(folder: string, force: boolean): Promise<void> {
     if (isFileError(error) && error.code === 'ENOENT') return []
     throw error
   })
-  if (entries.length > 0 && !entries.includes(MANIFEST) && !force)
+  if (entries.length > 0 && !entries.includes(MANIFEST_FILE) && !force)
     throw new BackboneError(
       `${folder} holds files, but no family. Choose another folder, or write into it with --force.`,
     )
@@ -191,10 +183,9 @@ async function writeFamily(folder: string, built: BuiltFamily): Promise<void> {
     for (const [name, bytes] of built.files) await writeFile(join(staging, name), bytes, { flush: true })
     await mkdir(folder, { recursive: true })
     for (const name of built.files.keys())
-      if (name !== MANIFEST) await rename(join(staging, name), join(folder, name))
-    await rename(join(staging, MANIFEST), join(folder, MANIFEST))
-    for (const name of [TRUNK, TRUNK_F16, WEIGHTS, BASE_PACK])
-      if (!built.files.has(name)) await rm(join(folder, name), { force: true })
+      if (name !== MANIFEST_FILE) await rename(join(staging, name), join(folder, name))
+    await rename(join(staging, MANIFEST_FILE), join(folder, MANIFEST_FILE))
+    if (!built.files.has(WEIGHTS_FILE)) await rm(join(folder, WEIGHTS_FILE), { force: true })
   } finally {
     await rm(staging, { recursive: true, force: true })
   }
@@ -260,8 +251,8 @@ function pattern(text: string): RegExp {
 
 function pixels(text: string): number {
   const value = Number(text)
-  if (!Number.isInteger(value) || value < 1 || value > 16384)
-    throw new InvalidArgumentError('Not a whole number of pixels from 1 to 16384.')
+  if (!Number.isInteger(value) || value < 1 || value > 4096)
+    throw new InvalidArgumentError('Not a whole number of pixels from 1 to 4096.')
   return value
 }
 
@@ -276,6 +267,11 @@ function deviations(text: string): [number, number, number] {
   const values = channels(text)
   if (!values.every((value) => value > 0)) throw new InvalidArgumentError('Deviations must be larger than 0.')
   return values
+}
+
+/** Errors whose message says all there is to say. */
+function isExpected(error: unknown): error is Error {
+  return [BackboneError, FamilyError, FacetError].some((type) => error instanceof type) || isFileError(error)
 }
 
 function isFileError(error: unknown): error is NodeJS.ErrnoException {

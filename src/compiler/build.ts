@@ -8,6 +8,8 @@ import { createHash } from 'node:crypto'
 import { fingerprint, weightsDigest } from '../family/fingerprint.js'
 import type { Design, FamilyManifest, InputSpec, Kernel } from '../family/manifest.js'
 import { BASE_DOMAIN } from '../family/manifest.js'
+import { BASE_FILE, MANIFEST_FILE, TRUNK_FILES } from '../family/read.js'
+import { parseManifest } from '../family/schema.js'
 import type { Pack } from '../pack/pack.js'
 import { writePack } from '../pack/write.js'
 import { emitTrunk } from './emit.js'
@@ -27,14 +29,8 @@ import { inferShapes } from './shapes.js'
 import { type ClosedSlot, findSlots, frozenWeights, type OpenSlot } from './slots.js'
 import { LARGE } from './writer.js'
 
-/** Graph for a bank of float32. */
-export const TRUNK = 'trunk.onnx'
-/** Graph for a bank of float16. */
-export const TRUNK_F16 = 'trunk.f16.onnx'
 /** External data of both graphs: the large weights, once. Absent where no weight is large. */
-export const WEIGHTS = 'trunk.weights'
-export const BASE_PACK = 'base.safetensors'
-export const MANIFEST = 'family.json'
+export const WEIGHTS_FILE = 'trunk.weights'
 
 export interface BuildOptions {
   name: string
@@ -80,6 +76,7 @@ export interface BuiltFamily {
  *
  * @param external reads the backbone's external data files
  * @throws BackboneError for a backbone that cannot be opened, or options that do not fit it
+ * @throws FamilyError for a name that no family may have
  */
 export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?: ReadExternal): BuiltFamily {
   const graph = openGraph(loadModel(bytes, external))
@@ -122,11 +119,12 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
     license: options.license,
   }
   const pack = basePack(manifest, open, features, options.labels)
-  files.set(BASE_PACK, writePack(pack, manifest, { dtype: 'f32' }))
+  files.set(BASE_FILE, writePack(pack, manifest, { dtype: 'f32' }))
   for (const [name, content] of files)
     manifest.files[name] = { sha256: sha256(content), bytes: content.byteLength }
-  files.set(MANIFEST, new TextEncoder().encode(`${JSON.stringify(manifest, null, 2)}\n`))
-  return { manifest, files, closed, features: features.note }
+  const text = `${JSON.stringify(manifest, null, 2)}\n`
+  files.set(MANIFEST_FILE, new TextEncoder().encode(text))
+  return { manifest: parseManifest(text), files, closed, features: features.note }
 }
 
 /** The backbone's input as it will be fed: its sizes, from the graph where it fixes them. */
@@ -196,11 +194,11 @@ function emitFiles(
     emitTrunk(graph, shapes, open, features, { ...options, bank }),
   )
   const { places, bytes } = placeWeights(wide!.constants)
-  const files = new Map([
-    [TRUNK, saveModel(wide!, places)],
-    [TRUNK_F16, saveModel(half!, places)],
+  const files = new Map<string, Uint8Array>([
+    [TRUNK_FILES.f32, saveModel(wide!, places)],
+    [TRUNK_FILES.f16, saveModel(half!, places)],
   ])
-  if (bytes.byteLength > 0) files.set(WEIGHTS, bytes)
+  if (bytes.byteLength > 0) files.set(WEIGHTS_FILE, bytes)
   return files
 }
 
@@ -217,7 +215,7 @@ function placeWeights(constants: ReadonlyMap<string, Tensor>): {
   )
   for (const [name, tensor] of large) {
     const offset = Math.ceil(end / page) * page
-    places.set(name, { location: WEIGHTS, offset })
+    places.set(name, { location: WEIGHTS_FILE, offset })
     end = offset + tensor.bytes.byteLength
   }
   const bytes = new Uint8Array(end)

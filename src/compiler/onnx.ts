@@ -90,15 +90,14 @@ export function loadModel(bytes: Uint8Array, external: ReadExternal = () => unde
     )
   }
   const graph = proto.graph
-  if (!graph || !graph.node || graph.node.length === 0)
-    throw new BackboneError('The file is not an ONNX model, or its graph is empty.')
-  if (proto.functions && proto.functions.length > 0)
+  if (!graph?.node?.length) throw new BackboneError('The file is not an ONNX model, or its graph is empty.')
+  if (proto.functions?.length)
     throw new BackboneError(
       `The model has local functions (${proto.functions[0]!.name}, ...). Export it with functions inlined.`,
     )
   const opset = (proto.opsetImport ?? []).find((entry) => isOnnxDomain(entry.domain))
   if (!opset) throw new BackboneError('The model imports no ONNX operator set. Export it as plain ONNX.')
-  if (graph.sparseInitializer && graph.sparseInitializer.length > 0)
+  if (graph.sparseInitializer?.length)
     throw new BackboneError('The model has sparse initializers. Export it with dense weights.')
 
   const constants = new Map<string, Tensor>()

@@ -1,0 +1,273 @@
+/** A built family computes what the backbone computes, and section 2's formula with any adapters. */
+import path from 'node:path'
+import * as ort from 'onnxruntime-node'
+import t from 'tap'
+import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import { type Conv, Network, type Norm, random } from './networks.js'
+import { type Affine, type Design, type Module, reference } from './reference.js'
+import { basePack, build, distance, normalised, openTrunk, randomPixels } from './trunk.js'
+
+/** Batch norms folded into biased convolutions, no residuals, stride 2 in kernels of 3, 5 and 7. */
+function folded(): Network {
+  const net = new Network(23, { opset: 11, names: 'anonymous', head: 'GemmPlain', vector: 'Reshape' }, 11)
+  let x = net.relu(net.conv('c0', 'image', [3, 6], { kernel: [7, 7], stride: 2, bias: true }))
+  x = net.relu(net.conv('c1', x, [6, 8], { kernel: [5, 5], stride: 2, bias: true }))
+  x = net.relu(net.conv('c2', x, [8, 5], { kernel: [3, 3], stride: 2, bias: true }))
+  net.linear('head', net.vector(x), [5, 4])
+  return net
+}
+
+/** Residuals, dilation, a lone norm in front of the last activation, Constant nodes, biases before norms. */
+function residual(): Network {
+  const net = new Network(
+    14,
+    { opset: 17, vector: 'ReduceMean', constants: 'nodes', activation: 'Softmax' },
+    12,
+  )
+  const stem = net.bn('stem.bn', net.conv('stem.conv', 'image', [3, 16], { bias: true }), 16)
+  let x = net.relu(net.bn('a.bn', net.conv('a.conv', stem, [16, 16], { dilation: 2 }), 16, 1e-3))
+  x = net.bn('b.bn', net.conv('b.conv', x, [16, 16], { dilation: 3, bias: true }), 16)
+  x = net.relu(net.bn('bn', net.relu(net.add(stem, x)), 16))
+  x = net.relu(net.bn('c.bn', net.conv('c.conv', x, [16, 7], { stride: 2 }), 7))
+  net.linear('head', net.vector(x), [7, 3])
+  return net
+}
+
+/** Branches joined by concatenation, windows beside the image, tall and wide kernels, a shared value. */
+function branches(): Network {
+  const net = new Network(
+    13,
+    { opset: 13, head: 'MatMul', constants: 'initializers', activation: 'Sigmoid' },
+    13,
+  )
+  const stem = net.relu(
+    net.bn('stem.bn', net.conv('stem', 'image', [3, 4], { stride: 2, pads: [0, 0, 1, 1] }), 4),
+  )
+  const wide = net.conv('wide', stem, [4, 3], { kernel: [1, 5] })
+  const tall = net.conv('tall', wide, [3, 3], { kernel: [5, 1], bias: true })
+  const point = net.relu(net.bn('point.bn', net.conv('point', stem, [4, 5], { kernel: [1, 1] }), 5))
+  const deep = net.conv('deep', stem, [4, 4], { group: 4, bias: true })
+  // Two read this convolution, so the norm behind it stands alone.
+  const shared = net.conv('shared', stem, [4, 4])
+  const joined = net.concat(tall, point, deep, shared, net.relu(net.bn('shared.bn', shared, 4)))
+  const valid = net.conv('valid', joined, [20, 6], { pads: [0, 0, 0, 0], stride: 2 })
+  const outside = net.bn(
+    'outside.bn',
+    net.conv('outside', valid, [6, 6], { pads: [3, 2, 1, 2], stride: 2 }),
+    6,
+  )
+  net.linear('head', net.vector(net.identity(outside)), [6, 2])
+  return net
+}
+
+/** An old operator set, weights as inputs, a fixed batch, automatic padding, a norm of the vector. */
+function old(): Network {
+  const net = new Network(12, { opset: 9, constants: 'inputs', fixedBatch: true, vector: 'Reshape' }, 14)
+  let x = net.conv('same', 'image', [3, 4], { stride: 2, pads: [0, 0, 1, 1], auto: 'SAME_UPPER' })
+  x = net.maxpool(net.identity(net.relu(net.bn('same.bn', x, 4))), 2, 1)
+  x = net.conv('lower', x, [4, 4], { stride: 2, kernel: [5, 5], pads: [2, 2, 2, 2], auto: 'SAME_LOWER' })
+  x = net.relu(net.conv('ahead', net.relu(x), [4, 5], { pads: [3, 3, 0, 0], stride: 2, bias: true }))
+  x = net.bn('vector.bn', net.vector(net.identity(x)), 5)
+  net.linear('head', x, [5, 3])
+  return net
+}
+
+const networks = { folded, residual, branches, old }
+
+for (const [name, make] of Object.entries(networks)) {
+  t.test(`${name}: with the base's row the family gives the backbone's own answers`, async (t) => {
+    const net = make()
+    const onnx = net.onnx()
+    const built = build(onnx)
+    const base = basePack(built)
+    const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
+    const pixels = randomPixels(3, net.size)
+    const features = await trunk.run([base], pixels, [0, 0, 0])
+    const expected = [0, 1, 2].flatMap((index) => [
+      ...reference(net, {
+        channels: 3,
+        height: net.size,
+        width: net.size,
+        data: normalised(pixels, index, net.size, base),
+      }),
+    ])
+    t.ok(distance(features, expected) <= 1e-4, `features differ by ${distance(features, expected)}`)
+
+    // The backbone itself, run by the same runtime, agrees through the base's head.
+    const backbone = await ort.InferenceSession.create(onnx, { intraOpNumThreads: 1, logSeverityLevel: 3 })
+    const output = backbone.outputNames[0]!
+    const size = trunk.manifest.features
+    for (const index of [0, 1, 2]) {
+      const image = Float32Array.from(normalised(pixels, index, net.size, base))
+      const feeds = { image: new ort.Tensor('float32', image, [1, 3, net.size, net.size]) }
+      const answer = (await backbone.run(feeds))[output]!.data as Float32Array
+      const { weight, bias } = base.head!
+      let logits = Array.from(bias, (value, k) => {
+        const row = weight.subarray(k * size, (k + 1) * size)
+        return row.reduce((sum, w, i) => sum + w * features[index * size + i]!, value)
+      })
+      if (net.style.activation === 'Sigmoid') logits = logits.map((value) => 1 / (1 + Math.exp(-value)))
+      if (net.style.activation === 'Softmax') {
+        const powers = logits.map(Math.exp)
+        const total = powers.reduce((sum, value) => sum + value)
+        logits = powers.map((value) => value / total)
+      }
+      t.ok(distance(logits, answer) <= 1e-4, `logits differ by ${distance(logits, answer)}`)
+    }
+    t.equal(base.activation, net.style.activation === 'Sigmoid' ? 'sigmoid' : 'softmax')
+  })
+
+  for (const design of ['parallel', 'series', 'bn'] as const) {
+    t.test(
+      `${name}: random ${design} adapters give the formula's features, any mix in a batch`,
+      async (t) => {
+        const net = make()
+        const built = build(net.onnx(), { design })
+        const base = basePack(built)
+        const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
+        const domains = [1, 2, 3].map((seed) => randomDomain(net, built.manifest.slots, design, base, seed))
+        const packs = [base, ...domains.map((domain) => domain.pack)]
+        const rows = [2, 0, 3, 1, 2]
+        const pixels = randomPixels(rows.length, net.size, 9)
+        const expected = rows.map((row, index) => {
+          const data = normalised(pixels, index, net.size, packs[row]!)
+          const image = { channels: 3, height: net.size, width: net.size, data }
+          return reference(net, image, design, row === 0 ? undefined : domains[row - 1]!.modules)
+        })
+        const features = await trunk.run(packs, pixels, rows)
+        const flat = expected.flatMap((values) => [...values])
+        t.ok(distance(features, flat) <= 1e-4, `features differ by ${distance(features, flat)}`)
+        const plain = await trunk.run([base], pixels, [0, 0, 0, 0, 0])
+        t.ok(distance(features, plain) > 1e-2, 'the adapters matter')
+
+        // Each answer is the one the sample gets alone.
+        const area = net.size * net.size * 3
+        const size = trunk.manifest.features
+        for (const [index, row] of rows.entries()) {
+          const alone = await trunk.run(packs, pixels.slice(index * area, (index + 1) * area), [row])
+          t.ok(distance(features.subarray(index * size, (index + 1) * size), alone) <= 1e-5)
+        }
+        // A batch of one domain may give its matrix once.
+        const many = await trunk.run(packs, pixels, [3, 3, 3, 3, 3])
+        const once = await trunk.run(packs, pixels, [3, 3, 3, 3, 3], [3])
+        t.ok(distance(once, many) <= 1e-5)
+
+        // The graph for a half-precision bank has the same weights and rounds the adapters only.
+        const half = await openTrunk(built, path.join(t.testdir(), 'family'), 'f16')
+        t.ok(distance(await half.run(packs, pixels, rows), features) <= 1e-2)
+      },
+    )
+  }
+}
+
+t.test('weights stored as fp16 change the features by rounding only', async (t) => {
+  const net = residual()
+  const full = build(net.onnx())
+  const half = build(net.onnx(), { fp16: true })
+  t.equal(half.manifest.fingerprint, full.manifest.fingerprint, 'packs fit both')
+  t.ok(half.files.get('trunk.weights')!.length < full.files.get('trunk.weights')!.length)
+  const pixels = randomPixels(2, net.size)
+  const dir = t.testdir()
+  const a = await (await openTrunk(full, path.join(dir, 'full'))).run([basePack(full)], pixels, [0, 0])
+  for (const bank of ['f32', 'f16'] as const) {
+    const trunk = await openTrunk(half, path.join(dir, 'half'), bank)
+    const b = await trunk.run([basePack(half)], pixels, [0, 0])
+    t.ok(distance(b, a) > 0)
+    t.ok(distance(b, a) <= 1e-2, `features differ by ${distance(b, a)}`)
+  }
+})
+
+t.test('a family of design feature has no slots and the backbone frozen whole', async (t) => {
+  const net = branches()
+  const built = build(net.onnx(), { design: 'feature' })
+  t.same(built.manifest.slots, [])
+  t.equal(built.manifest.parameters.adapter, 0)
+  const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
+  const pixels = randomPixels(1, net.size)
+  const base = basePack(built)
+  const data = normalised(pixels, 0, net.size, base)
+  const expected = reference(net, { channels: 3, height: net.size, width: net.size, data })
+  t.ok(distance(await trunk.run([base], pixels, [0]), expected) <= 1e-4)
+})
+
+t.test('a network without a classifier ends at its own output', async (t) => {
+  const net = new Network(9)
+  const x = net.vector(net.relu(net.bn('c.bn', net.conv('c.conv', 'image', [3, 4], { stride: 2 }), 4)))
+  net.linear('unused', x, [4, 2])
+  net.layers.pop()
+  const built = build(net.onnx())
+  t.equal(built.manifest.features, 4)
+  t.equal(built.manifest.parameters.head, 0)
+  const base = basePack(built)
+  t.equal(base.head, null)
+  t.equal(base.labels, null)
+  const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
+  const features = await trunk.run([base], randomPixels(1, 9), [0])
+  t.equal(features.length, 4)
+})
+
+/** A domain with a random module at every slot: as trained, and folded by section 2's table. */
+function randomDomain(
+  net: Network,
+  slots: { name: string; kind: 'conv' | 'norm'; in: number; out: number }[],
+  design: Design,
+  base: Pack,
+  seed: number,
+): { modules: Map<string, Module>; pack: Pack } {
+  const next = random(seed * 1000)
+  const draw = (count: number, spread: number, middle = 0) =>
+    Float64Array.from({ length: count }, () => middle + spread * next())
+  const affine = (channels: number): Affine => ({
+    gamma: draw(channels, 0.5, 1),
+    beta: draw(channels, 0.5),
+    mean: draw(channels, 0.5),
+    variance: draw(channels, 0.5, 1),
+    epsilon: 1e-5,
+  })
+  const modules = new Map<string, Module>()
+  const weights = new Map<string, SlotWeights>()
+  for (const slot of slots) {
+    const layer = layerOf(net, slot.name)
+    const module: Module = { bn: affine(slot.out) }
+    if (layer.op === 'conv' && design !== 'bn') {
+      const columns = design === 'parallel' ? slot.in : slot.out
+      module.matrix = draw(slot.out * columns, 1 / Math.sqrt(columns)).map(Math.fround)
+      if (design === 'series') module.inner = affine(slot.out)
+    }
+    modules.set(layer.name, module)
+    weights.set(slot.name, fold(layer, module))
+  }
+  const mean = [0, 1, 2].map(() => 0.5 + 0.2 * next()) as Pack['mean']
+  const std = [0, 1, 2].map(() => 0.3 + 0.1 * next()) as Pack['std']
+  return { modules, pack: { ...base, slots: weights, head: null, labels: null, mean, std } }
+}
+
+/** The layer of a slot; anonymous slots count the convolutions and lone norms in forward order. */
+function layerOf(net: Network, name: string): Conv | Norm {
+  const layers = net.layers.filter((layer) => layer.op === 'conv' || layer.op === 'bn')
+  const number = /^slot(\d+)$/.exec(name)?.[1]
+  const found = number === undefined ? layers.find((layer) => layer.name === name) : layers[Number(number)]
+  return found as Conv | Norm
+}
+
+function constants({ gamma, beta, mean, variance, epsilon }: Affine): { g: Float64Array; h: Float64Array } {
+  const g = gamma.map((value, i) => value / Math.sqrt(variance[i]! + epsilon))
+  return { g, h: beta.map((value, i) => value - mean[i]! * g[i]!) }
+}
+
+/** The folding table of section 2. */
+function fold(layer: Conv | Norm, { bn, matrix, inner }: Module): SlotWeights {
+  const { g, h } = constants(bn)
+  const bias = h.map((value, i) => value + (layer.op === 'conv' ? g[i]! * (layer.bias?.[i] ?? 0) : 0))
+  if (!matrix) return { scale: Float32Array.from(g), bias: Float32Array.from(bias), matrix: null }
+  const columns = matrix.length / g.length
+  const within = inner && constants(inner)
+  const product = new Float32Array(matrix.length)
+  for (let i = 0; i < matrix.length; i++) {
+    const row = Math.floor(i / columns)
+    const column = i % columns
+    product[i] = g[row]! * matrix[i]! * (within ? within.g[column]! : 1)
+    if (within) bias[row]! += g[row]! * matrix[i]! * within.h[column]!
+  }
+  return { scale: Float32Array.from(g), bias: Float32Array.from(bias), matrix: product }
+}

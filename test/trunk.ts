@@ -1,0 +1,130 @@
+/** Runs a family's trunk with onnxruntime, as the engine would, for the builder's tests. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import * as ort from 'onnxruntime-node'
+import { type BuildOptions, type BuiltFamily, buildFamily } from '../src/compiler/build.js'
+import { AFFINE, bankLayout, FEATURES, MATRIX_ROW, PIXELS, ROW } from '../src/family/layout.js'
+import type { FamilyManifest } from '../src/family/manifest.js'
+import type { Pack } from '../src/pack/pack.js'
+import { readPack } from '../src/pack/read.js'
+import { packRow } from '../src/pack/row.js'
+import { random } from './networks.js'
+
+export const options: BuildOptions = {
+  name: 'test',
+  design: 'parallel',
+  kernel: 'linear',
+  mean: [0.485, 0.456, 0.406],
+  std: [0.229, 0.224, 0.225],
+  fp16: false,
+  license: 'none',
+  source: 'test.onnx',
+  created: '2026-01-01T00:00:00.000Z',
+  tool: 'tests',
+}
+
+/** Builds a family with the tests' defaults. */
+export function build(onnx: Uint8Array, changes: Partial<BuildOptions> = {}): BuiltFamily {
+  return buildFamily(onnx, { ...options, ...changes })
+}
+
+export function basePack(built: BuiltFamily): Pack {
+  return readPack(built.files.get('base.safetensors')!, built.manifest)
+}
+
+export interface Trunk {
+  manifest: FamilyManifest
+  /**
+   * Features of a batch, `[N, F]`.
+   *
+   * @param packs the domains in the bank, one a row
+   * @param matrixRow the rows fed as `matrix_row`; as `rows` if not given
+   */
+  run(packs: Pack[], pixels: Uint8Array, rows: number[], matrixRow?: number[]): Promise<Float32Array>
+}
+
+/** Writes the family into a folder and opens its graph for a bank of the given type. */
+export async function openTrunk(
+  built: BuiltFamily,
+  dir: string,
+  bank: 'f32' | 'f16' = 'f32',
+): Promise<Trunk> {
+  mkdirSync(dir, { recursive: true })
+  for (const [name, bytes] of built.files) writeFileSync(path.join(dir, name), bytes)
+  const { manifest } = built
+  const file = bank === 'f32' ? 'trunk.onnx' : 'trunk.f16.onnx'
+  const session = await ort.InferenceSession.create(path.join(dir, file), {
+    intraOpNumThreads: 1,
+    logSeverityLevel: 3,
+  })
+  const base = basePack(built)
+  const layout = bankLayout(manifest)
+  return {
+    manifest,
+    async run(packs, pixels, rows, matrixRow = rows) {
+      const bankRows = packs.map((pack) => packRow(pack, base, manifest, layout, bank))
+      const stack = (parts: (Float32Array | Uint16Array)[], dims: number[]) => {
+        const size = parts[0]!.length
+        const all =
+          bank === 'f32' ? new Float32Array(parts.length * size) : new Uint16Array(parts.length * size)
+        for (const [row, part] of parts.entries()) all.set(part, row * size)
+        return new ort.Tensor(bank === 'f32' ? 'float32' : 'float16', all as never, [parts.length, ...dims])
+      }
+      const indices = (values: number[]) =>
+        new ort.Tensor('int64', BigInt64Array.from(values, BigInt), [values.length])
+      const { height, width } = manifest.input
+      const feeds: Record<string, ort.Tensor> = {
+        [PIXELS]: new ort.Tensor('uint8', pixels, [rows.length, height, width, 3]),
+        [ROW]: indices(rows),
+        [MATRIX_ROW]: indices(matrixRow),
+        [AFFINE]: stack(
+          bankRows.map((row) => row.affine),
+          [layout.affine],
+        ),
+      }
+      for (const [index, { input, rows: out, columns }] of layout.matrices.entries()) {
+        feeds[input] = stack(
+          bankRows.map((row) => row.matrices[index]!),
+          [out, columns],
+        )
+      }
+      const features = (await session.run(feeds))[FEATURES]!
+      if (`${features.dims}` !== `${[rows.length, manifest.features]}`)
+        throw new Error(`features have shape [${features.dims}]`)
+      return features.data as Float32Array
+    },
+  }
+}
+
+/** Random pixels `[N, H, W, 3]`. */
+export function randomPixels(count: number, size: number, seed = 7): Uint8Array {
+  const next = random(seed)
+  return Uint8Array.from({ length: count * size * size * 3 }, () => Math.floor((next() + 1) * 128))
+}
+
+/** One image of a batch of pixels, normalised as a pack says, in `[3, H, W]`. */
+export function normalised(
+  pixels: Uint8Array,
+  index: number,
+  size: number,
+  { mean, std }: Pick<Pack, 'mean' | 'std'>,
+): Float64Array {
+  const area = size * size
+  return Float64Array.from({ length: 3 * area }, (_, i) => {
+    const channel = Math.floor(i / area)
+    const pixel = pixels[(index * area + (i % area)) * 3 + channel]!
+    return (pixel / 255 - mean[channel]!) / std[channel]!
+  })
+}
+
+/** Largest absolute difference, relative to the largest expected value. */
+export function distance(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (actual.length !== expected.length) throw new Error(`lengths ${actual.length} and ${expected.length}`)
+  let difference = 0
+  let largest = 0
+  for (let i = 0; i < expected.length; i++) {
+    difference = Math.max(difference, Math.abs(actual[i]! - expected[i]!))
+    largest = Math.max(largest, Math.abs(expected[i]!))
+  }
+  return difference / largest
+}
