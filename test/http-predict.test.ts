@@ -75,8 +75,7 @@ t.test('multipart and JSON keep the order of their images', async (t) => {
 })
 
 t.test('mixed predict takes the domain from the part name', async (t) => {
-  const { app, domains } = await testApp(t)
-  await domains.put('constructor', pack(['a', 'b']), { activate: true })
+  const { app } = await testApp(t)
   const answer = await app.inject({
     method: 'POST',
     url: '/v1/predict?top_k=1',
@@ -152,6 +151,7 @@ const refused: [string, string, object, number, string, RegExp][] = [
   ['unknown domain', '/v1/domains/nope/predict', good, 404, 'unknown_domain', /nope/],
   ['bad domain id', '/v1/domains/No_Caps/predict', good, 400, 'bad_domain_id', /No_Caps/],
   ['escaped path', '/v1/domains/%2e%2e%2fetc/predict', good, 400, 'bad_domain_id', /etc/],
+  ['no domain', '/v1/domains//predict', good, 400, 'bad_domain_id', /domain id/],
   ['NUL', '/v1/domains/a%00b/predict', good, 400, 'bad_domain_id', /id/],
   ['64 characters', `/v1/domains/${'a'.repeat(64)}/predict`, good, 400, 'bad_domain_id', /63/],
   ['300 characters', `/v1/domains/${'a'.repeat(300)}/predict`, good, 400, 'malformed_request', /long/],
@@ -188,6 +188,7 @@ const refused: [string, string, object, number, string, RegExp][] = [
   ['no boundary', predict, { headers: { 'content-type': 'multipart/form-data' }, payload: 'x' }, 400, 'malformed_request', /multipart/],
   ['half multipart', predict, half, 400, 'malformed_request', /half-way/],
   ['no parts', predict, multipart([]), 400, 'empty_body', /no parts/],
+  ['part __proto__', '/v1/predict', multipart([{ name: '__proto__', bytes: image(1) }]), 400, 'malformed_request', /name/],
   ['5 parts', predict, multipart(Array(5).fill({ name: 'a', bytes: image(1) })), 413, 'too_many_parts', /4/],
   ['long parts', predict, multipart(Array(2).fill({ name: 'a', bytes: Buffer.alloc(2100) })), 413, 'body_too_large', /4096/],
 ]

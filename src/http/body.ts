@@ -104,10 +104,12 @@ async function partsOf(
   accept?: (name: string | null) => void,
 ): Promise<Part[]> {
   if (Number(request.headers['content-length']) > limits.bytes) throw tooLarge(limits.bytes)
+  // One more than we take: the parser only cuts a part short, the loop below refuses it.
+  const parserLimits = { files: limits.parts, parts: limits.parts + 1, fileSize: limits.bytes + 1 }
   const parts: Part[] = []
   let total = 0
   try {
-    for await (const part of request.parts({ limits: { files: limits.parts, fileSize: limits.bytes } })) {
+    for await (const part of request.parts({ limits: parserLimits })) {
       if (part.type !== 'file') throw new FacetError('malformed_request', 'A part could not be read.')
       const name = part.fieldname ?? null
       accept?.(name)
@@ -133,7 +135,6 @@ function partError(error: unknown, index: number, limits: BodyLimits): unknown {
   const code = (error as { code?: string }).code
   if (code === 'FST_FILES_LIMIT' || code === 'FST_PARTS_LIMIT')
     return new FacetError('too_many_parts', `The body has more than ${limits.parts} parts.`)
-  if (code === 'FST_REQ_FILE_TOO_LARGE') return tooLarge(limits.bytes)
   if (code !== undefined) return error
   return new FacetError('malformed_request', 'The multipart body is malformed or stops half-way.', {
     cause: error,

@@ -1,0 +1,201 @@
+/** What only a real connection shows: clients that leave, stop half-way, talk nonsense or never stop. */
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import { image, multipart, pack, type TestAppOptions, testApp } from './http-app.js'
+
+async function listening(t: { teardown(close: () => Promise<void>): void }, options: TestAppOptions = {}) {
+  const made = await testApp(t, options)
+  await made.app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = made.app.server.address() as AddressInfo
+  return { ...made, port }
+}
+
+async function open(port: number): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1')
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  return socket
+}
+
+/** Everything the server says until it closes, or until the answer's JSON body is whole. */
+async function answerOf(socket: Socket): Promise<string> {
+  let text = ''
+  for await (const chunk of socket) {
+    text += chunk
+    const length = /content-length: (\d+)/i.exec(text)?.[1]
+    const body = text.split('\r\n\r\n')[1]
+    if (length !== undefined && body !== undefined && body.length >= Number(length)) break
+  }
+  return text
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(setImmediate)
+}
+
+const head = (method: string, path: string, fields: Record<string, string>) =>
+  `${method} ${path} HTTP/1.1\r\nHost: localhost\r\n${Object.entries(fields)
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('')}\r\n`
+
+t.test('a client that leaves is noticed, and its request counts as 499', async (t) => {
+  let seen: AbortSignal | undefined
+  const { app, port } = await listening(t, {
+    predictor: {
+      predict: (_items, { signal }) =>
+        new Promise((_resolve, reject) => {
+          seen = signal!
+          signal!.addEventListener('abort', () => reject(signal!.reason))
+        }),
+    },
+  })
+  const socket = await open(port)
+  const bytes = image(1)
+  socket.write(
+    head('POST', '/v1/domains/colours/predict', {
+      'Content-Type': 'image/png',
+      'Content-Length': String(bytes.length),
+    }),
+  )
+  socket.write(bytes)
+  await until(() => seen !== undefined)
+  t.equal(seen!.aborted, false)
+  socket.destroy()
+  await until(() => seen!.aborted)
+  let metrics = ''
+  while (!metrics.includes('code="499"')) metrics = (await app.inject('/metrics')).body
+  t.match(metrics, 'facet_requests_total{route="/v1/domains/{domain}/predict",code="499"} 1')
+  t.notMatch(metrics, 'code="500"')
+})
+
+t.test('an upload that stops half-way changes nothing and gives its slot back', async (t) => {
+  const { app, domains, port, logs } = await listening(t, { config: { maxUploads: 1 } })
+  const before = domains.get('colours')
+  const bytes = pack(['a', 'b'])
+  const form = multipart([{ name: 'pack', bytes }])
+  const bodies: [string, Buffer][] = [
+    ['application/octet-stream', bytes],
+    [form.headers['content-type'], form.payload],
+  ]
+  let ended = 0
+  for (const [type, body] of bodies) {
+    const socket = await open(port)
+    socket.write(
+      head('PUT', '/v1/domains/colours', { 'Content-Type': type, 'Content-Length': String(body.length) }),
+    )
+    socket.write(body.subarray(0, body.length - 4))
+    const full = async () =>
+      (
+        await app.inject({
+          method: 'PUT',
+          url: '/v1/domains/x',
+          headers: { 'content-type': type },
+          payload: '',
+        })
+      ).statusCode === 429
+    while (!(await full())) await new Promise(setImmediate)
+    socket.destroy()
+    ended++
+    await until(() => logs.filter(({ msg, status }) => msg === 'audit' && status === 499).length === ended)
+  }
+  t.strictSame(domains.get('colours'), before)
+  const put = await app.inject({
+    method: 'PUT',
+    url: '/v1/domains/colours',
+    headers: { 'content-type': 'application/octet-stream' },
+    payload: bytes,
+  })
+  t.equal(put.statusCode, 200)
+})
+
+t.test('a chunked body is bounded as it comes', async (t) => {
+  const { port } = await listening(t)
+  const form = multipart([{ name: 'a', bytes: Buffer.alloc(6000) }])
+  for (const [type, body] of [
+    ['image/png', Buffer.alloc(6000)],
+    [form.headers['content-type'], form.payload],
+  ] as const) {
+    const socket = await open(port)
+    socket.write(
+      head('POST', '/v1/domains/colours/predict', { 'Content-Type': type, 'Transfer-Encoding': 'chunked' }),
+    )
+    socket.write(`${body.length.toString(16)}\r\n`)
+    socket.write(body)
+    const answer = await answerOf(socket)
+    t.match(answer, /^HTTP\/1\.1 413 /, type)
+    t.match(answer, 'body_too_large')
+    socket.destroy()
+  }
+})
+
+t.test('a client that is refused early sees why, and may go on on its connection', async (t) => {
+  const { port } = await listening(t)
+  const socket = await open(port)
+  const size = 1_000_000
+  socket.write(
+    head('POST', '/v1/domains/colours/predict', {
+      'Content-Type': 'image/png',
+      'Content-Length': String(size),
+    }),
+  )
+  for (let sent = 0; sent < size; sent += 50_000) socket.write(Buffer.alloc(50_000))
+  socket.write(head('GET', '/livez', { Connection: 'close' }))
+  let text = ''
+  for await (const chunk of socket) text += chunk
+  t.match(text, /^HTTP\/1\.1 413 /)
+  t.match(text, 'HTTP/1.1 200 OK')
+})
+
+t.test('dots in a raw path reach no other route', async (t) => {
+  const { port } = await listening(t)
+  for (const path of [
+    '/v1/domains/..',
+    '/v1/domains/../family',
+    '/v1/domains/%2e%2e',
+    '/v1/domains/..%2ffamily',
+  ]) {
+    const socket = await open(port)
+    socket.write(head('GET', path, {}))
+    const answer = await answerOf(socket)
+    t.match(answer, /^HTTP\/1\.1 40[04] /, path)
+    t.notMatch(answer, 'fingerprint')
+    socket.destroy()
+  }
+})
+
+t.test('what is no HTTP, or too much of it, is answered with a problem', async (t) => {
+  const { app, port } = await listening(t)
+  const cases: [string, RegExp, string][] = [
+    ['NONSENSE\r\n\r\n', /^HTTP\/1\.1 400 /, 'malformed_request'],
+    [head('GET', '/livez', { 'X-Long': 'x'.repeat(20_000) }), /^HTTP\/1\.1 431 /, 'headers_too_large'],
+    [
+      head('POST', '/v1/predict', { 'Content-Length': '5', 'Transfer-Encoding': 'chunked' }),
+      /^HTTP\/1\.1 400 /,
+      'malformed_request',
+    ],
+  ]
+  for (const [text, status, code] of cases) {
+    const socket = await open(port)
+    socket.write(text)
+    const answer = await answerOf(socket)
+    t.match(answer, status)
+    t.match(answer, 'application/problem+json')
+    t.match(answer, 'nosniff')
+    t.match(answer, `"code":"${code}"`)
+    socket.destroy()
+  }
+  t.match((await app.inject('/metrics')).body, 'facet_requests_total{route="_unmatched",code="431"} 1')
+})
+
+t.test('a request that does not arrive in time is ended', async (t) => {
+  const { port, domains } = await listening(t, { config: { receiveTimeoutMs: 50 } })
+  const socket = await open(port)
+  socket.write(
+    head('PUT', '/v1/domains/slow', { 'Content-Type': 'application/octet-stream', 'Content-Length': '99' }),
+  )
+  socket.write('a few bytes')
+  t.match(await answerOf(socket), /^HTTP\/1\.1 408 .*request_timeout/s)
+  t.equal(domains.has('slow'), false)
+})
