@@ -102,7 +102,7 @@ async function build(backbone: string, flags: BuildFlags, command: Command): Pro
       externalData(dirname(resolve(backbone))),
     )
     await writeFamily(folder, built)
-    process.stdout.write(report(built, out))
+    print(command, report(built, out))
   } catch (error) {
     if (isExpected(error)) command.error(`error: ${error.message}`)
     throw error
@@ -111,7 +111,7 @@ async function build(backbone: string, flags: BuildFlags, command: Command): Pro
 
 async function show(dir: string, _flags: unknown, command: Command): Promise<void> {
   try {
-    process.stdout.write(describe((await readFamily(dir)).manifest))
+    print(command, describe((await readFamily(dir)).manifest))
   } catch (error) {
     if (isExpected(error)) command.error(`error: ${error.message}`)
     throw error
@@ -267,6 +267,10 @@ function deviations(text: string): [number, number, number] {
   const values = channels(text)
   if (!values.every((value) => value > 0)) throw new InvalidArgumentError('Deviations must be larger than 0.')
   return values
+}
+
+function print(command: Command, text: string): void {
+  command.configureOutput().writeOut?.(text)
 }
 
 /** Errors whose message says all there is to say. */

@@ -175,7 +175,8 @@ function noSlots(graph: Graph, closed: ClosedSlot[]): BackboneError {
         ? 'Nothing is left of the graph before its features. Name another place with --features.'
         : 'The backbone has no convolution and no BatchNorm before its features: there is nothing to adapt.',
     )
-  const some = closed.slice(0, 6).map((entry) => `${entry.name} (${entry.reason})`)
+  const refusedFirst = [...closed].sort((a, b) => Number(b.refused) - Number(a.refused))
+  const some = refusedFirst.slice(0, 6).map((entry) => `${entry.name} (${entry.reason})`)
   const more = closed.length > 6 ? `, and ${closed.length - 6} more` : ''
   return new BackboneError(
     `No slot can be opened: ${some.join(', ')}${more}. Choose among these names with --slots.`,

@@ -74,10 +74,12 @@ export function findSlots(
   const closed: ClosedSlot[] = []
   const names = new SlotNames()
   const taken = new Set<Node>()
+  const convs = new Map<Node, string>()
   for (const node of graph.nodes) {
     if (node.op === 'Conv') {
       const norm = normBehind(graph, node)
       const name = names.next(node.inputs[1]!)
+      if (norm) convs.set(norm, name)
       const found = openConv(graph, shapes, design, node, norm, name, pattern)
       if ('reason' in found) closed.push(found)
       else {
@@ -85,7 +87,7 @@ export function findSlots(
         if (norm) taken.add(norm)
       }
     } else if (node.op === 'BatchNormalization' && !taken.has(node)) {
-      const name = names.next(node.inputs[1]!)
+      const name = names.next(node.inputs[1]!, convs.get(node))
       const found = openNorm(graph, shapes, node, name, pattern)
       if ('reason' in found) closed.push(found)
       else open.push(found)
@@ -256,11 +258,13 @@ class SlotNames {
   readonly #used = new Set<string>(['head'])
   #count = 0
 
-  next(initializer: string): string {
-    const number = this.#count++
+  /** @param conv the slot name of the convolution a BatchNorm belongs to: it has no number of its own */
+  next(initializer: string, conv?: string): string {
+    const number = conv === undefined ? this.#count++ : this.#count
     const name = initializer.replace(/:0$/, '').replace(/[._/](weight|kernel|gamma|scale)$/, '')
     const readable = /^[A-Za-z_][A-Za-z0-9_./-]*$/.test(name) && name.length <= 128
-    const first = readable ? name : `slot${String(number).padStart(2, '0')}`
+    const anonymous = conv === undefined ? `slot${String(number).padStart(2, '0')}` : `${conv}.bn`
+    const first = readable ? name : anonymous
     let unique = first
     for (let copy = 2; this.#used.has(unique); copy++) unique = `${first}_${copy}`
     this.#used.add(unique)

@@ -1,0 +1,166 @@
+/** `facet family build` and `show`: files in, a family's folder out, errors that change nothing. */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { CommanderError } from 'commander'
+import type { onnx as Onnx } from 'onnx-proto'
+import onnxProto from 'onnx-proto'
+import t from 'tap'
+import { familyCommand } from '../src/commands/family.js'
+import { readFamily } from '../src/family/read.js'
+import { Network } from './networks.js'
+
+const { onnx } = onnxProto
+
+/** Runs the command; answers what it printed, and its error text if it failed. */
+async function facet(...args: string[]): Promise<{ out: string; error: string }> {
+  const command = familyCommand()
+  const result = { out: '', error: '' }
+  for (const each of [command, ...command.commands]) {
+    each.exitOverride().configureOutput({
+      writeOut: (text) => {
+        result.out += text
+      },
+      writeErr: (text) => {
+        result.error += text
+      },
+    })
+  }
+  try {
+    await command.parseAsync(args, { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+  }
+  return result
+}
+
+function backbone(): Network {
+  const net = new Network(10)
+  const x = net.relu(net.bn('a.bn', net.conv('a.conv', 'image', [3, 12]), 12))
+  const y = net.relu(net.bn('b.bn', net.conv('b.conv', x, [12, 12], { stride: 2 }), 12))
+  const even = net.conv('even', y, [12, 4], { kernel: [2, 2], pads: [0, 0, 0, 0] })
+  net.linear('head', net.vector(net.relu(even)), [4, 3])
+  return net
+}
+
+t.test('builds a folder that reads as a family, and shows it', async (t) => {
+  const dir = t.testdir({ 'net.onnx': Buffer.from(backbone().onnx()), 'labels.txt': 'ant\nbee\n\ncat \n' })
+  const out = path.join(dir, 'models', 'tiny')
+  const built = await facet(
+    ...['build', path.join(dir, 'net.onnx'), '--out', out, '--labels', path.join(dir, 'labels.txt')],
+    ...['--design', 'series', '--resize', '12', '--kernel', 'cubic', '--mean', '0.5,0.4,0.3'],
+    ...['--std', '0.2 0.2 0.2', '--license', 'CC0-1.0', '--description', 'a test'],
+  )
+  t.equal(built.error, '')
+  t.match(built.out, /a\.conv +conv +3 -> 12 +3x3\/1x1 +12x12/)
+  t.match(built.out, /NOT OPENED {2}even \(even\): the windows of its 2x2 kernel/)
+  const family = await readFamily(out)
+  t.match(family.manifest, {
+    name: 'tiny',
+    design: 'series',
+    input: {
+      height: 10,
+      width: 10,
+      resize: 12,
+      kernel: 'cubic',
+      mean: [0.5, 0.4, 0.3],
+      std: [0.2, 0.2, 0.2],
+    },
+    license: 'CC0-1.0',
+    provenance: { description: 'a test', source: /^net\.onnx \(sha256 [0-9a-f]{64}\)$/ },
+  })
+  t.same(family.base.labels, ['ant', 'bee', 'cat'])
+  t.same(readdirSync(path.join(dir, 'models')), ['tiny'], 'nothing is left beside it')
+  t.match(
+    (await facet('show', out)).out,
+    new RegExp(`tiny \\(series\\), fingerprint ${family.manifest.fingerprint}`),
+  )
+})
+
+t.test('builds over a family, and drops a file it no longer has', async (t) => {
+  const dir = t.testdir({ 'net.onnx': Buffer.from(backbone().onnx()) })
+  const out = path.join(dir, 'tiny')
+  await facet('build', path.join(dir, 'net.onnx'), '--out', out)
+  t.ok(existsSync(path.join(out, 'trunk.weights')))
+  const net = new Network(6)
+  net.linear('head', net.vector(net.conv('a', 'image', [3, 2])), [2, 2])
+  writeFileSync(path.join(dir, 'net.onnx'), net.onnx())
+  t.equal((await facet('build', path.join(dir, 'net.onnx'), '--out', out)).error, '')
+  t.notOk(existsSync(path.join(out, 'trunk.weights')))
+  t.equal((await readFamily(out)).manifest.input.height, 6)
+})
+
+t.test('leaves a folder with other files alone unless forced', async (t) => {
+  const dir = t.testdir({ 'net.onnx': Buffer.from(backbone().onnx()), full: { 'letter.txt': 'dear' } })
+  const out = path.join(dir, 'full')
+  const refused = await facet('build', path.join(dir, 'net.onnx'), '--out', out)
+  t.match(refused.error, /holds files, but no family.*--force/)
+  t.same(readdirSync(out), ['letter.txt'])
+  t.equal((await facet('build', path.join(dir, 'net.onnx'), '--out', out, '--force')).error, '')
+  t.ok(readdirSync(out).includes('letter.txt'))
+  t.ok(await readFamily(out))
+})
+
+t.test('a backbone it cannot open changes nothing', async (t) => {
+  const dir = t.testdir({ 'net.onnx': 'no network', 'good.onnx': Buffer.from(backbone().onnx()) })
+  const out = path.join(dir, 'tiny')
+  t.match((await facet('build', path.join(dir, 'net.onnx'), '--out', out)).error, /not an ONNX model/)
+  t.match((await facet('build', path.join(dir, 'none.onnx'), '--out', out)).error, /ENOENT.*none\.onnx/)
+  t.notOk(existsSync(out))
+  await facet('build', path.join(dir, 'good.onnx'), '--out', out)
+  const before = readFileSync(path.join(out, 'family.json'), 'utf8')
+  t.match((await facet('build', path.join(dir, 'net.onnx'), '--out', out)).error, /not an ONNX model/)
+  t.equal(readFileSync(path.join(out, 'family.json'), 'utf8'), before)
+  t.match((await facet('show', dir)).error, /family\.json.*no such file/s)
+})
+
+t.test('external data of the backbone is read beside it, and nowhere else', async (t) => {
+  const model = onnx.ModelProto.decode(backbone().onnx())
+  const weight = model.graph!.initializer!.find((entry) => entry.name === 'b.conv.weight') as Onnx.TensorProto
+  const data = Buffer.from(weight.rawData)
+  const write = (location: string) => {
+    weight.rawData = new Uint8Array()
+    weight.dataLocation = onnx.TensorProto.DataLocation.EXTERNAL
+    weight.externalData = [{ key: 'location', value: location }]
+    return Buffer.from(onnx.ModelProto.encode(model).finish())
+  }
+  const dir = t.testdir({
+    'plain.onnx': Buffer.from(backbone().onnx()),
+    'net.onnx': write('net.bin'),
+    'net.bin': data,
+    'far.onnx': write('../far.bin'),
+    'absolute.onnx': write('/far.bin'),
+    'lost.onnx': write('lost.bin'),
+  })
+  const run = (name: string) =>
+    facet('build', path.join(dir, `${name}.onnx`), '--out', path.join(dir, `out-${name}`))
+  t.equal((await run('net')).error, '')
+  t.equal((await run('plain')).error, '')
+  const [a, b] = await Promise.all(['out-net', 'out-plain'].map((name) => readFamily(path.join(dir, name))))
+  t.equal(a!.manifest.fingerprint, b!.manifest.fingerprint)
+  t.match((await run('far')).error, /"\.\.\/far\.bin" is outside the model's folder/)
+  t.match((await run('absolute')).error, /"\/far\.bin" is outside the model's folder/)
+  t.match((await run('lost')).error, /"lost\.bin", which is not beside the model/)
+})
+
+t.test('bad options are named', async (t) => {
+  const dir = t.testdir({
+    'net.onnx': Buffer.from(backbone().onnx()),
+    'labels.json': '["a", 1]',
+    'bad.json': '[',
+  })
+  const run = async (...args: string[]) =>
+    (await facet('build', path.join(dir, 'net.onnx'), '--out', path.join(dir, 'x'), ...args)).error
+  t.match(await run('--design', 'wide'), /--design.*wide.*parallel/)
+  t.match(await run('--slots', '('), /--slots/)
+  t.match(await run('--height', 'tall'), /--height.*whole number of pixels/)
+  t.match(await run('--mean', '1,2'), /--mean.*three numbers/)
+  t.match(await run('--std', '1,0,1'), /--std.*larger than 0/)
+  t.match(
+    await run('--labels', path.join(dir, 'labels.json')),
+    /labels\.json are not a JSON array of strings/,
+  )
+  t.match(await run('--labels', path.join(dir, 'bad.json')), /bad\.json are not valid JSON/)
+  t.match(await run('--wrong'), /unknown option '--wrong'/)
+  t.match((await facet('build', 'x.onnx')).error, /--out/)
+  t.notOk(existsSync(path.join(dir, 'x')))
+})
