@@ -13,7 +13,7 @@ import { FacetError } from '../errors.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../family/manifest.js'
 import { MANIFEST_FILE, readFamily } from '../family/read.js'
 import { FamilyError } from '../family/schema.js'
-import { VERSION } from '../version.js'
+import { VERSION } from '../package.js'
 
 interface BuildFlags {
   out: string
