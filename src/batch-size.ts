@@ -1,0 +1,137 @@
+/**
+ * How many images a batch should hold at most, learnt from the runs themselves.
+ *
+ * On a CPU an image costs the same in any batch, and a large batch only makes everyone wait; on a GPU a
+ * small batch wastes the chip. So: the smallest size whose time per image is within a tolerance of the best.
+ *
+ * Sizes are powers of two and the maximum. The learner climbs from the smallest: it allows a size until it
+ * has seen a few full batches of it, then the next larger one, until two steps in a row have gained less
+ * than the tolerance. Afterwards every `recheck` full batches a neighbour of the chosen size, larger and smaller in
+ * turn, is allowed for a few batches, so that the choice follows the machine. An allowance never makes
+ * anybody wait: a batch leaves with what is there, and one that is not full teaches about its own size, or
+ * nothing. Medians of the last runs keep a slow one from mattering. The same records give the same sizes.
+ */
+export interface BatchSizerOptions {
+  /** The largest batch allowed. */
+  max: number
+  /** Share of the best throughput that may be given up for a smaller batch; 0.05 unless told. */
+  tolerance?: number
+  /** This size, whatever is measured. */
+  fixed?: number
+}
+
+export interface BatchTiming {
+  size: number
+  /** Null before enough runs of this size were seen. */
+  msPerImage: number | null
+  samples: number
+}
+
+/** Runs of a size to judge it by, and the latest ones remembered. */
+const enough = 5
+const remembered = 9
+/** Full batches between two looks at a neighbouring size. */
+const recheck = 500
+/** Doublings without gain after which the climb ends. */
+const patience = 2
+
+interface Candidate {
+  size: number
+  /** Milliseconds an image, the latest runs. */
+  times: number[]
+  samples: number
+  /** Median of `times`; Infinity before `enough` of them. */
+  msPerImage: number
+}
+
+export class BatchSizer {
+  readonly #candidates: Candidate[] = []
+  readonly #tolerance: number
+  readonly #fixed: number | undefined
+  /** Position of the largest size climbed to; the climb has ended when `#climbing` is false. */
+  #reached = 0
+  #climbing = true
+  #chosen = 0
+  /** A neighbour under test, and the samples it shall have at its end. */
+  #probe: { position: number; until: number } | null = null
+  #sinceProbe = 0
+  #upwards = true
+
+  constructor({ max, tolerance = 0.05, fixed }: BatchSizerOptions) {
+    this.#tolerance = tolerance
+    this.#fixed = fixed
+    for (let size = 1; size < max; size *= 2) this.#candidates.push(candidate(size))
+    this.#candidates.push(candidate(max))
+  }
+
+  /** The most entries the next batch should have. */
+  get size(): number {
+    if (this.#fixed !== undefined) return this.#fixed
+    const position = this.#climbing ? this.#reached : (this.#probe?.position ?? this.#chosen)
+    return this.#candidates[position]!.size
+  }
+
+  /** A batch of `size` images took `ms` from hand-over to answer. Sizes between the candidates are ignored. */
+  record(size: number, ms: number): void {
+    const position = this.#candidates.findIndex((candidate) => candidate.size === size)
+    if (position < 0 || !Number.isFinite(ms) || ms < 0) return
+    learn(this.#candidates[position]!, ms / size)
+    this.#chosen = this.#best()
+    if (this.#climbing) this.#climb()
+    else this.#look(position)
+  }
+
+  /** What was measured, sizes ascending. */
+  table(): BatchTiming[] {
+    return this.#candidates.map(({ size, msPerImage, samples }) => ({
+      size,
+      msPerImage: Number.isFinite(msPerImage) ? msPerImage : null,
+      samples,
+    }))
+  }
+
+  #climb(): void {
+    const known = this.#candidates.slice(0, this.#reached + 1).map((candidate) => candidate.msPerImage)
+    while (this.#climbing && this.#candidates[this.#reached]!.samples >= enough) {
+      const before = Math.min(...known.slice(0, -patience))
+      const lately = Math.min(...known.slice(-patience))
+      const gained = known.length <= patience || lately < before * (1 - this.#tolerance)
+      if (!gained || this.#reached === this.#candidates.length - 1) this.#climbing = false
+      else known.push(this.#candidates[++this.#reached]!.msPerImage)
+    }
+  }
+
+  /** Starts a probe when it is time, ends it when it has its samples. */
+  #look(position: number): void {
+    if (this.#probe !== null) {
+      if (this.#candidates[this.#probe.position]!.samples >= this.#probe.until) this.#probe = null
+      return
+    }
+    if (position !== this.#chosen || ++this.#sinceProbe < recheck) return
+    this.#sinceProbe = 0
+    const neighbour = this.#chosen + (this.#upwards ? 1 : -1)
+    this.#upwards = !this.#upwards
+    const samples = this.#candidates[neighbour]?.samples
+    if (samples !== undefined) this.#probe = { position: neighbour, until: samples + enough }
+  }
+
+  /** Position of the smallest size within the tolerance of the best throughput. */
+  #best(): number {
+    const best = Math.min(...this.#candidates.map((candidate) => candidate.msPerImage))
+    // Throughput is the inverse: at least (1 - tolerance) of the best one's.
+    const most = best / (1 - this.#tolerance)
+    return this.#candidates.findIndex((candidate) => candidate.msPerImage <= most)
+  }
+}
+
+function candidate(size: number): Candidate {
+  return { size, times: [], samples: 0, msPerImage: Number.POSITIVE_INFINITY }
+}
+
+function learn(candidate: Candidate, msPerImage: number): void {
+  candidate.times.push(msPerImage)
+  if (candidate.times.length > remembered) candidate.times.shift()
+  if (++candidate.samples < enough) return
+  const sorted = [...candidate.times].sort((a, b) => a - b)
+  candidate.msPerImage = sorted[sorted.length >> 1]!
+}
