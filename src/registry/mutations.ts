@@ -159,7 +159,8 @@ export class Mutations {
     // A shipped pack that is damaged is stored anew.
     const entry = seed?.version === version && !damaged ? seed : (stored ?? this.#record(prepared))
     const others = (before?.versions ?? []).filter((other) => other.version !== version)
-    if (seed && seed.version !== version && !others.includes(seed)) others.unshift(seed)
+    if (seed && seed.version !== version && !others.some((other) => other.version === seed.version))
+      others.unshift(seed)
     const versions = retained([...others, entry], keepVersions, new Set([active, version]))
     const dropped = others.filter((other) => !versions.includes(other)).map((other) => other.version)
     const state = { domain, active, versions, pinned: before?.pinned ?? false, updated: null }
@@ -228,8 +229,8 @@ export class Mutations {
     const resident = warm?.keep()
     residency.settle(touched)
     if (resident) residency.release(resident)
-    // The engine restarted meanwhile.
-    else if (state.pinned && state.active !== null) void residency.preload(state.active)
+    // Where the engine restarted meanwhile, it is cold.
+    if (state.pinned && state.active !== null) void residency.preload(state.active)
   }
 
   /** Removes blobs no record needs. A failure costs room on the disk and nothing else: the next one tries. */
