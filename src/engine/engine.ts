@@ -5,6 +5,7 @@
  * domains: which domain is in which row, and staging them again after a restart, is the registry's business.
  */
 import { EventEmitter } from 'node:events'
+import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.js'
 import { FacetError } from '../errors.js'
@@ -28,8 +29,12 @@ export interface EngineOptions {
   threads: number
   logger: Logger
   clock: Clock
-  /** The worker's module, where it is not the engine's own: tests wrap it to inject faults. */
-  workerUrl?: URL
+  /** Makes the worker's thread, where it is not the engine's own: tests wrap it to inject faults. */
+  createWorker?: () => Worker
+}
+
+function createWorker(): Worker {
+  return new Worker(new URL('./worker.js', import.meta.url), { name: 'facet-engine' })
 }
 
 export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped'
@@ -166,7 +171,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     if (this.#stopped) throw draining()
     const began = clock.now()
     const init = this.#init()
-    const thread = new EngineThread(this.#options.workerUrl ?? new URL('./worker.js', import.meta.url))
+    const thread = new EngineThread((this.#options.createWorker ?? createWorker)())
     this.#thread = thread
     void thread.gone.then((reason) => this.#lost(reason))
     const provider = await thread.start(init)

@@ -2,7 +2,7 @@
  * One worker thread, from its start to its exit: requests out, answers matched to them, and what is pending
  * when it dies. Knows the messages; whether and when another thread follows is the engine's business.
  */
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import type { EngineBatch, EngineInit, EngineResult, FromWorker, RowTensors, ToWorker } from './messages.js'
 
 /** The thread answered that this one request failed; it goes on. */
@@ -29,9 +29,9 @@ export class EngineThread {
   #lastId = 0
   #gone: ThreadGone | undefined
 
-  /** @param url the worker's module */
-  constructor(url: URL) {
-    this.#worker = new Worker(url, { name: 'facet-engine' })
+  /** @param worker just made: nothing of it has been heard yet */
+  constructor(worker: Worker) {
+    this.#worker = worker
     let cause: unknown
     this.#worker.on('error', (error) => {
       cause = error

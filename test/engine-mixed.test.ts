@@ -1,0 +1,118 @@
+import t from 'tap'
+import type { EngineResult } from '../src/engine/messages.js'
+import {
+  imageBytes,
+  randomHead,
+  randomPixels,
+  randomRow,
+  relativeError,
+  split,
+  startEngine,
+} from './engine-rig.js'
+
+/** Classes of the domain in each row; row 3 serves `embed` only. */
+const classes = [0, 10, 26, 0, 7, 100, 3, 2, 11]
+const domains = [1, 2, 3, 4, 5, 6, 7, 8]
+
+/** The largest error of any answer. */
+function worst(found: EngineResult, expected: EngineResult): number {
+  const expectedAnswers = split(expected)
+  const errors = split(found).flatMap(({ features, logits }, index) => [
+    relativeError(features, expectedAnswers[index]!.features),
+    relativeError(logits, expectedAnswers[index]!.logits),
+  ])
+  return Math.max(...errors)
+}
+
+t.test(
+  'a batch of 8 samples of 8 domains is one run, each answer equal to the one it gets alone',
+  async (t) => {
+    const { engine, control } = await startEngine(t)
+    for (const row of domains) await engine.stage(row, randomRow(row, classes[row]!))
+    const pixels = randomPixels(8, 1)
+    const before = control.runs
+    const mixed = await engine.run({ pixels: pixels.slice(), rows: Int32Array.from(domains) }, 1)
+    t.equal(control.runs - before, 1)
+    t.equal(mixed.runs, control.runs, 'the count that the engine reports is the true one')
+    for (const [index, { features, logits }] of split(mixed).entries()) {
+      const image = pixels.slice(index * imageBytes, (index + 1) * imageBytes)
+      const alone = await engine.run({ pixels: image, rows: Int32Array.of(domains[index]!) }, 1)
+      t.ok(relativeError(features, alone.features) < 1e-4, `features of row ${domains[index]}`)
+      t.ok(relativeError(logits, alone.logits[0]!) < 1e-4, `logits of row ${domains[index]}`)
+      t.equal(logits?.length ?? 0, classes[domains[index]!])
+    }
+    const apart = split(mixed)
+    t.ok(relativeError(apart[0]!.features, apart[1]!.features) > 0.05, 'the domains do differ')
+  },
+)
+
+t.test('the cheap path of a batch of one domain gives what the mixed path gives', async (t) => {
+  const { engine } = await startEngine(t)
+  for (const row of [1, 2]) await engine.stage(row, randomRow(row, 10))
+  const pixels = randomPixels(4, 2)
+  const one = await engine.run({ pixels: pixels.slice(), rows: Int32Array.of(2, 2, 2, 2) }, 1)
+  const joined = new Uint8Array(5 * imageBytes)
+  joined.set(pixels)
+  const mixed = await engine.run({ pixels: joined, rows: Int32Array.of(2, 2, 2, 2, 1) }, 1)
+  const answers = split(mixed)
+  for (const [index, { features, logits }] of split(one).entries()) {
+    t.ok(relativeError(features, answers[index]!.features) < 1e-5)
+    t.ok(relativeError(logits, answers[index]!.logits) < 1e-5)
+  }
+})
+
+t.test('a head is the product of its weights with the features, small and large', async (t) => {
+  const { engine } = await startEngine(t)
+  const sizes = [5, 1623]
+  for (const [index, size] of sizes.entries()) await engine.stage(index + 1, randomRow(index + 1, size))
+  const rows = Int32Array.of(2, 1, 2, 2)
+  const result = await engine.run({ pixels: randomPixels(4, 3), rows }, 1)
+  for (const [sample, { features, logits }] of split(result).entries()) {
+    const row = rows[sample]!
+    const { weight, bias } = randomHead(sizes[row - 1]!, row + 1)
+    const expected = bias.map((start, k) => {
+      return features.reduce((sum, value, i) => sum + value * weight[k * features.length + i]!, start)
+    })
+    t.ok(relativeError(logits, expected) < 1e-5, `${expected.length} classes`)
+  }
+})
+
+t.test('the compact bank gives what the resident one gives, whatever the batch', async (t) => {
+  const { engine: resident } = await startEngine(t)
+  const { engine: compact } = await startEngine(t, { bankMode: 'compact' })
+  const mixes = [[1], [4, 4, 4], [8, 0, 3, 8, 2], [5, 6], [1, 2, 3, 4, 5, 6, 7, 8, 0], [7, 1, 7]]
+  for (const engine of [resident, compact]) {
+    for (const row of domains) await engine.stage(row, randomRow(row, classes[row]!))
+  }
+  for (const [seed, mix] of mixes.entries()) {
+    const rows = Int32Array.from(mix)
+    const [expected, found] = await Promise.all(
+      [resident, compact].map((engine) => engine.run({ pixels: randomPixels(mix.length, seed), rows }, 1)),
+    )
+    t.ok(worst(found!, expected!) < 1e-5, `rows ${mix}`)
+  }
+  await compact.stage(4, randomRow(40, 12))
+  await resident.stage(4, randomRow(40, 12))
+  const rows = Int32Array.of(4, 5)
+  const [expected, found] = await Promise.all(
+    [resident, compact].map((engine) => engine.run({ pixels: randomPixels(2, 9), rows }, 1)),
+  )
+  t.ok(worst(found!, expected!) < 1e-5, 'after a row was staged again')
+})
+
+for (const bankMode of ['resident', 'compact'] as const) {
+  t.test(`a ${bankMode} bank in half precision is within its rounding`, async (t) => {
+    const { engine: full } = await startEngine(t)
+    const { engine: half } = await startEngine(t, { bankDtype: 'f16', bankMode })
+    for (const row of domains) {
+      await full.stage(row, randomRow(row, classes[row]!))
+      await half.stage(row, randomRow(row, classes[row]!, 'f16'))
+    }
+    const rows = Int32Array.from([0, ...domains])
+    const expected = await full.run({ pixels: randomPixels(9, 4), rows }, 1)
+    const found = await half.run({ pixels: randomPixels(9, 4), rows }, 1)
+    const error = worst(found, expected)
+    t.ok(error < 1e-2, `relative error ${error}`)
+    t.ok(error > 0, 'it is another bank')
+  })
+}

@@ -1,0 +1,26 @@
+/** A process of its own: starts an engine, sends it a batch, stops it meanwhile and leaves. */
+import { pino } from 'pino'
+import { systemClock } from '../src/clock.js'
+import { Engine } from '../src/engine/engine.js'
+import { readFamily } from '../src/family/read.js'
+
+const family = await readFamily('models/resnet26-half')
+const { height, width } = family.manifest.input
+const engine = new Engine({
+  family,
+  rows: 2,
+  bankDtype: 'f32',
+  bankMode: 'resident',
+  device: { kind: 'cpu' },
+  threads: 1,
+  logger: pino({ level: 'silent' }),
+  clock: systemClock,
+})
+await engine.start()
+const run = engine.run({ pixels: new Uint8Array(32 * height * width * 3), rows: new Int32Array(32) }, 1)
+// The run begins in the worker; it takes far longer than the message.
+const stop = engine.stop()
+process.stdout.write(`answered ${(await run).logits.length}\n`)
+await stop
+process.stdout.write('stopped\n')
+process.exit()

@@ -1,0 +1,157 @@
+/**
+ * An engine on the shipped family for tests, and random adapters to put into it. The worker is the real one,
+ * wrapped so that a test sees and disturbs its runs (`faulty-worker.ts`).
+ */
+import { Worker } from 'node:worker_threads'
+import { pino } from 'pino'
+import type { Test } from 'tap'
+import { systemClock } from '../src/clock.js'
+import { Engine, type EngineOptions } from '../src/engine/engine.js'
+import type { BankDtype, EngineResult, HeadTensors, RowTensors } from '../src/engine/messages.js'
+import { readFamily } from '../src/family/read.js'
+import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import { packRow } from '../src/pack/row.js'
+import { type Fault, IN_RUN, NEXT_RUN, RELEASE, RUNS } from './faulty-worker-control.js'
+
+export const family = await readFamily('models/resnet26-half')
+const { height, width } = family.manifest.input
+export const imageBytes = height * width * 3
+
+/** A worker needs tap's TypeScript loader and not the rest of tap, which takes a second to start. */
+const loaders = process.execArgv.filter((argument) => !/@tapjs\/(mock|processinfo)/.test(argument))
+
+/** What a test knows of, and does to, the workers it has started. */
+export class Control {
+  /** Workers made while this is set die as they start. */
+  dieAtStart = false
+  readonly #shared = new Int32Array(new SharedArrayBuffer(4 * 4))
+
+  createWorker(): Worker {
+    if (this.dieAtStart) return new Worker('process.exit(3)', { eval: true, execArgv: [] })
+    return new Worker(new URL('./faulty-worker.js', import.meta.url), {
+      workerData: this.#shared,
+      execArgv: loaders,
+    })
+  }
+
+  /** Calls of `session.run` on a trunk, in all workers. */
+  get runs(): number {
+    return Atomics.load(this.#shared, RUNS)
+  }
+
+  /** What the next run of the trunk meets. */
+  nextRun(fault: Fault): void {
+    Atomics.store(this.#shared, IN_RUN, 0)
+    Atomics.store(this.#shared, RELEASE, 0)
+    Atomics.store(this.#shared, NEXT_RUN, fault)
+  }
+
+  /** Resolves once a run with a fault has begun. */
+  async inRun(): Promise<void> {
+    while (Atomics.load(this.#shared, IN_RUN) === 0) await new Promise(setImmediate)
+  }
+
+  /** Lets a held run go on. */
+  release(): void {
+    Atomics.store(this.#shared, RELEASE, 1)
+    Atomics.notify(this.#shared, RELEASE)
+  }
+}
+
+/** An engine that is not started; it is stopped when the test ends. */
+export function makeEngine(
+  t: Test,
+  options: Partial<EngineOptions> = {},
+): { engine: Engine; control: Control } {
+  const control = new Control()
+  const engine = new Engine({
+    family,
+    rows: 12,
+    bankDtype: 'f32',
+    bankMode: 'resident',
+    device: { kind: 'cpu' },
+    threads: 1,
+    logger: pino({ level: 'silent' }),
+    clock: systemClock,
+    createWorker: () => control.createWorker(),
+    ...options,
+  })
+  t.teardown(() => engine.stop())
+  return { engine, control }
+}
+
+export async function startEngine(
+  t: Test,
+  options: Partial<EngineOptions> = {},
+): Promise<{ engine: Engine; control: Control }> {
+  const made = makeEngine(t, options)
+  await made.engine.start()
+  return made
+}
+
+/** Uniform numbers in [0, 1), the same for a seed (mulberry32). */
+export function random(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let value = Math.imul(state ^ (state >>> 15), state | 1)
+    value ^= value + Math.imul(value ^ (value >>> 7), value | 61)
+    return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+export function randomPixels(images: number, seed: number): Uint8Array {
+  const next = random(seed)
+  return Uint8Array.from({ length: images * imageBytes }, () => next() * 256)
+}
+
+export function randomHead(classes: number, seed: number): HeadTensors {
+  const next = random(seed)
+  const values = (length: number) => Float32Array.from({ length }, () => next() - 0.5)
+  return { classes, weight: values(classes * family.manifest.features), bias: values(classes) }
+}
+
+/** A domain that differs from the base in every slot, far more than trained ones do; fresh buffers. */
+export function randomRow(seed: number, classes: number, dtype: BankDtype = 'f32'): RowTensors {
+  const { base, manifest, layout } = family
+  const next = random(seed)
+  const around = (values: Float32Array, by: number) =>
+    values.map((value) => value * (1 + by * (next() - 0.5)) + 0.1 * by * (next() - 0.5))
+  const slots = new Map<string, SlotWeights>()
+  for (const [name, { scale, bias }] of base.slots) {
+    const slot = manifest.slots.find((slot) => slot.name === name)!
+    const size = 0.5 / Math.sqrt(slot.columns || 1)
+    const matrix = Float32Array.from({ length: slot.out * slot.columns }, () => size * (next() - 0.5))
+    slots.set(name, {
+      scale: around(scale, 0.5),
+      bias: around(bias, 0.5),
+      matrix: slot.columns ? matrix : null,
+    })
+  }
+  const head = classes > 0 ? randomHead(classes, seed + 1) : null
+  const pack: Pack = { ...base, mean: [0.4 + 0.1 * next(), 0.5, 0.45], slots, head }
+  return packRow(pack, base, manifest, layout, dtype)
+}
+
+/** Each image's features and logits of a result. */
+export function split(result: EngineResult): { features: Float32Array; logits: Float32Array | null }[] {
+  const length = family.manifest.features
+  return result.logits.map((logits, index) => ({
+    features: result.features.subarray(index * length, (index + 1) * length),
+    logits,
+  }))
+}
+
+/** The largest difference, relative to the largest expected value. */
+export function relativeError(found: Float32Array | null, expected: Float32Array | null): number {
+  if (found === null || expected === null) return found === expected ? 0 : Number.POSITIVE_INFINITY
+  if (found.length !== expected.length) return Number.POSITIVE_INFINITY
+  let difference = 0
+  let largest = 0
+  for (let i = 0; i < expected.length; i++) {
+    // Written so that a NaN counts.
+    if (!(Math.abs(found[i]! - expected[i]!) <= difference)) difference = Math.abs(found[i]! - expected[i]!)
+    largest = Math.max(largest, Math.abs(expected[i]!))
+  }
+  return difference / largest
+}
