@@ -1,0 +1,66 @@
+/**
+ * `npm run fuzz -- [--packs N] [--seed S]`: a million mutated packs against the reader.
+ *
+ * Every pack must be refused with its problems, or accepted with exactly the content that an independent
+ * reader finds. Ends with 1 on the first kind of violation; prints what makes the pack again.
+ */
+import { parseArgs } from 'node:util'
+import { designs } from '../src/family/manifest.js'
+import { writePack } from '../src/pack/write.js'
+import { tinyFamily, tinyPack } from '../test/families.js'
+import { type FuzzCount, fuzzPacks } from './pack-fuzz.js'
+
+/** Resident memory that a reader of packs of a few KB has no reason to reach. */
+const MEMORY_LIMIT = 1024 ** 3
+
+const { values: options } = parseArgs({
+  options: {
+    packs: { type: 'string', default: '1000000' },
+    seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
+  },
+})
+const packs = natural('packs', options.packs)
+const seed = natural('seed', options.seed)
+
+function natural(name: string, text: string): number {
+  const value = Number(text)
+  if (Number.isSafeInteger(value) && value >= 0) return value
+  console.error(`--${name} must be a whole number from 0, not "${text}"`)
+  process.exit(2)
+}
+
+const targets = designs.map((design) => {
+  const family = tinyFamily(design)
+  const pack = tinyPack(family)
+  return {
+    family,
+    packs: [
+      writePack(pack, family, { dtype: 'f32' }),
+      writePack({ ...pack, name: 'ünï', metrics: { top1: 0.9 } }, family, { dtype: 'f16' }),
+      writePack({ ...pack, head: null, labels: null, activation: 'sigmoid' }, family, { dtype: 'f32' }),
+    ],
+  }
+})
+
+const started = performance.now()
+let peak = 0
+const show = (count: FuzzCount) => {
+  peak = Math.max(peak, process.memoryUsage.rss())
+  if (process.stderr.isTTY && count.packs % 10000 === 0) {
+    process.stderr.write(`\r${count.packs} of ${packs} packs, ${count.violations.length} violations `)
+  }
+}
+const count = fuzzPacks(targets, seed, (done) => done >= packs, show)
+if (process.stderr.isTTY) process.stderr.write('\n')
+const seconds = (performance.now() - started) / 1000
+
+for (const { index, steps, what, bytes } of count.violations.slice(0, 10)) {
+  console.error(`pack ${index} (${steps.join(', ')}): ${what}\n  ${Buffer.from(bytes).toString('base64')}`)
+}
+const overMemory = peak > MEMORY_LIMIT
+if (overMemory) console.error(`resident memory reached ${(peak / 1024 ** 2).toFixed(0)} MiB`)
+console.log(
+  `${count.packs} packs, ${count.refused} refused, ${count.accepted} accepted, ${count.violations.length} violations, ` +
+    `seed ${seed}, ${seconds.toFixed(0)} s, at most ${(peak / 1024 ** 2).toFixed(0)} MiB resident`,
+)
+process.exitCode = count.violations.length > 0 || overMemory ? 1 : 0

@@ -1,0 +1,134 @@
+/**
+ * Feeds mutated packs to the reader and checks its every answer against `oracle.ts`.
+ *
+ * Shared by `npm run fuzz` (a million packs) and the tests (some seconds of it).
+ */
+import { FacetError } from '../src/errors.js'
+import type { FamilyManifest } from '../src/family/manifest.js'
+import type { Pack } from '../src/pack/pack.js'
+import { readPack } from '../src/pack/read.js'
+import { writePack } from '../src/pack/write.js'
+import { mutate, Random } from './mutations.js'
+import { type Content, judge } from './oracle.js'
+
+/** Longest one pack may take: a hang, not a slow machine. */
+const HANG_MS = 5000
+/** A refusal is an answer to a client: this many problems, and characters of each, at most. */
+const MAX_PROBLEMS = 101
+const MAX_PROBLEM_LENGTH = 1000
+
+export interface Violation {
+  /** Number of the pack in the run, from 0; with the seed it makes the pack again. */
+  index: number
+  steps: string[]
+  what: string
+  bytes: Uint8Array
+}
+
+export interface FuzzCount {
+  packs: number
+  refused: number
+  accepted: number
+  violations: Violation[]
+}
+
+/** Family and sound packs of it, to be mutated. */
+export interface FuzzTarget {
+  family: FamilyManifest
+  packs: Uint8Array[]
+}
+
+export type Reader = (bytes: Uint8Array, family: FamilyManifest) => Pack
+
+/**
+ * Runs packs until `stop` says so. Pack `i` depends on the seed and `i` alone.
+ *
+ * @param progress called after every thousand packs.
+ * @param read the reader under test.
+ */
+export function fuzzPacks(
+  targets: readonly FuzzTarget[],
+  seed: number,
+  stop: (packs: number) => boolean,
+  progress: (count: FuzzCount) => void = () => {},
+  read: Reader = readPack,
+): FuzzCount {
+  const count: FuzzCount = { packs: 0, refused: 0, accepted: 0, violations: [] }
+  while (!stop(count.packs)) {
+    const index = count.packs++
+    const random = new Random(Math.imul(index + 1, 0x9e3779b1) ^ seed)
+    const { family, packs } = random.pick(targets)
+    const { bytes, steps } = mutate(packs, random)
+    const before = performance.now()
+    const outcome = check(bytes, family, read)
+    if (outcome.accepted) count.accepted++
+    else count.refused++
+    let what = outcome.violation
+    if (performance.now() - before > HANG_MS) what ??= `took more than ${HANG_MS} ms`
+    if (what !== null) count.violations.push({ index, steps, what, bytes })
+    if (count.packs % 1000 === 0) progress(count)
+  }
+  return count
+}
+
+/** Reads one pack, and says what is wrong with the reader's answer: `violation` is null where all is well. */
+export function check(
+  bytes: Uint8Array,
+  family: FamilyManifest,
+  read: Reader = readPack,
+): { accepted: boolean; violation: string | null } {
+  let answer: Pack | readonly string[]
+  try {
+    answer = read(bytes, family)
+  } catch (error) {
+    if (!(error instanceof FacetError) || error.code !== 'invalid_pack') {
+      return { accepted: false, violation: `crash: ${error instanceof Error ? error.stack : error}` }
+    }
+    answer = error.problems
+  }
+  return { accepted: !Array.isArray(answer), violation: disagreement(answer, bytes, family) }
+}
+
+function disagreement(
+  answer: Pack | readonly string[],
+  bytes: Uint8Array,
+  family: FamilyManifest,
+): string | null {
+  const verdict = judge(bytes, family)
+  if (Array.isArray(answer)) {
+    if (typeof verdict !== 'string') return `refused a sound pack: ${answer.join('; ')}`
+    if (answer.length === 0 || answer.length > MAX_PROBLEMS) return `refused with ${answer.length} problems`
+    const bad = answer.find((problem) => problem === '' || problem.length > MAX_PROBLEM_LENGTH)
+    return bad === undefined ? null : `a problem of ${bad.length} characters`
+  }
+  if (typeof verdict === 'string') return `accepted wrongly: ${verdict}`
+  const pack = answer as Pack
+  const difference = compare(pack, verdict)
+  if (difference) return difference
+  const written = writePack(pack, family, { dtype: 'f32' })
+  const again = compare(readPack(written, family), verdict)
+  return again && `after writing and reading: ${again}`
+}
+
+/** Where the pack's weights differ from the file's; null where they are equal to the bit. */
+function compare(pack: Pack, content: Content): string | null {
+  const tensors = new Map<string, Float32Array>()
+  for (const [name, { scale, bias, matrix }] of pack.slots) {
+    tensors.set(`${name}.scale`, scale)
+    tensors.set(`${name}.bias`, bias)
+    if (matrix) tensors.set(`${name}.matrix`, matrix)
+  }
+  if (pack.head) {
+    tensors.set('head.weight', pack.head.weight)
+    tensors.set('head.bias', pack.head.bias)
+    if (pack.head.classes !== pack.labels?.length) return 'classes and labels differ'
+  }
+  if (tensors.size !== content.size) return `${tensors.size} tensors instead of ${content.size}`
+  for (const [name, { values }] of content) {
+    const floats = tensors.get(name)
+    if (floats?.length !== values.length) return `${name} is missing or of another size`
+    const at = values.findIndex((value, i) => !Object.is(value, floats[i]))
+    if (at >= 0) return `${name}[${at}] is ${floats[at]} instead of ${values[at]}`
+  }
+  return null
+}
