@@ -1,0 +1,76 @@
+import onnxProto from 'onnx-proto'
+import t from 'tap'
+import { activate, gatherFeatures, headGraph, headLogits, topK } from '../src/engine/heads.js'
+
+t.test('logits are the weights times the features of the chosen samples, plus the bias', (t) => {
+  const features = Float32Array.of(1, 2, 100, 200, -1, 0.5)
+  // Five classes: one block of four and a remainder.
+  const weight = Float32Array.of(1, 0, 0, 1, 1, 1, -1, 2, 0.5, -0.5)
+  const bias = Float32Array.of(0, 10, 20, 30, 40)
+  const out = new Float32Array(10)
+  headLogits(features, 2, [0, 2], { classes: 5, weight, bias }, out)
+  t.strictSame([...out], [1, 12, 23, 33, 39.5, -1, 10.5, 19.5, 32, 39.25])
+  t.strictSame([...gatherFeatures(features, 2, [2, 0])], [-1, 0.5, 1, 2])
+  t.end()
+})
+
+t.test('the graph of large heads is one matrix product', (t) => {
+  const { graph, opsetImport } = onnxProto.onnx.ModelProto.decode(headGraph)
+  t.equal(Number(opsetImport[0]!.version), 17)
+  t.equal(graph!.initializer!.length, 0)
+  const [node, ...rest] = graph!.node!
+  t.strictSame(rest, [])
+  t.match(node, { opType: 'Gemm', input: ['x', 'w', 'b'], output: ['y'] })
+  t.strictSame(
+    node!.attribute!.map(({ name, i }) => [name, Number(i)]),
+    [['transB', 1]],
+  )
+  t.end()
+})
+
+t.test('softmax sums to one, keeps the order, and stands logits of any size', (t) => {
+  const scores = activate(Float32Array.of(1, 3, 2), 'softmax')
+  const total = Math.E + Math.E ** 3 + Math.E ** 2
+  const expected = Float32Array.of(Math.E / total, Math.E ** 3 / total, Math.E ** 2 / total)
+  for (const [index, score] of scores.entries()) t.ok(Math.abs(score - expected[index]!) < 1e-7)
+  t.strictSame([...activate(Float32Array.of(1e30, -1e30), 'softmax')], [1, 0])
+  t.strictSame([...activate(Float32Array.of(-1e30, -1e30), 'softmax')], [0.5, 0.5])
+  t.strictSame([...activate(Float32Array.of(7), 'softmax')], [1])
+  t.end()
+})
+
+t.test('sigmoid scores each class alone, and stands logits of any size', (t) => {
+  const scores = activate(Float32Array.of(0, 1e30, -1e30, 2, -2), 'sigmoid')
+  t.strictSame([...scores.subarray(0, 3)], [0.5, 1, 0])
+  t.ok(Math.abs(scores[3]! - 1 / (1 + Math.exp(-2))) < 1e-7)
+  t.ok(Math.abs(scores[3]! + scores[4]! - 1) < 1e-6)
+  t.end()
+})
+
+t.test('the inputs of an activation are left as they were', (t) => {
+  const logits = Float32Array.of(1, 2)
+  activate(logits, 'softmax')
+  activate(logits, 'sigmoid')
+  t.strictSame([...logits], [1, 2])
+  t.end()
+})
+
+t.test('the best come first, and equal scores in the order of their indices', (t) => {
+  const scores = Float32Array.of(0.5, 0.75, 0.5, 0.25, 0.75, 0.5)
+  const indices = (k: number) => topK(scores, k).map(({ index }) => index)
+  t.strictSame(indices(1), [1])
+  t.strictSame(indices(3), [1, 4, 0])
+  t.strictSame(indices(6), [1, 4, 0, 2, 5, 3])
+  t.strictSame(indices(99), [1, 4, 0, 2, 5, 3])
+  t.strictSame(topK(scores, 2), [
+    { index: 1, score: 0.75 },
+    { index: 4, score: 0.75 },
+  ])
+  t.strictSame(topK(new Float32Array(0), 3), [])
+  t.end()
+})
+
+t.test('k must be a positive integer', (t) => {
+  for (const k of [0, -1, 1.5, Number.NaN]) t.throws(() => topK(Float32Array.of(1), k), RangeError)
+  t.end()
+})
