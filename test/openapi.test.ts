@@ -1,0 +1,213 @@
+/** The document and the service say the same: routes, parameters, statuses, bodies, error codes. */
+import { readFileSync } from 'node:fs'
+import type { ErrorObject, ValidateFunction } from 'ajv'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import addFormats from 'ajv-formats'
+import type { FastifyInstance, InjectOptions } from 'fastify'
+import t from 'tap'
+import { parse } from 'yaml'
+import { errorTable } from '../src/errors.js'
+import { pattern } from '../src/http/requests.js'
+import { image, multipart, pack, testApp } from './http-app.js'
+
+interface Media {
+  schema?: object
+  example?: unknown
+}
+interface Answer {
+  $ref?: string
+  headers?: Record<string, { $ref?: string; schema?: object }>
+  content?: Record<string, Media>
+}
+interface Operation {
+  operationId: string
+  security: unknown[]
+  parameters?: { $ref?: string; name?: string; in?: string }[]
+  requestBody?: { $ref?: string; content?: Record<string, Media> }
+  responses: Record<string, Answer>
+}
+type Methods = 'get' | 'put' | 'post' | 'patch' | 'delete'
+
+const text = readFileSync(new URL('../openapi.yaml', import.meta.url), 'utf8')
+const document = parse(text) as {
+  openapi: string
+  info: { version: string }
+  paths: Record<string, Partial<Record<Methods, Operation>> & { parameters?: Operation['parameters'] }>
+  components: { schemas: Record<string, { enum?: string[] }> }
+}
+
+const ajv = new Ajv2020({ strict: false, allErrors: true })
+addFormats.default(ajv)
+ajv.addSchema(document, 'doc')
+
+/** Follows a reference into the document. */
+function resolve<T>(node: T & { $ref?: string }): T {
+  if (node.$ref === undefined) return node
+  const found = node.$ref
+    .slice(2)
+    .split('/')
+    .reduce<unknown>((at, key) => (at as Record<string, unknown>)[key], document)
+  if (found === undefined) throw new Error(`${node.$ref} leads nowhere`)
+  return resolve(found as T & { $ref?: string })
+}
+
+/** Compiles a schema of the document; its references are the document's. */
+function validator(schema: object): ValidateFunction {
+  return ajv.compile(
+    JSON.parse(JSON.stringify(schema), (key, value) =>
+      key === '$ref' && typeof value === 'string' ? `doc${value}` : value,
+    ),
+  )
+}
+
+const say = (errors: ErrorObject[] | null | undefined) => JSON.stringify(errors, null, 1)
+
+function* operations(): Generator<[string, Methods, Operation]> {
+  for (const [path, item] of Object.entries(document.paths))
+    for (const method of ['get', 'put', 'post', 'patch', 'delete'] as const)
+      if (item[method]) yield [path, method, item[method]]
+}
+
+t.test('every route is in the document, and nothing else is', async (t) => {
+  const { app } = await testApp(t)
+  const documented = [...operations()].map(([path, method]) => `${method.toUpperCase()} ${path}`)
+  t.strictSame(documented.sort(), routesOf(app))
+})
+
+/** Routes as Fastify knows them, without the HEAD it adds to each GET. */
+function routesOf(app: FastifyInstance): string[] {
+  const routes: string[] = []
+  const path: string[] = []
+  for (const line of app.printRoutes({ commonPrefix: false }).split('\n')) {
+    const found = /^((?:│ {3}| {4})*)(?:├──|└──) (\S*)(?: \(([A-Z, ]+)\))?/.exec(line)
+    if (!found) continue
+    const depth = found[1]!.length / 4
+    path.splice(depth, path.length, found[2]!)
+    for (const method of found[3]?.split(', ') ?? [])
+      if (method !== 'HEAD') routes.push(`${method} ${pattern(path.join(''))}`)
+  }
+  return [...new Set(routes)].sort()
+}
+
+t.test('operations have distinct ids, their path parameters, and a say on security', async (t) => {
+  const ids = [...operations()].map(([, , { operationId }]) => operationId)
+  t.equal(new Set(ids).size, ids.length)
+  for (const [path, method, operation] of operations()) {
+    t.ok(operation.security, `${method} ${path}`)
+    const inPath = [...(document.paths[path]!.parameters ?? []), ...(operation.parameters ?? [])]
+      .map((parameter) => resolve(parameter))
+      .filter((parameter) => parameter.in === 'path')
+      .map(({ name }) => `{${name}}`)
+    t.strictSame(inPath, path.match(/\{\w+\}/g) ?? [], `${method} ${path}`)
+  }
+})
+
+t.test('the error codes are those of the table', async (t) => {
+  t.strictSame(document.components.schemas.ErrorCode!.enum, Object.keys(errorTable))
+})
+
+t.test("the version is the package's", async (t) => {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+  t.equal(document.info.version, version)
+})
+
+t.test('every reference resolves and every example fits its schema', async (t) => {
+  const examples: [string, Media][] = []
+  const visit = (where: string, node: unknown): void => {
+    if (typeof node !== 'object' || node === null) return
+    const { $ref, schema, example } = node as Media & { $ref?: string }
+    if (typeof $ref === 'string') resolve({ $ref })
+    if (schema !== undefined && example !== undefined) examples.push([where, { schema, example }])
+    for (const [key, value] of Object.entries(node)) visit(`${where}/${key}`, value)
+  }
+  visit('', document)
+  t.ok(examples.length >= 6)
+  for (const [where, { schema, example }] of examples) {
+    const validate = validator(schema!)
+    t.ok(validate(example), `${where} ${say(validate.errors)}`)
+  }
+})
+
+const raw = { 'content-type': 'application/octet-stream' }
+const domain = '/v1/domains/colours'
+const labels = pack(['a', 'b'])
+
+/** Requests that between them meet every operation and many of its statuses. */
+const requests: [string, InjectOptions][] = [
+  ['predict', { method: 'POST', url: `${domain}/predict`, headers: raw, payload: image(1) }],
+  ['predict', { method: 'POST', url: `${domain}/predict`, payload: { images: ['SU1HAAAA'] } }],
+  ['predict', { method: 'POST', url: `${domain}/predict`, headers: raw, payload: 'junk' }],
+  ['predict', { method: 'POST', url: `${domain}/predict?top_k=0`, headers: raw, payload: image(1) }],
+  ['predict', { method: 'POST', url: '/v1/domains/bare/predict', headers: raw, payload: image(1) }],
+  ['predict', { method: 'POST', url: '/v1/domains/nope/predict', headers: raw, payload: image(1) }],
+  ['predict', { method: 'POST', url: `${domain}/predict`, headers: raw, payload: Buffer.alloc(5000) }],
+  ['predict', { method: 'POST', url: `${domain}/predict`, headers: { 'content-type': 'a/b' }, payload: 'x' }],
+  ['embed', { method: 'POST', url: `${domain}/embed`, headers: raw, payload: image(1) }],
+  [
+    'predictMixed',
+    { method: 'POST', url: '/v1/predict', ...multipart([{ name: 'shapes', bytes: image(1) }]) },
+  ],
+  ['predictMixed', { method: 'POST', url: '/v1/predict', ...multipart([{ name: 'shapes', bytes: labels }]) }],
+  ['listDomains', { method: 'GET', url: '/v1/domains' }],
+  ['listDomains', { method: 'GET', url: '/v1/domains?limit=0' }],
+  ['getDomain', { method: 'GET', url: domain }],
+  ['getDomain', { method: 'GET', url: '/v1/domains/nope' }],
+  ['listVersions', { method: 'GET', url: `${domain}/versions` }],
+  ['putDomain', { method: 'PUT', url: '/v1/domains/pets', headers: raw, payload: labels }],
+  ['putDomain', { method: 'PUT', url: `${domain}?activate=false`, headers: raw, payload: labels }],
+  ['putDomain', { method: 'PUT', url: domain, headers: raw, payload: 'junk' }],
+  ['putDomain', { method: 'PUT', url: domain, headers: { ...raw, 'if-none-match': '*' }, payload: labels }],
+  ['putDomain', { method: 'PUT', url: domain, headers: { ...raw, via: '1.1 x' }, payload: labels }],
+  ['patchDomain', { method: 'PATCH', url: domain, payload: { pinned: true } }],
+  ['patchDomain', { method: 'PATCH', url: domain, payload: {} }],
+  ['getPack', { method: 'GET', url: `${domain}/pack` }],
+  ['getPack', { method: 'GET', url: `${domain}/pack`, headers: { 'if-none-match': '*' } }],
+  ['activateVersion', { method: 'POST', url: `${domain}/activate`, payload: { version: 'abcdef' } }],
+  ['deleteVersion', { method: 'DELETE', url: `${domain}/versions/abcdef` }],
+  ['deleteDomain', { method: 'DELETE', url: '/v1/domains/base' }],
+  ['deleteDomain', { method: 'DELETE', url: domain }],
+  ['getFamily', { method: 'GET', url: '/v1/family' }],
+  ['getMetrics', { method: 'GET', url: '/metrics' }],
+  ['getLive', { method: 'GET', url: '/livez' }],
+  ['getReady', { method: 'GET', url: '/readyz' }],
+  ['getOpenApi', { method: 'GET', url: '/openapi.yaml' }],
+  ['getIndex', { method: 'GET', url: '/' }],
+]
+
+t.test('what the service answers is what the document says', async (t) => {
+  const { app, domains } = await testApp(t, { openapi: text })
+  await domains.put('bare', pack(null), { activate: true })
+  const byId = new Map([...operations()].map(([, , operation]) => [operation.operationId, operation]))
+  const met = new Set<string>()
+  for (const [operationId, request] of requests) {
+    met.add(operationId)
+    const answer = await app.inject(request)
+    const where = `${request.method} ${String(request.url)} ${answer.statusCode}`
+    const documented = byId.get(operationId)!.responses[String(answer.statusCode)]
+    if (!t.ok(documented, `${where} is documented`)) continue
+    const { headers = {}, content } = resolve(documented!)
+    for (const [name, header] of Object.entries(headers)) {
+      const value = answer.headers[name.toLowerCase()]
+      if (value === undefined) {
+        t.equal(name, 'ETag', `${where}: ${name} is missing`)
+        continue
+      }
+      const { schema } = resolve(header)
+      const validate = validator(schema!)
+      t.ok(
+        validate((schema as { type?: string }).type === 'integer' ? Number(value) : value),
+        `${where} ${name}`,
+      )
+    }
+    const type = String(answer.headers['content-type'] ?? '').split(';')[0]!
+    if (content === undefined) {
+      t.equal(answer.body, '', where)
+      continue
+    }
+    const media = content[type]
+    if (!t.ok(media, `${where}: ${type}`) || !/json/.test(type)) continue
+    const validate = validator(media!.schema!)
+    t.ok(validate(answer.json()), `${where} ${say(validate.errors)}`)
+  }
+  t.strictSame([...met].sort(), [...byId.keys()].sort(), 'every operation was met')
+})
