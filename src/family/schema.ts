@@ -37,7 +37,11 @@ export function parseManifest(text: string, file = 'family.json'): FamilyManifes
   const problems = new Problems()
   const manifest = parse(text, problems)
   if (manifest !== undefined && matches(manifest)) checkMeaning(manifest, problems)
-  else if (manifest !== undefined) for (const error of matches.errors ?? []) problems.add(describe(error))
+  else if (manifest !== undefined) {
+    // A bad key is reported twice: by its pattern, and by `propertyNames`, which says more.
+    const errors = matches.errors?.filter((error) => error.propertyName === undefined) ?? []
+    for (const error of errors) problems.add(describe(error))
+  }
   if (!problems.empty) throw new FamilyError(file, problems.list())
   return manifest as FamilyManifest
 }

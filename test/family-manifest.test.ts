@@ -1,0 +1,224 @@
+/** A family's folder: what is read, and what a broken one says. */
+import { createHash } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import t, { type Test } from 'tap'
+import { fingerprint } from '../src/family/fingerprint.js'
+import type { FamilyManifest } from '../src/family/manifest.js'
+import { readFamily } from '../src/family/read.js'
+import { FamilyError, parseManifest } from '../src/family/schema.js'
+import type { Pack } from '../src/pack/pack.js'
+import { writePack } from '../src/pack/write.js'
+import { tinyFamily, tinyPack } from './families.js'
+
+const family = tinyFamily()
+
+/** Deep copies, changes, and keeps the fingerprint right unless told otherwise. */
+function manifest(change: (manifest: FamilyManifest) => void, sign = true): string {
+  const copy = structuredClone(family)
+  change(copy)
+  if (sign) copy.fingerprint = fingerprint(copy)
+  return JSON.stringify(copy)
+}
+
+async function problemsOf(work: () => unknown): Promise<{ problems: readonly string[]; message: string }> {
+  try {
+    await work()
+  } catch (error) {
+    if (error instanceof FamilyError) return { problems: error.problems, message: error.message }
+    throw error
+  }
+  return { problems: [], message: '' }
+}
+
+const parsing = async (text: string) => (await problemsOf(() => parseManifest(text))).problems
+
+t.test('a sound manifest comes back as it was', async (t) => {
+  t.same(parseManifest(JSON.stringify(family)), family)
+  t.same(parseManifest(JSON.stringify(tinyFamily('feature'))).slots, [])
+})
+
+t.test('one fault, one problem that names the field, its value and what was expected', async (t) => {
+  const first = (change: (slot: FamilyManifest['slots'][number]) => void) =>
+    manifest((edited) => change(edited.slots[0]!))
+  const loose = (change: (edited: Record<string, any>) => void) => manifest(change as never)
+  const attacks: [string, string, RegExp][] = [
+    ['an empty file', '', /^not JSON: expected a value, found the end/],
+    ['a cut file', JSON.stringify(family).slice(0, 200), /^not JSON/],
+    ['a list', '[]', /^the manifest is \[\]: must be object/],
+    [
+      'a key twice',
+      JSON.stringify(family).replace('{', '{"name":"tiny",'),
+      /the key "\$.name" is given twice/,
+    ],
+    [
+      'another format',
+      loose((m) => (m.format = 'facet-family/9')),
+      /^format is "facet-family\/9", expected "facet-family\/1"/,
+    ],
+    ['a missing field', loose((m) => delete m.license), /^the manifest lacks "license"/],
+    ['an unknown field', loose((m) => (m.input.depth = 3)), /^input has the unknown field "depth"/],
+    ['a bad name', loose((m) => (m.name = '../up')), /^name is "..\/up": must match pattern/],
+    [
+      'an unknown kernel',
+      loose((m) => (m.input.kernel = 'box')),
+      /^input.kernel is "box", expected one of nearest, linear/,
+    ],
+    ['no features', loose((m) => (m.features = 0)), /^features is 0: must be >= 1/],
+    ['a std of zero', loose((m) => (m.input.std[1] = 0)), /^input.std.1 is 0: must be > 0/],
+    [
+      'two channels',
+      loose((m) => m.input.mean.pop()),
+      /^input.mean is \[0.5,0.4\]: must NOT have fewer than 3 items/,
+    ],
+    ['a negative size', loose((m) => (m.slots[1].out = -4)), /^slots.1.out is -4: must be >= 1/],
+    ['a fractional size', loose((m) => (m.slots[1].in = 1.5)), /^slots.1.in is 1.5: must be integer/],
+    [
+      'a file outside',
+      loose((m) => (m.files['../x'] = m.files['trunk.onnx'])),
+      /^files has the key "..\/x", which is not a plain file name/,
+    ],
+    ['no trunk for f16', loose((m) => delete m.files['trunk.f16.onnx']), /^files lacks "trunk.f16.onnx"/],
+    [
+      'a short hash',
+      loose((m) => (m.files['trunk.onnx'].sha256 = 'ab')),
+      /^files.trunk.onnx.sha256 is "ab": must match/,
+    ],
+    [
+      'a crop larger than the image',
+      loose((m) => (m.input.resize = 7)),
+      /^input.resize is 7, smaller than the crop of 8x8/,
+    ],
+    [
+      'a slot named twice',
+      first((s) => (s.name = 'norm')),
+      /^slots.2.name is "norm", the name of slots.0 already/,
+    ],
+    ['a slot named head', first((s) => (s.name = 'head')), /^slots.0.name is "head", which a pack uses/],
+    [
+      'too many columns',
+      loose((m) => ((m.slots[0].columns = 4), (m.parameters.adapter += 4))),
+      /^slots.0.columns is 4, at most 3/,
+    ],
+    [
+      'a norm that changes channels',
+      loose((m) => (m.slots[2].in = 4)),
+      /^slots.2.out is 5, but a normalisation .* \(4\)/,
+    ],
+    [
+      'a wrong count',
+      loose((m) => (m.parameters.adapter = 1)),
+      /^parameters.adapter is 1, but the slots hold 60/,
+    ],
+    [
+      'another fingerprint',
+      manifest((m) => (m.fingerprint = 'a'.repeat(64)), false),
+      /^fingerprint is "a{64}", but .* give "[0-9a-f]{64}"/,
+    ],
+    [
+      'slots changed behind the fingerprint',
+      manifest((m) => (m.slots[0]!.stride = [2, 2]), false),
+      /^fingerprint is/,
+    ],
+  ]
+  for (const [what, text, expected] of attacks) {
+    const problems = await parsing(text)
+    t.equal(problems.length, 1, `${what}: one problem (${problems.join('; ')})`)
+    t.match(problems[0], expected, what)
+  }
+})
+
+t.test('all problems are listed at once, under the file', async (t) => {
+  const text = manifest((edited) => {
+    edited.features = -1
+    edited.slots[0]!.columns = 0.5
+    edited.license = ''
+  })
+  const { problems, message } = await problemsOf(() => parseManifest(text, '/models/tiny/family.json'))
+  t.match([...problems].sort(), [/^features is -1/, /^license is ""/, /^slots.0.columns is 0.5/])
+  t.match(message, /^\/models\/tiny\/family.json is broken:\n {2}- /)
+})
+
+/** A folder as `facet family build` leaves it; `change` runs on the files before they are hashed. */
+async function folder(
+  t: Test,
+  options: { base?: Pack; after?: (dir: string) => Promise<unknown> } = {},
+): Promise<string> {
+  const files: Record<string, Uint8Array> = {
+    'trunk.onnx': new Uint8Array([1, 2, 3]),
+    'trunk.f16.onnx': new Uint8Array([4, 5]),
+    'trunk.weights': new Uint8Array(100),
+    'base.safetensors': writePack(options.base ?? tinyPack(family), family, { dtype: 'f32' }),
+  }
+  const dir = t.testdir({})
+  const signed = structuredClone(family)
+  for (const [name, bytes] of Object.entries(files)) {
+    signed.files[name] = { sha256: createHash('sha256').update(bytes).digest('hex'), bytes: bytes.length }
+    await writeFile(path.join(dir, name), bytes)
+  }
+  await writeFile(path.join(dir, 'family.json'), JSON.stringify(signed))
+  await options.after?.(dir)
+  return dir
+}
+
+t.test('a sound folder is read whole', async (t) => {
+  const dir = await folder(t)
+  const read = await readFamily(path.relative(process.cwd(), dir))
+  t.equal(read.dir, dir)
+  t.equal(read.manifest.fingerprint, family.fingerprint)
+  t.same(read.base, tinyPack(family))
+  t.equal(read.layout.elements, 6 + family.parameters.adapter)
+  t.same(read.trunk, { f32: path.join(dir, 'trunk.onnx'), f16: path.join(dir, 'trunk.f16.onnx') })
+})
+
+t.test('a folder that is not what its manifest says is refused, file by file', async (t) => {
+  const broken = async (dir: string) => (await problemsOf(() => readFamily(dir))).problems
+  t.match(await broken(t.testdir({})), [/cannot be read: no such file/])
+  t.match(await problemsOf(() => readFamily('/nowhere/at/all')), {
+    message: /\/nowhere\/at\/all\/family.json is broken/,
+  })
+
+  const damaged = await folder(t, {
+    after: async (dir) => {
+      await writeFile(path.join(dir, 'trunk.onnx'), new Uint8Array([1, 2, 4]))
+      await writeFile(path.join(dir, 'trunk.weights'), new Uint8Array(99))
+    },
+  })
+  t.match(await broken(damaged), [
+    /^trunk.onnx has the SHA-256 "[0-9a-f]{64}", the manifest says/,
+    /^trunk.weights has 99 bytes, the manifest says 100$/,
+  ])
+})
+
+t.test('a base that is not whole is refused', async (t) => {
+  const base = tinyPack(family)
+  base.slots.delete('norm')
+  const dir = await folder(t, { base })
+  const { problems, message } = await problemsOf(() => readFamily(dir))
+  t.same(problems, ['slot "norm" is missing: the base pack must give every slot'])
+  t.match(message, /base.safetensors is broken/)
+})
+
+t.test('a base of another family is refused', async (t) => {
+  const dir = await folder(t)
+  const other = structuredClone(JSON.parse(JSON.stringify(family)) as FamilyManifest)
+  const bytes = writePack(
+    { ...tinyPack(family), family: 'x' },
+    { ...family, fingerprint: 'x' },
+    { dtype: 'f32' },
+  )
+  other.files = Object.fromEntries(
+    Object.entries({
+      'trunk.onnx': new Uint8Array([1, 2, 3]),
+      'trunk.f16.onnx': new Uint8Array([4, 5]),
+      'base.safetensors': bytes,
+    }).map(([name, content]) => [
+      name,
+      { sha256: createHash('sha256').update(content).digest('hex'), bytes: content.length },
+    ]),
+  )
+  await writeFile(path.join(dir, 'base.safetensors'), bytes)
+  await writeFile(path.join(dir, 'family.json'), JSON.stringify(other))
+  const { problems } = await problemsOf(() => readFamily(dir))
+  t.match(problems, [/^family is "x".*belongs to another family$/])
+})
