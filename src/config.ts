@@ -1,0 +1,128 @@
+/**
+ * The configuration of `facet serve`, read once from flags and environment and passed down.
+ *
+ * A flag beats its variable. An unknown flag and an unknown `FACET_*` variable are errors: a misspelt limit must
+ * not be silently absent. Tokens are variables only, because every user of a machine sees the flags of its
+ * processes.
+ */
+import { basename, resolve } from 'node:path'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import type { BankMode } from './engine/messages.js'
+import { packageFile } from './package.js'
+import { QuantityError, showDuration } from './quantities.js'
+import { type BatchLimit, type Flags, poolThreads, type Setting, settings } from './settings.js'
+
+/** Read and checked. Durations are milliseconds, sizes bytes, folders absolute paths. */
+export interface ServeConfig extends Omit<Flags, 'adapters' | 'bank' | 'maxBatch' | 'tokenFile'> {
+  adapters: string
+  bank: BankMode
+  maxBatch: BatchLimit
+  tokenFile?: string
+  /** `FACET_ADMIN_TOKEN` */
+  adminToken?: string
+  /** `FACET_PREDICT_TOKEN` */
+  predictToken?: string
+}
+
+const adminVariable = 'FACET_ADMIN_TOKEN'
+const predictVariable = 'FACET_PREDICT_TOKEN'
+
+const tokenHelp = `
+Tokens (variables only, a process's flags are seen by all):
+  ${adminVariable}    bearer token of the control plane; without one it is open to
+                       this machine alone, and off when listening beyond loopback
+  ${predictVariable}  bearer token of predict, embed and listings; without one
+                       they are open`
+
+/** Set by Kubernetes in every pod beside a Service called `facet`; not meant for us. */
+const serviceLink = /^FACET_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))/
+
+/**
+ * The `serve` command. Calls `action` with a checked configuration; a wrong one ends the command with a
+ * message that names the flag or variable, its value and what is accepted.
+ */
+export function serveCommand(action: (config: ServeConfig) => Promise<void>): Command {
+  const command = new Command('serve')
+    .description('Serve the domains of a family over HTTP.')
+    .addHelpText('after', tokenHelp)
+    .showHelpAfterError('See facet serve --help.')
+  for (const [key, setting] of Object.entries<Setting<unknown, unknown>>(settings)) {
+    command.addOption(
+      new Option(`--${kebab(key)} <${setting.value}>`, setting.help)
+        .env(variable(key))
+        .default(setting.default, setting.shown)
+        .argParser(parser(setting))
+        .helpGroup(setting.group),
+    )
+  }
+  return command.action(async (flags: Flags) => {
+    const config = complete(flags)
+    const problem = unknownVariable() ?? conflict(config)
+    if (problem !== undefined) command.error(`error: ${problem}`)
+    await action(config)
+  })
+}
+
+function complete(flags: Flags): ServeConfig {
+  const { adapters, tokenFile, bank, maxBatch, ...rest } = flags
+  const cuda = flags.device.kind === 'cuda'
+  const family = resolve(flags.family)
+  const { [adminVariable]: adminToken, [predictVariable]: predictToken } = process.env
+  return {
+    ...rest,
+    family,
+    adapters: resolve(adapters ?? packageFile(`adapters/${basename(family)}`)),
+    data: resolve(flags.data),
+    bank: bank ?? (cuda ? 'compact' : 'resident'),
+    // A GPU may want large batches; on a CPU the measuring ends long before.
+    maxBatch: maxBatch ?? { max: cuda ? 256 : 64 },
+    ...(tokenFile !== undefined && { tokenFile: resolve(tokenFile) }),
+    ...(adminToken !== undefined && { adminToken }),
+    ...(predictToken !== undefined && { predictToken }),
+  }
+}
+
+function unknownVariable(): string | undefined {
+  const known = new Set([...Object.keys(settings).map(variable), adminVariable, predictVariable])
+  const unknown = Object.keys(process.env).find((name) => {
+    return name.startsWith('FACET_') && !known.has(name) && !serviceLink.test(name)
+  })
+  return unknown && `unknown environment variable '${unknown}'`
+}
+
+/** What is wrong although each value is right by itself. */
+function conflict(config: ServeConfig): string | undefined {
+  const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
+  if (maxImages > maxQueue) {
+    return `--max-images ${maxImages} is more than --max-queue ${maxQueue}: such a request could never be queued`
+  }
+  if (maxImages > maxQueuePerDomain) {
+    return `--max-images ${maxImages} is more than --max-queue-per-domain ${maxQueuePerDomain}: such a request could never be queued`
+  }
+  if (requestTimeout > maxRequestTimeout) {
+    const [standard, longest] = [showDuration(requestTimeout), showDuration(maxRequestTimeout)]
+    return `--request-timeout ${standard} is longer than --max-request-timeout ${longest}`
+  }
+  if (decodeThreads >= poolThreads() && decodeThreads > 1) {
+    return `--decode-threads ${decodeThreads} needs the variable UV_THREADPOOL_SIZE=${decodeThreads + 1} or more: files are read by the same threads`
+  }
+  return undefined
+}
+
+function parser(setting: Setting<unknown, unknown>): (value: string) => unknown {
+  return (value) => {
+    try {
+      return setting.parse(value)
+    } catch (error) {
+      throw error instanceof QuantityError ? new InvalidArgumentError(error.message) : error
+    }
+  }
+}
+
+function kebab(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+function variable(key: string): string {
+  return `FACET_${kebab(key).replaceAll('-', '_').toUpperCase()}`
+}

@@ -1,0 +1,201 @@
+/**
+ * The one table of what `facet serve` can be told. Each entry is a flag and a `FACET_*` variable of its name
+ * (`maxQueue`: `--max-queue`, `FACET_MAX_QUEUE`), a parser, a default and a line of help; the type of the
+ * configuration follows from the table. Reading it is config.ts's business.
+ */
+import { availableCores } from './cpu-quota.js'
+import type { EngineInit } from './engine/messages.js'
+import { packageFile } from './package.js'
+import { bytes, choice, count, duration, QuantityError, showBytes, showDuration, text } from './quantities.js'
+
+export interface Setting<Value, Default extends Value | undefined> {
+  /** Heading in the help. */
+  group: string
+  /** What stands for the value in the help. */
+  value: string
+  /** @throws QuantityError that says what is accepted */
+  parse(text: string): Value
+  /** Undefined where there is none, or where it depends on another setting. */
+  default: Default
+  /** The default as the help shows it. */
+  shown: string
+  help: string
+}
+
+/** The most entries of a batch; `fixed` where it is not to be measured. */
+export interface BatchLimit {
+  max: number
+  fixed?: number
+}
+
+/** Threads of libuv's pool, where images are decoded and files are read; fixed when the process starts. */
+export function poolThreads(): number {
+  return Number(process.env.UV_THREADPOOL_SIZE) || 4
+}
+
+const listening = 'Listening:'
+const serving = 'What is served:'
+const engine = 'Engine and bank:'
+const queue = 'Queue and deadlines:'
+const limits = 'Limits on requests:'
+const access = 'Access:'
+const observing = 'Logs and metrics:'
+
+const cores = availableCores()
+const most = 1_000_000
+
+export const settings = {
+  host: words(listening, 'address', '127.0.0.1', 'beyond loopback the control plane needs a token'),
+  port: number(listening, count(0, 65_535), 8080, 'TCP port; 0 takes a free one'),
+  maxConnections: number(listening, count(1, most), 1024, 'open connections; more are closed at once'),
+  keepAlive: time(listening, 1, 72_000, 'an idle connection is kept this long'),
+  receiveTimeout: time(listening, 100, 30_000, 'a request must have arrived whole within'),
+  gracePeriod: time(listening, 0, 25_000, 'after SIGTERM, time to answer what is in flight'),
+
+  family: {
+    ...words(serving, 'folder', packageFile('models/resnet26-half'), 'the family: trunk, manifest, base'),
+    shown: 'models/resnet26-half of the package',
+  },
+  adapters: {
+    ...words(serving, 'folder', undefined, 'shipped packs, read only; may be missing'),
+    shown: "adapters/ of the package, the family folder's name",
+  },
+  data: words(serving, 'folder', 'data', 'the store of registered packs'),
+  keepVersions: number(serving, count(1, 1000), 5, 'versions a domain keeps, the active one included'),
+  storeQuota: size(serving, 0, Number.POSITIVE_INFINITY, 'bytes of packs in the store'),
+
+  device: setting(engine, 'device', device, { kind: 'cpu' }, 'cpu', 'cpu, cuda or cuda:NUMBER'),
+  threads: number(engine, count(1, 1024), cores, 'threads of one run', 'the cores this process may use'),
+  bank: setting(
+    engine,
+    'mode',
+    choice(['resident', 'compact']),
+    undefined,
+    'resident on cpu, compact on cuda',
+    'resident: a run is fed the whole bank; compact: the rows of its domains',
+  ),
+  bankDtype: setting(
+    engine,
+    'dtype',
+    choice(['f32', 'f16']),
+    'f32',
+    'f32',
+    'numbers of resident adapters: f32, f16',
+  ),
+  bankMemory: size(engine, 1, 2 ** 30, 'memory for resident adapters'),
+  loadTimeout: time(engine, 1, 5000, 'a request waits at most this long for a cold adapter'),
+  minResidency: time(engine, 0, 1000, 'a loaded adapter stays at least this long'),
+  maxBatch: setting(
+    engine,
+    'n',
+    batch,
+    undefined,
+    'auto',
+    'most images of a run; auto: the smallest number within 5% of the best throughput, measured',
+  ),
+
+  maxQueue: number(queue, count(1, most), 1024, 'images waiting, in all'),
+  maxQueuePerDomain: number(queue, count(1, most), 256, 'images waiting, of one domain'),
+  requestTimeout: time(queue, 1, 10_000, 'deadline of a request that names none'),
+  maxRequestTimeout: time(queue, 1, 60_000, 'longest deadline a client may ask for'),
+
+  maxBody: size(limits, 1024, 16 * 2 ** 20, 'body of a predict or embed request'),
+  maxPack: size(limits, 1024, 64 * 2 ** 20, 'body of a pack upload'),
+  maxUploads: number(limits, count(1, 1000), 4, 'pack uploads at once'),
+  maxHeader: size(limits, 1024, 16 * 2 ** 10, 'all header fields of a request'),
+  maxImages: number(limits, count(1, 10_000), 64, 'images of one request'),
+  maxImagePixels: number(limits, count(1, 1e9), 50_000_000, 'width x height of an image'),
+  decodeThreads: number(
+    limits,
+    count(1, 1024),
+    Math.max(1, Math.min(cores, poolThreads() - 1)),
+    'images decoded at once; fewer than UV_THREADPOOL_SIZE',
+    'the cores, at most 3',
+  ),
+
+  tokenFile: words(access, 'file', undefined, 'hashed tokens with scopes, one JSON object a line'),
+  trustedProxy: setting(
+    access,
+    'addresses',
+    list,
+    [],
+    'none',
+    'proxies whose X-Forwarded-For is believed, separated by commas',
+  ),
+
+  logLevel: setting(
+    observing,
+    'level',
+    choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
+    'info',
+    'info',
+    'trace, debug, info, warn, error, fatal or silent',
+  ),
+  metricsMaxDomains: number(observing, count(0, 10_000), 100, 'domains with a label of their own'),
+}
+
+/** Flag values as parsed; undefined where nothing was given and no default stands by itself. */
+export type Flags = {
+  [Key in keyof typeof settings]:
+    | ReturnType<(typeof settings)[Key]['parse']>
+    | Extract<(typeof settings)[Key]['default'], undefined>
+}
+
+function setting<Value, const Default extends Value | undefined>(
+  group: string,
+  value: string,
+  parse: (text: string) => Value,
+  standard: Default,
+  shown: string,
+  help: string,
+): Setting<Value, Default> {
+  return { group, value, parse, default: standard, shown, help }
+}
+
+function words<Default extends string | undefined>(
+  group: string,
+  value: string,
+  standard: Default,
+  help: string,
+): Setting<string, Default> {
+  return { group, value, parse: text, default: standard, shown: standard ?? 'none', help }
+}
+
+function number(
+  group: string,
+  parse: (text: string) => number,
+  standard: number,
+  help: string,
+  shown = String(standard),
+): Setting<number, number> {
+  return setting(group, 'n', parse, standard, shown, help)
+}
+
+function size(group: string, least: number, standard: number, help: string): Setting<number, number> {
+  return setting(group, 'size', bytes(least), standard, showBytes(standard), help)
+}
+
+function time(group: string, least: number, standard: number, help: string): Setting<number, number> {
+  return setting(group, 'time', duration(least), standard, showDuration(standard), help)
+}
+
+function device(value: string): EngineInit['device'] {
+  if (value === 'cpu') return { kind: 'cpu' }
+  const match = /^cuda(?::(\d{1,3}))?$/.exec(value)
+  if (match) return { kind: 'cuda', id: Number(match[1] ?? 0) }
+  throw new QuantityError('Accepted: cpu, cuda, or cuda:NUMBER such as cuda:1.')
+}
+
+function batch(value: string): BatchLimit | undefined {
+  if (value === 'auto') return undefined
+  try {
+    const fixed = count(1, 4096)(value)
+    return { max: fixed, fixed }
+  } catch {
+    throw new QuantityError('A whole number from 1 to 4096, or auto, is accepted.')
+  }
+}
+
+function list(value: string): readonly string[] {
+  return value.split(',').map((part) => text(part.trim()))
+}
