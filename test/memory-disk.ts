@@ -61,8 +61,13 @@ class FolderNode {
 
 type Node = FileNode | FolderNode
 
+/** An error as Node's `fs` throws it; without a stack, which tells nothing here and takes long to collect. */
 export function fsError(code: string, path: string): NodeJS.ErrnoException {
-  return Object.assign(new Error(`${code}: injected, '${path}'`), { code })
+  const limit = Error.stackTraceLimit
+  Error.stackTraceLimit = 0
+  const error = Object.assign(new Error(`${code}: injected, '${path}'`), { code })
+  Error.stackTraceLimit = limit
+  return error
 }
 
 export class MemoryDisk {
@@ -81,7 +86,10 @@ export class MemoryDisk {
       }
       case 'write': {
         const node = this.#open.get(operation.file)!
-        node.data = Uint8Array.from([...node.data, ...operation.bytes])
+        const data = new Uint8Array(node.data.length + operation.bytes.length)
+        data.set(node.data)
+        data.set(operation.bytes, node.data.length)
+        node.data = data
         node.dirty = true
         return
       }
@@ -135,7 +143,7 @@ export class MemoryDisk {
 
   #find(path: string): Node {
     let node: Node = this.#root
-    for (const name of path.split('/').filter((part) => part !== '')) {
+    for (const name of partsOf(path)) {
       if (!(node instanceof FolderNode)) throw fsError('ENOTDIR', path)
       const next: Node | undefined = node.entries.get(name)
       if (next === undefined) throw fsError('ENOENT', path)
@@ -159,6 +167,18 @@ export class MemoryDisk {
   #parent(path: string): FolderNode {
     return this.#folder(path.slice(0, path.lastIndexOf('/')))
   }
+}
+
+const parts = new Map<string, string[]>()
+
+/** The names in a path; remembered, since every recovery asks for the same ones. */
+function partsOf(path: string): string[] {
+  let known = parts.get(path)
+  if (known === undefined) {
+    known = path.split('/').filter((part) => part !== '')
+    parts.set(path, known)
+  }
+  return known
 }
 
 function baseName(path: string): string {

@@ -4,10 +4,10 @@
  */
 import { createHash } from 'node:crypto'
 import { LocalStore } from '../src/store/local.js'
-import type { DomainRecord, Store, VersionRecord } from '../src/store/store.js'
+import type { DomainRecord, Store, StoreProblem, VersionRecord } from '../src/store/store.js'
 import { ManualClock } from './manual-clock.js'
 import type { MemoryDisk, Outcome } from './memory-disk.js'
-import { MemoryFs } from './memory-fs.js'
+import { MemoryFs, type MemoryFsOptions } from './memory-fs.js'
 import type { Random } from './random.js'
 
 export const DATA = '/data'
@@ -17,7 +17,12 @@ export function versionOf(bytes: Uint8Array): string {
 }
 
 export function memoryStore(fs: MemoryFs, quota?: number): LocalStore {
-  return new LocalStore({ dir: DATA, fs, clock: new ManualClock(), ...(quota === undefined ? {} : { quota }) })
+  return new LocalStore({
+    dir: DATA,
+    fs,
+    clock: new ManualClock(),
+    ...(quota === undefined ? {} : { quota }),
+  })
 }
 
 export function recordOf(domain: string, versions: VersionRecord[], active = versions.at(-1)): DomainRecord {
@@ -60,14 +65,36 @@ export class History {
   readonly #holds: Hold[] = []
   readonly #packs = new Map<string, Uint8Array>()
 
-  /** @param start what the store holds to begin with
-   * @param time the log's length now */
+  /** @param time the log's length now
+   * @param before the history that the store's disk has behind it */
   constructor(
     readonly time: () => number,
-    start: Iterable<DomainRecord> = [],
+    before?: History,
   ) {
-    for (const record of start) {
-      this.#changes.set(record.domain, [{ began: -1, acknowledged: -1, record }])
+    for (const [domain, changes] of before === undefined ? [] : before.#changes) {
+      const last = changes.findLastIndex(({ acknowledged }) => acknowledged < Infinity)
+      const open = changes.slice(Math.max(0, last))
+      this.#changes.set(
+        domain,
+        open.map(({ acknowledged, record }) => ({
+          began: -1,
+          acknowledged: acknowledged < Infinity ? -1 : Infinity,
+          record,
+        })),
+      )
+    }
+  }
+
+  /** From now on nothing but what `store`, just opened, serves is right. */
+  settle(store: Store): void {
+    const found = new Map(store.records().map((record) => [record.domain, record]))
+    for (const domain of new Set([...this.#changes.keys(), ...found.keys()])) {
+      const now = this.time()
+      const record = found.get(domain) ?? null
+      this.#changes.set(domain, [
+        ...(this.#changes.get(domain) ?? []),
+        { began: now, acknowledged: now, record },
+      ])
     }
   }
 
@@ -97,7 +124,9 @@ export class History {
   }
 
   async collect(store: Store): Promise<void> {
-    await store.collect(new Set(this.#holds.filter(({ until }) => until === Infinity).map(({ version }) => version)))
+    await store.collect(
+      new Set(this.#holds.filter(({ until }) => until === Infinity).map(({ version }) => version)),
+    )
   }
 
   /** Records that may be found for `domain` when the disk stopped after `time` changes. */
@@ -121,7 +150,9 @@ export class History {
       }
     }
     const named = [...found.values()].flatMap(({ versions }) => versions.map(({ version }) => version))
-    const held = this.#holds.filter(({ from, until }) => from <= time && time <= until).map(({ version }) => version)
+    const held = this.#holds
+      .filter(({ from, until }) => from <= time && time <= until)
+      .map(({ version }) => version)
     for (const version of new Set([...named, ...held])) {
       try {
         const bytes = await store.readBlob(version)
@@ -193,29 +224,38 @@ async function putVersion(
   await history.collect(store)
 }
 
-/** Opens the store on `disk` after a crash and says what is wrong with it. */
+/** Opens the store on `disk` after a crash and says what is wrong with it.
+ * @param ignore what the recovering store forgets to do */
 export async function checkCrash(
   disk: MemoryDisk,
   outcome: Outcome,
   history: History,
   time: number,
+  ignore: MemoryFsOptions['ignore'] = () => false,
 ): Promise<string[]> {
-  const fs = new MemoryFs({ disk: disk.crash(outcome) })
+  const fs = new MemoryFs({ disk: disk.crash(outcome), ignore })
   const store = memoryStore(fs)
-  const wrong = (await store.open()).map(({ subject, message }) => `problem with ${subject}: ${message}`)
+  let problems: StoreProblem[]
+  try {
+    problems = await store.open()
+  } catch (error) {
+    return [`it does not open: ${String(error)}`]
+  }
+  const wrong = problems.map(({ subject, message }) => `problem with ${subject}: ${message}`)
   wrong.push(...(await history.check(store, time)))
   const left = await fs.list(`${DATA}/tmp`)
   if (left.length > 0) wrong.push(`temporary files: ${left.join(', ')}`)
-  // What a restarted service serves, it keeps: also when the power fails right after.
-  const served = JSON.stringify(store.records())
-  await store.close()
-  const again = memoryStore(new MemoryFs({ disk: fs.disk.crash('lost') }))
-  wrong.push(...(await again.open()).map(({ subject, message }) => `then problem with ${subject}: ${message}`))
-  if (JSON.stringify(sorted(again)) !== JSON.stringify(sorted(served))) wrong.push('served records were lost')
+  if (outcome === 'killed') wrong.push(...(await checkServedIsKept(fs.disk, store)))
   return wrong
 }
 
-function sorted(records: Store | string): DomainRecord[] {
-  const list: DomainRecord[] = typeof records === 'string' ? JSON.parse(records) : records.records()
-  return list.sort((a, b) => (a.domain < b.domain ? -1 : 1))
+/** What a restarted service serves, it keeps: also when the power fails right after. */
+async function checkServedIsKept(disk: MemoryDisk, store: Store): Promise<string[]> {
+  const again = memoryStore(new MemoryFs({ disk: disk.crash('lost') }))
+  await again.open()
+  return sortedRecords(again) === sortedRecords(store) ? [] : ['records that were served are lost']
+}
+
+export function sortedRecords(store: Store): string {
+  return JSON.stringify(store.records().sort((a, b) => (a.domain < b.domain ? -1 : 1)))
 }

@@ -1,7 +1,7 @@
 /**
  * Opening a data folder: make it where it is missing, take its lock, read it, tidy up after a crash.
  */
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import type { Logger } from 'pino'
 import { FacetError } from '../errors.js'
 import { replaceFile, syncFolder, UnknownOutcome } from './durable.js'
@@ -123,8 +123,9 @@ async function tidy(
     }
   }
   try {
+    const present = await fs.list(layout.root)
     for (const path of [layout.blobs, layout.domains, layout.temporary]) {
-      await fs.mkdir(path).catch(ignoreExisting)
+      if (!present.includes(basename(path))) await fs.mkdir(path)
     }
     const folders = found.prefixes.map((prefix) => layout.prefixFolder(prefix))
     for (const path of [layout.root, layout.blobs, layout.domains, ...folders]) await syncFolder(fs, path)
