@@ -24,7 +24,7 @@ import loop
 import network as net
 
 HERE = Path(__file__).parent
-FEATURE_VIEWS = 4  # augmented passes over the training set for the feature design
+FEATURE_VIEWS = 2  # augmented passes over the training set for the feature design
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -39,8 +39,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--dropout", type=float, default=0.0, help="on whole channels of the parallel branch's input")
     p.add_argument("--init", choices=("zero", "he"), default="zero", help="of the matrices")
     p.add_argument("--batch", type=int, default=64)
-    p.add_argument("--low", type=float, default=0.6, help="share of the epochs trained at --low-resolution")
-    p.add_argument("--low-resolution", type=int, default=48)
+    p.add_argument("--schedule", type=loop.parse_schedule, default="32:0.3,48:0.35,64:0.35",
+                   help="resolutions with their share of the steps; default %(default)s")
     p.add_argument("--val-share", type=float, default=0.0, help="hold out this share of train, report on it, leave test alone")
     p.add_argument("--shots", type=int, default=0, help="train on this many random images a class")
     p.add_argument("--limit", type=int, default=0, help="train on the first N images a class")
@@ -66,8 +66,7 @@ def recipe_of(args: argparse.Namespace, images: int) -> loop.Recipe:
     lr = args.lr if args.lr is not None else {"finetune": 0.02}.get(args.design, 0.05)
     decay = args.weight_decay if args.weight_decay is not None else default_decay(args.design, images)
     return loop.Recipe(epochs=args.epochs, lr=lr, head_lr=max(lr, 0.05), batch=min(args.batch, images), weight_decay=decay,
-                       low=args.low, low_resolution=args.low_resolution, seed=args.seed, precision=args.precision,
-                       compile=args.compile)
+                       schedule=args.schedule, seed=args.seed, precision=args.precision, compile=args.compile)
 
 
 def training_images(args, domain, folders) -> tuple[data.Split, data.Split]:
@@ -88,7 +87,7 @@ def fit_head(network: net.ResNet26, train: data.Split, mean, std, flips: str, re
         for view in range(FEATURE_VIEWS):
             for part in np.array_split(np.arange(len(train)), max(1, len(train) // 128)):
                 rng = np.random.default_rng((recipe.seed, view, int(part[0])))
-                x = data.train_batch(train, part, mean, std, flips, recipe.resolution, rng)
+                x = data.train_batch(train, part, mean, std, flips, data.CROP, rng)
                 features.append(network.features(x.to(device)))
                 targets.append(torch.from_numpy(train.targets[part]))
     x, y = torch.cat(features), torch.cat(targets).to(device)

@@ -137,16 +137,21 @@ def normalise(pixels: torch.Tensor, mean: list[float], std: list[float]) -> torc
     return x.sub_(x.new_tensor(mean).view(shape)).div_(x.new_tensor(std).view(shape))
 
 
-def test_batches(split: Split, mean, std, size: int = 128):
-    """Normalised centre crops [<=size, 3, 64, 64] in order."""
+def test_batches(split: Split, mean, std, size: int = 128, resolution: int = CROP):
+    """Normalised centre crops [<=size, 3, 64, 64] in order (resized when another resolution is asked for)."""
     for i in range(0, len(split), size):
-        yield normalise(torch.from_numpy(np.stack([centre(p) for p in split.pixels[i:i + size]])), mean, std)
+        x = normalise(torch.from_numpy(np.stack([centre(p) for p in split.pixels[i:i + size]])), mean, std)
+        yield x if resolution == CROP else F.interpolate(x, (resolution, resolution), mode="bilinear", antialias=True)
 
 
 def train_batch(split: Split, indices, mean, std, flips: str, resolution: int, rng: np.random.Generator) -> torch.Tensor:
-    """Augmented batch [N, 3, resolution, resolution]: one crop side of 52 to 72 a batch (scale jitter), a random place
-    and mirror an image. The crop is resized to `resolution` when it differs from it."""
-    side = int(rng.integers(52, RESIZE + 1))
+    """Augmented batch [N, 3, resolution, resolution]: a random place and mirror an image.
+
+    At 64 the crop is 64 pixels wide and never resampled, as in the test: resampled training images are blurrier, and the
+    running statistics learnt from them cost EuroSAT 2.5 points. Below 64 (the cheap part of a run), one crop side of 56 to 72
+    a batch is drawn (scale jitter) and shrunk.
+    """
+    side = CROP if resolution == CROP else int(rng.integers(56, RESIZE + 1))
     crops = np.empty((len(indices), side, side, 3), np.uint8)
     for n, i in enumerate(indices):
         p = split.pixels[i]

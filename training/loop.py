@@ -25,7 +25,7 @@ SAVE_EVERY_SECONDS = 60
 
 @dataclass
 class Recipe:
-    """Hyper-parameters of one run; `low` is the share of epochs trained at `low_resolution` (cheaper), the rest at 64."""
+    """Hyper-parameters of one run. `schedule`: (side, share of the steps) pairs; the cheap small sides come first."""
 
     epochs: int
     lr: float = 0.05
@@ -34,9 +34,7 @@ class Recipe:
     batch: int = 64
     weight_decay: float = 5e-4
     smoothing: float = 0.1
-    low: float = 0.5
-    low_resolution: int = 48
-    resolution: int = 64
+    schedule: tuple[tuple[int, float], ...] = ((32, 0.3), (48, 0.35), (64, 0.35))
     seed: int = 0
     precision: str = "bf16"
     compile: bool = False
@@ -47,8 +45,20 @@ class Recipe:
             return 0.1 + 0.9 * progress / 0.15
         return 0.5 * (1 + math.cos(math.pi * (progress - 0.15) / 0.85))
 
-    def side(self, epoch: int) -> int:
-        return self.low_resolution if epoch < self.low * self.epochs else self.resolution
+    def side(self, progress: float) -> int:
+        for side, share in self.schedule:
+            if progress < share:
+                return side
+            progress -= share
+        return self.schedule[-1][0]
+
+
+def parse_schedule(text: str) -> tuple[tuple[int, float], ...]:
+    """"32:0.3,64:0.7" to ((32, 0.3), (64, 0.7)). Raises ValueError unless the shares add up to 1."""
+    pairs = tuple((int(side), float(share)) for side, share in (part.split(":") for part in text.split(",")))
+    if abs(sum(share for _, share in pairs) - 1) > 1e-6:
+        raise ValueError(f"the shares of {text!r} do not add up to 1")
+    return pairs
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
@@ -122,7 +132,7 @@ def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Re
                 order, ordered = np.array_split(shuffled, steps), epoch
             rng = np.random.default_rng((recipe.seed, epoch, step))
             torch.manual_seed(int(rng.integers(2**31)))
-            x = data.train_batch(train, order[step], mean, std, flips, recipe.side(epoch), rng)
+            x = data.train_batch(train, order[step], mean, std, flips, recipe.side(done / total), rng)
             y = torch.from_numpy(train.targets[order[step]])
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * recipe.scale(done / total)
@@ -149,10 +159,10 @@ def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Re
 
 
 @torch.no_grad()
-def predict(network: nn.Module, split: data.Split, mean, std, device: str) -> np.ndarray:
+def predict(network: nn.Module, split: data.Split, mean, std, device: str, resolution: int = data.CROP) -> np.ndarray:
     """Class index of the best score for each image of a split, in fp32 on the service's crop."""
     network.to(device).eval()
-    found = [network(x.to(device)).argmax(1).cpu().numpy() for x in data.test_batches(split, mean, std)]
+    found = [network(x.to(device)).argmax(1).cpu().numpy() for x in data.test_batches(split, mean, std, resolution=resolution)]
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 

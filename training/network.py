@@ -20,7 +20,8 @@ class Slot(nn.Module):
     """One 3x3 convolution, its batch normalisation, and what the design puts beside or behind it.
 
     parallel: BN(conv(x) + A x);  series: BN(u + A BN'(u)), u = conv(x);  every other design: BN(conv(x)).
-    `x` is [N, Cin, H, W]; A is a 1x1 convolution of the same stride (parallel) or of stride 1 (series).
+    `x` is [N, Cin, H, W]; A is a 1x1 convolution.
+    Dropout takes whole channels of the parallel branch's input, as the authors' code does.
     """
 
     def __init__(self, cin: int, cout: int, stride: int, design: str, dropout: float, init: str):
@@ -30,7 +31,7 @@ class Slot(nn.Module):
         self.design = design
         self.dropout = dropout if design == "parallel" else 0.0
         if design == "parallel":
-            self.adapter = nn.Conv2d(cin, cout, 1, stride, bias=False)
+            self.adapter = nn.Conv2d(cin, cout, 1, bias=False)
         elif design == "series":
             self.adapter = nn.Conv2d(cout, cout, 1, bias=False)
             self.adapter_bn = nn.BatchNorm2d(cout, eps=BN_EPS)
@@ -43,7 +44,8 @@ class Slot(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.conv(x)
         if self.design == "parallel":
-            v = F.dropout2d(x, self.dropout, self.training) if self.dropout else x
+            v = x[:, :, ::self.conv.stride[0], ::self.conv.stride[1]]  # where the 3x3 kernel's centre falls
+            v = F.dropout2d(v, self.dropout, self.training) if self.dropout else v
             y = y + self.adapter(v)
         elif self.design == "series":
             y = y + self.adapter(self.adapter_bn(y))

@@ -1,0 +1,179 @@
+"""Converts checkpoints of the paper's public PyTorch code into a trunk and packs, and back.
+
+    python training/convert.py CHECKPOINT --trunk-out trunk.safetensors                      then build a family from it
+    python training/convert.py CHECKPOINT --family models/NAME --task 1 --name svhn --pack-out svhn.safetensors
+
+CHECKPOINT is a state dict (`torch.save(net.state_dict(), ...)`, bare or under `net` or `state_dict`). The public code pickles
+whole modules; a pickle runs code when it is read, so it is refused here: load it in that code and save its state dict.
+
+Names there: `pre_layers_conv`, `layer<1-3>.<i>.conv1`, `layer<1-3>.<i>.conv2.1`, each with `conv` (3x3), `bns.<task>` and, in
+parallel mode, `parallel_conv.<task>.conv`; in series mode `bns.<task>` is (`0.conv.0` BN', `0.conv.1` A), `1` BN;
+`end_bns.<task>.0`; `linears.<task>`. Convolutions may lack adapters (the code's `proj` option): they get a zero matrix.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+import network as net
+import pack
+
+BN_PARTS = ("weight", "bias", "running_mean", "running_var")
+
+
+def public_modules() -> dict[str, str]:
+    """Our slot module's name to theirs, in forward order: `stem` to `pre_layers_conv` and so on."""
+    names = {"stem": "pre_layers_conv"}
+    for i in range(net.BLOCKS):
+        stage, block = divmod(i, net.BLOCKS_PER_STAGE)
+        names[f"blocks.{i}.c1"] = f"layer{stage + 1}.{block}.conv1"
+        names[f"blocks.{i}.c2"] = f"layer{stage + 1}.{block}.conv2.1"
+    return names
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a checkpoint file, without a DataParallel prefix. Raises ValueError for a pickled module."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as e:
+        raise ValueError(f"{path} is not a plain state dict; load it in the public code and save net.state_dict()") from e
+    for key in ("net", "state_dict"):
+        if isinstance(state.get(key), dict):
+            state = state[key]
+    return {k[len("module."):] if k.startswith("module.") else k: v for k, v in state.items()}
+
+
+def mode_of(state: dict[str, torch.Tensor]) -> str:
+    """`parallel`, `series` or `bn`, from the names present."""
+    if any(".parallel_conv." in k for k in state):
+        return "parallel"
+    return "series" if any(".0.conv.0.weight" in k for k in state) else "bn"
+
+
+def task_count(state: dict[str, torch.Tensor]) -> int:
+    return 1 + max(int(k.split(".")[1]) for k in state if k.startswith("linears."))
+
+
+def task_of(name: str) -> int | None:
+    """The task a public tensor belongs to, or None for what all tasks share."""
+    words = name.split(".")
+    for owner in ("bns", "parallel_conv", "end_bns", "linears"):
+        if owner in words:
+            return int(words[words.index(owner) + 1])
+    return None
+
+
+def to_network(state: dict[str, torch.Tensor], task: int) -> net.ResNet26:
+    """One task of a public state dict as a network in evaluation mode.
+
+    Raises ValueError that names what is missing, left over for this task, or of another shape.
+    """
+    if "linears.0.weight" not in state:
+        raise ValueError("no `linears.0.weight`: this is not a checkpoint of the paper's public code")
+    if not 0 <= task < task_count(state):
+        raise ValueError(f"task {task} of {task_count(state)}")
+    mode = mode_of(state)
+    head = state[f"linears.{task}.weight"]
+    network = net.ResNet26(head.shape[0], head.shape[1] / 256, mode).eval()
+    own, used = network.state_dict(), set()
+
+    def take(ours: str, theirs: str) -> None:
+        if theirs not in state:
+            raise ValueError(f"missing tensor {theirs}")
+        if state[theirs].shape != own[ours].shape:
+            raise ValueError(f"{theirs} is {list(state[theirs].shape)}, expected {list(own[ours].shape)}")
+        own[ours].copy_(state[theirs])
+        used.add(theirs)
+
+    for ours, theirs in public_modules().items():
+        take(f"{ours}.conv.weight", f"{theirs}.conv.weight")
+        bn = f"{theirs}.bns.{task}"
+        adapted_series = f"{bn}.1.weight" in state
+        if mode == "parallel" and f"{theirs}.parallel_conv.{task}.conv.weight" in state:
+            take(f"{ours}.adapter.weight", f"{theirs}.parallel_conv.{task}.conv.weight")
+        if adapted_series:
+            take(f"{ours}.adapter.weight", f"{bn}.0.conv.1.weight")
+        for part in BN_PARTS:
+            if adapted_series:
+                take(f"{ours}.adapter_bn.{part}", f"{bn}.0.conv.0.{part}")
+            take(f"{ours}.bn.{part}", f"{bn}.1.{part}" if adapted_series else f"{bn}.{part}")
+    for part in BN_PARTS:
+        take(f"bn.{part}", f"end_bns.{task}.0.{part}")
+    for part in ("weight", "bias"):
+        take(f"head.{part}", f"linears.{task}.{part}")
+
+    left = [k for k in state if k not in used and not k.endswith("num_batches_tracked") and task_of(k) in (None, task)]
+    if left:
+        raise ValueError(f"tensors with no place in the paper's ResNet-26: {', '.join(left)}")
+    return network
+
+
+def to_public(networks: list[net.ResNet26]) -> dict[str, torch.Tensor]:
+    """Networks on one trunk, one a task, as a state dict of the public code (every convolution adapted).
+
+    Raises ValueError where designs or convolutions differ.
+    """
+    first = networks[0]
+    state = {}
+    for ours, theirs in public_modules().items():
+        for task, network in enumerate(networks):
+            slot, same = network.get_submodule(ours), first.get_submodule(ours)
+            if slot.design != same.design or not torch.equal(slot.conv.weight, same.conv.weight):
+                raise ValueError(f"task {task}: another design or trunk than task 0's at {ours}")
+            state[f"{theirs}.conv.weight"] = slot.conv.weight.detach()
+            bn = f"{theirs}.bns.{task}"
+            if slot.design == "parallel":
+                state[f"{theirs}.parallel_conv.{task}.conv.weight"] = slot.adapter.weight.detach()
+            elif slot.design == "series":
+                state[f"{bn}.0.conv.1.weight"] = slot.adapter.weight.detach()
+                state.update({f"{bn}.0.conv.0.{p}": getattr(slot.adapter_bn, p).detach() for p in BN_PARTS})
+                bn += ".1"
+            state.update({f"{bn}.{p}": getattr(slot.bn, p).detach() for p in BN_PARTS})
+    for task, network in enumerate(networks):
+        state.update({f"end_bns.{task}.0.{p}": getattr(network.bn, p).detach() for p in BN_PARTS})
+        state.update({f"linears.{task}.{p}": getattr(network.head, p).detach() for p in ("weight", "bias")})
+    return state
+
+
+def trunk_tensors(network: net.ResNet26) -> dict[str, torch.Tensor]:
+    """Convolutions, normalisations and head by module name: the trunk file that `adapt` and the family builder read."""
+    return {k: v.detach().float().contiguous() for k, v in network.state_dict().items()
+            if ".adapter" not in k and not k.endswith("num_batches_tracked")}
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("--task", type=int, default=0)
+    p.add_argument("--trunk-out", type=Path, help="write convolutions with this task's normalisation and head as a trunk")
+    p.add_argument("--pack-out", type=Path, help="write this task as a pack (needs --family)")
+    p.add_argument("--family", type=Path, help="directory with family.json")
+    p.add_argument("--name", help="the pack's human name")
+    p.add_argument("--labels", type=Path, help="JSON array of labels; default the class ids 0, 1, ...")
+    p.add_argument("--mean", type=float, nargs=3, default=[0.485, 0.456, 0.406])
+    p.add_argument("--std", type=float, nargs=3, default=[0.229, 0.224, 0.225])
+    args = p.parse_args()
+    if not (args.trunk_out or args.pack_out):
+        p.error("nothing to write: give --trunk-out or --pack-out")
+    if args.pack_out and not args.family:
+        p.error("--pack-out needs --family: its fingerprint goes into the pack")
+    network = to_network(read_state(args.checkpoint), args.task)
+    if args.trunk_out:
+        save_file(trunk_tensors(network), str(args.trunk_out))
+        print(f"{args.trunk_out}: trunk of width {network.width}")
+    if args.pack_out:
+        family = json.loads((args.family / "family.json").read_text())
+        count = network.head.out_features
+        labels = json.loads(args.labels.read_text()) if args.labels else [str(i) for i in range(count)]
+        pack.write(args.pack_out, net.fold(network), family=family["fingerprint"], design=network.design, labels=labels,
+                   mean=args.mean, std=args.std, **({"name": args.name} if args.name else {}))
+        print(f"{args.pack_out}: {network.design} pack of {count} classes")
+
+
+if __name__ == "__main__":
+    main()
