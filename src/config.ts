@@ -46,6 +46,7 @@ export function serveCommand(action: (config: ServeConfig) => Promise<void>): Co
     .description('Serve the domains of a family over HTTP.')
     .addHelpText('after', tokenHelp)
     .showHelpAfterError('See facet serve --help.')
+    .configureHelp({ optionDescription: describe })
   for (const [key, setting] of Object.entries<Setting<unknown, unknown>>(settings)) {
     command.addOption(
       new Option(`--${kebab(key)} <${setting.value}>`, setting.help)
@@ -107,6 +108,11 @@ function conflict(config: ServeConfig): string | undefined {
     return `--decode-threads ${decodeThreads} needs the variable UV_THREADPOOL_SIZE=${decodeThreads + 1} or more: files are read by the same threads`
   }
   return undefined
+}
+
+/** Commander itself leaves out a default that depends on other settings. */
+function describe({ description, defaultValueDescription, envVar }: Option): string {
+  return envVar ? `${description} (default: ${defaultValueDescription}; ${envVar})` : description
 }
 
 function parser(setting: Setting<unknown, unknown>): (value: string) => unknown {
