@@ -220,7 +220,7 @@ export function batchRunner(
     run(batch: { pixels: Uint8Array; rows: Int32Array }, generation: number): Promise<EngineResult>
   },
   { pixels, features }: { pixels: number; features: number },
-  observe?: (seconds: number) => void,
+  observe?: (size: number, inferenceMs: number) => void,
 ): (batch: Sample[]) => Promise<(SampleResult | Error)[]> {
   return async (batch) => {
     const { generation } = engine
@@ -236,7 +236,7 @@ export function batchRunner(
       rows[index] = sample.row
     })
     const result = await engine.run({ pixels: joined, rows }, generation)
-    observe?.(result.inferenceMs / 1000)
+    observe?.(current.length, result.inferenceMs)
     let next = 0
     return batch.map((sample) => {
       if (sample.generation !== generation) return stale

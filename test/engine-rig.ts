@@ -111,9 +111,9 @@ export function randomHead(classes: number, seed: number): HeadTensors {
   return { classes, weight: values(classes * family.manifest.features), bias: values(classes) }
 }
 
-/** A domain that differs from the base in every slot, far more than trained ones do; fresh buffers. */
-export function randomRow(seed: number, classes: number, dtype: BankDtype = 'f32'): RowTensors {
-  const { base, manifest, layout } = family
+/** A domain that differs from the base in every slot, far more than trained ones do. */
+export function randomPack(seed: number, classes: number): Pack {
+  const { base, manifest } = family
   const next = random(seed)
   const around = (values: Float32Array, by: number) =>
     values.map((value) => value * (1 + by * (next() - 0.5)) + 0.1 * by * (next() - 0.5))
@@ -129,8 +129,12 @@ export function randomRow(seed: number, classes: number, dtype: BankDtype = 'f32
     })
   }
   const head = classes > 0 ? randomHead(classes, seed + 1) : null
-  const pack: Pack = { ...base, mean: [0.4 + 0.1 * next(), 0.5, 0.45], slots, head }
-  return packRow(pack, base, manifest, layout, dtype)
+  return { ...base, mean: [0.4 + 0.1 * next(), 0.5, 0.45], slots, head }
+}
+
+/** A `randomPack` as a bank row; fresh buffers. */
+export function randomRow(seed: number, classes: number, dtype: BankDtype = 'f32'): RowTensors {
+  return packRow(randomPack(seed, classes), family.base, family.manifest, family.layout, dtype)
 }
 
 /** Each image's features and logits of a result. */

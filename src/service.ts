@@ -1,0 +1,238 @@
+/**
+ * The one place where the parts are put together: family, engine, store, registry, scheduler, predictor, HTTP.
+ *
+ * Knows every part's constructor and no part's inside. Signals and exit codes are `main.ts`'s.
+ */
+import { readFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import type { Worker } from 'node:worker_threads'
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import { BatchSizer } from './batch-size.js'
+import type { Clock } from './clock.js'
+import type { ServeConfig } from './config.js'
+import { Engine } from './engine/engine.js'
+import type { BankDtype } from './engine/messages.js'
+import { FacetError } from './errors.js'
+import type { BankLayout } from './family/layout.js'
+import type { FamilyManifest } from './family/manifest.js'
+import { readFamily } from './family/read.js'
+import { buildApp } from './http/app.js'
+import type { HttpConfig } from './http/deps.js'
+import { readPrincipals } from './http/tokens.js'
+import { decodeImage } from './image.js'
+import { Metrics } from './metrics.js'
+import { packageFile, VERSION } from './package.js'
+import { batchRunner, Predictor, type Sample, type SampleResult } from './predictor.js'
+import { Readiness } from './readiness.js'
+import { createTrial } from './registry/canary.js'
+import { Registry } from './registry/registry.js'
+import { Scheduler } from './scheduler.js'
+import type { StoreFs } from './store/fs.js'
+import { LocalStore } from './store/local.js'
+import { readSeeds } from './store/seeds.js'
+
+export interface Service {
+  /** Where it listens, `http://host:port`. */
+  readonly url: string
+  readonly family: string
+  readonly app: FastifyInstance
+  readonly engine: Engine
+  readonly registry: Registry
+  readonly scheduler: Scheduler<Sample, SampleResult>
+  /** From now on `/readyz` fails; requests in flight are answered, then every part ends. Idempotent. */
+  stop(): Promise<void>
+}
+
+/** What a test may put in the place of the real thing to inject a fault. */
+export interface ServiceParts {
+  logger: Logger
+  clock: Clock
+  /** The engine's thread. */
+  createWorker?: () => Worker
+  /** The store's file system. */
+  fs?: StoreFs
+}
+
+/**
+ * Builds the service and listens. When a part fails to start, those that did are stopped again.
+ *
+ * @throws FacetError or Error that says which part failed and what would mend it
+ */
+export async function startService(config: ServeConfig, parts: ServiceParts): Promise<Service> {
+  const { logger, clock } = parts
+  const family = await readFamily(config.family)
+  const { manifest, layout } = family
+  const principals = await readPrincipals(config)
+  const openapi = await readFile(packageFile('openapi.yaml'), 'utf8')
+  const metrics = new Metrics({
+    maxDomains: config.metricsMaxDomains,
+    version: VERSION,
+    family: manifest.name,
+  })
+  const engine = new Engine({
+    family,
+    rows: bankRows(config.bankMemory, config.bankDtype, layout),
+    bankDtype: config.bankDtype,
+    bankMode: config.bank,
+    device: config.device,
+    threads: config.threads,
+    logger,
+    clock,
+    ...(parts.createWorker && { createWorker: parts.createWorker }),
+  })
+  const readiness = new Readiness({ engine, clock })
+  const sizer = new BatchSizer(config.maxBatch)
+  const scheduler = new Scheduler<Sample, SampleResult>({
+    run: batchRunner(engine, imageSizes(manifest), (size, ms) => {
+      readiness.proved()
+      sizer.record(size, ms)
+      metrics.inference(ms / 1000)
+    }),
+    clock,
+    maxBatch: () => sizer.size,
+    maxQueue: config.maxQueue,
+    maxQueuePerDomain: config.maxQueuePerDomain,
+    observe: {
+      queued: (ms) => metrics.queue(ms / 1000),
+      batch: (size, domains) => metrics.batch(size, domains),
+      rejected: (reason) => metrics.rejected(reason),
+    },
+  })
+  engine.on('down', () => {
+    const message = 'The engine restarts; send the request again.'
+    scheduler.rejectAll(new FacetError('engine_restarting', message, { retryAfter: 1 }))
+  })
+  const registry = new Registry({
+    family,
+    engine,
+    store: new LocalStore({
+      dir: config.data,
+      clock,
+      logger,
+      ...(config.storeQuota !== undefined && { quota: config.storeQuota }),
+      ...(parts.fs && { fs: parts.fs }),
+    }),
+    seeds: await readSeeds(config.adapters),
+    trial: createTrial(engine, manifest.input),
+    clock,
+    logger,
+    limits: {
+      loadTimeoutMs: config.loadTimeout,
+      minResidencyMs: config.minResidency,
+      keepVersions: config.keepVersions,
+      bankDtype: config.bankDtype,
+    },
+    observe: {
+      load: (outcome, tier, seconds) => metrics.adapterLoad(outcome, tier, seconds),
+      miss: () => metrics.miss(),
+      eviction: (seconds) => metrics.eviction(seconds),
+      forget: (domain) => metrics.forgetDomain(domain),
+    },
+  })
+  metrics.observe({
+    queueLength: () => scheduler.length,
+    memory: () => registry.memory(),
+    domains: () => registry.counts(),
+    knowsDomain: (domain) => registry.has(domain),
+  })
+  const predictor = new Predictor({
+    decode: (image, signal) =>
+      decodeImage(image, manifest.input, {
+        maxPixels: config.maxImagePixels,
+        ...(signal && { signal }),
+      }),
+    acquire: (domain, version, options) => registry.acquire(domain, version, options),
+    scheduler,
+    clock,
+    observe: {
+      decode: (seconds) => metrics.decode(seconds),
+      images: (domain, outcome, count) => metrics.images(domain, outcome, count),
+    },
+  })
+  const app = await buildApp({
+    registry,
+    predictor,
+    metrics,
+    family,
+    principals: () => principals,
+    config: httpConfig(config),
+    logger,
+    clock,
+    readiness: () => readiness.check(),
+    draining: () => readiness.draining,
+    execution: () => ({ provider: engine.provider, maxBatch: sizer.size, bankDtype: config.bankDtype }),
+    openapi,
+    version: VERSION,
+  })
+  const stop = stopper({ app, readiness, scheduler, engine, registry, clock }, config.gracePeriod)
+  try {
+    await Promise.all([engine.start(), registry.open()])
+    await app.listen({ host: config.host, port: config.port })
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return { url: address(app), family: manifest.name, app, engine, registry, scheduler, stop }
+}
+
+/** Rows that fit into the bank's memory, heads apart; the base's and one more at least. */
+function bankRows(memory: number, dtype: BankDtype, layout: BankLayout): number {
+  return Math.max(2, Math.floor(memory / (layout.elements * (dtype === 'f16' ? 2 : 4))))
+}
+
+function imageSizes({ input, features }: FamilyManifest): { pixels: number; features: number } {
+  return { pixels: input.height * input.width * 3, features }
+}
+
+function httpConfig(config: ServeConfig): HttpConfig {
+  return {
+    host: config.host,
+    trustProxy: config.trustedProxy,
+    maxBody: config.maxBody,
+    maxPack: config.maxPack,
+    maxImages: config.maxImages,
+    maxUploads: config.maxUploads,
+    maxHeaderSize: config.maxHeader,
+    maxConnections: config.maxConnections,
+    receiveTimeoutMs: config.receiveTimeout,
+    keepAliveTimeoutMs: config.keepAlive,
+    timeoutMs: config.requestTimeout,
+    maxTimeoutMs: config.maxRequestTimeout,
+  }
+}
+
+/** `http://host:port` of the first address, IPv6 in brackets. */
+function address(app: FastifyInstance): string {
+  const { address, family, port } = app.server.address() as AddressInfo
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
+
+/**
+ * The orderly end, in the order of the request's path: not ready, no new connections, requests in flight
+ * answered, then the queue, the engine and the store. Past the grace period what still waits is refused and
+ * its connections are closed.
+ */
+function stopper(
+  parts: Pick<Service, 'app' | 'engine' | 'registry' | 'scheduler'> & { readiness: Readiness; clock: Clock },
+  gracePeriodMs: number,
+): () => Promise<void> {
+  const { app, readiness, scheduler, engine, registry, clock } = parts
+  const end = async () => {
+    readiness.drain()
+    const cancel = clock.after(gracePeriodMs, () => {
+      scheduler.rejectAll(new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 }))
+      app.server.closeAllConnections()
+    })
+    await app.close()
+    cancel()
+    await scheduler.drain()
+    await registry.close()
+    await engine.stop()
+  }
+  let ended: Promise<void> | undefined
+  return () => {
+    ended ??= end()
+    return ended
+  }
+}
