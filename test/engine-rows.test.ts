@@ -71,8 +71,10 @@ t.test('tensors that do not fit the trunk are refused and the row stays as it wa
 
 t.test('the base cannot be replaced, and rows beyond the bank do not exist', async (t) => {
   const { engine } = await startEngine(t)
-  for (const row of [0, 12, -1, 1.5])
+  for (const row of [0, 12, -1, 1.5]) {
     await t.rejects(engine.stage(row, randomRow(1, 4)), { name: 'RangeError', message: /1-11/ })
+    t.throws(() => engine.clear(row), { name: 'RangeError', message: /1-11/ })
+  }
   await engine.probe()
 })
 

@@ -10,6 +10,8 @@ import type { BankDtype, BankMode, EngineInit, HeadTensors, RowTensors } from '.
 
 export type BankArray = Float32Array | Uint16Array
 export type MakeTensor<T> = (data: BankArray, dims: readonly number[]) => T
+/** Gives memory back at once: these arrays' buffers are not used again. */
+export type Free = (arrays: readonly BankArray[]) => void
 
 /** One graph input of the bank: its name, and the shape and elements of one row of it. */
 interface BankInput {
@@ -33,12 +35,14 @@ type BankSpec = Pick<EngineInit, 'rows' | 'bankDtype' | 'affine' | 'matrices' | 
 /** Rows by number, their heads, and whether they may be used. How rows become inputs is the mode's. */
 export abstract class Bank<T> {
   protected readonly inputs: readonly BankInput[]
+  protected readonly free: Free
   readonly #spec: BankSpec
   /** Heads of the rows that may be used; a row that is not here was never staged, or was cleared. */
   readonly #heads = new Map<number, HeadTensors | null>()
 
-  constructor(spec: BankSpec) {
+  constructor(spec: BankSpec, free: Free) {
     this.#spec = spec
+    this.free = free
     const matrices = spec.matrices.map(({ input, rows, columns }) => {
       return { name: input, dims: [rows, columns], elements: rows * columns }
     })
@@ -46,18 +50,21 @@ export abstract class Bank<T> {
   }
 
   /**
-   * Writes a row. Either all of it is written or, when something does not fit, nothing.
+   * Writes a row and takes over the buffers it comes in. Either all of it is written or, when something does
+   * not fit, nothing.
    * @throws RangeError naming the row and the tensor.
    */
   stage(row: number, tensors: RowTensors): void {
     const arrays = this.#check(row, tensors)
+    const head = tensors.head && ownHead(tensors.head)
+    this.#dropHead(row)
     this.write(row, arrays)
-    this.#heads.set(row, tensors.head && ownHead(tensors.head))
+    this.#heads.set(row, head)
   }
 
   /** Makes a row unusable until it is staged again, and lets go of its head. */
   clear(row: number): void {
-    this.#heads.delete(row)
+    this.#dropHead(row)
     this.drop(row)
   }
 
@@ -81,6 +88,12 @@ export abstract class Bank<T> {
   protected abstract write(row: number, arrays: readonly BankArray[]): void
   protected abstract drop(row: number): void
   protected abstract gather(rows: Int32Array): Omit<BankFeeds<T>, 'uniform'>
+
+  #dropHead(row: number): void {
+    const head = this.#heads.get(row)
+    if (head) this.free([head.weight, head.bias])
+    this.#heads.delete(row)
+  }
 
   #check(row: number, { affine, matrices, head }: RowTensors): readonly BankArray[] {
     const { rows, bankDtype, features } = this.#spec
@@ -112,8 +125,8 @@ export class ResidentBank<T> extends Bank<T> {
   readonly #arrays: readonly BankArray[]
   readonly #tensors: Readonly<Record<string, T>>
 
-  constructor(spec: BankSpec, makeTensor: MakeTensor<T>) {
-    super(spec)
+  constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
+    super(spec, free)
     this.#arrays = this.inputs.map(({ elements }) => new (arrayType(spec.bankDtype))(spec.rows * elements))
     this.#tensors = Object.fromEntries(
       this.inputs.map(({ name, dims }, index) => {
@@ -126,6 +139,7 @@ export class ResidentBank<T> extends Bank<T> {
     for (const [index, { elements }] of this.inputs.entries()) {
       this.#arrays[index]!.set(arrays[index]!, row * elements)
     }
+    this.free(arrays)
   }
 
   protected override drop(): void {}
@@ -149,18 +163,20 @@ export class CompactBank<T> extends Bank<T> {
   /** By number of distinct rows. */
   readonly #gatheredTensors = new Map<number, Readonly<Record<string, T>>>()
 
-  constructor(spec: BankSpec, makeTensor: MakeTensor<T>) {
-    super(spec)
+  constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
+    super(spec, free)
     this.#dtype = spec.bankDtype
     this.#makeTensor = makeTensor
   }
 
   protected override write(row: number, arrays: readonly BankArray[]): void {
     const own = arrays.map((array) => ownArray(array))
+    this.drop(row)
     this.#rows.set(row, { arrays: own, tensors: this.#tensorsOf(own, 1) })
   }
 
   protected override drop(row: number): void {
+    this.free(this.#rows.get(row)?.arrays ?? [])
     this.#rows.delete(row)
   }
 
@@ -202,8 +218,10 @@ export class CompactBank<T> extends Bank<T> {
   }
 }
 
-export function makeBank<T>(mode: BankMode, spec: BankSpec, makeTensor: MakeTensor<T>): Bank<T> {
-  return mode === 'resident' ? new ResidentBank(spec, makeTensor) : new CompactBank(spec, makeTensor)
+export function makeBank<T>(mode: BankMode, spec: BankSpec, makeTensor: MakeTensor<T>, free: Free): Bank<T> {
+  return mode === 'resident'
+    ? new ResidentBank(spec, makeTensor, free)
+    : new CompactBank(spec, makeTensor, free)
 }
 
 function arrayType(dtype: BankDtype): Float32ArrayConstructor | Uint16ArrayConstructor {

@@ -102,8 +102,7 @@ export class Engine extends EventEmitter<EngineEvents> {
    * (503), `draining` (503), or `internal` when the tensors do not fit the trunk.
    */
   async stage(row: number, tensors: RowTensors): Promise<void> {
-    if (!Number.isInteger(row) || row < 1 || row >= this.rows)
-      throw new RangeError(`row ${row} cannot be staged: a domain's row is 1-${this.rows - 1}`)
+    this.#checkRow(row)
     try {
       await this.#live().stage(row, tensors)
     } catch (error) {
@@ -111,8 +110,12 @@ export class Engine extends EventEmitter<EngineEvents> {
     }
   }
 
-  /** Makes a row unusable, after the runs sent before. A no-op while the engine is down: no rows are left. */
+  /**
+   * Makes a row unusable, after the runs sent before. A no-op while the engine is down: no rows are left.
+   * @throws RangeError for row 0 and rows the bank has not.
+   */
   clear(row: number): void {
+    this.#checkRow(row)
     if (this.#state === 'ready') this.#thread?.clear(row)
   }
 
@@ -230,6 +233,11 @@ export class Engine extends EventEmitter<EngineEvents> {
       return
     }
     this.emit('up', this.#generation)
+  }
+
+  #checkRow(row: number): void {
+    if (Number.isInteger(row) && row >= 1 && row < this.rows) return
+    throw new RangeError(`bank row ${row} is not a domain's: those are 1-${this.rows - 1}`)
   }
 
   #live(): EngineThread {
