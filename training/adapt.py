@@ -24,7 +24,7 @@ import loop
 import network as net
 
 HERE = Path(__file__).parent
-FEATURE_VIEWS = 2  # augmented passes over the training set for the feature design
+FEATURE_VIEWS, FEATURE_IMAGES = 4, 8000  # feature design: augmented passes over train, fewer where they exceed so many images
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -79,12 +79,12 @@ def training_images(args, domain, folders) -> tuple[data.Split, data.Split]:
 
 
 def fit_head(network: net.ResNet26, train: data.Split, mean, std, flips: str, recipe: loop.Recipe, device: str) -> float:
-    """The feature design: the trunk runs once over FEATURE_VIEWS augmented passes, then only the linear head is trained."""
+    """The feature design: the trunk runs over one to four augmented passes once, then only the head is trained."""
     started = time.monotonic()
     network.to(device).eval()
     features, targets = [], []
     with torch.no_grad():
-        for view in range(FEATURE_VIEWS):
+        for view in range(max(1, min(FEATURE_VIEWS, FEATURE_IMAGES // len(train)))):
             for part in np.array_split(np.arange(len(train)), max(1, len(train) // 128)):
                 rng = np.random.default_rng((recipe.seed, view, int(part[0])))
                 x = data.train_batch(train, part, mean, std, flips, data.CROP, rng)

@@ -16,6 +16,35 @@ BLOCKS = 3 * BLOCKS_PER_STAGE
 BN_EPS = 1e-5
 
 
+class MergedConv(torch.autograd.Function):
+    """conv(x; W) + A x as one convolution, W frozen: A is added to W's centre, and only x and A get gradients.
+
+    Saves the second pass over x forwards and backwards, about a fifth of a training step on a CPU.
+    `w` [Cout, Cin, 3, 3], `a` [Cout, Cin, 1, 1].
+    """
+
+    @staticmethod
+    def forward(ctx, x, w, a, stride):
+        merged = w.clone()
+        merged[:, :, 1, 1] += a[:, :, 0, 0]
+        merged = merged.to(x.dtype)
+        ctx.save_for_backward(x, merged, a)
+        ctx.stride = stride
+        return F.conv2d(x, merged, stride=stride, padding=1)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, merged, a = ctx.saved_tensors
+        s, back = ctx.stride, torch.ops.aten.convolution_backward
+        dx = da = None
+        if ctx.needs_input_grad[0]:
+            dx = back(grad, x, merged, None, s, (1, 1), (1, 1), False, (0, 0), 1, (True, False, False))[0]
+        if ctx.needs_input_grad[2]:
+            v = x[:, :, ::s[0], ::s[1]]
+            da = back(grad, v, a.to(x.dtype), None, (1, 1), (0, 0), (1, 1), False, (0, 0), 1, (False, True, False))[1].to(a.dtype)
+        return dx, None, da, None
+
+
 class Slot(nn.Module):
     """One 3x3 convolution, its batch normalisation, and what the design puts beside or behind it.
 
@@ -42,6 +71,10 @@ class Slot(nn.Module):
                 nn.init.normal_(self.adapter.weight, std=(2.0 / cout) ** 0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.design == "parallel" and self.training and not self.dropout:
+            if torch.is_autocast_enabled() or torch.is_autocast_cpu_enabled():
+                x = x.bfloat16()
+            return self.bn(MergedConv.apply(x, self.conv.weight, self.adapter.weight, self.conv.stride))
         y = self.conv(x)
         if self.design == "parallel":
             v = x[:, :, ::self.conv.stride[0], ::self.conv.stride[1]]  # where the 3x3 kernel's centre falls

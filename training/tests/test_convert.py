@@ -14,6 +14,7 @@ import network as net
 import pack
 
 FACTOR, CLASSES = 0.125, [7, 3]
+torch.set_num_threads(1)
 
 
 class PublicConv(nn.Module):

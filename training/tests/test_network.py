@@ -13,6 +13,7 @@ import network as net
 import pack
 
 WIDTH = 0.125
+torch.set_num_threads(1)
 
 
 def trained_looking(design: str, classes: int = 5) -> net.ResNet26:
@@ -79,6 +80,22 @@ class Folding(unittest.TestCase):
                 outputs.append(network.features(x))
         for other in outputs[1:]:
             torch.testing.assert_close(other, outputs[0], rtol=1e-4, atol=1e-4)
+
+
+class Merging(unittest.TestCase):
+    def test_merged_convolution_has_the_two_branches_output_and_gradients(self):
+        torch.manual_seed(2)
+        for stride in ((1, 1), (2, 2)):
+            for side in (8, 9):
+                x, w, a = (torch.randn(shape, dtype=torch.float64) for shape in ((2, 4, side, side), (6, 4, 3, 3), (6, 4, 1, 1)))
+                x.requires_grad_(), a.requires_grad_()
+                merged = net.MergedConv.apply(x, w, a, stride)
+                plain = nn.functional.conv2d(x, w, stride=stride, padding=1) + nn.functional.conv2d(x, a, stride=stride)
+                torch.testing.assert_close(merged, plain)
+                weight = torch.randn_like(plain)
+                for ours, theirs in zip(torch.autograd.grad((merged * weight).sum(), (x, a)),
+                                        torch.autograd.grad((plain * weight).sum(), (x, a))):
+                    torch.testing.assert_close(ours, theirs)
 
 
 class Freezing(unittest.TestCase):

@@ -1,0 +1,191 @@
+"""Writes docs/results.md and its plots from the results files; nothing in that page is typed by hand but `discussion.md`.
+
+    python training/tables.py
+"""
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, pstdev
+
+import domains
+import network as net
+
+HERE = Path(__file__).parent
+COLUMNS = ("feature", "bn", "series", "parallel", "finetune", "scratch")
+COLOURS = {"feature": "#9aa5b1", "bn": "#7fb3d5", "series": "#2e86c1", "parallel": "#1b4f72", "finetune": "#d68910", "scratch": "#c0a080"}
+
+
+def read(folder: Path) -> list[dict]:
+    return [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)] + ["| " + " | ".join(r) + " |" for r in rows] + [""]
+
+
+def by_design(results: list[dict]) -> dict[str, dict[str, dict]]:
+    """domain to design to result, in the order of the domain table; full-data runs only."""
+    found = {d: {r["design"]: r for r in results if r["domain"] == d} for d in domains.DOMAINS}
+    return {d: designs for d, designs in found.items() if designs}
+
+
+def decathlon(error: float, baseline: float) -> float:
+    """One domain's points: 1000 Emax^-2 max(0, Emax - E)^2 with Emax twice the fine-tuning error, at most 1."""
+    emax = min(1.0, 2 * baseline)
+    return 1000 * (max(0.0, emax - error) / emax) ** 2 if emax else 1000.0 * (error == 0)
+
+
+def score(result: dict) -> float:
+    return result["accuracy"]["test"]
+
+
+def accuracy_section(found: dict) -> list[str]:
+    rows = []
+    for d, designs in found.items():
+        best = max(score(r) for r in designs.values())
+        cells = [f"**{score(designs[c]):.2f}**" if c in designs and score(designs[c]) == best
+                 else f"{score(designs[c]):.2f}" if c in designs else "" for c in COLUMNS]
+        p = designs.get("parallel")
+        gain = f"{score(p) - score(designs['feature']):+.1f}" if p and "feature" in designs else ""
+        first = p or next(iter(designs.values()))
+        rows.append([d, f"{first['classes']:,}", f"{first['images']['train']:,}", f"{first['images']['test']:,}",
+                     str(p["recipe"]["epochs"]) if p else "", *cells, gain])
+    lines = ["## Test accuracy", "",
+             "Top-1 in percent on the whole test split, PyTorch fp32, one run each (seed 0). Bold: best of the row. Empty: not run. "
+             "All designs but feature had the epochs of the parallel run; feature trains a linear head on fixed features. "
+             "Train: images used; gtsrb and cifar100 took only the first 150 a class (of 400 and 250), and cifar100 and aircraft "
+             "their `val` split too (cifar100: 150 + 50 a class).", ""]
+    return lines + table(["domain", "classes", "train", "test", "epochs", *COLUMNS, "parallel over feature"], rows)
+
+
+def decathlon_section(found: dict) -> list[str]:
+    tuned = [d for d, designs in found.items() if "finetune" in designs]
+    if not tuned:
+        return []
+    rows, totals = [], defaultdict(list)
+    for d in tuned:
+        baseline = 1 - score(found[d]["finetune"]) / 100
+        cells = []
+        for c in COLUMNS:
+            points = decathlon(1 - score(found[d][c]) / 100, baseline) if c in found[d] else None
+            cells.append("" if points is None else f"{points:.0f}")
+            if points is not None:
+                totals[c].append(points)
+        rows.append([d, f"{min(1.0, 2 * baseline):.3f}", *cells])
+    rows.append(["**sum**", "", *[f"**{sum(totals[c]):.0f}**" if len(totals[c]) == len(tuned) else "" for c in COLUMNS]])
+    return ["## Decathlon score", "",
+            "S = sum of 1000 Emax^-2 max(0, Emax - E)^2, Emax twice our fine-tuning error, at most 1: fine-tuning itself scores 250 a "
+            "domain where Emax is below 1. Only domains on which fine-tuning was run; sums only where a design was run on all of them.",
+            ""] + table(["domain", "Emax", *COLUMNS], rows)
+
+
+def parameters_section(found: dict) -> list[str]:
+    p = next(designs["parallel"] for designs in found.values() if "parallel" in designs)["parameters"]
+    # Results count the four arrays of a normalisation; inference needs two, scale and bias.
+    affine = p["normalisation"] // 2
+    one, adapter = p["convolutions"] + affine, p["matrices"] + affine
+    rows = [["one dedicated network", f"{one:,}", "1.00"], ["one parallel adapter", f"{adapter:,}", f"{adapter / one:.3f}"],
+            ["one bn adapter", f"{affine:,}", f"{affine / one:.4f}"]]
+    for n in (1, 10, 13):
+        rows.append([f"trunk + {n} parallel adapter{'s' if n > 1 else ''}", f"{one + n * adapter:,}", f"{1 + n * adapter / one:.2f}"])
+    rows.append(["ten dedicated networks", f"{10 * one:,}", "10.00"])
+    return ["## Parameters", "",
+            "Heads apart. One network is its 25 convolutions and a scale and a bias per normalised channel. The trunk brings its own "
+            "normalisation (the base), so ten more domains make 2.1x; the paper's 2.0x counts the pretraining domain among its ten.",
+            ""] + table(["what", "parameters", "x one network"], rows)
+
+
+def search_section(search: list[dict]) -> list[str]:
+    if not search:
+        return []
+    rows = [[r["domain"], f"{r['recipe']['weight_decay']:g}", r["init"], f"{r['dropout']:g}", str(r["images"]["train"]),
+             str(r["images"]["val"]), str(r["recipe"]["epochs"]), f"{r['accuracy']['val']:.2f}"]
+            for r in sorted(search, key=lambda r: (r["domain"], r["init"], r["dropout"], r["recipe"]["weight_decay"]))]
+    return ["## Choosing on validation", "", "Parallel design; a fifth of train held out; test images never read.", ""] + \
+        table(["domain", "weight decay", "init", "dropout", "train", "val", "epochs", "val accuracy"], rows)
+
+
+def few_section(few: list[dict]) -> list[str]:
+    if not few:
+        return []
+    groups = grouped(few)
+    rows = []
+    for d in dict.fromkeys(k[0] for k in groups):
+        for shots in sorted({k[1] for k in groups if k[0] == d}):
+            row = [d, str(shots)]
+            for design in ("parallel", "finetune"):
+                v = groups.get((d, shots, design), [])
+                row.append(f"{mean(v):.1f} ± {pstdev(v):.1f} ({len(v)})" if v else "")
+            both = [groups.get((d, shots, design)) for design in ("parallel", "finetune")]
+            rows.append(row + [f"{mean(both[0]) - mean(both[1]):+.1f}" if all(both) else ""])
+    e = few[0]["recipe"]["epochs"]
+    return ["## Few examples", "",
+            f"Images a class drawn at random from train, {e} epochs, the whole test split. Mean ± standard deviation over seeds "
+            "(number of seeds); a seed draws the images and the order alike for both.", "", "![few examples](img/fewshot.png)", ""] + \
+        table(["domain", "images a class", "parallel", "finetune", "difference"], rows)
+
+
+def grouped(few: list[dict]) -> dict[tuple[str, int, str], list[float]]:
+    groups = defaultdict(list)
+    for r in few:
+        groups[r["domain"], r["shots"], r["design"]].append(score(r))
+    return groups
+
+
+def plots(found: dict, few: list[dict], folder: Path) -> None:
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figure, axes = plt.subplots(figsize=(11, 3.8))
+    shown = [c for c in COLUMNS if any(c in designs for designs in found.values())]
+    for i, c in enumerate(shown):
+        have = [(n, score(designs[c])) for n, designs in enumerate(found.values()) if c in designs]
+        axes.bar([n + (i - (len(shown) - 1) / 2) * 0.8 / len(shown) for n, _ in have], [v for _, v in have],
+                 0.8 / len(shown), color=COLOURS[c], label=c)
+    axes.set_xticks(range(len(found)), list(found), rotation=30, ha="right")
+    axes.set(ylabel="test accuracy, %", ylim=(0, 100))
+    axes.legend(ncol=len(shown), frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.15))
+    figure.savefig(folder / "designs.png", dpi=110, bbox_inches="tight")
+    groups = grouped(few)
+    names = list(dict.fromkeys(k[0] for k in groups))
+    if names:
+        figure, panels = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.2), squeeze=False)
+        for panel, d in zip(panels[0], names):
+            for design in ("parallel", "finetune"):
+                shots = sorted(k[1] for k in groups if k[0] == d and k[2] == design)
+                values = [groups[d, s, design] for s in shots]
+                panel.errorbar(shots, [mean(v) for v in values], [pstdev(v) for v in values], marker="o", capsize=3,
+                               color=COLOURS[design], label=design)
+            panel.set(title=d, xlabel="images a class", ylabel="test accuracy, %", xticks=[5, 10, 25])
+            panel.legend(frameon=False)
+        figure.tight_layout()
+        figure.savefig(folder / "fewshot.png", dpi=110)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--results", type=Path, default=HERE / "results")
+    p.add_argument("--docs", type=Path, default=HERE.parent / "docs")
+    args = p.parse_args()
+    results = [r for r in read(args.results) if r["design"] in net.DESIGNS]
+    search, few = read(args.results / "search"), read(args.results / "fewshot")
+    found = by_design(results)
+    plots(found, few, args.docs / "img")
+    hours = sum(r["seconds"] for r in results + search + few) / 3600
+    lines = ["# Results", "",
+             "Generated by `python training/tables.py` from `training/results/*.json`; each of those names its command. "
+             f"Family `resnet26-half`, {len(results) + len(search) + len(few)} runs, {hours:.1f} hours of run time in all, on a shared two-core CPU "
+             "with up to two runs side by side.", "", "![designs](img/designs.png)", ""]
+    lines += accuracy_section(found) + parameters_section(found) + decathlon_section(found) + few_section(few) + search_section(search)
+    lines.append((HERE / "discussion.md").read_text().rstrip())
+    (args.docs / "results.md").write_text("\n".join(lines) + "\n")
+    print(args.docs / "results.md")
+
+
+if __name__ == "__main__":
+    main()
