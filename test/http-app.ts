@@ -13,6 +13,7 @@ import type { FamilyManifest } from '../src/family/manifest.js'
 import { buildApp } from '../src/http/app.js'
 import type { AppDeps, Domains, HttpConfig } from '../src/http/deps.js'
 import { readPrincipals } from '../src/http/tokens.js'
+import { Metrics } from '../src/metrics.js'
 import { Predictor, type Sample, type SampleResult } from '../src/predictor.js'
 import type { DomainView, Lease, Preconditions } from '../src/registry/types.js'
 import { Scheduler } from '../src/scheduler.js'
@@ -273,7 +274,7 @@ export async function testApp(
   })
   const logs: Record<string, unknown>[] = []
   const principals = await readPrincipals({ adminToken, predictToken })
-  const counts = new Map<string, number>()
+  const metrics = new Metrics({ maxDomains: 10, version: '0.0.0', family: manifest.name })
   const app = await buildApp({
     registry: domains,
     predictor: new Predictor({
@@ -282,14 +283,7 @@ export async function testApp(
       scheduler,
       clock,
     }),
-    metrics: {
-      contentType: 'text/plain; version=0.0.4',
-      request(route, code) {
-        const name = `facet_requests_total{route="${route}",code="${code}"}`
-        counts.set(name, (counts.get(name) ?? 0) + 1)
-      },
-      text: async () => [...counts].map(([name, count]) => `${name} ${count}\n`).join(''),
-    },
+    metrics,
     family: { manifest },
     principals: () => principals,
     config: { ...testConfig, ...config },

@@ -171,7 +171,7 @@ const refused: [string, string, object, number, string, RegExp][] = [
   ['wrong type', predict, { headers: { 'content-type': 'text/html' }, payload: 'x' }, 415, 'unsupported_media_type', /image\/\*.*text\/html/],
   ['no type', predict, { headers: { 'content-length': '3' }, payload: Buffer.from('abc') }, 415, 'unsupported_media_type', /no Content-Type/],
   ['raw to mixed', '/v1/predict', good, 415, 'unsupported_media_type', /multipart/],
-  ['too large', predict, { headers: jpeg, payload: Buffer.alloc(5000) }, 413, 'body_too_large', /bytes/],
+  ['too large', predict, { headers: jpeg, payload: Buffer.alloc(5000) }, 413, 'body_too_large', /4096 bytes/],
   ['broken JSON', predict, json('{"images":'), 400, 'malformed_request', /JSON/],
   ['empty JSON', predict, json(''), 400, 'empty_body', /empty/],
   ['deep JSON', predict, json(`{"images":${'['.repeat(99)}${']'.repeat(99)}}`), 400, 'malformed_request', /nests/],

@@ -189,13 +189,42 @@ t.test('what is no HTTP, or too much of it, is answered with a problem', async (
   t.match((await app.inject('/metrics')).body, 'facet_requests_total{route="_unmatched",code="431"} 1')
 })
 
-t.test('a request that does not arrive in time is ended', async (t) => {
-  const { port, domains } = await listening(t, { config: { receiveTimeoutMs: 50 } })
+t.test('a request that does not arrive in time is ended, and counts once', async (t) => {
+  const { app, port, domains, logs } = await listening(t, { config: { receiveTimeoutMs: 50 } })
   const socket = await open(port)
   socket.write(
-    head('PUT', '/v1/domains/slow', { 'Content-Type': 'application/octet-stream', 'Content-Length': '99' }),
+    head('PUT', '/v1/domains/slow', {
+      'Content-Type': 'application/octet-stream',
+      'Content-Length': '99',
+      'X-Request-Id': 'slow-1',
+    }),
   )
   socket.write('a few bytes')
-  t.match(await answerOf(socket), /^HTTP\/1\.1 408 .*request_timeout/s)
+  const answer = await answerOf(socket)
+  t.match(answer, /^HTTP\/1\.1 408 .*request_timeout/s)
+  t.match(answer, '"request_id":"slow-1"')
   t.equal(domains.has('slow'), false)
+  const { body } = await app.inject('/metrics')
+  const counted = body.split('\n').filter((line) => /^facet_requests_total.*code="4/.test(line))
+  t.strictSame(counted, ['facet_requests_total{route="/v1/domains/{domain}",code="408"} 1'])
+  t.match(
+    logs.filter(({ msg }) => msg === 'audit'),
+    [{ audit: 'domain.put', outcome: 'refused', status: 408, requestId: 'slow-1' }],
+  )
+})
+
+t.test('a client that hangs up in the middle of its body counts once, as gone', async (t) => {
+  const { app, port } = await listening(t)
+  const socket = await open(port)
+  socket.write(
+    head('POST', '/v1/domains/colours/predict', { 'Content-Type': 'image/png', 'Content-Length': '99' }),
+  )
+  socket.end('half')
+  await once(socket.resume(), 'close')
+  let counted: string[] = []
+  while (counted.length === 0) {
+    const { body } = await app.inject('/metrics')
+    counted = body.split('\n').filter((line) => /^facet_requests_total.*code="4/.test(line))
+  }
+  t.strictSame(counted, ['facet_requests_total{route="/v1/domains/{domain}/predict",code="499"} 1'])
 })

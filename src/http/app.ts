@@ -1,17 +1,16 @@
 /**
  * The HTTP application: routes, limits, ids, problems. Neither listens nor ends; `service.ts` does.
  */
-import { randomUUID } from 'node:crypto'
-import { type Server, STATUS_CODES } from 'node:http'
-import type { Socket } from 'node:net'
+import type { Server } from 'node:http'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { guard } from './auth.js'
 import { readBodies } from './body.js'
+import { BrokenRequests } from './broken.js'
 import type { AppDeps } from './deps.js'
 import { domainRoutes } from './domains.js'
 import { operationRoutes } from './operations.js'
 import { predictRoutes } from './predict.js'
-import { answerWithProblems, problemHeaders, problemOf, sendProblem, toFacetError } from './problems.js'
+import { answerWithProblems, sendProblem } from './problems.js'
 import { fixedHeaders, requestId, surround } from './requests.js'
 
 /** Longest segment of a path that is looked at; a domain id has at most 63 characters. */
@@ -40,9 +39,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       headersTimeout: Math.min(config.receiveTimeoutMs, 30_000),
       connectionsCheckingInterval: Math.min(1000, config.receiveTimeoutMs),
     },
-    clientErrorHandler: (error, socket) => {
-      answerBrokenRequest(error, socket, (status) => metrics.request('_unmatched', status, 0))
-    },
+    clientErrorHandler: (error, socket) => broken.answer(error, socket),
     frameworkErrors: (error, request, reply) => {
       void reply.headers({ ...fixedHeaders, 'x-request-id': request.id })
       sendProblem(error, request, reply)
@@ -52,7 +49,12 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   const server = app.server as Server
   server.maxConnections = config.maxConnections
 
-  surround(app, deps)
+  const record = surround(app, deps)
+  const broken = new BrokenRequests((status, request) => {
+    if (request) record(request, status)
+    else metrics.request('_unmatched', status, 0)
+  })
+  broken.follow(app)
   guard(app, config.host, deps.principals)
   answerWithProblems(app)
   await readBodies(app)
@@ -61,22 +63,4 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   operationRoutes(app, deps)
   await app.ready()
   return app
-}
-
-/** What is no HTTP, too slow or too long in its header never becomes a request; it is answered by hand. */
-function answerBrokenRequest(error: Error, socket: Socket, count: (status: number) => void): void {
-  if ((error as NodeJS.ErrnoException).code === 'ECONNRESET' || !socket.writable) {
-    socket.destroy()
-    return
-  }
-  const failure = toFacetError(Object.assign(error, { statusCode: 400 }))
-  count(failure.status)
-  const body = JSON.stringify(problemOf(failure, randomUUID()))
-  const fields = Object.entries({ ...fixedHeaders, ...problemHeaders(failure), connection: 'close' })
-  const head = [
-    `HTTP/1.1 ${failure.status} ${STATUS_CODES[failure.status]}`,
-    ...fields.map(([name, value]) => `${name}: ${value}`),
-    `content-length: ${Buffer.byteLength(body)}`,
-  ]
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
 }

@@ -32,7 +32,6 @@ declare module 'fastify' {
 
 /** What Fastify, its multipart plugin and Node call their errors, and what they are here. */
 const parserErrors: Record<string, readonly [ErrorCode, string]> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: ['body_too_large', 'The body has more bytes than this route takes.'],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported_media_type', 'The Content-Type is not one this route reads.'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
     'malformed_request',
@@ -89,7 +88,7 @@ export function problemHeaders(error: FacetError): Record<string, string> {
 
 /** Answers a request with a problem, logs what only we should know, and reads away the rest of the body. */
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const failure = toFacetError(error)
+  const failure = tooManyBytes(error, request) ?? toFacetError(error)
   request.failure = failure
   if (failure.status >= 500)
     request.log.error({ err: failure.cause ?? failure, code: failure.code }, 'failed')
@@ -100,6 +99,12 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
     .code(failure.status)
     .headers(problemHeaders(failure))
     .send(JSON.stringify(problemOf(failure, request.id)))
+}
+
+/** Fastify's own error does not say how many bytes a route takes. */
+function tooManyBytes(error: unknown, request: FastifyRequest): FacetError | undefined {
+  if ((error as { code?: unknown } | null)?.code !== 'FST_ERR_CTP_BODY_TOO_LARGE') return undefined
+  return new FacetError('body_too_large', `The body has more than ${request.routeOptions.bodyLimit} bytes.`)
 }
 
 /** Installs the mapping for every route, and for paths and methods that are none. */

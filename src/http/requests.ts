@@ -42,11 +42,15 @@ export const fixedHeaders = {
   'cache-control': 'no-store',
 } as const
 
-/** Adds ids, header fields, logs and metrics to every request. */
+/**
+ * Adds ids, header fields, logs and metrics to every request.
+ *
+ * @returns what records a request, once, for answers given outside Fastify
+ */
 export function surround(
   app: FastifyInstance,
   { metrics, clock, draining }: Pick<AppDeps, 'metrics' | 'clock' | 'draining'>,
-): void {
+): (request: FastifyRequest, status: number) => void {
   app.decorateRequest('arrival', 0)
   app.decorateRequest('changed', null)
   app.decorateRequest('recorded', false)
@@ -71,6 +75,7 @@ export function surround(
     if (draining()) void reply.header('connection', 'close')
   })
   app.addHook('onResponse', async (request, reply) => record(request, reply.statusCode))
+  return record
 }
 
 /** The pattern of a request's route, `/v1/domains/{domain}`, as `openapi.yaml` writes it. */
