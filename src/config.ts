@@ -10,7 +10,13 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import type { BankMode } from './engine/messages.js'
 import { packageFile } from './package.js'
 import { QuantityError, showDuration } from './quantities.js'
-import { type BatchLimit, type Flags, poolThreads, type Setting, settings } from './settings.js'
+import { type Flags, poolThreads, type Setting, settings } from './settings.js'
+
+/** The most images of a run; `fixed` where it is not to be measured. */
+export interface BatchLimit {
+  max: number
+  fixed?: number
+}
 
 /** Read and checked. Durations are milliseconds, sizes bytes, folders absolute paths. */
 export interface ServeConfig extends Omit<Flags, 'adapters' | 'bank' | 'maxBatch' | 'tokenFile'> {
@@ -76,7 +82,7 @@ function complete(flags: Flags): ServeConfig {
     data: resolve(flags.data),
     bank: bank ?? (cuda ? 'compact' : 'resident'),
     // A GPU may want large batches; on a CPU the measuring ends long before.
-    maxBatch: maxBatch ?? { max: cuda ? 256 : 64 },
+    maxBatch: maxBatch === 'auto' ? { max: cuda ? 256 : 64 } : { max: maxBatch, fixed: maxBatch },
     ...(tokenFile !== undefined && { tokenFile: resolve(tokenFile) }),
     ...(adminToken !== undefined && { adminToken }),
     ...(predictToken !== undefined && { predictToken }),

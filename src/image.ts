@@ -176,7 +176,7 @@ function latin1(bytes: Uint8Array, most: number): string {
 function undecodable(type: ImageType): (error: Error) => never {
   return (error) => {
     const why = error.message.replace(/\s*\n\s*/g, '; ').slice(0, 200)
-    const message = `The ${name(type)} image is truncated or damaged (${why}).`
+    const message = `The ${name(type)} image cannot be decoded; it may be truncated or damaged (${why}).`
     throw new FacetError('undecodable_image', message, { cause: error })
   }
 }

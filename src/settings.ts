@@ -22,12 +22,6 @@ export interface Setting<Value, Default extends Value | undefined> {
   help: string
 }
 
-/** The most entries of a batch; `fixed` where it is not to be measured. */
-export interface BatchLimit {
-  max: number
-  fixed?: number
-}
-
 /** Threads of libuv's pool, where images are decoded and files are read; fixed when the process starts. */
 export function poolThreads(): number {
   return Number(process.env.UV_THREADPOOL_SIZE) || 4
@@ -89,7 +83,7 @@ export const settings = {
     engine,
     'n',
     batch,
-    undefined,
+    'auto',
     'auto',
     'most images of a run; auto: the smallest number within 5% of the best throughput, measured',
   ),
@@ -186,11 +180,10 @@ function device(value: string): EngineInit['device'] {
   throw new QuantityError('Accepted: cpu, cuda, or cuda:NUMBER such as cuda:1.')
 }
 
-function batch(value: string): BatchLimit | undefined {
-  if (value === 'auto') return undefined
+function batch(value: string): number | 'auto' {
+  if (value === 'auto') return value
   try {
-    const fixed = count(1, 4096)(value)
-    return { max: fixed, fixed }
+    return count(1, 4096)(value)
   } catch {
     throw new QuantityError('A whole number from 1 to 4096, or auto, is accepted.')
   }

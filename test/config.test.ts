@@ -1,0 +1,235 @@
+/** Flags, variables, defaults; what is wrong is named, with its value and what is accepted. */
+import { isAbsolute, resolve } from 'node:path'
+import { Command, CommanderError } from 'commander'
+import t from 'tap'
+import { type ServeConfig, serveCommand } from '../src/config.js'
+import { settings } from '../src/settings.js'
+
+for (const name of Object.keys(process.env)) if (name.startsWith('FACET_')) delete process.env[name]
+
+interface Outcome {
+  config?: ServeConfig
+  output: string
+}
+
+/** `facet serve` with these flags and variables; `config` where it would have started. */
+async function serve(flags: string[], variables: Record<string, string> = {}): Promise<Outcome> {
+  const outcome: Outcome = { output: '' }
+  const write = (text: string) => {
+    outcome.output += text
+  }
+  const command = serveCommand(async (config) => {
+    outcome.config = config
+  })
+  for (const each of [command, new Command('facet').addCommand(command)]) {
+    each.exitOverride().configureOutput({ writeOut: write, writeErr: write })
+  }
+  Object.assign(process.env, variables)
+  try {
+    await command.parent!.parseAsync(['serve', ...flags], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+  } finally {
+    for (const name of Object.keys(variables)) delete process.env[name]
+  }
+  return outcome
+}
+
+t.test('without anything the defaults serve the demo family on loopback', async (t) => {
+  const { config } = await serve([])
+  t.match(config, {
+    host: '127.0.0.1',
+    port: 8080,
+    device: { kind: 'cpu' },
+    bank: 'resident',
+    bankDtype: 'f32',
+    bankMemory: 2 ** 30,
+    maxBatch: { max: 64 },
+    maxBody: 16 * 2 ** 20,
+    requestTimeout: 10_000,
+    storeQuota: Number.POSITIVE_INFINITY,
+    trustedProxy: [],
+    logLevel: 'info',
+  })
+  t.match(config?.family, /models.resnet26-half$/)
+  t.match(config?.adapters, /adapters.resnet26-half$/)
+  t.equal(config?.data, resolve('data'))
+  t.ok(isAbsolute(config!.family) && isAbsolute(config!.adapters))
+  t.notOk('tokenFile' in config! || 'adminToken' in config! || 'predictToken' in config!)
+})
+
+t.test('flags and variables say the same, and flags win', async (t) => {
+  const flags = ['--host', '0.0.0.0', '--max-queue', '77', '--max-images', '7', '--bank-memory', '512MiB']
+  const variables = {
+    FACET_HOST: '0.0.0.0',
+    FACET_MAX_QUEUE: '77',
+    FACET_MAX_IMAGES: '7',
+    FACET_BANK_MEMORY: '512MiB',
+  }
+  const { config } = await serve(flags)
+  t.match(config, { host: '0.0.0.0', maxQueue: 77, maxImages: 7, bankMemory: 512 * 2 ** 20 })
+  t.same((await serve([], variables)).config, config)
+  t.equal((await serve(['--max-queue', '88'], variables)).config?.maxQueue, 88)
+})
+
+t.test('values of each kind', async (t) => {
+  const { config } = await serve([
+    ...['--load-timeout', '500ms', '--grace-period', '1.5s', '--keep-alive', '2m', '--request-timeout', '7s'],
+    ...['--max-body', '4096', '--max-pack', '1.5MB', '--store-quota', '2GiB'],
+    ...['--device', 'cuda:1', '--bank-dtype', 'f16', '--max-batch', '12'],
+    ...[
+      '--trusted-proxy',
+      '10.0.0.1, 10.1.0.0/16',
+      '--token-file',
+      'tokens.jsonl',
+      '--family',
+      'models/other',
+    ],
+  ])
+  t.match(config, {
+    loadTimeout: 500,
+    gracePeriod: 1500,
+    keepAlive: 120_000,
+    requestTimeout: 7000,
+    maxBody: 4096,
+    maxPack: 1_500_000,
+    storeQuota: 2 * 2 ** 30,
+    device: { kind: 'cuda', id: 1 },
+    bank: 'compact',
+    bankDtype: 'f16',
+    maxBatch: { max: 12, fixed: 12 },
+    trustedProxy: ['10.0.0.1', '10.1.0.0/16'],
+    tokenFile: resolve('tokens.jsonl'),
+    family: resolve('models/other'),
+  })
+  t.match(config?.adapters, /adapters.other$/)
+  t.match((await serve(['--device', 'cuda'])).config, {
+    device: { kind: 'cuda', id: 0 },
+    maxBatch: { max: 256 },
+  })
+  t.match((await serve(['--device', 'cuda', '--bank', 'resident'])).config, { bank: 'resident' })
+  t.same((await serve(['--max-batch', 'auto'])).config?.maxBatch, { max: 64 })
+})
+
+t.test('tokens come from the environment alone', async (t) => {
+  const { config } = await serve([], { FACET_ADMIN_TOKEN: 'secret-a', FACET_PREDICT_TOKEN: 'secret-p' })
+  t.match(config, { adminToken: 'secret-a', predictToken: 'secret-p' })
+  const { config: none, output } = await serve(['--admin-token', 'secret-a'])
+  t.equal(none, undefined)
+  t.match(output, "unknown option '--admin-token'")
+})
+
+t.test('what is wrong is named, with its value and what is accepted', async (t) => {
+  const attempts: [string[], RegExp[]][] = [
+    [
+      ['--prot', '80'],
+      [/unknown option '--prot'/, /--port/],
+    ],
+    [
+      ['--port', '99999'],
+      [/--port/, /99999/, /from 0 to 65535/],
+    ],
+    [
+      ['--port', '80a'],
+      [/--port/, /80a/],
+    ],
+    [['--port', '-1'], [/--port/]],
+    [
+      ['--max-queue', '0'],
+      [/--max-queue /, /from 1 to/],
+    ],
+    [
+      ['--max-body', '12x'],
+      [/--max-body/, /12x/, /16MiB/],
+    ],
+    [
+      ['--max-body', '1'],
+      [/--max-body/, /at least 1KiB/],
+    ],
+    [
+      ['--request-timeout', '10'],
+      [/--request-timeout/, /500ms, 30s or 2m/],
+    ],
+    [
+      ['--request-timeout', '48h'],
+      [/--request-timeout/, /24h/],
+    ],
+    [
+      ['--device', 'gpu'],
+      [/--device/, /gpu/, /cuda:NUMBER/],
+    ],
+    [
+      ['--bank', 'small'],
+      [/--bank /, /resident, compact/],
+    ],
+    [
+      ['--max-batch', 'some'],
+      [/--max-batch/, /auto/],
+    ],
+    [
+      ['--log-level', 'loud'],
+      [/--log-level/, /trace, debug, info/],
+    ],
+    [
+      ['--host', ''],
+      [/--host/, /leave the option out/],
+    ],
+    [['--trusted-proxy', '10.0.0.1,,'], [/--trusted-proxy/]],
+    [['extra'], [/too many arguments/]],
+    [
+      ['--max-images', '300'],
+      [/--max-images 300/, /--max-queue-per-domain 256/],
+    ],
+    [
+      ['--max-queue', '10'],
+      [/--max-images 64/, /--max-queue 10/],
+    ],
+    [
+      ['--request-timeout', '2m'],
+      [/--request-timeout 2m/, /--max-request-timeout 1m/],
+    ],
+    [
+      ['--decode-threads', '99'],
+      [/--decode-threads 99/, /UV_THREADPOOL_SIZE=100/],
+    ],
+  ]
+  for (const [flags, patterns] of attempts) {
+    const { config, output } = await serve(flags)
+    t.equal(config, undefined, flags.join(' '))
+    for (const pattern of patterns) t.match(output, pattern)
+  }
+})
+
+t.test('a wrong or unknown variable is named', async (t) => {
+  const wrong = await serve([], { FACET_MAX_QUEUE: 'many' })
+  t.match(wrong.output, /'many' from env 'FACET_MAX_QUEUE' is invalid.*whole number from 1/)
+  t.match((await serve([], { FACET_HOST: '' })).output, /FACET_HOST/)
+  const unknown = await serve([], { FACET_MAX_QUEU: '10' })
+  t.match(unknown.output, "unknown environment variable 'FACET_MAX_QUEU'")
+  t.equal(unknown.config, undefined)
+})
+
+t.test('what Kubernetes sets for a Service called facet is not ours', async (t) => {
+  const links = {
+    FACET_SERVICE_HOST: '10.0.0.1',
+    FACET_SERVICE_PORT: '80',
+    FACET_PORT_80_TCP_ADDR: '10.0.0.1',
+  }
+  t.ok((await serve([], links)).config)
+})
+
+t.test('the help explains each setting with its default and its variable', async (t) => {
+  const { output } = await serve(['--help'])
+  const flat = output.replace(/\s+/g, ' ')
+  for (const [key, { shown, help }] of Object.entries(settings)) {
+    const flag = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+    const name = `FACET_${flag.toUpperCase().replaceAll('-', '_')}`
+    t.ok(flat.includes(`--${flag} <`), flag)
+    t.ok(
+      flat.includes(`${help} (default: ${shown}; ${name})`),
+      `${flag}: ${help} (default: ${shown}; ${name})`,
+    )
+  }
+  t.match(output, 'FACET_ADMIN_TOKEN')
+  t.match(output, /^Listening:$/m)
+})

@@ -1,0 +1,220 @@
+/** What a scrape shows: names, types and help by the conventions, labels that do not explode. */
+import t from 'tap'
+import { Metrics, type MetricsSource } from '../src/metrics.js'
+
+interface Family {
+  type: string
+  help: string
+  /** Sample line without its value -> value. */
+  samples: Map<string, number>
+}
+
+/** A reader of the text exposition format, as strict as promtool on what we write. */
+function parse(text: string): Map<string, Family> {
+  const families = new Map<string, Family>()
+  const family = (name: string) => {
+    const known = families.get(name) ?? { type: '', help: '', samples: new Map() }
+    families.set(name, known)
+    return known
+  }
+  let current = ''
+  for (const line of text.split('\n').filter((line) => line !== '')) {
+    const comment = /^# (HELP|TYPE) (\S+) (.+)$/.exec(line)
+    if (comment) {
+      current = comment[2]!
+      if (comment[1] === 'HELP') family(current).help = comment[3]!
+      else family(current).type = comment[3]!
+      continue
+    }
+    const sample = /^([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{[^}]*\})?) (\S+)$/.exec(line)
+    if (!sample || !sample[1]!.startsWith(current)) throw new Error(`not understood: ${line}`)
+    if (family(current).samples.has(sample[1]!)) throw new Error(`twice: ${line}`)
+    family(current).samples.set(sample[1]!, Number(sample[2]))
+  }
+  return families
+}
+
+const source: MetricsSource = {
+  queueLength: () => 7,
+  memory: () => ({
+    trunk: 1000,
+    adapters: 200,
+    rows: { used: 3, capacity: 64 },
+    dedicated: 3600,
+    saving: 3,
+  }),
+  domains: () => ({ resident: 2, cold: 1, loading: 0, failed: 0, inactive: 4 }),
+  knowsDomain: (domain) => /^known/.test(domain),
+  maxBatch: () => 8,
+  pinned: () => 1,
+  storeBytes: () => 12_345,
+  bankCapacity: () => 2 ** 30,
+}
+
+function create(maxDomains = 10): Metrics {
+  const metrics = new Metrics({ maxDomains, version: '1.2.3', family: 'resnet26' })
+  metrics.observe(source)
+  return metrics
+}
+
+async function value(metrics: Metrics, sample: string): Promise<number | undefined> {
+  for (const family of parse(await metrics.text()).values()) {
+    if (family.samples.has(sample)) return family.samples.get(sample)
+  }
+  return undefined
+}
+
+t.test('every metric of the design is there, with its type', async (t) => {
+  const families = parse(await create().text())
+  const types = {
+    counter: ['requests', 'images', 'rejected', 'adapter_loads', 'adapter_evictions', 'adapter_misses'].map(
+      (name) => `${name}_total`,
+    ),
+    histogram: [
+      'request_duration_seconds',
+      'queue_duration_seconds',
+      'decode_duration_seconds',
+      'inference_duration_seconds',
+      'batch_size',
+      'batch_domains',
+      'adapter_load_duration_seconds',
+      'adapter_eviction_age_seconds',
+    ],
+    gauge: [
+      'queue_length',
+      'domains',
+      'trunk_bytes',
+      'adapter_bytes',
+      'dedicated_equivalent_bytes',
+      'memory_saving_ratio',
+      'build_info',
+      'bank_rows_used',
+      'bank_rows_capacity',
+      'bank_capacity_bytes',
+      'batch_size_limit',
+      'domains_pinned',
+    ],
+  }
+  for (const [type, names] of Object.entries(types)) {
+    for (const name of names) t.equal(families.get(`facet_${name}`)?.type, type, name)
+  }
+  t.ok(families.has('process_cpu_seconds_total'), "prom-client's own")
+  t.ok(families.has('nodejs_eventloop_lag_seconds'))
+})
+
+t.test('names and help follow the conventions', async (t) => {
+  const metrics = create()
+  for (const [name, { type, help }] of parse(await metrics.text())) {
+    if (!name.startsWith('facet_')) continue
+    t.match(name, /^[a-z][a-z0-9]*(_[a-z0-9]+)*$/)
+    t.match(help, /^[A-Z].*\.$/, `${name} has a sentence of help`)
+    t.equal(name.endsWith('_total'), type === 'counter', `${name} ends in _total where it is a counter`)
+    t.notMatch(name, /milli|_ms\b|_kb|_mb|percent|minutes/, 'base units')
+  }
+  t.match(metrics.contentType, /^text\/plain; version=0.0.4/)
+})
+
+t.test('what is told is what is scraped', async (t) => {
+  const metrics = create()
+  metrics.request('/v1/predict', 200, 0.02)
+  metrics.request('/v1/predict', 429, 0.001)
+  metrics.images('known-a', 'ok', 3)
+  metrics.images('known-a', 'error')
+  metrics.decode(0.004)
+  metrics.queue(0.002)
+  metrics.inference(0.02)
+  metrics.batch(8, 5)
+  metrics.rejected('queue_full')
+  metrics.adapterLoad('ok', 'store', 0.01)
+  metrics.adapterLoad('error', 'seed', 0.02)
+  metrics.miss()
+  metrics.eviction(90)
+  const wanted: Record<string, number> = {
+    'facet_requests_total{route="/v1/predict",code="200"}': 1,
+    'facet_requests_total{route="/v1/predict",code="429"}': 1,
+    'facet_request_duration_seconds_count{route="/v1/predict"}': 2,
+    'facet_images_total{domain="known-a",outcome="ok"}': 3,
+    'facet_images_total{domain="known-a",outcome="error"}': 1,
+    facet_decode_duration_seconds_sum: 0.004,
+    'facet_queue_duration_seconds_bucket{le="0.0025"}': 1,
+    'facet_queue_duration_seconds_bucket{le="0.001"}': 0,
+    facet_inference_duration_seconds_count: 1,
+    facet_batch_size_sum: 8,
+    facet_batch_domains_sum: 5,
+    'facet_rejected_total{reason="queue_full"}': 1,
+    'facet_adapter_loads_total{outcome="ok"}': 1,
+    'facet_adapter_loads_total{outcome="error"}': 1,
+    'facet_adapter_load_duration_seconds_count{tier="store"}': 1,
+    'facet_adapter_load_duration_seconds_sum{tier="seed"}': 0.02,
+    facet_adapter_misses_total: 1,
+    facet_adapter_evictions_total: 1,
+    'facet_adapter_eviction_age_seconds_bucket{le="300"}': 1,
+  }
+  for (const [sample, wantedValue] of Object.entries(wanted)) {
+    t.equal(await value(metrics, sample), wantedValue, sample)
+  }
+})
+
+t.test('gauges are read when they are scraped', async (t) => {
+  let queued = 1
+  const metrics = new Metrics({ maxDomains: 1, version: '1.2.3', family: 'f', device: 'cuda:0' })
+  metrics.observe({ ...source, queueLength: () => queued })
+  t.equal(await value(metrics, 'facet_queue_length'), 1)
+  queued = 5
+  const families = parse(await metrics.text())
+  const gauge = (name: string) => Object.fromEntries(families.get(name)?.samples ?? [])
+  t.same(gauge('facet_queue_length'), { facet_queue_length: 5 })
+  t.same(gauge('facet_domains'), {
+    'facet_domains{state="resident"}': 2,
+    'facet_domains{state="cold"}': 1,
+    'facet_domains{state="loading"}': 0,
+    'facet_domains{state="failed"}': 0,
+    'facet_domains{state="inactive"}': 4,
+  })
+  t.same(gauge('facet_adapter_bytes'), {
+    'facet_adapter_bytes{tier="resident"}': 200,
+    'facet_adapter_bytes{tier="store"}': 12_345,
+  })
+  t.same(gauge('facet_trunk_bytes'), { facet_trunk_bytes: 1000 })
+  t.same(gauge('facet_dedicated_equivalent_bytes'), { facet_dedicated_equivalent_bytes: 3600 })
+  t.same(gauge('facet_memory_saving_ratio'), { facet_memory_saving_ratio: 3 })
+  t.same(gauge('facet_bank_rows_used'), { facet_bank_rows_used: 3 })
+  t.same(gauge('facet_bank_rows_capacity'), { facet_bank_rows_capacity: 64 })
+  t.same(gauge('facet_bank_capacity_bytes'), { facet_bank_capacity_bytes: 2 ** 30 })
+  t.same(gauge('facet_batch_size_limit'), { facet_batch_size_limit: 8 })
+  t.same(gauge('facet_domains_pinned'), { facet_domains_pinned: 1 })
+  const node = process.version
+  t.same(gauge('facet_build_info'), {
+    [`facet_build_info{version="1.2.3",family="f",device="cuda:0",node="${node}"}`]: 1,
+  })
+})
+
+t.test('domain labels: known ones, up to a number', async (t) => {
+  const metrics = create(2)
+  for (const domain of ['known-a', 'known-b', 'known-c', 'known-a', 'scanned-1', 'scanned-2']) {
+    metrics.images(domain, 'ok')
+  }
+  t.same(Object.fromEntries(parse(await metrics.text()).get('facet_images_total')!.samples), {
+    'facet_images_total{domain="known-a",outcome="ok"}': 2,
+    'facet_images_total{domain="known-b",outcome="ok"}': 1,
+    'facet_images_total{domain="_other",outcome="ok"}': 3,
+  })
+})
+
+t.test("a deleted domain's series go and make room for another", async (t) => {
+  const metrics = create(1)
+  metrics.images('known-a', 'ok')
+  metrics.images('known-a', 'error')
+  metrics.forgetDomain('known-a')
+  metrics.forgetDomain('never-seen')
+  t.notMatch(await metrics.text(), 'known-a')
+  metrics.images('known-b', 'ok')
+  t.equal(await value(metrics, 'facet_images_total{domain="known-b",outcome="ok"}'), 1)
+})
+
+t.test('two instances in one process do not meet', async (t) => {
+  const [one, two] = [create(), create()]
+  one.miss()
+  t.equal(await value(one, 'facet_adapter_misses_total'), 1)
+  t.equal(await value(two, 'facet_adapter_misses_total'), 0)
+})

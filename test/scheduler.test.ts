@@ -1,0 +1,285 @@
+/** Batches leave at once when nothing runs, fill while something does, and are fair between domains. */
+import t from 'tap'
+import { FacetError } from '../src/errors.js'
+import { Scheduler, type SchedulerOptions } from '../src/scheduler.js'
+import { ManualClock, settle } from './manual-clock.js'
+
+interface Run {
+  batch: string[]
+  finish(answers?: (string | Error)[]): Promise<void>
+  fail(error: Error): Promise<void>
+}
+
+/** A scheduler whose runs a test ends by hand. An item is its own answer, in upper case. */
+function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
+  const clock = new ManualClock()
+  const runs: Run[] = []
+  const rejected: string[] = []
+  const batches: [size: number, domains: number][] = []
+  const waits: number[] = []
+  const scheduler = new Scheduler<string, string>({
+    run: (batch) =>
+      new Promise((resolve, reject) => {
+        runs.push({
+          batch,
+          async finish(answers = batch.map((item) => item.toUpperCase())) {
+            resolve(answers)
+            await settle()
+          },
+          async fail(error) {
+            reject(error)
+            await settle()
+          },
+        })
+      }),
+    clock,
+    maxBatch: () => 4,
+    maxQueue: 100,
+    maxQueuePerDomain: 50,
+    observe: {
+      rejected: (reason) => rejected.push(reason),
+      batch: (size, domains) => batches.push([size, domains]),
+      queued: (ms) => waits.push(ms),
+    },
+    ...options,
+  })
+  /** One request of one domain; each item is an entry. */
+  const submit = (domain: string, ...items: string[]) =>
+    scheduler.submit(items.map((item) => ({ domain, item })))
+  return { clock, runs, rejected, batches, waits, scheduler, submit }
+}
+
+t.test('an idle scheduler runs an entry at once, alone', async (t) => {
+  const { scheduler, runs, submit, batches, waits } = harness()
+  const answer = submit('a', 'x')
+  t.same(runs[0]?.batch, ['x'])
+  t.equal(scheduler.length, 0)
+  t.ok(scheduler.busy)
+  await runs[0]?.finish()
+  t.same(await answer, [{ value: 'X', queueMs: 0, batchSize: 1 }])
+  t.notOk(scheduler.busy)
+  t.same([batches, waits], [[[1, 1]], [0]])
+})
+
+t.test('while a batch runs the next one fills, up to maxBatch, and leaves when it ends', async (t) => {
+  const { scheduler, clock, runs, submit } = harness()
+  const first = submit('a', 'first')
+  const rest = ['b', 'c', 'd', 'e', 'f'].map((item) => submit('a', item))
+  t.equal(runs.length, 1)
+  t.equal(scheduler.length, 5)
+  t.equal(scheduler.lengthOf('a'), 5)
+  clock.advance(7)
+  await runs[0]?.finish()
+  await first
+  t.same(runs[1]?.batch, ['b', 'c', 'd', 'e'])
+  clock.advance(3)
+  await runs[1]?.finish()
+  t.same(runs[2]?.batch, ['f'])
+  await runs[2]?.finish()
+  const outcomes = (await Promise.all(rest)).flat()
+  t.same(
+    outcomes.map(({ queueMs, batchSize }) => [queueMs, batchSize]),
+    [
+      [7, 4],
+      [7, 4],
+      [7, 4],
+      [7, 4],
+      [10, 1],
+    ],
+  )
+  t.equal(scheduler.lengthOf('a'), 0)
+})
+
+t.test('maxBatch is asked before each batch, and is at least one', async (t) => {
+  let size = 1
+  const { runs, submit } = harness({ maxBatch: () => size })
+  const answers = ['x', 'a', 'b', 'c', 'd'].map((item) => submit('a', item))
+  size = 3
+  await runs[0]?.finish()
+  t.same(runs[1]?.batch, ['a', 'b', 'c'])
+  size = 0
+  await runs[1]?.finish()
+  t.same(runs[2]?.batch, ['d'])
+  await runs[2]?.finish()
+  await Promise.all(answers)
+})
+
+t.test('a batch mixes domains, one entry of each in turn', async (t) => {
+  const { runs, submit, batches } = harness()
+  const answers = [
+    submit('x', 'x'),
+    submit('a', 'a1', 'a2', 'a3', 'a4'),
+    submit('b', 'b1', 'b2'),
+    submit('c', 'c1'),
+  ]
+  await runs[0]?.finish()
+  t.same(runs[1]?.batch, ['a1', 'b1', 'c1', 'a2'])
+  await runs[1]?.finish()
+  t.same(runs[2]?.batch, ['b2', 'a3', 'a4'])
+  await runs[2]?.finish()
+  await Promise.all(answers)
+  t.same(batches, [
+    [1, 1],
+    [4, 3],
+    [3, 2],
+  ])
+})
+
+t.test('a domain that floods delays another by the running batch only', async (t) => {
+  const { runs, scheduler, submit } = harness({ maxQueue: 1000, maxQueuePerDomain: 500 })
+  const flood = Array.from({ length: 400 }, (_, i) => submit('flood', `f${i}`))
+  for (let round = 0; round < 20; round++) {
+    const quiet = submit('quiet', `q${round}`)
+    await runs.at(-1)?.finish()
+    t.ok(runs.at(-1)?.batch.includes(`q${round}`), `round ${round}: in the very next batch`)
+    await runs.at(-1)?.finish()
+    t.same((await quiet)[0]?.value, `Q${round}`)
+  }
+  while (scheduler.busy) await runs.at(-1)?.finish()
+  t.equal((await Promise.all(flood)).length, 400)
+})
+
+t.test('with more domains than a batch holds every one gets the same share', async (t) => {
+  const { runs, submit } = harness()
+  const answers = [submit('first', 'first')]
+  for (let d = 0; d < 10; d++) answers.push(submit(`d${d}`, ...Array.from({ length: 4 }, () => `d${d}`)))
+  const served = new Map<string, number>()
+  await runs[0]?.finish()
+  for (let i = 1; i <= 5; i++) {
+    for (const item of runs[i]!.batch) served.set(item, (served.get(item) ?? 0) + 1)
+    await runs[i]?.finish()
+  }
+  t.same([...served.values()], Array(10).fill(2))
+  for (let i = 6; i < runs.length; i++) await runs[i]?.finish()
+  await Promise.all(answers)
+})
+
+t.test(
+  'the entries of a request are answered in their order, over several batches and domains',
+  async (t) => {
+    const { runs, scheduler } = harness({ maxBatch: () => 2 })
+    const entries = ['a', 'b', 'a', 'c', 'b'].map((domain, i) => ({ domain, item: `${domain}${i}` }))
+    const answer = scheduler.submit(entries)
+    for (let i = 0; i < runs.length; i++) await runs[i]?.finish()
+    t.same(
+      (await answer).map(({ value }) => value),
+      ['A0', 'B1', 'A2', 'C3', 'B4'],
+    )
+    t.same(await scheduler.submit([]), [])
+  },
+)
+
+t.test('a run that throws fails its batch alone', async (t) => {
+  const { runs, submit } = harness()
+  const first = submit('a', 'x')
+  const second = submit('b', 'y')
+  await Promise.all([
+    t.rejects(first, { code: 'inference_failed', status: 500, index: 0, cause: { message: 'boom' } }),
+    runs[0]?.fail(new Error('boom')),
+  ])
+  await runs[1]?.finish()
+  t.equal((await second)[0]?.value, 'Y')
+})
+
+t.test('a FacetError of the run is passed on, with its Retry-After', async (t) => {
+  const { runs, submit } = harness()
+  const down = new FacetError('engine_restarting', 'The engine is restarting.', { retryAfter: 1 })
+  await Promise.all([
+    t.rejects(submit('a', 'x'), { code: 'engine_restarting', retryAfter: 1, index: 0 }),
+    runs[0]?.fail(down),
+  ])
+})
+
+t.test('a wrong number of answers fails the batch', async (t) => {
+  const { runs, submit } = harness()
+  await Promise.all([t.rejects(submit('a', 'x'), { code: 'inference_failed' }), runs[0]?.finish(['X', 'Y'])])
+})
+
+t.test('an observer that throws does not stop the scheduler', async (t) => {
+  let broken = true
+  const { runs, submit } = harness({
+    observe: {
+      batch() {
+        if (broken) throw new Error('metrics')
+      },
+    },
+  })
+  await t.rejects(submit('a', 'x'), { code: 'inference_failed' })
+  broken = false
+  const answer = submit('a', 'y')
+  await runs[0]?.finish()
+  t.equal((await answer)[0]?.value, 'Y')
+})
+
+t.test('an entry that fails fails its own request, and drops what waits of it', async (t) => {
+  const { runs, scheduler, submit } = harness({ maxBatch: () => 3 })
+  const request = submit('a', 'a0', 'a1', 'a2', 'a3', 'a4')
+  const other = submit('b', 'b0')
+  t.same(runs[0]?.batch, ['a0', 'a1', 'a2'])
+  const bad = new FacetError('inference_failed', 'Not finite.')
+  await Promise.all([
+    t.rejects(request, { code: 'inference_failed', message: 'Not finite.', index: 1 }),
+    runs[0]?.finish(['A0', bad, new FacetError('internal', 'later')]),
+  ])
+  t.equal(scheduler.lengthOf('a'), 0)
+  t.same(runs[1]?.batch, ['b0'])
+  await runs[1]?.finish()
+  await other
+})
+
+t.test('drain: what is queued is answered, what comes is refused', async (t) => {
+  const { runs, scheduler, submit, rejected } = harness()
+  const answers = [submit('a', 'x'), submit('a', 'y')]
+  let drained = false
+  const drain = scheduler.drain().then(() => {
+    drained = true
+  })
+  await t.rejects(submit('a', 'z'), { code: 'draining', status: 503, retryAfter: 1 })
+  await runs[0]?.finish()
+  t.notOk(drained)
+  await runs[1]?.finish()
+  await drain
+  t.equal((await Promise.all(answers)).length, 2)
+  t.same(rejected, ['draining'])
+  await scheduler.drain()
+})
+
+t.test('drain of an idle scheduler resolves at once', async (t) => {
+  const { scheduler } = harness()
+  await scheduler.drain()
+  t.notOk(scheduler.busy)
+})
+
+t.test('rejectAll fails what waits and leaves the running batch alone', async (t) => {
+  const { runs, scheduler, submit } = harness({ maxBatch: () => 1 })
+  const running = submit('a', 'x')
+  const error = new FacetError('engine_restarting', 'The engine is restarting.', { retryAfter: 1 })
+  const waiting = [submit('a', 'y', 'z'), submit('b', 'y')].map((answer) => t.rejects(answer, error))
+  scheduler.rejectAll(error)
+  await Promise.all(waiting)
+  t.equal(scheduler.length, 0)
+  await runs[0]?.finish()
+  t.equal((await running)[0]?.value, 'X')
+  t.equal(runs.length, 1)
+})
+
+t.test('a hundred thousand entries of a thousand domains pass, and nothing stays behind', async (t) => {
+  let largest = 0
+  const scheduler = new Scheduler<number, number>({
+    run: async (batch) => {
+      largest = Math.max(largest, batch.length)
+      return batch
+    },
+    clock: new ManualClock(),
+    maxBatch: () => 32,
+    maxQueue: 100_000,
+    maxQueuePerDomain: 100,
+  })
+  const answers = Array.from({ length: 100_000 }, (_, item) => {
+    return scheduler.submit([{ domain: `d${item % 1000}`, item }])
+  })
+  const values = (await Promise.all(answers)).map((outcomes) => outcomes[0]?.value)
+  t.ok(values.every((value, i) => value === i))
+  t.equal(largest, 32)
+  t.equal(scheduler.length, 0)
+})
