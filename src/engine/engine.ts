@@ -184,6 +184,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     this.#readySince = clock.now()
     this.#state = 'ready'
     logger.info({ provider, generation: this.#generation, ms: this.#readySince - began }, 'engine ready')
+    this.emit('up', this.#generation)
   }
 
   #init(): EngineInit {
@@ -230,9 +231,7 @@ export class Engine extends EventEmitter<EngineEvents> {
       if (this.#stopped) return
       this.#options.logger.error({ err: error, attempt: this.#attempts }, 'engine restart failed')
       this.#restartLater()
-      return
     }
-    this.emit('up', this.#generation)
   }
 
   #checkRow(row: number): void {
