@@ -77,7 +77,8 @@ export class MemoryDisk {
   apply(operation: Operation): void {
     switch (operation.name) {
       case 'mkdir':
-        return this.#enter(operation.path, new FolderNode())
+        this.#enter(operation.path, new FolderNode())
+        return
       case 'create': {
         const node = new FileNode()
         this.#enter(operation.path, node)
@@ -110,7 +111,8 @@ export class MemoryDisk {
         this.#parent(operation.path).set(baseName(operation.path), undefined)
         return
       case 'syncFolder':
-        return this.#folder(operation.path).sync(operation.failed)
+        this.#folder(operation.path).sync(operation.failed)
+        return
     }
   }
 

@@ -8,6 +8,7 @@
  */
 import { dirname } from 'node:path'
 import { errorCode, type StoreFile, type StoreFs } from './fs.js'
+import { KeyedQueue } from './serial.js'
 
 /** The disk may hold the old state or the new one, and asking again would not tell which survives a crash. */
 export class UnknownOutcome extends Error {
@@ -17,57 +18,79 @@ export class UnknownOutcome extends Error {
   }
 }
 
-/**
- * Writes `bytes` to `target`, whose folder exists and is durable. When it fails nothing has changed and the
- * temporary file is gone. @throws UnknownOutcome, or Node's error.
- */
-export async function replaceFile(
-  fs: StoreFs,
-  temporary: string,
-  target: string,
-  bytes: Uint8Array,
-): Promise<void> {
-  const file = await fs.create(temporary)
-  let renaming = false
-  try {
-    await fill(file, bytes)
-    renaming = true
-    await fs.rename(temporary, target)
-  } catch (error) {
-    const left = await discard(fs, temporary)
-    // A rename that failed and yet took its source away has happened (network file systems do this).
-    if (renaming && !left) throw new UnknownOutcome(error)
-    throw error
-  }
-  await syncFolder(fs, dirname(target))
-}
+/** Writes to one data folder, and remembers that an fsync of a folder failed. */
+export class DurableWriter {
+  readonly #fs: StoreFs
+  readonly #queue = new KeyedQueue()
+  /** An fsync that waits for the one under way, by folder. */
+  readonly #waiting = new Map<string, Promise<void>>()
+  #failure: unknown
 
-/** Unlinks `target` durably; a no-op where it is missing. @throws UnknownOutcome, or Node's error. */
-export async function removeFile(fs: StoreFs, target: string): Promise<void> {
-  try {
-    await fs.remove(target)
-  } catch (error) {
-    if (errorCode(error) !== 'ENOENT') throw error
+  constructor(fs: StoreFs) {
+    this.#fs = fs
   }
-  await syncFolder(fs, dirname(target))
-}
 
-/** Creates a folder durably within one that is; a no-op where it is there. @throws UnknownOutcome, or Node's error. */
-export async function makeFolder(fs: StoreFs, path: string): Promise<void> {
-  try {
-    await fs.mkdir(path)
-  } catch (error) {
-    if (errorCode(error) !== 'EEXIST') throw error
+  /**
+   * Writes `bytes` to `target`, whose folder exists and is durable. When it fails nothing has changed and the
+   * temporary file is gone. @throws UnknownOutcome, or Node's error.
+   */
+  async replaceFile(temporary: string, target: string, bytes: Uint8Array): Promise<void> {
+    const file = await this.#fs.create(temporary)
+    let renaming = false
+    try {
+      await fill(file, bytes)
+      renaming = true
+      await this.#fs.rename(temporary, target)
+    } catch (error) {
+      const left = await discard(this.#fs, temporary)
+      // A rename that failed and yet took its source away has happened (network file systems do this).
+      if (renaming && !left) throw new UnknownOutcome(error)
+      throw error
+    }
+    await this.syncFolder(dirname(target))
   }
-  await syncFolder(fs, dirname(path))
-}
 
-/** @throws UnknownOutcome */
-export async function syncFolder(fs: StoreFs, path: string): Promise<void> {
-  try {
-    await fs.syncFolder(path)
-  } catch (error) {
-    throw new UnknownOutcome(error)
+  /** Unlinks `target` durably; a no-op where it is missing. @throws UnknownOutcome, or Node's error. */
+  async removeFile(target: string): Promise<void> {
+    try {
+      await this.#fs.remove(target)
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw error
+    }
+    await this.syncFolder(dirname(target))
+  }
+
+  /** Creates a folder durably within one that is; a no-op where it is there. @throws UnknownOutcome, or Node's error. */
+  async makeFolder(path: string): Promise<void> {
+    try {
+      await this.#fs.mkdir(path)
+    } catch (error) {
+      if (errorCode(error) !== 'EEXIST') throw error
+    }
+    await this.syncFolder(dirname(path))
+  }
+
+  /**
+   * One at a time per folder: a failure is reported once, and an fsync beside the failing one could succeed
+   * without having saved anything. Those that wait share the next one.
+   * @throws UnknownOutcome, also for every call after a failed one.
+   */
+  syncFolder(path: string): Promise<void> {
+    const waiting = this.#waiting.get(path)
+    if (waiting !== undefined) return waiting
+    const mustWait = this.#queue.busy(path)
+    const synced = this.#queue.run(path, async () => {
+      this.#waiting.delete(path)
+      if (this.#failure !== undefined) throw new UnknownOutcome(this.#failure)
+      try {
+        await this.#fs.syncFolder(path)
+      } catch (error) {
+        this.#failure = error
+        throw new UnknownOutcome(error)
+      }
+    })
+    if (mustWait) this.#waiting.set(path, synced)
+    return synced
   }
 }
 

@@ -50,6 +50,14 @@ export function writeFailure(error: unknown): FacetError {
   }
 }
 
+/** Why a store refuses every later change once the outcome of one is unknown. */
+export function refusalAfter(error: UnknownOutcome): string {
+  return (
+    `The store refuses changes until the service is restarted: an earlier one failed with ${reason(error.cause)} ` +
+    'while it was made durable. Check the disk.'
+  )
+}
+
 /** A read that failed for a reason other than the blob itself. */
 export function readFailure(error: unknown): FacetError {
   const code = errorCode(error)

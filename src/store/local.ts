@@ -13,8 +13,8 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.js'
 import { FacetError } from '../errors.js'
 import { sha256 } from './digest.js'
-import { makeFolder, removeFile, replaceFile, UnknownOutcome } from './durable.js'
-import { readFailure, writeFailure } from './failures.js'
+import { DurableWriter, UnknownOutcome } from './durable.js'
+import { readFailure, refusalAfter, writeFailure } from './failures.js'
 import { errorCode, nodeFs, type StoreFs } from './fs.js'
 import { checkDomainId, Layout } from './layout.js'
 import { decodeRecord, encodeRecord, RecordError } from './record.js'
@@ -34,6 +34,7 @@ export interface LocalStoreOptions {
 
 export class LocalStore implements Store {
   readonly #fs: StoreFs
+  readonly #disk: DurableWriter
   readonly #layout: Layout
   readonly #quota: number
   readonly #clock: Clock
@@ -58,6 +59,7 @@ export class LocalStore implements Store {
 
   constructor(options: LocalStoreOptions) {
     this.#fs = options.fs ?? nodeFs
+    this.#disk = new DurableWriter(this.#fs)
     this.#layout = new Layout(resolve(options.dir))
     this.#quota = options.quota ?? Number.POSITIVE_INFINITY
     this.#clock = options.clock
@@ -67,7 +69,7 @@ export class LocalStore implements Store {
   async open(): Promise<StoreProblem[]> {
     if (this.#state !== 'new') throw new FacetError('internal', 'A store is opened once.')
     const began = this.#clock.now()
-    const { found, unlock, refusal } = await openFolder(this.#fs, this.#layout, this.#log)
+    const { found, unlock, refusal } = await openFolder(this.#fs, this.#disk, this.#layout, this.#log)
     for (const [domain, record] of found.records) this.#records.set(domain, record)
     for (const [version, bytes] of found.blobs) {
       this.#blobs.set(version, bytes)
@@ -130,12 +132,10 @@ export class LocalStore implements Store {
     const growth = Math.max(0, bytes.length - (before ?? 0))
     this.#reserve(growth)
     try {
-      await this.#durably(async () => {
-        const prefix = version.slice(0, 2)
-        if (!this.#prefixes.has(prefix)) await makeFolder(this.#fs, this.#layout.blobFolder(version))
-        this.#prefixes.add(prefix)
-        await replaceFile(this.#fs, this.#temporary(), target, bytes)
-      })
+      const prefix = version.slice(0, 2)
+      if (!this.#prefixes.has(prefix)) await this.#disk.makeFolder(this.#layout.blobFolder(version))
+      this.#prefixes.add(prefix)
+      await this.#disk.replaceFile(this.#temporary(), target, bytes)
     } finally {
       this.#reserved -= growth
     }
@@ -182,9 +182,7 @@ export class LocalStore implements Store {
     try {
       await this.#mutate(`record ${copy.domain}`, async () => {
         this.#checkBlobs(copy)
-        await this.#durably(() =>
-          replaceFile(this.#fs, this.#temporary(), this.#layout.record(copy.domain), bytes),
-        )
+        await this.#disk.replaceFile(this.#temporary(), this.#layout.record(copy.domain), bytes)
         this.#records.set(copy.domain, copy)
       })
     } finally {
@@ -207,7 +205,7 @@ export class LocalStore implements Store {
   async removeRecord(domain: string): Promise<void> {
     const target = this.#layout.record(domain)
     await this.#mutate(`record ${domain}`, async () => {
-      await this.#durably(() => removeFile(this.#fs, target))
+      await this.#disk.removeFile(target)
       this.#records.delete(domain)
     })
   }
@@ -267,18 +265,11 @@ export class LocalStore implements Store {
         return await change()
       } catch (error) {
         const failure = writeFailure(error)
-        if (error instanceof UnknownOutcome) this.#refusal ??= failure.message
+        if (error instanceof UnknownOutcome) this.#refusal ??= refusalAfter(error)
         this.#log?.error({ err: error, change: key }, 'store: a change failed')
         throw failure
       }
     })
-  }
-
-  /** Waits for `work`, and distrusts it when a folder's fsync has failed meanwhile: the failure is reported
-   * once, perhaps to another write, and the fsync of this one may then have succeeded without meaning it. */
-  async #durably(work: () => Promise<void>): Promise<void> {
-    await work()
-    if (this.#refusal !== null) throw new UnknownOutcome(new Error('another write failed'))
   }
 
   #reserve(bytes: number): void {

@@ -4,7 +4,7 @@
 import { basename, dirname } from 'node:path'
 import type { Logger } from 'pino'
 import { FacetError } from '../errors.js'
-import { replaceFile, syncFolder, UnknownOutcome } from './durable.js'
+import { type DurableWriter, UnknownOutcome } from './durable.js'
 import { reason, writeFailure } from './failures.js'
 import { errorCode, type StoreFs } from './fs.js'
 import { type Layout, STORE_FORMAT } from './layout.js'
@@ -20,7 +20,12 @@ export interface OpenFolder {
 }
 
 /** @throws FacetError `store_failed` when the folder is locked, of a newer format or not readable. */
-export async function openFolder(fs: StoreFs, layout: Layout, log: Logger | undefined): Promise<OpenFolder> {
+export async function openFolder(
+  fs: StoreFs,
+  disk: DurableWriter,
+  layout: Layout,
+  log: Logger | undefined,
+): Promise<OpenFolder> {
   let refusal: string | null = null
   let unlock = async (): Promise<void> => {}
   try {
@@ -34,10 +39,10 @@ export async function openFolder(fs: StoreFs, layout: Layout, log: Logger | unde
   try {
     if (!(await checkFormat(fs, layout))) {
       if (refusal !== null) throw unusable(layout, 'it is empty and cannot be written')
-      await initialise(fs, layout)
+      await initialise(fs, disk, layout)
     }
     const found = await scan(fs, layout)
-    refusal ??= await tidy(fs, layout, found, log)
+    refusal ??= await tidy(fs, disk, layout, found, log)
     return { found, refusal, unlock }
   } catch (error) {
     await unlock()
@@ -91,12 +96,12 @@ async function makeFolders(fs: StoreFs, path: string): Promise<void> {
 }
 
 /** Turns an empty folder into a store. FORMAT comes first: blobs and domains without it are no store. */
-async function initialise(fs: StoreFs, layout: Layout): Promise<void> {
+async function initialise(fs: StoreFs, disk: DurableWriter, layout: Layout): Promise<void> {
   try {
     await fs.mkdir(layout.temporary).catch(ignoreExisting)
     const temporary = layout.temporaryFile('FORMAT')
     await fs.remove(temporary).catch(ignoreMissing)
-    await replaceFile(fs, temporary, layout.format, Buffer.from(`${STORE_FORMAT}\n`))
+    await disk.replaceFile(temporary, layout.format, Buffer.from(`${STORE_FORMAT}\n`))
   } catch (error) {
     throw writeFailure(error)
   }
@@ -110,6 +115,7 @@ async function initialise(fs: StoreFs, layout: Layout): Promise<void> {
  */
 async function tidy(
   fs: StoreFs,
+  disk: DurableWriter,
   layout: Layout,
   found: Scan,
   log: Logger | undefined,
@@ -128,7 +134,7 @@ async function tidy(
       if (!present.includes(basename(path))) await fs.mkdir(path)
     }
     const folders = found.prefixes.map((prefix) => layout.prefixFolder(prefix))
-    for (const path of [layout.root, layout.blobs, layout.domains, ...folders]) await syncFolder(fs, path)
+    for (const path of [layout.root, layout.blobs, layout.domains, ...folders]) await disk.syncFolder(path)
     return null
   } catch (error) {
     log?.error({ err: error }, 'store: recovery could not write')
