@@ -1,0 +1,51 @@
+"""The decathlon score against the paper's own table, and a page made from a handful of results files."""
+import json
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import tables
+
+FINETUNE = (59.87, 60.34, 82.12, 92.82, 55.53, 97.53, 81.41, 87.69, 96.55, 51.20)
+PARALLEL = (60.32, 64.21, 81.91, 94.73, 58.83, 99.38, 84.68, 89.21, 96.54, 50.94)
+
+
+def result(domain: str, design: str, accuracy: float, **more) -> dict:
+    return {"domain": domain, "design": design, "accuracy": {"test": accuracy}, "classes": 3, "images": {"train": 30, "test": 9},
+            "recipe": {"epochs": 2, "weight_decay": 5e-4}, "seconds": 1.0, "init": "zero", "dropout": 0.0,
+            "parameters": {"convolutions": 900, "matrices": 100, "normalisation": 40, "head": 9}, **more}
+
+
+class Tables(unittest.TestCase):
+    def test_fine_tuning_scores_250_and_parallel_the_papers_total(self):
+        self.assertAlmostEqual(sum(tables.decathlon(1 - a / 100, 1 - a / 100) for a in FINETUNE), 2500)
+        total = sum(tables.decathlon(1 - p / 100, 1 - f / 100) for p, f in zip(PARALLEL, FINETUNE))
+        self.assertLess(abs(total - 3412), 15)  # the paper prints errors of two digits and its own Emax
+        self.assertEqual(tables.decathlon(0.9, 0.4), 0.0)
+        self.assertAlmostEqual(tables.decathlon(0.5, 0.7), 250)  # Emax at most 1
+
+    def test_the_page_holds_what_the_results_say(self):
+        with tempfile.TemporaryDirectory() as folder:
+            results, docs = Path(folder) / "results", Path(folder) / "docs"
+            for sub in ("", "search", "fewshot"):
+                (results / sub).mkdir(parents=True, exist_ok=True)
+            docs.mkdir()
+            for design, accuracy in (("parallel", 91.5), ("finetune", 90.0), ("feature", 70.25)):
+                (results / f"sketch.{design}.json").write_text(json.dumps(result("sketch", design, accuracy)))
+            for seed, accuracy in ((0, 40.0), (1, 50.0)):
+                (results / "fewshot" / f"{seed}.json").write_text(json.dumps(result("sketch", "parallel", accuracy, shots=5)))
+            sys.argv = ["tables.py", "--results", str(results), "--docs", str(docs)]
+            tables.main()
+            page = (docs / "results.md").read_text()
+            self.assertIn("**91.50**", page)
+            self.assertIn("+21.2", page)
+            self.assertIn("45.0 ± 5.0 (2)", page)
+            self.assertIn("| trunk + 10 parallel adapters | 2,120 | 2.30 |", page)
+            self.assertGreater((docs / "img" / "designs.png").stat().st_size, 1000)
+            self.assertTrue((docs / "img" / "fewshot.png").is_file())
+
+
+if __name__ == "__main__":
+    unittest.main()
