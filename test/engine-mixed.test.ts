@@ -14,6 +14,8 @@ import {
 const classes = [0, 10, 26, 0, 7, 100, 3, 2, 11]
 const domains = [1, 2, 3, 4, 5, 6, 7, 8]
 
+const { engine, control } = await startEngine(t)
+
 /** The largest error of any answer. */
 function worst(found: EngineResult, expected: EngineResult): number {
   const expectedAnswers = split(expected)
@@ -27,7 +29,6 @@ function worst(found: EngineResult, expected: EngineResult): number {
 t.test(
   'a batch of 8 samples of 8 domains is one run, each answer equal to the one it gets alone',
   async (t) => {
-    const { engine, control } = await startEngine(t)
     for (const row of domains) await engine.stage(row, randomRow(row, classes[row]!))
     const pixels = randomPixels(8, 1)
     const before = control.runs
@@ -47,7 +48,6 @@ t.test(
 )
 
 t.test('the cheap path of a batch of one domain gives what the mixed path gives', async (t) => {
-  const { engine } = await startEngine(t)
   for (const row of [1, 2]) await engine.stage(row, randomRow(row, 10))
   const pixels = randomPixels(4, 2)
   const one = await engine.run({ pixels: pixels.slice(), rows: Int32Array.of(2, 2, 2, 2) }, 1)
@@ -62,7 +62,6 @@ t.test('the cheap path of a batch of one domain gives what the mixed path gives'
 })
 
 t.test('a head is the product of its weights with the features, small and large', async (t) => {
-  const { engine } = await startEngine(t)
   const sizes = [5, 1623]
   for (const [index, size] of sizes.entries()) await engine.stage(index + 1, randomRow(index + 1, size))
   const rows = Int32Array.of(2, 1, 2, 2)
@@ -78,38 +77,36 @@ t.test('a head is the product of its weights with the features, small and large'
 })
 
 t.test('the compact bank gives what the resident one gives, whatever the batch', async (t) => {
-  const { engine: resident } = await startEngine(t)
   const { engine: compact } = await startEngine(t, { bankMode: 'compact' })
   const mixes = [[1], [4, 4, 4], [8, 0, 3, 8, 2], [5, 6], [1, 2, 3, 4, 5, 6, 7, 8, 0], [7, 1, 7]]
-  for (const engine of [resident, compact]) {
-    for (const row of domains) await engine.stage(row, randomRow(row, classes[row]!))
+  for (const either of [engine, compact]) {
+    for (const row of domains) await either.stage(row, randomRow(row, classes[row]!))
   }
   for (const [seed, mix] of mixes.entries()) {
     const rows = Int32Array.from(mix)
     const [expected, found] = await Promise.all(
-      [resident, compact].map((engine) => engine.run({ pixels: randomPixels(mix.length, seed), rows }, 1)),
+      [engine, compact].map((either) => either.run({ pixels: randomPixels(mix.length, seed), rows }, 1)),
     )
     t.ok(worst(found!, expected!) < 1e-5, `rows ${mix}`)
   }
   await compact.stage(4, randomRow(40, 12))
-  await resident.stage(4, randomRow(40, 12))
+  await engine.stage(4, randomRow(40, 12))
   const rows = Int32Array.of(4, 5)
   const [expected, found] = await Promise.all(
-    [resident, compact].map((engine) => engine.run({ pixels: randomPixels(2, 9), rows }, 1)),
+    [engine, compact].map((either) => either.run({ pixels: randomPixels(2, 9), rows }, 1)),
   )
   t.ok(worst(found!, expected!) < 1e-5, 'after a row was staged again')
 })
 
 for (const bankMode of ['resident', 'compact'] as const) {
   t.test(`a ${bankMode} bank in half precision is within its rounding`, async (t) => {
-    const { engine: full } = await startEngine(t)
     const { engine: half } = await startEngine(t, { bankDtype: 'f16', bankMode })
     for (const row of domains) {
-      await full.stage(row, randomRow(row, classes[row]!))
+      await engine.stage(row, randomRow(row, classes[row]!))
       await half.stage(row, randomRow(row, classes[row]!, 'f16'))
     }
     const rows = Int32Array.from([0, ...domains])
-    const expected = await full.run({ pixels: randomPixels(9, 4), rows }, 1)
+    const expected = await engine.run({ pixels: randomPixels(9, 4), rows }, 1)
     const found = await half.run({ pixels: randomPixels(9, 4), rows }, 1)
     const error = worst(found, expected)
     t.ok(error < 1e-2, `relative error ${error}`)

@@ -67,8 +67,8 @@ export class EngineThread {
 
   /** @throws RequestFailed, ThreadGone */
   async run({ pixels, rows }: EngineBatch): Promise<EngineResult> {
-    // A part of a larger buffer would take the whole with it.
-    const own = pixels.byteLength === pixels.buffer.byteLength ? pixels : pixels.slice()
+    // A part of a larger buffer would take the whole with it. Not `slice`: a Node `Buffer`'s copies nothing.
+    const own = pixels.byteLength === pixels.buffer.byteLength ? pixels : new Uint8Array(pixels)
     const result = await this.#request({ type: 'run', batch: { pixels: own, rows } }, [
       own.buffer as ArrayBuffer,
     ])

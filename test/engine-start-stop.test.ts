@@ -1,0 +1,94 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { Fault } from './faulty-worker-control.js'
+import { family, makeEngine, randomPixels, randomRow, startEngine } from './engine-rig.js'
+import { ManualClock } from './manual-clock.js'
+
+const base = () => ({ pixels: randomPixels(1, 1), rows: Int32Array.of(0) })
+const restarting = { code: 'engine_restarting', status: 503 }
+const draining = { code: 'draining', status: 503 }
+
+t.test('a first start that fails says why and leaves nothing running', async (t) => {
+  const broken = { ...family, trunk: { f32: family.trunk.f16, f16: 'no/such/trunk.onnx' } }
+  const cases = [
+    {
+      options: { family: broken, bankDtype: 'f16' },
+      message: /trunk cannot be loaded: .*no\/such\/trunk\.onnx/,
+    },
+    { options: { family: broken }, message: /tensor\(float16\)/ },
+    {
+      options: {
+        family: { ...family, layout: { ...family.layout, matrices: family.layout.matrices.slice(1) } },
+      },
+      message: /does not fit its manifest: .*unknown \[matrix\./,
+    },
+    {
+      options: { device: { kind: 'cuda', id: 0 } },
+      message: /^cuda:0 cannot be used: .*(npm run cuda:install|nvidia-smi|linux\/x64 only)/s,
+    },
+  ] as const
+  for (const { options, message } of cases) {
+    const { engine } = makeEngine(t, options)
+    await t.rejects(engine.start(), { message })
+    t.equal(engine.state, 'stopped')
+    await t.rejects(engine.run(base(), 0), draining)
+  }
+})
+
+t.test('stop answers the runs that were sent, then the worker ends by itself', async (t) => {
+  const { engine, control } = await startEngine(t)
+  control.nextRun(Fault.waits)
+  const runs = [engine.run(base(), 1), engine.run(base(), 1)]
+  await control.inRun()
+  let stopped = false
+  const stops = [engine.stop(), engine.stop()]
+  void stops[0]!.then(() => {
+    stopped = true
+  })
+  t.equal(engine.state, 'stopping')
+  await t.rejects(engine.run(base(), 1), draining)
+  await t.rejects(engine.stage(1, randomRow(1, 4)), draining)
+  t.equal(stopped, false, 'it waits for the run in flight')
+  control.release()
+  for (const outcome of await Promise.allSettled(runs)) t.equal(outcome.status, 'fulfilled')
+  await Promise.all(stops)
+  t.equal(engine.state, 'stopped')
+  await engine.stop()
+})
+
+t.test('stop in the middle of a start, of a restart, and before any start', async (t) => {
+  const { engine: fresh } = makeEngine(t)
+  await fresh.stop()
+  await t.rejects(fresh.start(), draining)
+
+  const { engine: starting } = makeEngine(t)
+  const start = starting.start()
+  const stop = starting.stop()
+  await t.rejects(start, draining)
+  await stop
+  t.equal(starting.state, 'stopped')
+
+  const clock = new ManualClock()
+  const { engine: waiting, control } = await startEngine(t, { clock })
+  control.nextRun(Fault.exits)
+  await t.rejects(waiting.run(base(), 1), restarting)
+  await waiting.stop()
+  t.equal(clock.pending, 0, 'no restart is left behind')
+  t.equal(waiting.state, 'stopped')
+
+  const { engine: back, control: its } = await startEngine(t, { clock })
+  its.nextRun(Fault.exits)
+  await t.rejects(back.run(base(), 1), restarting)
+  back.on('up', () => t.fail('a stopped engine came up'))
+  clock.advance(100)
+  await back.stop()
+  t.equal(back.state, 'stopped')
+})
+
+t.test('a process that stops its engine in the middle of a run exits with 0', async (t) => {
+  const child = fileURLToPath(new URL('./engine-process.ts', import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, child])
+  t.equal(stdout, 'answered 32\nstopped\n')
+})
