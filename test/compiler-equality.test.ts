@@ -20,7 +20,7 @@ function folded(): Network {
 /** Residuals, dilation, a lone norm in front of the last activation, Constant nodes, biases before norms. */
 function residual(): Network {
   const net = new Network(
-    14,
+    10,
     { opset: 17, vector: 'ReduceMean', constants: 'nodes', activation: 'Softmax' },
     12,
   )
@@ -37,7 +37,7 @@ function residual(): Network {
 function branches(): Network {
   const net = new Network(
     13,
-    { opset: 13, head: 'MatMul', constants: 'initializers', activation: 'Sigmoid' },
+    { opset: 14, head: 'MatMul', vector: 'Reshape', fixedBatch: true, activation: 'Sigmoid' },
     13,
   )
   const stem = net.relu(

@@ -349,7 +349,9 @@ class Export {
         this.#node('GlobalAveragePool', [layer.x], [], `${layer.y}_map`)
         if (style.vector === 'Reshape') {
           const target = this.#int64(`${layer.y}_shape`, [style.fixedBatch ? 1 : 0, -1])
-          this.#node('Reshape', [`${layer.y}_map`, target], [], layer.y)
+          // Newer exports say that a 0 is a size.
+          const allowZero = style.fixedBatch && style.opset >= 14 ? [int('allowzero', 1)] : []
+          this.#node('Reshape', [`${layer.y}_map`, target], allowZero, layer.y)
         } else this.#node('Flatten', [`${layer.y}_map`], [int('axis', 1)], layer.y)
         return
       case 'gemm':

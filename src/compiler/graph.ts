@@ -217,5 +217,7 @@ function freeReshapes(graph: Graph, batch: number): void {
     const name = `${node.inputs[1]}/free_batch`
     graph.constants.set(name, int64Tensor([0, ...target.slice(1)]))
     node.inputs[1] = name
+    // With `allowzero` a 0 would be a size.
+    node.attributes = node.attributes.filter((attribute) => attribute.name !== 'allowzero')
   }
 }
