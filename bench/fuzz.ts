@@ -6,9 +6,8 @@
  */
 import { parseArgs } from 'node:util'
 import { designs } from '../src/family/manifest.js'
-import { writePack } from '../src/pack/write.js'
 import { tinyFamily, tinyPack } from '../test/families.js'
-import { type FuzzCount, fuzzPacks } from './pack-fuzz.js'
+import { type FuzzCount, fuzzPacks, fuzzTarget } from './pack-fuzz.js'
 
 /** Resident memory that a reader of packs of a few KB has no reason to reach. */
 const MEMORY_LIMIT = 1024 ** 3
@@ -31,15 +30,7 @@ function natural(name: string, text: string): number {
 
 const targets = designs.map((design) => {
   const family = tinyFamily(design)
-  const pack = tinyPack(family)
-  return {
-    family,
-    packs: [
-      writePack(pack, family, { dtype: 'f32' }),
-      writePack({ ...pack, name: 'ünï', metrics: { top1: 0.9 } }, family, { dtype: 'f16' }),
-      writePack({ ...pack, head: null, labels: null, activation: 'sigmoid' }, family, { dtype: 'f32' }),
-    ],
-  }
+  return fuzzTarget(family, tinyPack(family))
 })
 
 const started = performance.now()

@@ -141,6 +141,8 @@ const texts = [
   '{"a":1,"a":2}',
   '[0.1,0.2,0.3]',
   '[1e-300,1,1]',
+  '[1e300,0,0]',
+  '[0.2,-0.2,0.2]',
   '[0,1]',
   '["a","a","b"]',
   '["x","y","z"]',
@@ -241,6 +243,29 @@ const edits: Record<string, Edit> = {
     }
     return rebuild(header, data, () => true)
   },
+  /** A tensor with one row less, header and data. */
+  shrink(header, data, random) {
+    const tensor = random.pick(header.tensors)
+    const shape = tensor?.fields.find(([name]) => name === 'shape')
+    const offsets = tensor?.fields.find(([name]) => name === 'data_offsets')
+    if (!shape || !offsets) return undefined
+    const [sizes, place] = [JSON.parse(shape[1]), JSON.parse(offsets[1])]
+    if (!Array.isArray(sizes) || !(sizes[0] > 1) || !Array.isArray(place)) return undefined
+    const row = (place[1] - place[0]) / sizes[0]
+    shape[1] = JSON.stringify([sizes[0] - 1, ...sizes.slice(1)])
+    offsets[1] = JSON.stringify([place[0], place[1] - row])
+    return rebuild(header, data, () => true)
+  },
+  /** Some tensors begin before the one ahead of them ends; everything else fits. */
+  overlap(header, data, random) {
+    const back = random.pick([2, 4, 8])
+    return rebuild(
+      header,
+      data,
+      () => true,
+      () => (random.below(8) === 0 ? back : 0),
+    )
+  },
   setMetadata(header, _, random) {
     const entry = random.pick(header.metadata)
     if (entry)
@@ -284,8 +309,16 @@ function fieldOf(header: Header, name: string, random: Random): [string, string]
   return random.pick(header.tensors)?.fields.find((field) => field[0] === name)
 }
 
-/** Lays the tensors out anew in the header's order, keeping those that `keep` names. */
-function rebuild(header: Header, data: Uint8Array, keep: (name: string) => boolean): Uint8Array {
+/**
+ * Lays the tensors out anew in the header's order, keeping those that `keep` names; each takes `back` bytes
+ * from the end of the one before.
+ */
+function rebuild(
+  header: Header,
+  data: Uint8Array,
+  keep: (name: string) => boolean,
+  back: () => number = () => 0,
+): Uint8Array {
   const parts: Uint8Array[] = []
   let end = 0
   header.tensors = header.tensors.filter((tensor) => keep(tensor.name))
@@ -293,9 +326,12 @@ function rebuild(header: Header, data: Uint8Array, keep: (name: string) => boole
     const field = tensor.fields.find(([name]) => name === 'data_offsets')
     const offsets = field && JSON.parse(field[1])
     if (!field || !Array.isArray(offsets)) continue
-    const part = data.subarray(Number(offsets[0]), Number(offsets[1]))
-    field[1] = `[${end},${end + part.length}]`
-    end += part.length
+    const whole = data.subarray(Number(offsets[0]), Number(offsets[1]))
+    const shared = Math.min(back(), end, whole.length)
+    const part = whole.subarray(shared)
+    end -= shared
+    field[1] = `[${end},${end + whole.length}]`
+    end += whole.length
     parts.push(part)
   }
   return join(...parts)

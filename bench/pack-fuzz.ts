@@ -7,6 +7,7 @@ import { FacetError } from '../src/errors.js'
 import type { FamilyManifest } from '../src/family/manifest.js'
 import type { Pack } from '../src/pack/pack.js'
 import { readPack } from '../src/pack/read.js'
+import { readSafetensors, writeSafetensors } from '../src/pack/safetensors.js'
 import { writePack } from '../src/pack/write.js'
 import { mutate, Random } from './mutations.js'
 import { type Content, judge } from './oracle.js'
@@ -36,6 +37,21 @@ export interface FuzzCount {
 export interface FuzzTarget {
   family: FamilyManifest
   packs: Uint8Array[]
+}
+
+/** The packs that fuzzing starts from: in F32, in F16, in both, and without a head. */
+export function fuzzTarget(family: FamilyManifest, pack: Pack): FuzzTarget {
+  const f32 = writePack(pack, family, { dtype: 'f32' })
+  const named = { ...pack, name: 'ünï', metrics: { top1: 0.9 } }
+  const f16 = writePack(named, family, { dtype: 'f16' })
+  const embed = writePack({ ...pack, head: null, labels: null, activation: 'sigmoid' }, family, {
+    dtype: 'f32',
+  })
+  const { tensors, metadata } = readSafetensors(f32)
+  for (const [name, tensor] of readSafetensors(f16).tensors) {
+    if (name.endsWith('bias')) tensors.set(name, tensor)
+  }
+  return { family, packs: [f32, f16, writeSafetensors(tensors, metadata), embed] }
 }
 
 export type Reader = (bytes: Uint8Array, family: FamilyManifest) => Pack

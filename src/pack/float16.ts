@@ -6,7 +6,7 @@
  */
 
 /** Largest finite half-precision value; from 65520 on, rounding to nearest gives infinity. */
-export const FLOAT16_MAX = 65504
+const FLOAT16_MAX = 65504
 
 /** A value that half precision cannot hold. */
 export class Float16RangeError extends RangeError {
