@@ -81,7 +81,6 @@ export class LocalStore implements Store {
     this.#state = 'open'
     const problems = [...found.problems]
     if (refusal !== null) problems.push({ subject: 'store', message: refusal })
-    for (const problem of problems) this.#log?.error(problem, 'store: problem found')
     this.#log?.info(
       {
         domains: this.#records.size,
