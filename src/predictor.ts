@@ -79,6 +79,13 @@ export interface PredictorOptions {
   }
 }
 
+/** What one batch took, milliseconds: from hand-over to answer, and in the engine alone. */
+export interface BatchTimes {
+  size: number
+  ms: number
+  inferenceMs: number
+}
+
 interface Decoded {
   pixels: Uint8Array
   ms: number
@@ -219,8 +226,9 @@ export function batchRunner(
     readonly generation: number
     run(batch: { pixels: Uint8Array; rows: Int32Array }, generation: number): Promise<EngineResult>
   },
+  clock: Pick<Clock, 'now'>,
   { pixels, features }: { pixels: number; features: number },
-  observe?: (size: number, inferenceMs: number) => void,
+  observe?: (batch: BatchTimes) => void,
 ): (batch: Sample[]) => Promise<(SampleResult | Error)[]> {
   return async (batch) => {
     const { generation } = engine
@@ -235,8 +243,9 @@ export function batchRunner(
       joined.set(sample.pixels, index * pixels)
       rows[index] = sample.row
     })
+    const start = clock.now()
     const result = await engine.run({ pixels: joined, rows }, generation)
-    observe?.(current.length, result.inferenceMs)
+    observe?.({ size: current.length, ms: clock.now() - start, inferenceMs: result.inferenceMs })
     let next = 0
     return batch.map((sample) => {
       if (sample.generation !== generation) return stale

@@ -1,6 +1,7 @@
 /**
  * Is the service ready? Answered by a real forward pass, unless a batch has just succeeded.
  */
+import type { Logger } from 'pino'
 import type { Clock } from './clock.js'
 import type { Readiness as Answer } from './http/deps.js'
 
@@ -10,6 +11,7 @@ const PROOF_MS = 2_000
 export interface ReadinessOptions {
   engine: { readonly state: string; probe(): Promise<void> }
   clock: Clock
+  logger: Logger
 }
 
 export class Readiness {
@@ -38,7 +40,7 @@ export class Readiness {
 
   /** Many callers share one probe. */
   async check(): Promise<Answer> {
-    const { engine, clock } = this.#options
+    const { engine, clock, logger } = this.#options
     if (this.#draining) return { ready: false, code: 'draining', reason: 'The service is shutting down.' }
     if (engine.state !== 'ready') return { ready: false, reason: `The engine is ${engine.state}.` }
     if (clock.now() - this.#provedAt < PROOF_MS) return { ready: true }
@@ -48,7 +50,8 @@ export class Readiness {
     try {
       await this.#probe
     } catch (error) {
-      return { ready: false, reason: `A forward pass failed: ${(error as Error).message}` }
+      logger.error({ err: error }, 'forward pass failed')
+      return { ready: false, reason: 'A forward pass on the base failed.' }
     }
     this.proved()
     return { ready: true }

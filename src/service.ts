@@ -18,6 +18,7 @@ import type { BankLayout } from './family/layout.js'
 import type { FamilyManifest } from './family/manifest.js'
 import { readFamily } from './family/read.js'
 import { buildApp } from './http/app.js'
+import { Gate } from './gate.js'
 import type { HttpConfig } from './http/deps.js'
 import { readPrincipals } from './http/tokens.js'
 import { decodeImage } from './image.js'
@@ -26,6 +27,7 @@ import { packageFile, VERSION } from './package.js'
 import { batchRunner, Predictor, type Sample, type SampleResult } from './predictor.js'
 import { Readiness } from './readiness.js'
 import { createTrial } from './registry/canary.js'
+import { rowBytes } from './registry/memory.js'
 import { Registry } from './registry/registry.js'
 import { Scheduler } from './scheduler.js'
 import type { StoreFs } from './store/fs.js'
@@ -69,6 +71,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     maxDomains: config.metricsMaxDomains,
     version: VERSION,
     family: manifest.name,
+    device: config.device.kind,
   })
   const engine = new Engine({
     family,
@@ -81,13 +84,13 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     clock,
     ...(parts.createWorker && { createWorker: parts.createWorker }),
   })
-  const readiness = new Readiness({ engine, clock })
+  const readiness = new Readiness({ engine, clock, logger })
   const sizer = new BatchSizer(config.maxBatch)
   const scheduler = new Scheduler<Sample, SampleResult>({
-    run: batchRunner(engine, imageSizes(manifest), (size, ms) => {
+    run: batchRunner(engine, clock, imageSizes(manifest), ({ size, ms, inferenceMs }) => {
       readiness.proved()
       sizer.record(size, ms)
-      metrics.inference(ms / 1000)
+      metrics.inference(inferenceMs / 1000)
     }),
     clock,
     maxBatch: () => sizer.size,
@@ -103,16 +106,17 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     const message = 'The engine restarts; send the request again.'
     scheduler.rejectAll(new FacetError('engine_restarting', message, { retryAfter: 1 }))
   })
+  const store = new LocalStore({
+    dir: config.data,
+    quota: config.storeQuota,
+    clock,
+    logger,
+    ...(parts.fs && { fs: parts.fs }),
+  })
   const registry = new Registry({
     family,
     engine,
-    store: new LocalStore({
-      dir: config.data,
-      clock,
-      logger,
-      ...(config.storeQuota !== undefined && { quota: config.storeQuota }),
-      ...(parts.fs && { fs: parts.fs }),
-    }),
+    store,
     seeds: await readSeeds(config.adapters),
     trial: createTrial(engine, manifest.input),
     clock,
@@ -135,13 +139,16 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     memory: () => registry.memory(),
     domains: () => registry.counts(),
     knowsDomain: (domain) => registry.has(domain),
+    maxBatch: () => sizer.size,
+    storeBytes: () => store.usage().bytes,
+    bankCapacity: () => engine.rows * rowBytes(layout, config.bankDtype, 0, 0),
   })
+  const decoding = new Gate(config.decodeThreads)
   const predictor = new Predictor({
-    decode: (image, signal) =>
-      decodeImage(image, manifest.input, {
-        maxPixels: config.maxImagePixels,
-        ...(signal && { signal }),
-      }),
+    decode: (image, signal) => {
+      const limits = { maxPixels: config.maxImagePixels, ...(signal && { signal }) }
+      return decoding.run(() => decodeImage(image, manifest.input, limits))
+    },
     acquire: (domain, version, options) => registry.acquire(domain, version, options),
     scheduler,
     clock,
@@ -178,7 +185,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
 
 /** Rows that fit into the bank's memory, heads apart; the base's and one more at least. */
 function bankRows(memory: number, dtype: BankDtype, layout: BankLayout): number {
-  return Math.max(2, Math.floor(memory / (layout.elements * (dtype === 'f16' ? 2 : 4))))
+  return Math.max(2, Math.floor(memory / rowBytes(layout, dtype, 0, 0)))
 }
 
 function imageSizes({ input, features }: FamilyManifest): { pixels: number; features: number } {

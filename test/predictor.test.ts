@@ -33,6 +33,7 @@ function build(options: { rows?: string[]; free?: number; generation?: number; m
         }
       },
     },
+    clock,
     { pixels: 3, features: 2 },
   )
   const scheduler = new Scheduler<Sample, SampleResult>({
@@ -171,6 +172,7 @@ t.test('samples of an earlier engine generation fail alone', async (t) => {
         }
       },
     },
+    new ManualClock(),
     { pixels: 1, features: 1 },
   )
   const pixels = Uint8Array.of(0)
