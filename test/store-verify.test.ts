@@ -78,7 +78,7 @@ t.test('all damage is listed at once', async (t) => {
   t.match(result.out, /problem: .*domain two, version .* is missing/)
   t.match(result.out, /problem: The record of domain three is ignored/)
   t.match(result.out, /problem: Blob .* \(used by one, two\) is corrupt/)
-  t.match(result.out, /README/)
+  t.match(result.out, /problem: domains\/README is not a record/)
   t.match(result.err, /error: 6 problems found/)
 })
 
@@ -101,7 +101,7 @@ t.test('blobs of no domain are notes', async (t) => {
   await store.close()
   const result = await verify(dir)
   t.equal(result.exitCode, 0)
-  t.match(result.out, new RegExp(`note: Blob ${versionOf(orphan)} belongs to no domain`))
+  t.match(result.out, new RegExp(`note: Blob ${versionOf(orphan)} is named by no record`))
 })
 
 t.test('a folder in use, and one that is no store, are refused', async (t) => {

@@ -50,6 +50,10 @@ export class LocalStore implements Store {
   readonly #arriving = new Map<string, number>()
   /** What each collection under way must leave alone. */
   readonly #collections = new Set<Set<string>>()
+  /** Domains whose record could not be read, and the blobs that may be theirs: they are not collected before
+   * those domains are registered again or removed. */
+  readonly #unreadable = new Set<string>()
+  readonly #disputed = new Set<string>()
   #stored = 0
   #reserved = 0
   #state: 'new' | 'open' | 'closed' = 'new'
@@ -76,6 +80,9 @@ export class LocalStore implements Store {
       this.#stored += bytes
     }
     for (const prefix of found.prefixes) this.#prefixes.add(prefix)
+    for (const domain of found.unreadable) this.#unreadable.add(domain)
+    const named = this.#named()
+    for (const version of found.blobs.keys()) if (!named.has(version)) this.#disputed.add(version)
     this.#unlock = unlock
     this.#refusal = refusal
     this.#state = 'open'
@@ -183,6 +190,7 @@ export class LocalStore implements Store {
         this.#checkBlobs(copy)
         await this.#disk.replaceFile(this.#temporary(), this.#layout.record(copy.domain), bytes)
         this.#records.set(copy.domain, copy)
+        this.#unreadable.delete(copy.domain)
       })
     } finally {
       this.#pending.delete(copy)
@@ -206,11 +214,13 @@ export class LocalStore implements Store {
     await this.#mutate(`record ${domain}`, async () => {
       await this.#disk.removeFile(target)
       this.#records.delete(domain)
+      this.#unreadable.delete(domain)
     })
   }
 
   async collect(keep: ReadonlySet<string> = new Set()): Promise<number> {
-    const kept = new Set([...keep, ...this.#arriving.keys()])
+    const disputed = this.#unreadable.size > 0 ? this.#disputed : []
+    const kept = new Set([...keep, ...this.#arriving.keys(), ...disputed])
     this.#collections.add(kept)
     let removed = 0
     try {

@@ -18,6 +18,8 @@ export interface Scan {
   prefixes: string[]
   /** Names in `tmp/`. */
   temporary: string[]
+  /** Domains whose record is there and cannot be read. */
+  unreadable: Set<string>
   problems: StoreProblem[]
 }
 
@@ -50,7 +52,14 @@ export async function checkFormat(fs: StoreFs, layout: Layout): Promise<boolean>
 
 /** Everything in the folder. @throws FacetError `store_failed` where a folder cannot be listed. */
 export async function scan(fs: StoreFs, layout: Layout): Promise<Scan> {
-  const found: Scan = { records: new Map(), blobs: new Map(), prefixes: [], temporary: [], problems: [] }
+  const found: Scan = {
+    records: new Map(),
+    blobs: new Map(),
+    prefixes: [],
+    temporary: [],
+    unreadable: new Set(),
+    problems: [],
+  }
   try {
     found.temporary = await listOrNone(fs, layout.temporary)
     await scanBlobs(fs, layout, found)
@@ -65,7 +74,10 @@ export async function scan(fs: StoreFs, layout: Layout): Promise<Scan> {
 async function scanBlobs(fs: StoreFs, layout: Layout, found: Scan): Promise<void> {
   for (const prefix of await listOrNone(fs, layout.blobs)) {
     if (!isBlobPrefix(prefix)) {
-      found.problems.push({ subject: `blobs/${prefix}`, message: 'Not a folder of this store; ignored.' })
+      found.problems.push({
+        subject: `blobs/${prefix}`,
+        message: `blobs/${prefix} is not a folder of this store; ignored.`,
+      })
       continue
     }
     const folder = join(layout.blobs, prefix)
@@ -77,7 +89,7 @@ async function scanBlobs(fs: StoreFs, layout: Layout, found: Scan): Promise<void
       else
         found.problems.push({
           subject: `blobs/${prefix}/${name}`,
-          message: 'Not a blob of this store; ignored.',
+          message: `blobs/${prefix}/${name} is not a blob of this store; ignored.`,
         })
     }
   }
@@ -87,7 +99,10 @@ async function scanRecords(fs: StoreFs, layout: Layout, found: Scan): Promise<vo
   for (const name of (await listOrNone(fs, layout.domains)).sort()) {
     const domain = domainOfFile(name)
     if (domain === null) {
-      found.problems.push({ subject: `domains/${name}`, message: 'Not a record of a domain; ignored.' })
+      found.problems.push({
+        subject: `domains/${name}`,
+        message: `domains/${name} is not a record of a domain; ignored.`,
+      })
       continue
     }
     try {
@@ -95,6 +110,7 @@ async function scanRecords(fs: StoreFs, layout: Layout, found: Scan): Promise<vo
     } catch (error) {
       const code = errorCode(error)
       if (code === 'EMFILE' || code === 'ENFILE') throw error
+      found.unreadable.add(domain)
       const why = error instanceof RecordError ? error.message : `it cannot be read (${reason(error)})`
       found.problems.push({
         subject: domain,

@@ -43,7 +43,7 @@ export async function verifyStore(dir: string, fs: StoreFs = nodeFs): Promise<Ve
       problems: [...found.problems, ...(await corruptBlobs(fs, layout, found))],
       notes: [
         ...found.temporary.map((name) => `tmp/${name} is left over from an interrupted write.`),
-        ...orphans.map((version) => `Blob ${version} belongs to no domain.`),
+        ...orphans.map((version) => `Blob ${version} is named by no record.`),
       ],
     }
   } finally {
