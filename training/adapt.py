@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import fcntl
 import json
 import shlex
 import sys
@@ -24,6 +25,7 @@ import loop
 import network as net
 
 HERE = Path(__file__).parent
+TAKEN = 3  # exit status: another process is at this very run
 FEATURE_VIEWS, FEATURE_IMAGES = 4, 8000  # feature design: augmented passes over train, fewer where they exceed so many images
 
 
@@ -81,14 +83,14 @@ def training_images(args, domain, folders) -> tuple[data.Split, data.Split]:
 def fit_head(network: net.ResNet26, train: data.Split, mean, std, flips: str, recipe: loop.Recipe, device: str) -> float:
     """The feature design: the trunk runs over one to four augmented passes once, then only the head is trained."""
     started = time.monotonic()
-    network.to(device).eval()
+    network.to(device, memory_format=torch.channels_last).eval()
     features, targets = [], []
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
         for view in range(max(1, min(FEATURE_VIEWS, FEATURE_IMAGES // len(train)))):
             for part in np.array_split(np.arange(len(train)), max(1, len(train) // 128)):
                 rng = np.random.default_rng((recipe.seed, view, int(part[0])))
                 x = data.train_batch(train, part, mean, std, flips, data.CROP, rng)
-                features.append(network.features(x.to(device)))
+                features.append(network.features(x.to(device)).float())
                 targets.append(torch.from_numpy(train.targets[part]))
     x, y = torch.cat(features), torch.cat(targets).to(device)
     head = network.head
@@ -113,6 +115,13 @@ def main(argv: list[str] | None = None) -> dict:
     if result_file.is_file() and (final.is_file() or args.val_share or args.shots):
         print(f"{name}: done before, {result_file}")
         return json.loads(result_file.read_text())
+    Path(args.work).mkdir(parents=True, exist_ok=True)
+    lock = open(Path(args.work) / f"{name}.lock", "w")  # held until this process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{name}: another process is at it")
+        sys.exit(TAKEN)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

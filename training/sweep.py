@@ -1,4 +1,5 @@
-"""Runs what is missing of the whole plan, in order, several runs side by side; safe to stop and start again at any moment.
+"""Runs what is missing of the whole plan, in order, several runs side by side; safe to stop and start again at any moment,
+and several sweeps may share one work directory.
 
     python training/sweep.py --data DIR --trunk FILE --work training/work [--stage search] [--plan]
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
+TAKEN = 3  # adapt.TAKEN, not imported: this process needs no torch
 
 # Images of an epoch times epochs is what two shared CPU cores could do in the time there was; (epochs, first N images a class).
 EPOCHS = {"sign_digits": (20, 0), "eurosat": (6, 0), "fashion_mnist": (5, 0), "dtd10": (20, 0), "sketch": (8, 0),
@@ -60,7 +62,7 @@ def plan() -> list[Run]:
     """Every run of the project in the order of its worth."""
     runs = [adaptation("parallel", d, "parallel") for d in FIRST]
     runs += [adaptation("parallel", d, "parallel") for d in EPOCHS if d not in FIRST]
-    runs += [adaptation("designs", d, "feature") for d in EPOCHS]
+    runs += [adaptation("designs", d, "feature") for d in dict.fromkeys(FIRST + SMALL)]
     runs += [adaptation("designs", d, design) for d in SMALL[:3] for design in ("finetune", "bn", "series")]
     for seed in FEW_SEEDS:
         for d in FEW_DOMAINS:
@@ -70,6 +72,7 @@ def plan() -> list[Run]:
                     runs.append(Run("fewshot", name, [
                         "--domain", d, "--design", design, "--epochs", str(FEW_EPOCHS), "--shots", str(shots),
                         "--seed", str(seed), "--name", name], "fewshot/"))
+    runs += [adaptation("designs", d, "feature") for d in EPOCHS if d not in FIRST + SMALL]
     runs += [adaptation("designs", d, design) for d in SMALL[3:] for design in ("finetune", "bn", "series")]
     runs += [adaptation("designs", d, "scratch") for d in SMALL]
     for d, epochs in SEARCHED.items():
@@ -133,6 +136,8 @@ def main() -> None:
             if done(run, results):
                 score = json.loads((results / f"{run.folder}{run.name}.json").read_text())["accuracy"]
                 print(time.strftime("%H:%M:%S"), "finished", run.name, score, flush=True)
+            elif process.returncode == TAKEN:
+                print(time.strftime("%H:%M:%S"), "left", run.name, "to the process that is at it", flush=True)
             elif not stopping:
                 failed.append(run.name)
                 print(time.strftime("%H:%M:%S"), "FAILED", run.name, f"(exit {process.returncode}), see {logs}/{run.name}.log", flush=True)
