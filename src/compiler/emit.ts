@@ -171,12 +171,19 @@ function emitSlot(writer: Writer, bank: Bank, shapes: Shapes, entry: OpenSlot): 
 
 /** The input of a convolution where its windows have their centres; positions outside are zero. */
 function sample(writer: Writer, x: string, { begin, end, step }: Grid, output: string): string {
-  const zeros = (drops: readonly number[]) => drops.map((drop) => Math.max(-drop, 0))
-  const drops = (drops: readonly number[]) => drops.map((drop) => Math.max(drop, 0))
   const some = (values: readonly number[]) => values.some((value) => value > 0)
+  const zeros = [begin, end].map((drops) => drops.map((drop) => Math.max(-drop, 0))) as [number[], number[]]
+  const drops = [begin, end].map((drops) => drops.map((drop) => Math.max(drop, 0))) as [number[], number[]]
+  const padded = some(zeros.flat())
+  const strided = Math.max(...step) > 1
+  if (padded && strided) {
+    // onnxruntime merges a Pad into a pool right behind it, and a pool does not pad with zeros: a row and a
+    // column too many, cropped again, keep the two apart.
+    for (const amounts of [zeros[1], drops[1]]) for (const axis of [0, 1]) amounts[axis]! += 1
+  }
   let v = x
-  if (some(zeros([...begin, ...end]))) v = writer.pad(v, zeros(begin), zeros(end), `${output}_padded`)
-  if (some(drops([...begin, ...end])) || Math.max(...step) > 1)
-    v = writer.slice(v, drops(begin), drops(end), step, output)
+  if (padded) v = writer.pad(v, zeros[0], zeros[1], `${output}_padded`)
+  if (some(drops.flat())) v = writer.crop(v, drops[0], drops[1], `${output}_cropped`)
+  if (strided) v = writer.stride(v, step, output)
   return v
 }
