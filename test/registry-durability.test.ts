@@ -92,14 +92,16 @@ t.test('a domain at its shipped pack follows a newer release, a registered versi
 })
 
 t.test('a full store refuses and changes nothing', async (t) => {
-  const rig = await openRig(t, { quota: one.bytes.length + two.bytes.length })
+  const rig = await openRig(t, { rows: 4, quota: one.bytes.length + two.bytes.length })
   await rig.put('pets', one)
   await rig.put('pets', two)
   await t.rejects(rig.put('pets', three), { code: 'store_full', status: 507 })
   await t.rejects(rig.put('more', three), { code: 'store_full' })
   t.notOk(rig.registry.has('more'))
   t.equal(await rig.serves('pets'), 2)
-  t.equal(rig.registry.memory().rows.used, 3, 'the tried row is free again')
+  await rig.registry.remove('pets', {})
+  for (const [domain, made] of Object.entries({ a: one, b: two })) await rig.put(domain, made)
+  t.same([rig.residency('a'), rig.residency('b')], ['resident', 'resident'], 'the tried rows are free again')
 })
 
 t.test('a record that cannot be written changes nothing: no version, no row, no blob', async (t) => {

@@ -21,7 +21,7 @@ function makePack(seed: number, size = 1): Uint8Array {
     slots.set(name, {
       scale: scale.map((value) => size * value * (0.75 + 0.5 * next())),
       bias,
-      matrix: matrix && matrix.map(() => spread * (next() - 0.5)),
+      matrix: matrix ? matrix.map(() => spread * (next() - 0.5)) : null,
     })
   }
   const labels = ['x', 'y', 'z'].map((label) => label + seed)

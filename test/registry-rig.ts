@@ -263,7 +263,7 @@ export async function openRig(t: Test, options: RigOptions = {}): Promise<Rig> {
 export function track<T>(promise: Promise<T>): {
   state: 'pending' | 'done' | 'failed'
   value?: T
-  error?: any
+  error?: FacetError
 } {
   const tracked: ReturnType<typeof track<T>> = { state: 'pending' }
   promise.then(

@@ -147,7 +147,10 @@ t.test('a version can be deleted unless it is active', async (t) => {
   t.equal(rig.engine.marker(lease.row), undefined, 'its row is freed with the last lease')
   t.notOk(rig.store.hasBlob(one.version))
   await t.rejects(rig.registry.removeVersion('pets', one.version, {}), { code: 'unknown_version' })
-  t.match(rig.observed.changes.at(-1), { action: 'delete_version', version: one.version })
+  await rig.put('pets', three)
+  await rig.registry.removeVersion('pets', two.version, {})
+  t.equal(rig.registry.memory().rows.used, 2, 'an unused row is freed at once')
+  t.match(rig.observed.changes.at(-1), { action: 'delete_version', version: two.version })
 })
 
 t.test('a deleted domain is unknown, its blobs and rows are gone', async (t) => {
@@ -167,6 +170,8 @@ t.test('a deleted domain is unknown, its blobs and rows are gone', async (t) => 
   t.same(rig.observed.forgotten, ['pets'])
   t.match(rig.observed.changes.at(-1), { action: 'delete', version: one.version })
   t.match(await rig.put('pets', one), { created: true })
+  await rig.registry.remove('pets', {})
+  t.equal(rig.registry.memory().rows.used, 1, 'an unused row is freed at once')
 })
 
 t.test(
@@ -182,6 +187,15 @@ t.test(
     t.ok(rig.store.hasBlob(one.version))
   },
 )
+
+t.test('one pack registered for two domains at once takes one row in the end', async (t) => {
+  const rig = await openRig(t, { rows: 3 })
+  await Promise.all([rig.put('cats', one), rig.put('dogs', one)])
+  t.equal(rig.registry.memory().rows.used, 2)
+  await rig.put('birds', two)
+  t.same([await rig.serves('cats'), await rig.serves('dogs'), await rig.serves('birds')], [1, 1, 2])
+  t.same(rig.observed.evictions, [], 'the other row is free again')
+})
 
 t.test('the base is there, resident, and cannot be changed', async (t) => {
   const rig = await openRig(t)

@@ -145,3 +145,38 @@ t.test(
     t.equal(await rig.serves('plain'), 3)
   },
 )
+
+t.test('a restart right after a row was staged: the load begins again', async (t) => {
+  const rig = await openRig(t)
+  await rig.register({ a: one, b: two })
+  const stage = rig.engine.stage.bind(rig.engine)
+  rig.engine.stage = async (row, tensors) => {
+    await stage(row, tensors)
+    rig.engine.stage = stage
+    rig.engine.crash()
+    rig.engine.recover()
+  }
+  const lease = await rig.registry.acquire('a')
+  t.equal(lease.generation, rig.engine.generation)
+  t.equal(rig.engine.marker(lease.row), 1)
+  t.equal(await rig.serves('b'), 2)
+})
+
+t.test('a slow load from before a restart does not write into a row given away since', async (t) => {
+  let delay = 0
+  const rig = await openRig(t, { rows: 2, fs: { delay: () => delay } })
+  await rig.register({ slow: one, fast: two })
+  delay = 2_000
+  const slow = track(rig.registry.acquire('slow'))
+  for (let turn = 0; turn < 50; turn++) await Promise.resolve()
+  rig.engine.crash()
+  rig.engine.recover()
+  delay = 0
+  const fast = await rig.registry.acquire('fast')
+  t.equal(slow.state, 'pending')
+  await settle()
+  t.equal(rig.engine.marker(fast.row), 2)
+  fast.release()
+  await settle()
+  t.equal(rig.engine.marker(slow.value!.row), 1)
+})
