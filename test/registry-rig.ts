@@ -77,7 +77,9 @@ export class MemoryEngine extends EventEmitter<EngineEvents> {
         const image = pixels.subarray(sample * size, (sample + 1) * size)
         const mean = image.reduce((sum, value) => sum + value, 0) / size
         features.fill(mean * affine[6]!, sample * this.#features, (sample + 1) * this.#features)
-        return head && head.bias.map((bias, index) => bias + mean * head.weight[index * this.#features]!)
+        return head === null
+          ? null
+          : head.bias.map((bias, index) => bias + mean * head.weight[index * this.#features]!)
       })
       return { features, logits, inferenceMs: 1, runs: 1 }
     })
