@@ -105,7 +105,7 @@ export class Writer {
   /**
    * Takes every step-th position of the two spatial axes, from the first.
    *
-   * A pool of one pixel: Slice has steps from operator set 10 on only, and takes five times as long.
+   * A pool of one pixel, for every operator set has it: Slice has steps from 10 on only, and is slower (docs/LOG.md).
    */
   stride(input: string, steps: readonly number[], output: string): string {
     const attributes = [intsAttribute('kernel_shape', [1, 1]), intsAttribute('strides', [...steps])]
