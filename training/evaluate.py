@@ -46,7 +46,8 @@ def main() -> None:
         predicted = torch.cat([run.logits(run.features(x)).argmax(1) for x in batches]).tolist()
         correct = sum(int(a == b) for a, b in zip(predicted, split.targets))
         (out / f"{name}.json").write_text(json.dumps(
-            {"domain": name, "split": "test", "images": split.names, "predicted": predicted, "correct": correct},
+            {"domain": name, "split": "test", "images": split.names, "truth": split.targets.tolist(),
+             "predicted": predicted, "correct": correct},
             separators=(",", ":")) + "\n")
         print(f"{name}: {correct} of {len(split)} correct, {100 * correct / len(split):.2f}%")
 
