@@ -1,7 +1,7 @@
 /**
  * `npm run accuracy -- --data DIR`: sends held-out test images through the running service and prints accuracy
  * per domain beside PyTorch's on the same images (training/results/predictions, written by
- * `python -m training.evaluate` from the same packs).
+ * `training/evaluate.py` from the same packs).
  *
  * Exits with 1 when a domain differs by more than 0.3 points and more than one image.
  */
@@ -16,9 +16,10 @@ interface Reference {
   split: string
   /** `<class folder>/<file>` */
   images: string[]
-  /** Class index of each image's folder, and what PyTorch said, in the pack's label order. */
-  truth: number[]
+  /** The class PyTorch gave each, as an index into the sorted class folders: the pack's label order. */
   predicted: number[]
+  /** How many of them are right. */
+  correct: number
 }
 
 interface Row {
@@ -71,6 +72,7 @@ async function measure(
     return null
   }
   const reference = JSON.parse(await readFile(new URL(`${domain}.json`, predictions), 'utf8')) as Reference
+  const truth = classesOf(reference)
   const total = reference.images.length
   const count = limit > 0 ? Math.min(limit, total) : total
   const row: Row = { domain, images: count, served: 0, pytorch: 0, differ: 0 }
@@ -80,8 +82,8 @@ async function measure(
       const position = Math.floor((next++ * total) / count)
       const image = await archive.read(`${reference.split}/${reference.images[position]}`)
       const served = await predict(url, domain, image)
-      if (served === reference.truth[position]) row.served++
-      if (reference.predicted[position] === reference.truth[position]) row.pytorch++
+      if (served === truth[position]) row.served++
+      if (reference.predicted[position] === truth[position]) row.pytorch++
       if (served !== reference.predicted[position]) row.differ++
       if (next % 100 === 0) process.stderr.write(`\r${domain}: ${next} of ${count} images `)
     }
@@ -92,11 +94,21 @@ async function measure(
   return row
 }
 
+/** The class of each image: its folder's place among all. @throws Error when that contradicts the reference */
+function classesOf({ domain, images, predicted, correct }: Reference): number[] {
+  const folders = images.map((image) => image.slice(0, image.lastIndexOf('/')))
+  const places = new Map([...new Set(folders)].sort().map((folder, place) => [folder, place]))
+  const truth = folders.map((folder) => places.get(folder)!)
+  if (truth.filter((place, index) => place === predicted[index]).length !== correct)
+    throw new Error(`${domain}: the predictions do not list every class; run training/evaluate.py again.`)
+  return truth
+}
+
 /** The class index the service gives the image. */
 async function predict(url: string, domain: string, image: Buffer): Promise<number> {
   const response = await fetch(`${url}/v1/domains/${domain}/predict?top_k=1`, {
     method: 'POST',
-    headers: { 'content-type': 'image/*' },
+    headers: { 'content-type': 'application/octet-stream' },
     body: new Uint8Array(image),
   })
   if (!response.ok) throw new Error(`${domain}: HTTP ${response.status}: ${await response.text()}`)

@@ -66,6 +66,11 @@ def decode(data: bytes) -> np.ndarray:
     short = min(w, h)
     if short != RESIZE:
         size = tuple(RESIZE if side == short else int(side * RESIZE / short + 0.5) for side in (w, h))
+        if short < RESIZE:
+            # PIL rounds between its two passes when it enlarges; the service (libvips) rounds once, at the end.
+            pixels = torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None]
+            enlarged = F.interpolate(pixels, size=size[::-1], mode="bilinear", align_corners=False)
+            return (enlarged[0].permute(1, 2, 0) + 0.5).floor().to(torch.uint8).numpy()
         image = image.resize(size, Image.BILINEAR)
     return np.asarray(image)
 

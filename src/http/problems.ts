@@ -32,7 +32,7 @@ declare module 'fastify' {
 
 /** What Fastify, its multipart plugin and Node call their errors, and what they are here. */
 const parserErrors: Record<string, readonly [ErrorCode, string]> = {
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported_media_type', 'The Content-Type is not one this route reads.'],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported_media_type', 'The Content-Type is malformed, or not one this route reads, such as image/jpeg.'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
     'malformed_request',
     'The body is not as long as Content-Length says.',
