@@ -1,0 +1,130 @@
+/**
+ * The real program as a process of its own, and requests to it that say when the server has them.
+ *
+ * `src` is compiled to plain JavaScript first: a child then starts in a fraction of the time that the test
+ * runner's loader takes.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { type IncomingMessage, request } from 'node:http'
+import { dirname, join } from 'node:path'
+import ts from 'typescript'
+
+const ROOT = join(import.meta.dirname, '..')
+
+/** Compiles the program into a folder below the repository (for `node_modules`); answers its entry. */
+export async function compileProgram(dir: string): Promise<string> {
+  const compilerOptions = {
+    module: ts.ModuleKind.ESNext,
+    target: ts.ScriptTarget.ES2022,
+    verbatimModuleSyntax: true,
+  }
+  for (const name of await readdir(join(ROOT, 'src'), { recursive: true })) {
+    const [source, target] = [join(ROOT, 'src', name), join(dir, 'src', name)]
+    await mkdir(dirname(target), { recursive: true })
+    if (name.endsWith('.json')) await cp(source, target)
+    if (!name.endsWith('.ts')) continue
+    const { outputText } = ts.transpileModule(await readFile(source, 'utf8'), { compilerOptions })
+    await writeFile(target.replace(/\.ts$/, '.js'), outputText)
+  }
+  for (const name of ['package.json', 'openapi.yaml', 'models', 'adapters'])
+    await symlink(join(ROOT, name), join(dir, name))
+  return join(dir, 'src', 'cli.js')
+}
+
+export interface Exit {
+  code: number | null
+  signal: NodeJS.Signals | null
+  out: string
+  err: string
+}
+
+export class Program {
+  readonly #child: ChildProcess
+  readonly exit: Promise<Exit>
+  #out = ''
+  #err = ''
+
+  /** @param args of `facet` */
+  constructor(cli: string, args: string[]) {
+    // An environment of its own: the test runner's would load its instruments into the child.
+    this.#child = spawn(process.execPath, [cli, ...args], { env: {}, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child.stdout!.on('data', (bytes: Buffer) => {
+      this.#out += bytes.toString()
+    })
+    this.#child.stderr!.on('data', (bytes: Buffer) => {
+      this.#err += bytes.toString()
+    })
+    this.exit = once(this.#child, 'close').then(([code, signal]) => {
+      return { code, signal, out: this.#out, err: this.#err }
+    })
+  }
+
+  /** The log line of this message. @throws Error where the process ends without it */
+  async logged(message: string): Promise<Record<string, unknown>> {
+    let ended = false
+    void this.exit.then(() => {
+      ended = true
+    })
+    for (;;) {
+      const lines = this.#out.split('\n').slice(0, -1)
+      const line = lines.find((line) => line.includes(`"msg":"${message}"`))
+      if (line !== undefined) return JSON.parse(line) as Record<string, unknown>
+      if (ended) throw new Error(`no "${message}" from the process: ${this.#out}${this.#err}`)
+      await Promise.race([once(this.#child.stdout!, 'data'), this.exit])
+    }
+  }
+
+  /** Where it listens. */
+  async url(): Promise<string> {
+    return String((await this.logged('listening')).url)
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+}
+
+export interface Answer {
+  status: number
+  body: string
+}
+
+/** A request whose head is sent and whose body waits for the server's leave (`100 Continue`). */
+export interface Sent {
+  /** Resolves when the server has the head: from then on the request is in flight. */
+  admitted: Promise<void>
+  /** Sends a part of the body. */
+  write(bytes: Uint8Array): void
+  /** Sends the rest of the body. */
+  end(bytes: Uint8Array): void
+  answer: Promise<Answer>
+}
+
+/** @param length bytes of the whole body */
+export function open(url: string, method: string, path: string, type: string, length: number): Sent {
+  const headers = { 'content-type': type, 'content-length': length, expect: '100-continue' }
+  const sent = request(`${url}${path}`, { method, headers, agent: false })
+  const answer = once(sent, 'response').then(([response]) => answerOf(response as IncomingMessage))
+  const admitted = new Promise<void>((resolve, reject) => {
+    sent.once('continue', resolve)
+    answer.catch(reject)
+  })
+  // Either may be all that its caller looks at.
+  answer.catch(() => {})
+  admitted.catch(() => {})
+  sent.flushHeaders()
+  return {
+    admitted,
+    write: (bytes) => void sent.write(bytes),
+    end: (bytes) => void sent.end(bytes),
+    answer,
+  }
+}
+
+async function answerOf(response: IncomingMessage): Promise<Answer> {
+  let body = ''
+  for await (const chunk of response.setEncoding('utf8')) body += chunk
+  return { status: response.statusCode!, body }
+}

@@ -1,0 +1,153 @@
+/** The real process: how it ends, and what a start that fails says. */
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { type Answer, compileProgram, open, Program, type Sent } from './service-process.js'
+import { packBytes, pngImage } from './service-rig.js'
+
+const dir = t.testdir()
+const cli = await compileProgram(dir)
+const data = join(dir, 'data')
+const flags = ['--port', '0', '--threads', '1', '--bank-memory', '64MiB', '--max-batch', '8', '--data', data]
+const image = await pngImage(1)
+const pack = packBytes(1, 'late')
+
+/** A predict request for many images. */
+const many = Buffer.from(JSON.stringify({ images: Array(64).fill(image.toString('base64')) }))
+
+function serve(...own: string[]): Program {
+  return new Program(cli, ['serve', ...flags, ...own])
+}
+
+function predicting(url: string, domain: string): Sent {
+  return open(url, 'POST', `/v1/domains/${domain}/predict`, 'image/png', image.length)
+}
+
+async function readNumber(url: string, metric: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text()
+  return Number(new RegExp(`^${metric} (\\S+)$`, 'm').exec(text)![1])
+}
+
+/** Resolves when nobody listens any more. */
+async function refusing(url: string): Promise<void> {
+  for (;;) {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    const refused = await Promise.race([
+      once(socket, 'connect').then(() => false),
+      once(socket, 'error').then(() => true),
+    ]).catch(() => true)
+    socket.destroy()
+    if (refused) return
+  }
+}
+
+t.test('SIGTERM during an upload, a cold load and a batch: all are answered, then it exits', async (t) => {
+  const program = serve()
+  const url = await program.url()
+
+  const upload = open(url, 'PUT', '/v1/domains/late', 'application/octet-stream', pack.length)
+  await upload.admitted
+  upload.write(pack.subarray(0, 1000))
+  const cold = predicting(url, 'eurosat')
+  await cold.admitted
+  const probe = connect(Number(new URL(url).port), '127.0.0.1')
+  await once(probe, 'connect')
+  probe.write('GET /readyz HTTP/1.1\r\nHost: localhost\r\n')
+  const batches = Array.from({ length: 3 }, () =>
+    open(url, 'POST', '/v1/domains/base/predict', 'application/json', many.length),
+  )
+  for (const batch of batches) {
+    await batch.admitted
+    batch.end(many)
+  }
+  while ((await readNumber(url, 'facet_queue_length')) === 0);
+
+  program.kill('SIGTERM')
+  await program.logged('stopping')
+  await refusing(url)
+  let ready = ''
+  probe.write('\r\n')
+  for await (const chunk of probe) ready += chunk
+  t.match(ready, /^HTTP\/1\.1 503 /)
+  t.match(ready, '"code":"draining"')
+  cold.end(image)
+  t.match(await cold.answer, { status: 200, body: /"domain":"eurosat"/ })
+  for (const { answer } of batches) {
+    const { status, body } = await answer
+    t.equal(status, 200)
+    t.equal(JSON.parse(body).results.length, 64)
+  }
+  upload.end(pack.subarray(1000))
+  t.match(await upload.answer, { status: 201 })
+  t.match(await program.exit, { code: 0, signal: null, err: '' })
+  await program.logged('stopped')
+})
+
+t.test('SIGINT under load: what it took it answers, and what it acknowledged is there', async (t) => {
+  const program = serve()
+  const url = await program.url()
+  const answers: Answer[] = []
+  const broken: unknown[] = []
+  const client = async (domain: string) => {
+    for (;;) {
+      const sent = predicting(url, domain)
+      try {
+        await sent.admitted
+      } catch {
+        return
+      }
+      sent.end(image)
+      await sent.answer.then(
+        (answer) => answers.push(answer),
+        (error: unknown) => broken.push(error),
+      )
+    }
+  }
+  const clients = ['late', 'base', 'late', 'eurosat', 'late', 'sign_digits'].map(client)
+  while (answers.length < 30) await new Promise(setImmediate)
+  program.kill('SIGINT')
+  await Promise.all(clients)
+  t.match(await program.exit, { code: 0, signal: null, err: '' })
+  t.same(broken, [], 'nothing in flight was lost')
+  t.same(
+    answers.filter(({ status }) => status !== 200),
+    [],
+  )
+  t.ok(answers.some(({ body }) => body.includes('"late-')))
+})
+
+t.test('an upload that never ends does not outlive the grace period, and leaves nothing', async (t) => {
+  const program = serve('--grace-period', '50ms')
+  const url = await program.url()
+  const upload = open(url, 'PUT', '/v1/domains/never', 'application/octet-stream', pack.length)
+  await upload.admitted
+  upload.write(pack.subarray(0, 1000))
+  program.kill('SIGTERM')
+  await t.rejects(upload.answer)
+  const { code, signal, out } = await program.exit
+  t.match({ code, signal }, { code: 0, signal: null })
+  t.match(out, /"audit":"domain.put","outcome":"refused","domain":"never"/)
+  t.notMatch(out, '"action":"register"')
+})
+
+t.test('a start that fails says why, without a stack, and ends with 1', async (t) => {
+  const text = await readFile('models/resnet26-half/family.json', 'utf8')
+  const family = t.testdir({ 'family.json': text.replace(/"height": \d+/, '"height": "tall"') })
+  const taken = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => taken.close())
+  await once(taken, 'listening')
+  const { port } = taken.address() as AddressInfo
+  const cases: [string[], RegExp][] = [
+    [['--family', family], /^facet: \S+family\.json is broken:\n {2}- input\.height is "tall": .*\n$/],
+    [['--port', String(port), '--log-level', 'error'], /^facet: .*EADDRINUSE.*127\.0\.0\.1:\d+\n$/],
+    [['--max-bach', '8'], /^error: unknown option '--max-bach'/],
+  ]
+  const exits = await Promise.all(cases.map(([own]) => new Program(cli, ['serve', ...flags, ...own]).exit))
+  for (const [index, { code, signal, out, err }] of exits.entries()) {
+    t.match({ code, signal, out }, { code: 1, signal: null, out: '' })
+    t.match(err, cases[index]![1])
+    t.notMatch(err, /^\s+at /m)
+  }
+})
