@@ -41,7 +41,13 @@ t.test('a sound manifest comes back as it was', async (t) => {
 t.test('one fault, one problem that names the field, its value and what was expected', async (t) => {
   const first = (change: (slot: FamilyManifest['slots'][number]) => void) =>
     manifest((edited) => change(edited.slots[0]!))
-  const loose = (change: (edited: Record<string, any>) => void) => manifest(change as never)
+  /** Gives the field at a path any value; undefined takes it away. */
+  const set = (value: unknown, ...fields: string[]) =>
+    manifest((edited) => {
+      let at = edited as unknown as Record<string, unknown>
+      for (const field of fields.slice(0, -1)) at = at[field] as Record<string, unknown>
+      at[fields.at(-1)!] = value
+    })
   const attacks: [string, string, RegExp][] = [
     ['an empty file', '', /^not JSON: expected a value, found the end/],
     ['a cut file', JSON.stringify(family).slice(0, 200), /^not JSON/],
@@ -53,40 +59,40 @@ t.test('one fault, one problem that names the field, its value and what was expe
     ],
     [
       'another format',
-      loose((m) => (m.format = 'facet-family/9')),
+      set('facet-family/9', 'format'),
       /^format is "facet-family\/9", expected "facet-family\/1"/,
     ],
-    ['a missing field', loose((m) => delete m.license), /^the manifest lacks "license"/],
-    ['an unknown field', loose((m) => (m.input.depth = 3)), /^input has the unknown field "depth"/],
-    ['a bad name', loose((m) => (m.name = '../up')), /^name is "..\/up": must match pattern/],
+    ['a missing field', set(undefined, 'license'), /^the manifest lacks "license"/],
+    ['an unknown field', set(3, 'input', 'depth'), /^input has the unknown field "depth"/],
+    ['a bad name', set('../up', 'name'), /^name is "..\/up": must match pattern/],
     [
       'an unknown kernel',
-      loose((m) => (m.input.kernel = 'box')),
+      set('box', 'input', 'kernel'),
       /^input.kernel is "box", expected one of nearest, linear/,
     ],
-    ['no features', loose((m) => (m.features = 0)), /^features is 0: must be >= 1/],
-    ['a std of zero', loose((m) => (m.input.std[1] = 0)), /^input.std.1 is 0: must be > 0/],
+    ['no features', set(0, 'features'), /^features is 0: must be >= 1/],
+    ['a std of zero', set(0, 'input', 'std', '1'), /^input.std.1 is 0: must be > 0/],
     [
       'two channels',
-      loose((m) => m.input.mean.pop()),
+      set([0.5, 0.4], 'input', 'mean'),
       /^input.mean is \[0.5,0.4\]: must NOT have fewer than 3 items/,
     ],
-    ['a negative size', loose((m) => (m.slots[1].out = -4)), /^slots.1.out is -4: must be >= 1/],
-    ['a fractional size', loose((m) => (m.slots[1].in = 1.5)), /^slots.1.in is 1.5: must be integer/],
+    ['a negative size', set(-4, 'slots', '1', 'out'), /^slots.1.out is -4: must be >= 1/],
+    ['a fractional size', set(1.5, 'slots', '1', 'in'), /^slots.1.in is 1.5: must be integer/],
     [
       'a file outside',
-      loose((m) => (m.files['../x'] = m.files['trunk.onnx'])),
+      set({ sha256: '0'.repeat(64), bytes: 0 }, 'files', '../x'),
       /^files has the key "..\/x", which is not a plain file name/,
     ],
-    ['no trunk for f16', loose((m) => delete m.files['trunk.f16.onnx']), /^files lacks "trunk.f16.onnx"/],
+    ['no trunk for f16', set(undefined, 'files', 'trunk.f16.onnx'), /^files lacks "trunk.f16.onnx"/],
     [
       'a short hash',
-      loose((m) => (m.files['trunk.onnx'].sha256 = 'ab')),
+      set('ab', 'files', 'trunk.onnx', 'sha256'),
       /^files.trunk.onnx.sha256 is "ab": must match/,
     ],
     [
       'a crop larger than the image',
-      loose((m) => (m.input.resize = 7)),
+      set(7, 'input', 'resize'),
       /^input.resize is 7, smaller than the crop of 8x8/,
     ],
     [
@@ -97,19 +103,18 @@ t.test('one fault, one problem that names the field, its value and what was expe
     ['a slot named head', first((s) => (s.name = 'head')), /^slots.0.name is "head", which a pack uses/],
     [
       'too many columns',
-      loose((m) => ((m.slots[0].columns = 4), (m.parameters.adapter += 4))),
+      manifest((edited) => {
+        edited.slots[0]!.columns = 4
+        edited.parameters.adapter += 4
+      }),
       /^slots.0.columns is 4, at most 3/,
     ],
     [
       'a norm that changes channels',
-      loose((m) => (m.slots[2].in = 4)),
+      set(4, 'slots', '2', 'in'),
       /^slots.2.out is 5, but a normalisation .* \(4\)/,
     ],
-    [
-      'a wrong count',
-      loose((m) => (m.parameters.adapter = 1)),
-      /^parameters.adapter is 1, but the slots hold 60/,
-    ],
+    ['a wrong count', set(1, 'parameters', 'adapter'), /^parameters.adapter is 1, but the slots hold 60/],
     [
       'another fingerprint',
       manifest((m) => (m.fingerprint = 'a'.repeat(64)), false),

@@ -87,7 +87,7 @@ t.test('verify says sound, or everything that is wrong', async (t) => {
 t.test('a missing file and a broken family end with their cause', async (t) => {
   const { dir, file } = await folder(t)
   t.match(await run(t, 'show', path.join(dir, 'none')), { code: 1, error: /^error: ENOENT/ })
-  t.match(await run(t, 'verify', file, '--family', t.testdirName + '-none'), {
+  t.match(await run(t, 'verify', file, '--family', `${t.testdirName}-none`), {
     code: 1,
     error: /family.json is broken/,
   })

@@ -25,7 +25,10 @@ function changed(change: (tensors: Tensors, metadata: Metadata) => void, of = so
 }
 
 const meta = (fields: Metadata) => changed((_, metadata) => Object.assign(metadata, fields))
-const without = (...names: string[]) => changed((tensors) => names.forEach((name) => tensors.delete(name)))
+const without = (...names: string[]) =>
+  changed((tensors) => {
+    for (const name of names) tensors.delete(name)
+  })
 const f32 = (shape: number[], value = 0): Tensor => {
   const floats = new Float32Array(shape.reduce((product, size) => product * size, 1)).fill(value)
   return { dtype: 'F32', shape, bytes: new Uint8Array(floats.buffer) }
