@@ -174,7 +174,9 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   })
   const stop = stopper({ app, readiness, scheduler, engine, registry, clock }, config.gracePeriod)
   try {
-    await Promise.all([engine.start(), registry.open()])
+    // In this order the pinned domains are resident before the first request comes.
+    await engine.start()
+    await registry.open()
     await app.listen({ host: config.host, port: config.port })
   } catch (error) {
     await stop()
