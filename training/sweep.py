@@ -128,7 +128,7 @@ def main() -> None:
             command = [sys.executable, str(HERE / "adapt.py"), "--data", args.data, "--trunk", args.trunk, "--work", args.work,
                        "--results", str(results / run.folder), "--threads", "1", *run.options, *args.extra]
             with open(logs / f"{run.name}.log", "ab") as log:
-                running[subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)] = run
+                running[subprocess.Popen(command, stdout=log, stderr=log)] = run
             print(time.strftime("%H:%M:%S"), "started", run.name, flush=True)
         time.sleep(0.5)
         for process in [p for p in running if p.poll() is not None]:
