@@ -1,0 +1,106 @@
+/** The memory account, three ways: `/v1/family`, `/metrics`, and the sum by hand over the resident domains. */
+import { readFile } from 'node:fs/promises'
+import t from 'tap'
+import type { FamilyManifest } from '../src/family/manifest.js'
+import { readSafetensors } from '../src/pack/safetensors.js'
+import { packBytes, pngImage, predict, put, runService } from './service-rig.js'
+
+interface View {
+  domain: string
+  version: string
+  residency: string
+  classes: number
+  bytes: { resident: number }
+}
+
+interface Memory {
+  trunk_bytes: number
+  adapter_bytes: number
+  rows: { used: number; capacity: number }
+  dedicated_bytes: number
+  saving: number
+}
+
+const image = await pngImage(5)
+const { parameters, features, slots } = JSON.parse(
+  await readFile('models/resnet26-half/family.json', 'utf8'),
+) as FamilyManifest
+
+const F32 = 4
+const trunk = F32 * parameters.trunk
+const head = (classes: number) => F32 * (classes * features + classes)
+/** Numbers of a row: every tensor of a whole pack but its head, and mean and std of the three channels. */
+const row =
+  6 +
+  [...readSafetensors(packBytes(1, 'a')).tensors]
+    .filter(([name]) => !name.startsWith('head.'))
+    .reduce((sum, [, { shape }]) => sum + shape.reduce((product, size) => product * size, 1), 0)
+/** A network of its own: the trunk with the adapter merged into its convolutions, which then have a bias a
+ * channel; a normalisation that stands alone has a scale, too; and the head. */
+const merged = slots.reduce((sum, { kind, out }) => sum + (kind === 'norm' ? 2 : 1) * out, 0)
+const dedicated = (classes: number) => trunk + F32 * merged + head(classes)
+
+for (const dtype of ['f32', 'f16'] as const) {
+  t.test(`the account of what is resident, ${dtype} bank`, async (t) => {
+    const adapter = row * (dtype === 'f16' ? 2 : F32)
+    const rows = 5
+    const flags = ['--bank-dtype', dtype, '--bank-memory', String(rows * adapter), '--min-residency', '0ms']
+    const { url } = await runService(t, flags)
+    const json = async (path: string) => (await fetch(`${url}${path}`)).json()
+
+    const check = async (what: string, resident: string[], used = resident.length) => {
+      const { domains } = (await json('/v1/domains?limit=1000')) as { domains: View[] }
+      const here = domains.filter(({ residency }) => residency === 'resident')
+      t.same(here.map(({ domain }) => domain).sort(), [...resident].sort(), what)
+      for (const { classes, bytes } of here) t.equal(bytes.resident, adapter + head(classes))
+      const expected = {
+        trunk_bytes: trunk,
+        adapter_bytes: here.reduce((sum, { classes }) => sum + adapter + head(classes), 0),
+        rows: { used, capacity: rows },
+        dedicated_bytes: here.reduce((sum, { classes }) => sum + dedicated(classes), 0),
+      }
+      // A version that was replaced stays until its row is needed; all packs here have five classes.
+      expected.adapter_bytes += (used - here.length) * (adapter + head(5))
+      const saving = expected.dedicated_bytes / (trunk + expected.adapter_bytes)
+      const { memory } = (await json('/v1/family')) as { memory: Memory }
+      t.same(memory, { ...expected, saving }, what)
+
+      const text = await (await fetch(`${url}/metrics`)).text()
+      const gauge = (name: string) =>
+        Number(
+          text
+            .split('\n')
+            .find((line) => line.startsWith(`${name} `))
+            ?.split(' ')[1],
+        )
+      t.same(
+        {
+          trunk_bytes: gauge('facet_trunk_bytes'),
+          adapter_bytes: gauge('facet_adapter_bytes{tier="resident"}'),
+          rows: { used: gauge('facet_bank_rows_used'), capacity: gauge('facet_bank_rows_capacity') },
+          dedicated_bytes: gauge('facet_dedicated_equivalent_bytes'),
+          saving: gauge('facet_memory_saving_ratio'),
+        },
+        memory,
+        `${what}: the gauges`,
+      )
+      t.equal(gauge('facet_domains{state="resident"}'), here.length)
+      t.equal(gauge('facet_domains{state="cold"}'), domains.length - here.length)
+      t.equal(gauge('facet_bank_capacity_bytes'), rows * adapter)
+    }
+
+    await check('at start', ['base'])
+    for (const domain of ['eurosat', 'sign_digits']) await predict(url, domain, image)
+    await check('two shipped packs asked for', ['base', 'eurosat', 'sign_digits'])
+    await (await put(url, 'shop', packBytes(1, 'a'))).arrayBuffer()
+    await check('one registered', ['base', 'eurosat', 'sign_digits', 'shop'])
+    await (await put(url, 'shop', packBytes(2, 'b'))).arrayBuffer()
+    await check('its pack replaced', ['base', 'eurosat', 'sign_digits', 'shop'], 5)
+    await predict(url, 'fashion_mnist', image)
+    await check('one more: the old version goes', ['base', 'eurosat', 'sign_digits', 'shop', 'fashion_mnist'])
+    await predict(url, 'dtd10', image)
+    await check('the bank full: the eldest goes', ['base', 'sign_digits', 'shop', 'fashion_mnist', 'dtd10'])
+    await fetch(`${url}/v1/domains/shop`, { method: 'DELETE' })
+    await check('one deleted', ['base', 'sign_digits', 'fashion_mnist', 'dtd10'])
+  })
+}
