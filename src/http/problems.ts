@@ -32,7 +32,10 @@ declare module 'fastify' {
 
 /** What Fastify, its multipart plugin and Node call their errors, and what they are here. */
 const parserErrors: Record<string, readonly [ErrorCode, string]> = {
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported_media_type', 'The Content-Type is malformed, or not one this route reads, such as image/jpeg.'],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: [
+    'unsupported_media_type',
+    'The Content-Type is malformed, or not one this route reads, such as image/jpeg.',
+  ],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
     'malformed_request',
     'The body is not as long as Content-Length says.',
@@ -81,7 +84,7 @@ export function problemOf(error: FacetError, requestId: string): Problem {
 export function problemHeaders(error: FacetError): Record<string, string> {
   const headers: Record<string, string> = { 'content-type': PROBLEM_TYPE }
   if (error.status === 401) headers['www-authenticate'] = 'Bearer realm="facet"'
-  if (error.status === 429 || error.status === 503)
+  if (error.status === 429 || error.status === 503 || error.retryAfter !== undefined)
     headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfter ?? 1)))
   return headers
 }
