@@ -1,0 +1,102 @@
+/** Our side, engine only: what lies behind HTTP and decoding, put together as `service.ts` does. */
+import { pino } from 'pino'
+import { BatchSizer } from '../src/batch-size.js'
+import { systemClock } from '../src/clock.js'
+import { Engine, type EngineOptions } from '../src/engine/engine.js'
+import type { EngineResult } from '../src/engine/messages.js'
+import type { Family } from '../src/family/read.js'
+import type { Pack } from '../src/pack/pack.js'
+import { packRow } from '../src/pack/row.js'
+import { batchRunner, type Sample, type SampleResult } from '../src/predictor.js'
+import { Scheduler } from '../src/scheduler.js'
+
+export class BankSide {
+  readonly engine: Engine
+  readonly family: Family
+  readonly #scheduler: Scheduler<Sample, SampleResult>
+  /** Images of a batch at most; `null` lets the service's own measuring choose. */
+  maxBatch: number | null = null
+  readonly #sizer: BatchSizer
+
+  private constructor(engine: Engine, family: Family, largest: number) {
+    this.engine = engine
+    this.family = family
+    this.#sizer = new BatchSizer({ max: largest })
+    const { input, features } = family.manifest
+    const sizes = { pixels: input.height * input.width * 3, features }
+    this.#scheduler = new Scheduler<Sample, SampleResult>({
+      run: batchRunner(engine, systemClock, sizes, ({ size, ms }) => {
+        if (this.maxBatch === null) this.#sizer.record(size, ms)
+      }),
+      clock: systemClock,
+      maxBatch: () => this.maxBatch ?? this.#sizer.size,
+      maxQueue: 1 << 20,
+      maxQueuePerDomain: 1 << 20,
+    })
+  }
+
+  /** @param rows the bank's, the base's included; `packs[d]` comes into row `d + 1` */
+  static async start(
+    family: Family,
+    packs: Iterable<Pack>,
+    options: Pick<EngineOptions, 'rows' | 'threads'> & Partial<EngineOptions>,
+  ): Promise<BankSide> {
+    const engine = new Engine({
+      family,
+      bankDtype: 'f32',
+      bankMode: 'resident',
+      device: { kind: 'cpu' },
+      logger: pino({ level: 'silent' }),
+      clock: systemClock,
+      ...options,
+    })
+    await engine.start()
+    const side = new BankSide(engine, family, options.device?.kind === 'cuda' ? 256 : 64)
+    let row = 1
+    for (const pack of packs) await side.stage(row++, pack)
+    return side
+  }
+
+  /** What the service's measuring has chosen so far. */
+  get chosenBatch(): number {
+    return this.#sizer.size
+  }
+
+  async stage(row: number, pack: Pack): Promise<void> {
+    const { base, manifest, layout } = this.family
+    await this.engine.stage(row, packRow(pack, base, manifest, layout, 'f32'))
+  }
+
+  /** One image of the domain in `row`, through the queue. */
+  async predict(row: number, pixels: Uint8Array): Promise<SampleResult> {
+    const item = { pixels, row, generation: this.engine.generation }
+    const [outcome] = await this.#scheduler.submit([{ domain: String(row), item }])
+    return outcome!.value
+  }
+
+  /** One run of exactly these rows, past the queue. */
+  run(rows: readonly number[], images: readonly Uint8Array[]): Promise<EngineResult> {
+    const length = images[0]!.length
+    const pixels = new Uint8Array(rows.length * length)
+    rows.forEach((_, index) => {
+      pixels.set(images[index % images.length]!, index * length)
+    })
+    return this.engine.run({ pixels, rows: Int32Array.from(rows) }, this.engine.generation)
+  }
+
+  async close(): Promise<void> {
+    await this.#scheduler.drain()
+    await this.engine.stop()
+  }
+}
+
+/** The largest difference, relative to the largest expected value; a NaN counts. */
+export function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let [difference, largest] = [0, 0]
+  for (let i = 0; i < expected.length; i++) {
+    const apart = Math.abs(found[i]! - expected[i]!)
+    if (!(apart <= difference)) difference = apart
+    largest = Math.max(largest, Math.abs(expected[i]!))
+  }
+  return difference / largest
+}

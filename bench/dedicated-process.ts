@@ -1,0 +1,24 @@
+/** Dedicated sessions in a process of their own, so that their memory can be told. Argument: FleetOptions. */
+import { DedicatedFleet, type FleetOptions } from './dedicated.js'
+import { dedicatedOnnx, makeFamily, randomBackbone, randomImages, randomPack } from './networks.js'
+import { answer } from './processes.js'
+
+const [options, dir] = process.argv.slice(2) as [string, string]
+const fleet = new DedicatedFleet(JSON.parse(options) as FleetOptions)
+const backbone = randomBackbone()
+const family = await makeFamily(backbone, dir)
+const [image] = randomImages(family, 1)
+const { height, width } = family.manifest.input
+const network = dedicatedOnnx(backbone, randomPack(family, 1))
+let opened = 0
+
+answer<({ type: 'hello' } | { type: 'grow'; to: number }) & { id: number }>(
+  async (question) => {
+    if (question.type === 'hello') return null
+    await fleet.open(question.to, () => network, opened)
+    // Each has run: what a session allocates at its first run belongs to it.
+    for (; opened < question.to; opened++) await fleet.run(opened, image!.slice(), [1, height, width, 3])
+    return null
+  },
+  () => fleet.close(),
+)

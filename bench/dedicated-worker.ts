@@ -1,0 +1,66 @@
+/**
+ * A thread of dedicated sessions: one plain onnxruntime-node session per domain, as one would serve them
+ * without a family. Loads them from files and runs them, one at a time, in the order asked.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+
+/** Given as `workerData`. */
+export interface DedicatedOptions {
+  threads: number
+  spinning: boolean
+  device: { kind: 'cpu' } | { kind: 'cuda'; id: number }
+}
+
+export type ToDedicated =
+  | { type: 'open'; id: number; session: number; path: string }
+  | { type: 'run'; id: number; session: number; pixels: Uint8Array; dims: number[] }
+  | { type: 'stop' }
+
+/** Answers `open` and `run`; `logits` of `[N, classes]` after a run. */
+export type FromDedicated = { id: number; logits: Float32Array | null; error?: string }
+
+const { threads, spinning, device } = workerData as DedicatedOptions
+const sessions = new Map<number, InferenceSession>()
+const port = parentPort!
+
+/** The settings of the service's own session wherever they help a plain network too. */
+const options: InferenceSession.SessionOptions = {
+  executionProviders: [device.kind === 'cpu' ? { name: 'cpu' } : { name: 'cuda', deviceId: device.id }],
+  intraOpNumThreads: threads,
+  interOpNumThreads: 1,
+  executionMode: 'sequential',
+  graphOptimizationLevel: 'all',
+  enableMemPattern: false,
+  extra: { session: { intra_op: { allow_spinning: spinning ? '1' : '0' } } },
+}
+
+async function handle(message: ToDedicated): Promise<void> {
+  switch (message.type) {
+    case 'open': {
+      sessions.set(message.session, await InferenceSession.create(message.path, options))
+      return port.postMessage({ id: message.id, logits: null } satisfies FromDedicated)
+    }
+    case 'run': {
+      const session = sessions.get(message.session)
+      if (!session) throw new Error(`there is no session ${message.session}`)
+      const feeds = { pixels: new Tensor('uint8', message.pixels, message.dims) }
+      const logits = (await session.run(feeds)).logits!.data as Float32Array
+      return port.postMessage({ id: message.id, logits } satisfies FromDedicated, [
+        logits.buffer as ArrayBuffer,
+      ])
+    }
+    case 'stop':
+      for (const session of sessions.values()) await session.release()
+      port.close()
+  }
+}
+
+let tail = Promise.resolve()
+port.on('message', (message: ToDedicated) => {
+  tail = tail
+    .then(() => handle(message))
+    .catch((error: Error) => {
+      if ('id' in message) port.postMessage({ id: message.id, logits: null, error: error.message })
+    })
+})

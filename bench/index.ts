@@ -1,0 +1,45 @@
+/** `npm run bench`: every row of the performance table, as a table and then as one JSON line. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Command } from 'commander'
+import { engineRows } from './engine-rows.js'
+import { memoryRows } from './memory-rows.js'
+import { jsonLine, keys, machine, table } from './report.js'
+import { type BenchOptions, defaults, type RowResult, runGroup } from './rows.js'
+import { serviceRows } from './service-rows.js'
+import { startRows } from './start-rows.js'
+
+async function main(): Promise<void> {
+  const flags = new Command('bench')
+    .description(
+      'Measures the service against dedicated networks. Ends in under ten minutes on two quiet cores.',
+    )
+    .option('--only <keys...>', `only the rows of these keys: ${keys.join(', ')}`)
+    .option('--seconds <n>', 'measuring time of a row', Number, defaults.seconds)
+    .option('--domains <n>', 'domains of the mixed traffic', Number, defaults.domains)
+    .option('--many <n>', 'domains of the memory row and packs of the start row', Number, defaults.many)
+    .option('--threads <n>', 'threads of a run', Number, defaults.threads)
+    .parse()
+    .opts<Partial<BenchOptions>>()
+  const unknown = (flags.only ?? []).filter((key) => !keys.includes(key as (typeof keys)[number]))
+  if (unknown.length > 0)
+    throw new Error(`no row has the key ${unknown.join(', ')}; keys: ${keys.join(', ')}`)
+  const start = performance.now()
+  const dir = await mkdtemp(join(tmpdir(), 'facet-bench-'))
+  const options: BenchOptions = { ...defaults, ...flags, dir }
+  console.error(`machine: ${JSON.stringify(machine())}`)
+  const results: RowResult[] = []
+  try {
+    results.push(...(await runGroup(engineRows, options)))
+    results.push(...(await runGroup(serviceRows, options)))
+    results.push(...(await runGroup(memoryRows, options)))
+    results.push(...(await runGroup(startRows, options)))
+  } finally {
+    await rm(dir, { recursive: true, force: true })
+  }
+  console.log(table(results))
+  console.log(jsonLine(results, (performance.now() - start) / 1000))
+}
+
+await main()

@@ -1,0 +1,100 @@
+/** The load generator: a process of its own, so that what it costs is not taken for the server's. */
+import { Agent, request } from 'node:http'
+import sharp, { type Sharp } from 'sharp'
+import { answer } from './processes.js'
+import { random } from './random.js'
+
+export type ImageKind = 'jpeg' | 'png64'
+
+export interface LoadJob {
+  url: string
+  domains: string[]
+  /** `random`: a domain for each image; `given`: the domains in turn. */
+  order: 'random' | 'given'
+  kind: ImageKind
+  images: number
+  /** Connections, one request in flight on each. */
+  atOnce: number
+}
+
+export interface LoadResult {
+  /** Of each answered request, in the order of their answers, ms. */
+  latencies: number[]
+  failed: number
+  /** What the first failed one said. */
+  failure: string | null
+  ms: number
+}
+
+const next = random(23)
+
+/** Photographs as far as a codec can tell: smooth shapes under a little noise. */
+async function makeImage(width: number, height: number): Promise<Sharp> {
+  const side = 12
+  const blocks = Uint8Array.from({ length: side * side * 3 }, () => next() * 256)
+  const shapes = await sharp(blocks, { raw: { width: side, height: side, channels: 3 } })
+    .resize(width, height, { fit: 'fill', kernel: 'cubic' })
+    .raw()
+    .toBuffer()
+  for (let i = 0; i < shapes.length; i++)
+    shapes[i] = Math.max(0, Math.min(255, shapes[i]! + 24 * (next() - 0.5)))
+  return sharp(shapes, { raw: { width, height, channels: 3 } })
+}
+
+const side = () => 200 + Math.floor(next() * 201)
+const images: Record<ImageKind, Buffer[]> = { jpeg: [], png64: [] }
+for (let i = 0; i < 32; i++) {
+  images.jpeg.push(await (await makeImage(side(), side())).jpeg({ quality: 85 }).toBuffer())
+  images.png64.push(await (await makeImage(64, 64)).png().toBuffer())
+}
+
+function post(agent: Agent, url: string, body: Buffer): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const headers = { 'content-type': 'application/octet-stream', 'content-length': body.length }
+    const sent = request(url, { method: 'POST', agent, headers }, (response) => {
+      const chunks: Buffer[] = []
+      response.on('data', (chunk: Buffer) => chunks.push(chunk))
+      response.on('end', () =>
+        resolve({ status: response.statusCode!, text: Buffer.concat(chunks).toString() }),
+      )
+      response.on('error', reject)
+    })
+    sent.on('error', reject)
+    sent.end(body)
+  })
+}
+
+async function run({ url, domains, order, kind, images: count, atOnce }: LoadJob): Promise<LoadResult> {
+  const agent = new Agent({ keepAlive: true, maxSockets: atOnce })
+  const result: LoadResult = { latencies: [], failed: 0, failure: null, ms: 0 }
+  const fail = (reason: string) => {
+    result.failed++
+    result.failure ??= reason
+  }
+  let turn = 0
+  const client = async () => {
+    while (turn < count) {
+      const mine = turn++
+      const at = order === 'random' ? Math.floor(next() * domains.length) : mine % domains.length
+      const body = images[kind][mine % images[kind].length]!
+      const start = performance.now()
+      try {
+        const { status, text } = await post(agent, `${url}/v1/domains/${domains[at]}/predict`, body)
+        if (status === 200) result.latencies.push(performance.now() - start)
+        else fail(`HTTP ${status}: ${text.slice(0, 200)}`)
+      } catch (error) {
+        fail((error as Error).message)
+      }
+    }
+  }
+  const start = performance.now()
+  await Promise.all(Array.from({ length: atOnce }, client))
+  result.ms = performance.now() - start
+  agent.destroy()
+  return result
+}
+
+answer<({ type: 'hello' } | ({ type: 'load' } & LoadJob)) & { id: number }>(
+  async (question) => (question.type === 'load' ? run(question) : null),
+  async () => {},
+)

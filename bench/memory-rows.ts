@@ -1,0 +1,160 @@
+/**
+ * Private memory (`smaps_rollup`) of the service and of dedicated sessions, at the paper's full width.
+ *
+ * Ours is measured up to the last domain. Dedicated sessions are measured up to twenty and extended by the
+ * line through what was measured; a thousand would not fit.
+ */
+import { join } from 'node:path'
+import { rowBytes } from '../src/registry/memory.js'
+import type { LoadJob, LoadResult } from './load-process.js'
+import { CLASSES, makeFamily, randomBackbone, randomPack } from './networks.js'
+import { domainName, fillStore, PackPress } from './packs.js'
+import { Child, privateBytes } from './processes.js'
+import type { BenchOptions, Group, Measured, Row } from './rows.js'
+
+type Dtype = 'f32' | 'f16'
+/** Domains and bytes. */
+type Points = [domains: number, bytes: number][]
+
+interface MemoryRig {
+  /** Measured once a dtype: the rows share it. */
+  curve(dtype: Dtype, upTo: number): Promise<Points>
+  dedicated(): Promise<Points>
+  /** fp32 bytes of one domain's tensors. */
+  tensors: number
+  many: number
+}
+
+/** Domains after which memory is read; a domain's own bytes are told from `FROM` on. */
+const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 1000]
+const FROM = 100
+
+async function open(options: BenchOptions): Promise<MemoryRig> {
+  const { dir, many } = options
+  const family = await makeFamily(randomBackbone(), join(dir, 'full'))
+  const data = join(dir, 'data-many')
+  await fillStore(data, family, new PackPress(family, randomPack(family, 1)), many)
+  const curves = new Map<Dtype, Points>()
+  let dedicated: Points | undefined
+  return {
+    tensors: rowBytes(family.layout, 'f32', family.manifest.features, CLASSES),
+    many,
+    async curve(dtype, upTo) {
+      const known = curves.get(dtype)
+      if (known && known.at(-1)![0] >= upTo) return known
+      const points = await growService(family.dir, data, dtype, Math.min(upTo, many), options)
+      curves.set(dtype, points)
+      return points
+    },
+    async dedicated() {
+      dedicated ??= await growDedicated(options)
+      return dedicated
+    },
+  }
+}
+
+async function growService(
+  family: string,
+  data: string,
+  dtype: Dtype,
+  upTo: number,
+  { dir, threads }: BenchOptions,
+): Promise<Points> {
+  const flags = ['--family', family, '--adapters', join(dir, 'none'), '--data', data, '--port', '0']
+  const bank = ['--bank-memory', '8GiB', '--bank-dtype', dtype, '--threads', String(threads)]
+  const service = await Child.start('./service-process.js', [...flags, ...bank])
+  const load = await Child.start('./load-process.js')
+  try {
+    const url = await service.ask<string>({ type: 'url' })
+    const points: Points = []
+    let touched = 0
+    for (const step of [...STEPS.filter((step) => step < upTo), upTo]) {
+      const domains = Array.from({ length: step - touched }, (_, index) => domainName(touched + index))
+      const job: LoadJob = { url, domains, order: 'given', kind: 'png64', images: domains.length, atOnce: 4 }
+      const { failed, failure } = await load.ask<LoadResult>({ type: 'load', ...job })
+      if (failed > 0) throw new Error(`${failed} requests failed: ${failure}`)
+      touched = step
+      points.push([step, await settled(service.pid)])
+    }
+    return points
+  } finally {
+    await Promise.all([service.stop(), load.stop()])
+  }
+}
+
+async function growDedicated({ dir, threads, rival }: BenchOptions): Promise<Points> {
+  const options = rival ?? { workers: 1, threads, spinning: false, device: { kind: 'cpu' } }
+  const child = await Child.start('./dedicated-process.js', [
+    JSON.stringify(options),
+    join(dir, 'full-again'),
+  ])
+  try {
+    const points: Points = []
+    for (const to of [1, 2, 5, 10, 20]) {
+      await child.ask({ type: 'grow', to })
+      points.push([to, await settled(child.pid)])
+    }
+    return points
+  } finally {
+    await child.stop()
+  }
+}
+
+/** Private bytes once the process has had a moment to give back what it no longer uses. */
+async function settled(pid: number): Promise<number> {
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  return privateBytes(pid)
+}
+
+/** Bytes of one more domain: the line from the first point at or above `from` to the last. */
+function slope(points: Points, from: number): { perDomain: number; from: number; to: number } {
+  const first = points.find(([domains]) => domains >= Math.min(from, points.at(-2)![0]))!
+  const last = points.at(-1)!
+  return { perDomain: (last[1] - first[1]) / (last[0] - first[0]), from: first[0], to: last[0] }
+}
+
+function rowOf(dtype: Dtype) {
+  return async ({ curve, tensors }: MemoryRig): Promise<Measured> => {
+    const { perDomain, from, to } = slope(await curve(dtype, 300), FROM)
+    return {
+      values: { [`row_bytes_${dtype}`]: perDomain / tensors, [`row_mb_${dtype}`]: perDomain / 1e6 },
+      detail: `${(perDomain / 1e6).toFixed(3)} MB a domain from ${from} to ${to}; its tensors are ${(tensors / 1e6).toFixed(3)} MB of fp32`,
+    }
+  }
+}
+
+async function thousand({ curve, dedicated, many }: MemoryRig): Promise<Measured> {
+  const ours = await curve('f32', many)
+  const theirs = await dedicated()
+  const { perDomain, from, to } = slope(theirs, 5)
+  const extended = theirs.at(-1)![1] + (many - theirs.at(-1)![0]) * perDomain
+  const bytes = ours.at(-1)![1]
+  return {
+    values: {
+      rss_ratio_1000: bytes / extended,
+      service_gb_1000: bytes / 1e9,
+      dedicated_gb_1000: extended / 1e9,
+      dedicated_session_mb: perDomain / 1e6,
+    },
+    detail: `ours ${(bytes / 1e9).toFixed(2)} GB measured at ${ours.at(-1)![0]} domains; dedicated ${(perDomain / 1e6).toFixed(1)} MB each from ${from} to ${to}, ${(extended / 1e9).toFixed(1)} GB extrapolated to ${many}`,
+    curves: { ours, dedicated: theirs, extrapolated: [theirs.at(-1)!, [many, extended]] },
+  }
+}
+
+const rows: Row<MemoryRig>[] = [
+  {
+    keys: ['rss_ratio_1000'],
+    what: 'private memory at 1,000 domains against dedicated sessions',
+    target: '<= 0.083',
+    measure: thousand,
+  },
+  {
+    keys: ['row_bytes_f32'],
+    what: "private bytes of one more domain over its tensors' fp32 bytes",
+    target: '<= 1.05',
+    measure: rowOf('f32'),
+  },
+  { keys: ['row_bytes_f16'], what: 'the same, --bank-dtype f16', target: '<= 0.55', measure: rowOf('f16') },
+]
+
+export const memoryRows: Group<MemoryRig> = { name: 'memory', rows, open, close: async () => {} }

@@ -1,0 +1,253 @@
+/**
+ * The networks that are measured: the paper's ResNet-26 at full width with random weights, as a family, and
+ * the dedicated network of each of its domains: trunk and adapter merged, normalisations folded.
+ *
+ * Both sides take the same bytes (`uint8 [N, H, W, 3]`) and compute the same numbers.
+ */
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { buildFamily } from '../src/compiler/build.js'
+import {
+  FLOAT,
+  type Model,
+  type Node,
+  UINT8,
+  floatTensor,
+  int64Tensor,
+  intAttribute,
+  intsAttribute,
+  saveModel,
+  type Tensor,
+} from '../src/compiler/onnx.js'
+import { inputAffine } from '../src/family/layout.js'
+import { type Family, readFamily } from '../src/family/read.js'
+import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import { random, uniform } from './random.js'
+
+const SIDE = 64
+const BLOCKS = 4
+const WIDTHS = [64, 128, 256]
+const STEM = 32
+export const CLASSES = 100
+
+interface Conv {
+  name: string
+  in: number
+  out: number
+  stride: number
+}
+
+/** The frozen weights and the classifier, drawn once. */
+export interface Backbone {
+  convs: Conv[]
+  /** `[out, in, 3, 3]` by name. */
+  weights: Map<string, Float32Array>
+  head: { weight: Float32Array; bias: Float32Array }
+}
+
+/** Weights that keep the values of a random network at a size where float32 is exact enough. */
+export function randomBackbone(seed = 1): Backbone {
+  const next = random(seed)
+  const convs: Conv[] = [{ name: 'stem.conv', in: 3, out: STEM, stride: 1 }]
+  let channels = STEM
+  for (const [stage, width] of WIDTHS.entries()) {
+    for (let block = 0; block < BLOCKS; block++) {
+      const name = `blocks.${stage * BLOCKS + block}`
+      convs.push({ name: `${name}.c1.conv`, in: channels, out: width, stride: block === 0 ? 2 : 1 })
+      convs.push({ name: `${name}.c2.conv`, in: width, out: width, stride: 1 })
+      channels = width
+    }
+  }
+  const weights = new Map(
+    convs.map((conv) => {
+      const size = Math.sqrt(3 / (9 * conv.in))
+      return [conv.name, uniform(next, conv.out * conv.in * 9, size)] as const
+    }),
+  )
+  const head = { weight: uniform(next, CLASSES * channels, 0.1), bias: uniform(next, CLASSES, 0.1) }
+  return { convs, weights, head }
+}
+
+/** Draws a graph node by node; each call returns the name of its value. */
+class Drawing {
+  readonly nodes: Node[] = []
+  readonly constants = new Map<string, Tensor>()
+
+  add(op: string, inputs: string[], attributes: Node['attributes'] = [], output?: string): string {
+    const name = output ?? `v${this.nodes.length}`
+    this.nodes.push({ name, op, inputs, outputs: [name], attributes })
+    return name
+  }
+
+  floats(name: string, dims: number[], values: Iterable<number>): string {
+    this.constants.set(name, floatTensor(dims, values))
+    return name
+  }
+
+  ints(name: string, values: readonly number[]): string {
+    this.constants.set(name, int64Tensor(values))
+    return name
+  }
+
+  conv(conv: Conv, x: string, weight: Float32Array, bias?: Float32Array): string {
+    const inputs = [x, this.floats(`${conv.name}.weight`, [conv.out, conv.in, 3, 3], weight)]
+    if (bias) inputs.push(this.floats(`${conv.name}.bias`, [conv.out], bias))
+    return this.add('Conv', inputs, [
+      intsAttribute('kernel_shape', [3, 3]),
+      intsAttribute('strides', [conv.stride, conv.stride]),
+      intsAttribute('pads', [1, 1, 1, 1]),
+    ])
+  }
+
+  norm(name: string, x: string, scale: Float32Array, bias: Float32Array): string {
+    const channels = scale.length
+    // With this variance the node's epsilon adds up to 1: it multiplies by the scale and nothing else.
+    const parts = [scale, bias, new Float32Array(channels), new Float32Array(channels).fill(1 - 1e-5)]
+    const names = ['weight', 'bias', 'running_mean', 'running_var']
+    const inputs = parts.map((values, part) => this.floats(`${name}.${names[part]}`, [channels], values))
+    return this.add('BatchNormalization', [x, ...inputs])
+  }
+}
+
+/** The network between its pixels and its logits; how a convolution or a lone norm is written is the caller's. */
+function drawResnet(
+  to: Drawing,
+  image: string,
+  { convs, head }: Backbone,
+  slot: (conv: Conv, x: string) => string,
+  norm: (name: string, x: string) => string,
+): void {
+  let x = slot(convs[0]!, image)
+  for (let i = 1; i < convs.length; i += 2) {
+    const [first, second] = [convs[i]!, convs[i + 1]!]
+    const y = slot(second, to.add('Relu', [slot(first, x)]))
+    let shortcut = x
+    if (first.stride === 2) {
+      const window = [intsAttribute('kernel_shape', [2, 2]), intsAttribute('strides', [2, 2])]
+      shortcut = to.add('AveragePool', [x], window)
+      const pads = to.ints(`${first.name}.pads`, [0, 0, 0, 0, 0, first.out - first.in, 0, 0])
+      shortcut = to.add('Pad', [shortcut, pads])
+    }
+    x = to.add('Relu', [to.add('Add', [y, shortcut])])
+  }
+  const features = to.add('GlobalAveragePool', [to.add('Relu', [norm('bn', x)])])
+  const length = WIDTHS.at(-1)!
+  const weight = to.floats('head.weight', [CLASSES, length], head.weight)
+  const bias = to.floats('head.bias', [CLASSES], head.bias)
+  const flat = to.add('Flatten', [features], [intAttribute('axis', 1)])
+  to.add('Gemm', [flat, weight, bias], [intAttribute('transB', 1)], 'logits')
+}
+
+function model(to: Drawing, input: Model['inputs'][number]): Uint8Array {
+  return saveModel({
+    irVersion: 8,
+    opset: 17,
+    nodes: to.nodes,
+    constants: to.constants,
+    inputs: [input],
+    outputs: [{ name: 'logits', type: FLOAT, dims: ['N', CLASSES] }],
+    values: [],
+    producer: 'facet-bench',
+    metadata: [],
+    doc: '',
+  })
+}
+
+/** The backbone as a framework would export it, normalisations not folded. */
+export function backboneOnnx(backbone: Backbone): Uint8Array {
+  const to = new Drawing()
+  const ones = (channels: number) => new Float32Array(channels).fill(1)
+  drawResnet(
+    to,
+    'image',
+    backbone,
+    (conv, x) =>
+      to.norm(
+        conv.name.replace(/conv$/, 'bn'),
+        to.conv(conv, x, backbone.weights.get(conv.name)!),
+        ones(conv.out),
+        new Float32Array(conv.out),
+      ),
+    (name, x) => to.norm(name, x, ones(WIDTHS.at(-1)!), new Float32Array(WIDTHS.at(-1)!)),
+  )
+  return model(to, { name: 'image', type: FLOAT, dims: ['N', 3, SIDE, SIDE] })
+}
+
+/** The dedicated network of a domain: W' = diag(scale) W, plus the matrix at the kernel's centre. */
+export function dedicatedOnnx(backbone: Backbone, pack: Pack): Uint8Array {
+  const to = new Drawing()
+  const { scale, shift } = inputAffine(pack)
+  const floats = to.add('Cast', ['pixels'], [intAttribute('to', FLOAT)])
+  const planes = to.add('Transpose', [floats], [intsAttribute('perm', [0, 3, 1, 2])])
+  const scaled = to.add('Mul', [planes, to.floats('input.scale', [1, 3, 1, 1], scale)])
+  const image = to.add('Add', [scaled, to.floats('input.shift', [1, 3, 1, 1], shift)])
+  drawResnet(
+    to,
+    image,
+    { ...backbone, head: pack.head! },
+    (conv, x) => {
+      const slot = pack.slots.get(conv.name)!
+      return to.conv(conv, x, merged(conv, backbone.weights.get(conv.name)!, slot), slot.bias)
+    },
+    (name, x) => to.norm(name, x, pack.slots.get(name)!.scale, pack.slots.get(name)!.bias),
+  )
+  return model(to, { name: 'pixels', type: UINT8, dims: ['N', SIDE, SIDE, 3] })
+}
+
+function merged(conv: Conv, frozen: Float32Array, { scale, matrix }: SlotWeights): Float32Array {
+  const weight = new Float32Array(frozen.length)
+  for (let o = 0; o < conv.out; o++) {
+    for (let i = o * conv.in * 9; i < (o + 1) * conv.in * 9; i++) weight[i] = frozen[i]! * scale[o]!
+  }
+  if (matrix) for (let i = 0; i < matrix.length; i++) weight[i * 9 + 4]! += matrix[i]!
+  return weight
+}
+
+/** Builds the family of `backbone` in `dir`, through the builder that `facet family build` uses. */
+export async function makeFamily(backbone: Backbone, dir: string): Promise<Family> {
+  const built = buildFamily(backboneOnnx(backbone), {
+    name: 'resnet26-full-random',
+    design: 'parallel',
+    resize: 72,
+    kernel: 'linear',
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+    fp16: false,
+    license: 'none',
+    source: 'random weights',
+    created: '2026-01-01T00:00:00.000Z',
+    tool: 'facet bench',
+  })
+  await mkdir(dir, { recursive: true })
+  for (const [name, bytes] of built.files) await writeFile(join(dir, name), bytes)
+  return readFamily(dir)
+}
+
+/** A domain that differs from the base in every slot, more than trained ones do. */
+export function randomPack({ manifest, base }: Family, seed: number, classes = CLASSES): Pack {
+  const next = random(seed)
+  const around = (value: number, length: number) => uniform(next, length, 0.2).map((x) => value + x)
+  const slots = new Map<string, SlotWeights>()
+  for (const { name, out, columns } of manifest.slots) {
+    slots.set(name, {
+      scale: around(1, out),
+      bias: around(0, out),
+      matrix: columns ? uniform(next, out * columns, 0.5 / Math.sqrt(columns)) : null,
+    })
+  }
+  const { family, design, activation, std } = base
+  const labels = Array.from({ length: classes }, (_, index) => `class ${index}`)
+  const head = {
+    classes,
+    weight: uniform(next, classes * manifest.features, 0.1),
+    bias: uniform(next, classes, 0.1),
+  }
+  return { family, design, activation, std, labels, mean: [0.4 + 0.1 * next(), 0.45, 0.4], slots, head }
+}
+
+/** Random images of the family's input size, `[count][H * W * 3]`. */
+export function randomImages({ manifest }: Family, count: number, seed = 3): Uint8Array[] {
+  const next = random(seed)
+  const length = manifest.input.height * manifest.input.width * 3
+  return Array.from({ length: count }, () => Uint8Array.from({ length }, () => next() * 256))
+}

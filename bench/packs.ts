@@ -1,0 +1,79 @@
+/** Synthetic packs in numbers: as a folder of seeds, as a filled store, and as bytes to register. */
+import { createHash } from 'node:crypto'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { systemClock } from '../src/clock.js'
+import type { Family } from '../src/family/read.js'
+import type { Pack } from '../src/pack/pack.js'
+import { writePack } from '../src/pack/write.js'
+import { nodeFs, type StoreFs } from '../src/store/fs.js'
+import { LocalStore } from '../src/store/local.js'
+
+export function domainName(index: number): string {
+  return `d${String(index).padStart(4, '0')}`
+}
+
+/** Makes as many different packs of one as are wanted: the last two numbers of a copy hold its number. */
+export class PackPress {
+  readonly pack: Pack
+  readonly #bytes: Uint8Array
+
+  constructor(family: Family, pack: Pack) {
+    this.pack = pack
+    this.#bytes = writePack(pack, family.manifest, { dtype: 'f16' })
+  }
+
+  /** Bytes of the pack of this number, below 2^20. */
+  copy(number: number): Uint8Array<ArrayBuffer> {
+    const bytes = new Uint8Array(this.#bytes)
+    const view = new DataView(bytes.buffer)
+    // Small normal numbers of float16: sign and exponent are fixed, the mantissas count.
+    view.setUint16(bytes.length - 2, 0x2400 | (number & 0x3ff), true)
+    view.setUint16(bytes.length - 4, 0x2400 | (number >> 10), true)
+    return bytes
+  }
+}
+
+/** Seeds `d0000` to `count` - 1 in `dir`. */
+export async function writeSeeds(dir: string, press: PackPress, count: number): Promise<void> {
+  await mkdir(dir, { recursive: true })
+  for (let i = 0; i < count; i++) await writeFile(join(dir, `${domainName(i)}.safetensors`), press.copy(i))
+}
+
+/** Preparing needs no durability, and a thousand packs would wait minutes for it. */
+const hastyFs: StoreFs = {
+  ...nodeFs,
+  async create(path) {
+    return { ...(await nodeFs.create(path)), sync: async () => {} }
+  },
+  syncFolder: async () => {},
+}
+
+/** A data folder in which `count` domains are registered. */
+export async function fillStore(dir: string, family: Family, press: PackPress, count: number): Promise<void> {
+  const store = new LocalStore({ dir, fs: hastyFs, clock: systemClock })
+  await store.open()
+  const created = '2026-01-01T00:00:00.000Z'
+  for (let i = 0; i < count; i++) {
+    const bytes = press.copy(i)
+    const version = createHash('sha256').update(bytes).digest('hex')
+    await store.putBlob(version, bytes)
+    await store.writeRecord({
+      domain: domainName(i),
+      active: version,
+      versions: [
+        {
+          version,
+          bytes: bytes.length,
+          created,
+          design: family.manifest.design,
+          classes: press.pack.head?.classes ?? 0,
+        },
+      ],
+      pinned: false,
+      deleted: false,
+      updated: created,
+    })
+  }
+  await store.close()
+}

@@ -1,0 +1,91 @@
+/** Child processes that answer over IPC, and what the kernel says of them. */
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+/** What a child sends: the answer to one question, or its first words. */
+export type Reply = { id: number; answer: unknown } | { id: number; error: string }
+
+/** A script of this folder as a process of its own. Questions are answered one at a time, in order. */
+export class Child {
+  readonly pid: number
+  readonly #process: ChildProcess
+  readonly #waiting = new Map<number, { resolve(answer: unknown): void; reject(error: Error): void }>()
+  #next = 0
+
+  private constructor(process: ChildProcess) {
+    this.pid = process.pid!
+    this.#process = process
+    process.on('message', (reply: Reply) => {
+      const waiting = this.#waiting.get(reply.id)
+      this.#waiting.delete(reply.id)
+      if ('error' in reply) waiting?.reject(new Error(reply.error))
+      else waiting?.resolve(reply.answer)
+    })
+    process.once('exit', (code) => {
+      for (const { reject } of this.#waiting.values())
+        reject(new Error(`a benchmark process exited with ${code}`))
+    })
+  }
+
+  /** @param script file name in this folder, as built. Resolves when it answers. */
+  static async start(script: string, args: readonly string[] = []): Promise<Child> {
+    const path = fileURLToPath(new URL(script, import.meta.url))
+    const child = new Child(fork(path, args, { serialization: 'advanced', execArgv: [] }))
+    await child.ask({ type: 'hello' })
+    return child
+  }
+
+  ask<Answer>(question: object): Promise<Answer> {
+    const id = this.#next++
+    return new Promise<Answer>((resolve, reject) => {
+      this.#waiting.set(id, { resolve: resolve as (answer: unknown) => void, reject })
+      this.#process.send({ ...question, id })
+    })
+  }
+
+  /** Ends by itself once its channel is closed. */
+  async stop(): Promise<void> {
+    if (this.#process.exitCode !== null) return
+    const exit = once(this.#process, 'exit')
+    this.#process.disconnect()
+    await exit
+  }
+}
+
+/** The child's side: answers each question with what `handle` resolves to, and calls `end` when it is time. */
+export function answer<Question extends { id: number }>(
+  handle: (question: Question) => Promise<unknown>,
+  end: () => Promise<void>,
+): void {
+  let tail: Promise<unknown> = Promise.resolve()
+  process.on('message', (question: Question) => {
+    tail = tail
+      .then(() => handle(question))
+      .then(
+        (result) => process.send?.({ id: question.id, answer: result }),
+        (error: Error) => process.send?.({ id: question.id, error: error.stack ?? error.message }),
+      )
+  })
+  process.once('disconnect', () => void tail.then(end))
+}
+
+/** Clock ticks a second of `/proc`; 100 on every Linux that Node runs on. */
+const TICKS = 100
+
+/** CPU time the process has used so far, user and system, all its threads, ms. */
+export function cpuMs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  // The second field, the name, is in brackets and may hold spaces.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS
+}
+
+/** Bytes of memory that are this process's alone. */
+export function privateBytes(pid: number): number {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')
+  let kib = 0
+  for (const match of rollup.matchAll(/^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm)) kib += Number(match[1])
+  return kib * 1024
+}

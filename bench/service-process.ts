@@ -1,0 +1,70 @@
+/**
+ * The whole service as a child process of the benchmark, with questions that no client can ask: the delay of
+ * its event loop, and its engine fed from memory.
+ *
+ * Arguments are those of `facet serve`.
+ */
+import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
+import { pino } from 'pino'
+import { systemClock } from '../src/clock.js'
+import { type ServeConfig, serveCommand } from '../src/config.js'
+import { startService } from '../src/service.js'
+import { answer } from './processes.js'
+import { random } from './random.js'
+import { flow } from './statistics.js'
+
+export type ToService =
+  | { type: 'hello' | 'url' | 'delay-start' | 'delay-stop' }
+  | { type: 'feed'; domains: string[]; images: number; atOnce: number }
+
+/** Milliseconds. */
+export interface LoopDelay {
+  p50: number
+  p99: number
+}
+
+let config: ServeConfig | undefined
+await serveCommand(async (read) => {
+  config = read
+}).parseAsync(process.argv.slice(2), { from: 'user' })
+const service = await startService(config!, { logger: pino({ level: 'silent' }), clock: systemClock })
+let delay: IntervalHistogram | undefined
+
+/** Images from memory into the queue, past HTTP and decoding. */
+async function feed({ domains, images, atOnce }: Extract<ToService, { type: 'feed' }>) {
+  const { registry, scheduler } = service
+  const { readFamily } = await import('../src/family/read.js')
+  const { input } = (await readFamily(config!.family)).manifest
+  const next = random(17)
+  const pixels = Uint8Array.from({ length: input.height * input.width * 3 }, () => next() * 256)
+  return flow(images, atOnce, async () => {
+    const domain = domains[Math.floor(next() * domains.length)]!
+    const lease = await registry.acquire(domain)
+    try {
+      const { row, generation } = lease
+      await scheduler.submit([{ domain, item: { pixels, row, generation } }])
+    } finally {
+      lease.release()
+    }
+  })
+}
+
+answer<ToService & { id: number }>(
+  async (question) => {
+    switch (question.type) {
+      case 'hello':
+      case 'url':
+        return service.url
+      case 'feed':
+        return feed(question)
+      case 'delay-start':
+        delay = monitorEventLoopDelay({ resolution: 1 })
+        delay.enable()
+        return null
+      case 'delay-stop':
+        delay!.disable()
+        return { p50: delay!.percentile(50) / 1e6, p99: delay!.percentile(99) / 1e6 } satisfies LoopDelay
+    }
+  },
+  () => service.stop(),
+)

@@ -1,0 +1,316 @@
+/**
+ * The service as clients meet it: through HTTP, from a load generator in another process.
+ *
+ * CPU time is the server process's own, from `/proc/PID/stat`, so the generator on the same cores costs
+ * nothing but patience.
+ */
+import { join } from 'node:path'
+import { type Family, readFamily } from '../src/family/read.js'
+import { packageFile } from '../src/package.js'
+import { rowBytes } from '../src/registry/memory.js'
+import type { ImageKind, LoadJob, LoadResult } from './load-process.js'
+import { CLASSES, makeFamily, randomBackbone, randomPack } from './networks.js'
+import { domainName, PackPress, writeSeeds } from './packs.js'
+import { Child, cpuMs } from './processes.js'
+import type { BenchOptions, Group, Measured, Row } from './rows.js'
+import type { LoopDelay } from './service-process.js'
+import { median, quantile, type Slice, spread } from './statistics.js'
+
+const CONNECTIONS = 32
+
+/** A service, where it listens, and the domains it has. */
+interface Served {
+  child: Child
+  url: string
+  domains: string[]
+}
+
+interface ServiceRig {
+  family: Family
+  press: PackPress
+  seeds: string
+  full: Served
+  demo: Served
+  bare: Served
+  load: Child
+}
+
+async function serve(domains: string[], flags: string[]): Promise<Served> {
+  const child = await Child.start('./service-process.js', ['--port', '0', ...flags])
+  return { child, url: await child.ask<string>({ type: 'url' }), domains }
+}
+
+async function open({ dir, domains, threads }: BenchOptions): Promise<ServiceRig> {
+  const names = Array.from({ length: domains }, (_, index) => domainName(index))
+  const started: Child[] = []
+  const add = async <T extends Served>(served: Promise<T>): Promise<T> => {
+    started.push((await served).child)
+    return served
+  }
+  try {
+    const family = await makeFamily(randomBackbone(), join(dir, 'full'))
+    const press = new PackPress(family, randomPack(family, 1))
+    const seeds = join(dir, 'seeds')
+    await writeSeeds(seeds, press, domains)
+    const full = await add(serve(names, flagsOf(family.dir, seeds, join(dir, 'data-full'), threads)))
+    const demoDir = packageFile('models/resnet26-half')
+    const demoFamily = await readFamily(demoDir)
+    const demoSeeds = join(dir, 'demo-seeds')
+    await writeSeeds(demoSeeds, new PackPress(demoFamily, randomPack(demoFamily, 1)), domains)
+    const demo = await add(serve(names, flagsOf(demoDir, demoSeeds, join(dir, 'data-demo'), threads)))
+    const bareChild = await Child.start('./bare-process.js')
+    started.push(bareChild)
+    const bare = { child: bareChild, url: await bareChild.ask<string>({ type: 'url' }), domains: names }
+    const load = await Child.start('./load-process.js')
+    started.push(load)
+    const rig = { family, press, seeds, full, demo, bare, load }
+    // Every domain is resident and every path is warm before anything is measured.
+    for (const served of [full, demo, bare]) {
+      await sent(load, served, 'jpeg', Math.max(64, domains), CONNECTIONS, 'given')
+    }
+    return rig
+  } catch (error) {
+    await Promise.all(started.map((child) => child.stop()))
+    throw error
+  }
+}
+
+function flagsOf(family: string, adapters: string, data: string, threads: number): string[] {
+  return ['--family', family, '--adapters', adapters, '--data', data, '--threads', String(threads)]
+}
+
+async function close({ full, demo, bare, load }: ServiceRig): Promise<void> {
+  await Promise.all([full.child, demo.child, bare.child, load].map((child) => child.stop()))
+}
+
+/** Sends images; a failed request fails the row. */
+async function sent(
+  load: Child,
+  served: Served,
+  kind: ImageKind,
+  images: number,
+  atOnce: number,
+  order: LoadJob['order'] = 'random',
+): Promise<LoadResult> {
+  const { url, domains } = served
+  const job: LoadJob = { url, domains, order, kind, images, atOnce }
+  const result = await load.ask<LoadResult>({ type: 'load', ...job })
+  if (result.failed > 0) throw new Error(`${result.failed} of ${images} requests failed: ${result.failure}`)
+  return result
+}
+
+/** Calls `round` until the time is up, twice at least. */
+async function rounds(seconds: number, round: (number: number) => Promise<void>): Promise<void> {
+  const end = performance.now() + seconds * 1000
+  for (let number = 0; number < 2 || performance.now() < end; number++) await round(number)
+}
+
+/** CPU time an image, through HTTP and from memory, in turn. */
+async function tax(load: Child, served: Served, images: number, seconds: number) {
+  const { child, domains } = served
+  const http: number[] = []
+  const memory: number[] = []
+  const ratios: number[] = []
+  let perSecond = 0
+  await rounds(seconds, async () => {
+    const before = cpuMs(child.pid)
+    const { ms } = await sent(load, served, 'jpeg', images, CONNECTIONS)
+    http.push((cpuMs(child.pid) - before) / images)
+    perSecond = Math.max(perSecond, (1000 * images) / ms)
+    const start = cpuMs(child.pid)
+    await child.ask<Slice>({ type: 'feed', domains, images, atOnce: CONNECTIONS })
+    memory.push((cpuMs(child.pid) - start) / images)
+    ratios.push(memory.at(-1)! / http.at(-1)!)
+  })
+  return { ratios, http: median(http), memory: median(memory), perSecond }
+}
+
+async function serviceTax({ load, full, demo }: ServiceRig, { seconds }: BenchOptions): Promise<Measured> {
+  const wide = await tax(load, full, 128, seconds)
+  const half = await tax(load, demo, 256, seconds)
+  const words = ({ ratios, http, memory }: typeof wide) =>
+    `${spread(ratios)}, ${http.toFixed(2)} ms of CPU an image through HTTP, ${memory.toFixed(2)} from memory`
+  return {
+    values: {
+      service_vs_engine: median(wide.ratios),
+      service_vs_engine_demo: median(half.ratios),
+      service_cpu_ms: wide.http,
+      engine_cpu_ms: wide.memory,
+      service_cpu_ms_demo: half.http,
+      engine_cpu_ms_demo: half.memory,
+      service_images_per_second: wide.perSecond,
+      service_images_per_second_demo: half.perSecond,
+    },
+    detail: `full width: ${words(wide)}; demo family: ${words(half)}`,
+  }
+}
+
+async function addedLatency(
+  { load, full, demo, bare }: ServiceRig,
+  { seconds }: BenchOptions,
+): Promise<Measured> {
+  const found = {
+    full: [] as number[],
+    engine: [] as number[],
+    demo: [] as number[],
+    demoEngine: [] as number[],
+  }
+  const nothing: number[] = []
+  const images = 24
+  await rounds(seconds, async () => {
+    for (const [served, http, engine] of [
+      [full, found.full, found.engine],
+      [demo, found.demo, found.demoEngine],
+    ] as const) {
+      http.push(...(await sent(load, served, 'png64', images, 1)).latencies)
+      for (let i = 0; i < images; i++) {
+        const slice = { type: 'feed', domains: served.domains, images: 1, atOnce: 1 }
+        engine.push((await served.child.ask<Slice>(slice)).ms)
+      }
+    }
+    nothing.push(...(await sent(load, bare, 'png64', images, 1)).latencies)
+  })
+  const added = median(found.full) - median(found.engine)
+  const addedDemo = median(found.demo) - median(found.demoEngine)
+  return {
+    values: {
+      added_latency_ms: added,
+      added_over_bare_ms: added - median(nothing),
+      bare_latency_ms: median(nothing),
+      added_latency_ms_demo: addedDemo,
+      added_over_bare_ms_demo: addedDemo - median(nothing),
+    },
+    detail: `full width: HTTP ${spread(found.full, 2)}, engine ${spread(found.engine, 2)}; demo: HTTP ${spread(found.demo, 2)}, engine ${spread(found.demoEngine, 2)}; bare fastify + sharp ${spread(nothing, 2)} ms`,
+  }
+}
+
+async function eventLoop({ load, full }: ServiceRig, { seconds }: BenchOptions): Promise<Measured> {
+  const measured = async (work: () => Promise<unknown>) => {
+    await full.child.ask({ type: 'delay-start' })
+    await work()
+    return full.child.ask<LoopDelay>({ type: 'delay-stop' })
+  }
+  const pause = Math.min(3, seconds / 4) * 1000
+  const idle = await measured(() => new Promise((resolve) => setTimeout(resolve, pause)))
+  const busy = await measured(() =>
+    rounds(seconds, () => sent(load, full, 'jpeg', 128, CONNECTIONS).then(() => {})),
+  )
+  return {
+    values: { event_loop_p99_ms: busy.p99 - idle.p50, event_loop_idle_ms: idle.p50 },
+    detail: `p99 ${busy.p99.toFixed(2)} ms under load; idle p50 ${idle.p50.toFixed(2)} (subtracted), p99 ${idle.p99.toFixed(2)} ms`,
+  }
+}
+
+async function registration({ load, full, press }: ServiceRig, { seconds }: BenchOptions): Promise<Measured> {
+  const calm: number[] = []
+  const busy: number[] = []
+  let [number, failed] = [1, 0]
+  let failure = ''
+  const put = async () => {
+    const mine = number++
+    const url = `${full.url}/v1/domains/new-${mine}`
+    const headers = { 'content-type': 'application/octet-stream' }
+    const body = press.copy(500_000 + mine)
+    const answer = await fetch(url, { method: 'PUT', headers, body })
+    if (answer.ok) return void (await answer.arrayBuffer())
+    failed++
+    failure ||= `HTTP ${answer.status}: ${(await answer.text()).slice(0, 200)}`
+  }
+  const slice = (into: number[]) => async () => {
+    const result = await load.ask<LoadResult>({
+      type: 'load',
+      url: full.url,
+      domains: full.domains,
+      order: 'random',
+      kind: 'jpeg',
+      images: 256,
+      atOnce: 8,
+    })
+    failed += result.failed
+    failure ||= result.failure ?? ''
+    into.push(...result.latencies)
+  }
+  const registering = async () => {
+    const puts: Promise<void>[] = []
+    const timer = setInterval(() => puts.push(put()), 100)
+    await slice(busy)()
+    clearInterval(timer)
+    await Promise.all(puts)
+  }
+  await rounds(seconds, async (round) => {
+    for (const side of round % 2 === 0 ? [slice(calm), registering] : [registering, slice(calm)]) await side()
+  })
+  const [without, during] = [quantile(calm, 0.99), quantile(busy, 0.99)]
+  return {
+    values: {
+      register_p99_ratio: during / without,
+      register_failed: failed,
+      register_p99_ms: during,
+      registered: number - 1,
+    },
+    detail: `p99 ${during.toFixed(1)} ms while ${number - 1} packs came, ${without.toFixed(1)} ms without; p50 ${median(busy).toFixed(1)} and ${median(calm).toFixed(1)} ms; ${busy.length} images each${failure && `; first failure: ${failure}`}`,
+  }
+}
+
+/** A bank too small for the domains in turn: each is cold when it comes, and resident the second time. */
+async function cold(rig: ServiceRig, options: BenchOptions): Promise<Measured> {
+  const { family, seeds, load, full } = rig
+  const { features } = family.manifest
+  const row = rowBytes(family.layout, 'f32', features, CLASSES)
+  const rows = Math.max(2, Math.floor(full.domains.length / 3))
+  const flags = flagsOf(family.dir, seeds, join(options.dir, 'data-cold'), options.threads)
+  const small = ['--bank-memory', String(rows * row), '--min-residency', '1ms']
+  const served = await serve(
+    full.domains.flatMap((domain) => [domain, domain]),
+    [...flags, ...small],
+  )
+  const differences: number[] = []
+  try {
+    await sent(load, served, 'png64', served.domains.length, 1, 'given')
+    await rounds(options.seconds / 2, async () => {
+      const { latencies } = await sent(load, served, 'png64', served.domains.length, 1, 'given')
+      for (let i = 0; i < latencies.length; i += 2) differences.push(latencies[i]! - latencies[i + 1]!)
+    })
+  } finally {
+    await served.child.stop()
+  }
+  return {
+    values: { cold_ms: median(differences), cold_p99_ms: quantile(differences, 0.99) },
+    detail: `${spread(differences, 2)} ms more than the same domain when resident; ${rows} rows for ${full.domains.length} domains`,
+  }
+}
+
+const rows: Row<ServiceRig>[] = [
+  {
+    keys: ['service_vs_engine'],
+    what: 'service tax: images per second of server CPU, HTTP against memory',
+    target: '>= 0.90',
+    measure: serviceTax,
+  },
+  {
+    keys: ['added_latency_ms'],
+    what: 'added latency, one 64 px PNG at a time',
+    target: '<= 1.5, and <= 0.5 over the bare handler',
+    measure: addedLatency,
+  },
+  {
+    keys: ['event_loop_p99_ms'],
+    what: 'event-loop delay under full load, p99',
+    target: '<= 10',
+    measure: eventLoop,
+  },
+  {
+    keys: ['register_p99_ratio', 'register_failed'],
+    what: 'predict p99 while 10 packs a second are registered',
+    target: '<= 1.2; 0',
+    measure: registration,
+  },
+  {
+    keys: ['cold_ms'],
+    what: 'first answer of a cold domain, ms more than resident',
+    target: '<= 15',
+    measure: cold,
+  },
+]
+
+export const serviceRows: Group<ServiceRig> = { name: 'service', rows, open, close }
