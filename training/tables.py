@@ -123,7 +123,7 @@ def few_section(few: list[dict]) -> list[str]:
             rows.append(row + [f"{mean(both[0]) - mean(both[1]):+.1f}" if all(both) else ""])
     e = few[0]["recipe"]["epochs"]
     return ["## Few examples", "",
-            f"Images a class drawn at random from train, {e} epochs, the whole test split. Mean ± standard deviation over seeds "
+            f"Images a class drawn at random from train, {e} epochs of batches of {few[0]['recipe']['batch']}, the whole test split. Mean ± standard deviation over seeds "
             "(number of seeds); a seed draws the images and the order alike for both.", "", "![few examples](img/fewshot.png)", ""] + \
         table(["domain", "images a class", "parallel", "finetune", "difference"], rows)
 
