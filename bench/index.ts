@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Command } from 'commander'
 import { engineRows } from './engine-rows.js'
 import { memoryRows } from './memory-rows.js'
+import { plotRows, writePlots } from './plots.js'
 import { jsonLine, keys, machine, table } from './report.js'
 import { type BenchOptions, defaults, type RowResult, runGroup } from './rows.js'
 import { serviceRows } from './service-rows.js'
@@ -20,14 +21,16 @@ async function main(): Promise<void> {
     .option('--domains <n>', 'domains of the mixed traffic', Number, defaults.domains)
     .option('--many <n>', 'domains of the memory row and packs of the start row', Number, defaults.many)
     .option('--threads <n>', 'threads of a run', Number, defaults.threads)
+    .option('--plot [dir]', 'measure the curves too and write the plots to this folder (docs/img)')
     .parse()
-    .opts<Partial<BenchOptions>>()
+    .opts<Partial<BenchOptions> & { plot?: string | true }>()
   const unknown = (flags.only ?? []).filter((key) => !keys.includes(key as (typeof keys)[number]))
   if (unknown.length > 0)
     throw new Error(`no row has the key ${unknown.join(', ')}; keys: ${keys.join(', ')}`)
   const start = performance.now()
   const dir = await mkdtemp(join(tmpdir(), 'facet-bench-'))
-  const options: BenchOptions = { ...defaults, ...flags, dir }
+  const { plot, ...given } = flags
+  const options: BenchOptions = { ...defaults, ...given, dir }
   console.error(`machine: ${JSON.stringify(machine())}`)
   const results: RowResult[] = []
   try {
@@ -35,6 +38,11 @@ async function main(): Promise<void> {
     results.push(...(await runGroup(serviceRows, options)))
     results.push(...(await runGroup(memoryRows, options)))
     results.push(...(await runGroup(startRows, options)))
+    if (plot) {
+      results.push(...(await runGroup(plotRows, { ...options, only: [] })))
+      const paths = await writePlots(results, plot === true ? 'docs/img' : plot)
+      console.error(`plots: ${paths.join(', ') || 'none; their rows were not measured'}`)
+    }
   } finally {
     await rm(dir, { recursive: true, force: true })
   }

@@ -8,10 +8,10 @@ import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { pino } from 'pino'
 import { systemClock } from '../src/clock.js'
 import { type ServeConfig, serveCommand } from '../src/config.js'
+import { readFamily } from '../src/family/read.js'
 import { startService } from '../src/service.js'
 import { answer } from './processes.js'
 import { random } from './random.js'
-import { flow } from './statistics.js'
 
 export type ToService =
   | { type: 'hello' | 'url' | 'delay-start' | 'delay-stop' }
@@ -29,24 +29,31 @@ await serveCommand(async (read) => {
 }).parseAsync(process.argv.slice(2), { from: 'user' })
 const service = await startService(config!, { logger: pino({ level: 'silent' }), clock: systemClock })
 let delay: IntervalHistogram | undefined
+const next = random(17)
+const { input } = (await readFamily(config!.family)).manifest
+const pixels = Uint8Array.from({ length: input.height * input.width * 3 }, () => next() * 256)
 
-/** Images from memory into the queue, past HTTP and decoding. */
-async function feed({ domains, images, atOnce }: Extract<ToService, { type: 'feed' }>) {
+/** Images from memory into the queue, past HTTP and decoding. Milliseconds of each, in the order of answers. */
+async function feed({ domains, images, atOnce }: Extract<ToService, { type: 'feed' }>): Promise<number[]> {
   const { registry, scheduler } = service
-  const { readFamily } = await import('../src/family/read.js')
-  const { input } = (await readFamily(config!.family)).manifest
-  const next = random(17)
-  const pixels = Uint8Array.from({ length: input.height * input.width * 3 }, () => next() * 256)
-  return flow(images, atOnce, async () => {
-    const domain = domains[Math.floor(next() * domains.length)]!
-    const lease = await registry.acquire(domain)
-    try {
-      const { row, generation } = lease
-      await scheduler.submit([{ domain, item: { pixels, row, generation } }])
-    } finally {
-      lease.release()
+  const latencies: number[] = []
+  let left = images
+  const client = async () => {
+    while (left-- > 0) {
+      const start = performance.now()
+      const domain = domains[Math.floor(next() * domains.length)]!
+      const lease = await registry.acquire(domain)
+      try {
+        const { row, generation } = lease
+        await scheduler.submit([{ domain, item: { pixels, row, generation } }])
+      } finally {
+        lease.release()
+      }
+      latencies.push(performance.now() - start)
     }
-  })
+  }
+  await Promise.all(Array.from({ length: atOnce }, client))
+  return latencies
 }
 
 answer<ToService & { id: number }>(
