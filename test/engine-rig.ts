@@ -12,6 +12,7 @@ import { readFamily } from '../src/family/read.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { packRow } from '../src/pack/row.js'
 import { type Fault, IN_RUN, NEXT_RUN, RELEASE, RUNS } from './faulty-worker-control.js'
+import { Random } from './random.js'
 
 export const family = await readFamily('models/resnet26-half')
 const { height, width } = family.manifest.input
@@ -89,15 +90,10 @@ export async function startEngine(
   return made
 }
 
-/** Uniform numbers in [0, 1), the same for a seed (mulberry32). */
+/** Uniform numbers in [0, 1), the same for a seed. */
 export function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let value = Math.imul(state ^ (state >>> 15), state | 1)
-    value ^= value + Math.imul(value ^ (value >>> 7), value | 61)
-    return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32
-  }
+  const numbers = new Random(seed)
+  return () => numbers.next()
 }
 
 export function randomPixels(images: number, seed: number): Uint8Array {

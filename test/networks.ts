@@ -6,6 +6,7 @@
  */
 import type { onnx as Onnx } from 'onnx-proto'
 import onnxProto from 'onnx-proto'
+import { Random } from './random.js'
 
 const { onnx } = onnxProto
 
@@ -84,15 +85,10 @@ const plain: Style = {
   fixedBatch: false,
 }
 
-/** Uniform numbers in (-1, 1) from a seed (mulberry32). */
+/** Uniform numbers in [-1, 1), the same for a seed. */
 export function random(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 31 - 1
-  }
+  const numbers = new Random(seed)
+  return () => 2 * numbers.next() - 1
 }
 
 /** Builds a network layer by layer; each method returns the name of its value. */
