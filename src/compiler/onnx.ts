@@ -20,7 +20,7 @@ export class BackboneError extends Error {
 /** Element types of ONNX that the builder handles by name. */
 export const FLOAT = 1
 export const UINT8 = 2
-export const INT32 = 6
+const INT32 = 6
 export const INT64 = 7
 export const FLOAT16 = 10
 

@@ -31,7 +31,7 @@ export function weightsDigest(tensors: Iterable<Uint8Array>): string {
 }
 
 /** JSON with sorted keys and no spaces: one text for one value. */
-export function canonicalJson(value: unknown): string {
+function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
   if (value === null || typeof value !== 'object') return JSON.stringify(value)
   const entries = Object.entries(value)

@@ -20,7 +20,7 @@ export function isLoopbackHost(host: string): boolean {
 }
 
 /** True for a loopback IP address; IPv4 inside IPv6 counts as its IPv4 address. */
-export function isLoopbackAddress(address: string | undefined): boolean {
+function isLoopbackAddress(address: string | undefined): boolean {
   if (address === undefined) return false
   const plain = address.toLowerCase().startsWith('::ffff:') ? address.slice(7) : address
   const version = isIP(plain)

@@ -99,7 +99,7 @@ export function predictRoutes(
 }
 
 /** @throws FacetError `bad_domain_id`, `forbidden`, `unknown_domain` */
-export function requireDomain(request: FastifyRequest, registry: Domains, domain: string): void {
+function requireDomain(request: FastifyRequest, registry: Domains, domain: string): void {
   checkDomainId(domain)
   checkDomain(request.caller, domain)
   if (!registry.has(domain))

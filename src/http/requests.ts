@@ -79,7 +79,7 @@ export function surround(
 }
 
 /** The pattern of a request's route, `/v1/domains/{domain}`, as `openapi.yaml` writes it. */
-export function routeOf(request: FastifyRequest): string {
+function routeOf(request: FastifyRequest): string {
   return request.is404 ? '_unmatched' : pattern(request.routeOptions.url)
 }
 

@@ -6,7 +6,7 @@ import type { FamilyManifest, Slot } from '../family/manifest.js'
 export const HEAD_WEIGHT = 'head.weight'
 export const HEAD_BIAS = 'head.bias'
 
-export const slotParts = ['scale', 'bias', 'matrix'] as const
+const slotParts = ['scale', 'bias', 'matrix'] as const
 export type SlotPart = (typeof slotParts)[number]
 
 export interface ExpectedTensor {

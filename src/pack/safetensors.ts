@@ -25,7 +25,7 @@ export interface SafetensorsLimits {
 }
 
 /** A header of 1 MiB holds the labels of ImageNet-21k. */
-export const DEFAULT_LIMITS: SafetensorsLimits = { headerBytes: 1 << 20 }
+const DEFAULT_LIMITS: SafetensorsLimits = { headerBytes: 1 << 20 }
 
 export interface Tensor {
   /** As the format names it: `F32`, `F16`, `I64`, ... */
