@@ -25,8 +25,10 @@ def restore(path: Path) -> tuple[net.ResNet26, dict]:
     return network.eval(), saved
 
 
-def card(domain: domains.Domain, result: dict, family: str, path: Path, reference: dict[str, float]) -> str:
-    """A model card in Markdown; `reference` holds other designs' test accuracy where they were run."""
+def card(domain: domains.Domain, result: dict, family: str, path: Path, reference: dict[str, float],
+         predictions: Path) -> str:
+    """A model card in Markdown; `reference` holds other designs' test accuracy where they were run, `predictions` is what
+    `evaluate` wrote for this pack, if it did."""
     size, r = path.stat().st_size, result["recipe"]
     lines = [
         f"# {domain.title} (`{domain.id}`)", "", f"{domain.description}. A {result['design']} adapter pack for `{family}`.", "",
@@ -35,6 +37,9 @@ def card(domain: domains.Domain, result: dict, family: str, path: Path, referenc
         f"- **Licence of the data, as far as known**: {domain.license}. The weights carry no licence of their own beyond it.",
         f"- **Test accuracy (top-1)**: {result['accuracy']['test']:.2f}%, measured in PyTorch fp32 before rounding to fp16.",
     ]
+    if predictions.is_file():
+        seen = json.loads(predictions.read_text())
+        lines.append(f"- **From the fp16 pack itself** (`training/evaluate.py`): {seen['correct']:,} of {len(seen['images']):,} test images right.")
     if reference:
         lines.append("- **Other designs, same test images**: "
                      + ", ".join(f"{k} {v:.2f}%" for k, v in reference.items()) + ".")
@@ -82,7 +87,8 @@ def main() -> None:
             other = Path(args.results) / f"{name}.{design}.json"
             if design != args.design and other.is_file():
                 others[design] = json.loads(other.read_text())["accuracy"]["test"]
-        path.with_suffix(".md").write_text(card(domain, result, family["name"], path, others))
+        path.with_suffix(".md").write_text(card(domain, result, family["name"], path, others,
+                                              Path(args.results) / "predictions" / f"{name}.json"))
         print(f"{path}: {path.stat().st_size:,} bytes, {result['accuracy']['test']}%")
 
 
