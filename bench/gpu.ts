@@ -27,13 +27,12 @@ import { random } from './random.js'
 import { machine } from './report.js'
 import { flow, interleave, median, type Side, speedups, spread } from './statistics.js'
 
-const IN_FLIGHT = 64
-
 interface Rig {
   device: EngineInit['device']
   seconds: number
   domains: number
   maxBatch: number
+  inFlight: number
   bank: BankSide
   images: Uint8Array[]
   next: () => number
@@ -56,9 +55,9 @@ function powers(upTo: number): number[] {
   return Array.from({ length: Math.floor(Math.log2(upTo)) + 1 }, (_, power) => 2 ** power)
 }
 
-/** Mixed traffic, 64 in flight over 1, 4, 16 and 64 domains, against the best of the dedicated settings. */
+/** Mixed traffic over 1, 4, 16 and 64 domains, against the best of the dedicated settings. */
 async function mixed(rig: Rig, fleets: DedicatedFleet[]) {
-  const { bank, images, next, seconds, domains } = rig
+  const { bank, images, next, seconds, domains, inFlight } = rig
   const { height, width } = bank.family.manifest.input
   const length = images[0]!.length
   const found = []
@@ -66,9 +65,9 @@ async function mixed(rig: Rig, fleets: DedicatedFleet[]) {
     const pick = () => Math.floor(next() * count)
     const image = () => images[Math.floor(next() * images.length)]!
     // As many images of one domain as traffic like this would queue up for it, and one at a time.
-    const batches = [...new Set([1, Math.max(1, IN_FLIGHT / count)])]
+    const batches = [...new Set([1, Math.max(1, Math.floor(inFlight / count))])]
     const sides: Record<string, Side> = {
-      ours: () => flow(4 * IN_FLIGHT, IN_FLIGHT, () => bank.predict(pick() + 1, image())),
+      ours: () => flow(4 * inFlight, inFlight, () => bank.predict(pick() + 1, image())),
     }
     for (const fleet of fleets) {
       for (const batch of batches) {
@@ -78,9 +77,11 @@ async function mixed(rig: Rig, fleets: DedicatedFleet[]) {
           return fleet.run(pick(), pixels, [batch, height, width, 3])
         }
         const name = `${describeFleet(fleet.options)}, batch ${batch}`
-        sides[name] = () => flow(4 * IN_FLIGHT, IN_FLIGHT / batch, work, batch)
+        sides[name] = () => flow(4 * inFlight, Math.ceil(inFlight / batch), work, batch)
       }
     }
+    // The batch size is learnt from full batches of each size, and each size is tuned when first seen.
+    await flow(24 * inFlight, inFlight, () => bank.predict(pick() + 1, image()))
     const slices = await interleave(sides, seconds)
     const rate = (side: string) => 1000 / median(slices[side]!.map(({ ms }) => ms))
     const rival = Object.keys(sides)
@@ -208,9 +209,17 @@ async function main(): Promise<void> {
     .option('--seconds <n>', 'measuring time of a step', Number, 10)
     .option('--domains <n>', 'domains', Number, 64)
     .option('--max-batch <n>', 'largest batch', Number, 256)
+    .option('--in-flight <n>', 'images in flight in mixed traffic', Number, 64)
     .option('--out <file>', 'where the JSON goes', 'bench-gpu.json')
     .parse()
-    .opts<{ device: string; seconds: number; domains: number; maxBatch: number; out: string }>()
+    .opts<{
+      device: string
+      seconds: number
+      domains: number
+      maxBatch: number
+      inFlight: number
+      out: string
+    }>()
   const match = /^(?:cpu|cuda(?::(\d+))?)$/.exec(flags.device)
   if (!match) throw new Error(`--device ${flags.device}: cpu, cuda or cuda:NUMBER is accepted`)
   const device: EngineInit['device'] =
