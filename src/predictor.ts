@@ -236,6 +236,7 @@ export function batchRunner(
     const stale = new FacetError('engine_restarting', 'The engine restarted; send the request again.', {
       retryAfter: 1,
     })
+    const overflow = new FacetError('inference_failed', 'The model gives no finite answer for this image.')
     if (current.length === 0) return batch.map(() => stale)
     const joined = new Uint8Array(current.length * pixels)
     const rows = new Int32Array(current.length)
@@ -250,11 +251,10 @@ export function batchRunner(
     return batch.map((sample) => {
       if (sample.generation !== generation) return stale
       const index = next++
-      return {
-        features: result.features.subarray(index * features, (index + 1) * features),
-        logits: result.logits[index] ?? null,
-        inferenceMs: result.inferenceMs,
-      }
+      const own = result.features.subarray(index * features, (index + 1) * features)
+      const logits = result.logits[index] ?? null
+      if (!own.every(Number.isFinite) || !(logits?.every(Number.isFinite) ?? true)) return overflow
+      return { features: own, logits, inferenceMs: result.inferenceMs }
     })
   }
 }

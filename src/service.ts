@@ -233,11 +233,18 @@ function stopper(
       scheduler.rejectAll(new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 }))
       app.server.closeAllConnections()
     })
-    await app.close()
-    cancel()
-    await scheduler.drain()
-    await registry.close()
-    await engine.stop()
+    // Whatever fails to end, the parts below it are ended too; the first failure is told.
+    try {
+      await app.close()
+    } finally {
+      cancel()
+      await scheduler.drain()
+      try {
+        await registry.close()
+      } finally {
+        await engine.stop()
+      }
+    }
   }
   let ended: Promise<void> | undefined
   return () => {

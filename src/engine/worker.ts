@@ -230,8 +230,12 @@ function serve(port: MessagePort): void {
         return reply({ type: 'result', id: message.id, result }, transferOf(result))
       }
       case 'stop':
-        await trunk?.close()
-        port.close()
+        // The thread ends with its port, whatever the session says.
+        try {
+          await trunk?.close()
+        } finally {
+          port.close()
+        }
     }
   }
 

@@ -153,7 +153,11 @@ export class Mutations {
     const known = before?.versions.find((entry) => entry.version === version)
     const damaged = residency.state(version) === 'failed'
     const active = activate ? version : (before?.active ?? null)
-    if (known && !damaged && active === before?.active) return
+    if (known && !damaged && active === before?.active) {
+      // Nothing changes, but bytes that were damaged unnoticed are repaired.
+      if (!known.seed) await store.putBlob(version, bytes)
+      return
+    }
     const seed = packs.seed(domain)?.record
     const stored = known?.seed ? undefined : known
     // A shipped pack that is damaged is stored anew.
