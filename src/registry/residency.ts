@@ -374,7 +374,9 @@ export class Residency {
 
   #publish(place: Place, prepared: Prepared): Resident {
     this.#failures.delete(prepared.version)
-    return this.#rows.fill(place, prepared.version, prepared)
+    // Not `prepared` itself: it keeps the decoded pack, and the row is in the bank by now.
+    const { version, design, labels, activation, classes } = prepared
+    return this.#rows.fill(place, version, { design, labels, activation, classes })
   }
 
   readonly #down = (): void => {
