@@ -72,7 +72,7 @@ async function measure(
     return null
   }
   const reference = JSON.parse(await readFile(new URL(`${domain}.json`, predictions), 'utf8')) as Reference
-  const truth = classesOf(reference)
+  const truth = classesOf(reference, archive.classes)
   const total = reference.images.length
   const count = limit > 0 ? Math.min(limit, total) : total
   const row: Row = { domain, images: count, served: 0, pytorch: 0, differ: 0 }
@@ -95,12 +95,10 @@ async function measure(
 }
 
 /** The class of each image: its folder's place among all. @throws Error when that contradicts the reference */
-function classesOf({ domain, images, predicted, correct }: Reference): number[] {
-  const folders = images.map((image) => image.slice(0, image.lastIndexOf('/')))
-  const places = new Map([...new Set(folders)].sort().map((folder, place) => [folder, place]))
-  const truth = folders.map((folder) => places.get(folder)!)
+function classesOf({ domain, images, predicted, correct }: Reference, classes: string[]): number[] {
+  const truth = images.map((image) => classes.indexOf(image.slice(0, image.lastIndexOf('/'))))
   if (truth.filter((place, index) => place === predicted[index]).length !== correct)
-    throw new Error(`${domain}: the predictions do not list every class; run training/evaluate.py again.`)
+    throw new Error(`${domain}: the predictions are not of this data; run training/evaluate.py again.`)
   return truth
 }
 

@@ -3,7 +3,7 @@
  * layout `<split>/<class>/<file>`.
  */
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import yauzl from 'yauzl'
@@ -11,6 +11,8 @@ import yauzl from 'yauzl'
 export interface Archive {
   /** @param name path inside, `<split>/<class>/<file>` */
   read(name: string): Promise<Buffer>
+  /** The class folders of the train split, sorted: the order of a pack's labels. */
+  classes: string[]
   close(): void
 }
 
@@ -18,7 +20,10 @@ export interface Archive {
 export async function openArchive(dir: string, domain: string): Promise<Archive | null> {
   for (const name of [domain, `vd_${domain}`]) {
     const folder = join(dir, name)
-    if (existsSync(folder)) return { read: (entry) => readFile(join(folder, entry)), close() {} }
+    if (existsSync(folder)) {
+      const classes = (await readdir(join(folder, 'train'))).sort()
+      return { read: (entry) => readFile(join(folder, entry)), classes, close() {} }
+    }
     if (existsSync(`${folder}.zip`)) return openZip(`${folder}.zip`)
   }
   return null
@@ -50,6 +55,9 @@ async function openZip(path: string): Promise<Archive> {
       for await (const chunk of await open(entry)) chunks.push(chunk as Buffer)
       return Buffer.concat(chunks)
     },
+    classes: [
+      ...new Set([...entries.keys()].flatMap((name) => /^train\/([^/]+)\/./.exec(name)?.[1] ?? [])),
+    ].sort(),
     close: () => zip.close(),
   }
 }
