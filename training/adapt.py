@@ -39,6 +39,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--lr", type=float, help="default 0.05; 0.02 for finetune")
     p.add_argument("--weight-decay", type=float, help="default: by design and training-set size, see default_decay")
     p.add_argument("--dropout", type=float, default=0.0, help="on whole channels of the parallel branch's input")
+    p.add_argument("--erase", type=float, default=0.0, help="share of training images with a random rectangle erased")
     p.add_argument("--init", choices=("zero", "he"), default="zero", help="of the matrices")
     p.add_argument("--batch", type=int, default=64)
     p.add_argument("--schedule", type=loop.parse_schedule, default="32:0.3,48:0.35,64:0.35",
@@ -68,7 +69,7 @@ def recipe_of(args: argparse.Namespace, images: int) -> loop.Recipe:
     lr = args.lr if args.lr is not None else {"finetune": 0.02}.get(args.design, 0.05)
     decay = args.weight_decay if args.weight_decay is not None else default_decay(args.design, images)
     return loop.Recipe(epochs=args.epochs, lr=lr, head_lr=max(lr, 0.05), batch=min(args.batch, images), weight_decay=decay,
-                       schedule=args.schedule, seed=args.seed, precision=args.precision, compile=args.compile)
+                       schedule=args.schedule, seed=args.seed, precision=args.precision, compile=args.compile, erase=args.erase)
 
 
 def training_images(args, domain, folders) -> tuple[data.Split, data.Split]:

@@ -149,8 +149,11 @@ def test_batches(split: Split, mean, std, size: int = 128, resolution: int = CRO
         yield x if resolution == CROP else F.interpolate(x, (resolution, resolution), mode="bilinear", antialias=True)
 
 
-def train_batch(split: Split, indices, mean, std, flips: str, resolution: int, rng: np.random.Generator) -> torch.Tensor:
+def train_batch(split: Split, indices, mean, std, flips: str, resolution: int, rng: np.random.Generator,
+                erase: float = 0.0) -> torch.Tensor:
     """Augmented batch [N, 3, resolution, resolution]: a random place and mirror an image.
+
+    `erase` is the share of images of which a random rectangle, 2-30% of the area, becomes the mean colour (Zhong et al. 2017).
 
     At 64 the crop is 64 pixels wide and never resampled, as in the test: resampled training images are blurrier, and the
     running statistics learnt from them cost EuroSAT 2.5 points. Below 64 (the cheap part of a run), one crop side of 56 to 72
@@ -170,4 +173,9 @@ def train_batch(split: Split, indices, mean, std, flips: str, resolution: int, r
     x = normalise(torch.from_numpy(crops), mean, std)
     if side != resolution:
         x = F.interpolate(x, (resolution, resolution), mode="bilinear", align_corners=False, antialias=side > resolution)
+    for n in np.flatnonzero(rng.random(len(x)) < erase) if erase else ():
+        area, aspect = rng.uniform(0.02, 0.3) * resolution**2, np.exp(rng.uniform(-1, 1))
+        h, w = (int(np.clip(round(side), 1, resolution)) for side in ((area * aspect) ** 0.5, (area / aspect) ** 0.5))
+        top, left = int(rng.integers(0, resolution - h + 1)), int(rng.integers(0, resolution - w + 1))
+        x[n, :, top:top + h, left:left + w] = 0
     return x

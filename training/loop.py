@@ -38,6 +38,7 @@ class Recipe:
     seed: int = 0
     precision: str = "bf16"
     compile: bool = False
+    erase: float = 0.0
 
     def scale(self, progress: float) -> float:
         """One cycle: linear from 0.1 to 1 over the first 15% of the steps, then a cosine to 0."""
@@ -132,7 +133,8 @@ def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Re
                 order, ordered = np.array_split(shuffled, steps), epoch
             rng = np.random.default_rng((recipe.seed, epoch, step))
             torch.manual_seed(int(rng.integers(2**31)))
-            x = data.train_batch(train, order[step], mean, std, flips, recipe.side(done / total), rng)
+            x = data.train_batch(train, order[step], mean, std, flips, recipe.side(done / total), rng,
+                                 recipe.erase)
             y = torch.from_numpy(train.targets[order[step]])
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * recipe.scale(done / total)
