@@ -36,6 +36,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--data", required=True, help="directory of <archive>.zip or unpacked folders, and classes.json")
     p.add_argument("--trunk", required=True, help="the trunk's .safetensors")
     p.add_argument("--epochs", type=int, default=20)
+    p.add_argument("--steps", type=int, default=0, help="so many steps whatever the epochs, for few images")
     p.add_argument("--lr", type=float, help="default 0.05; 0.02 for finetune")
     p.add_argument("--weight-decay", type=float, help="default: by design and training-set size, see default_decay")
     p.add_argument("--dropout", type=float, default=0.0, help="on whole channels of the parallel branch's input")
@@ -69,16 +70,19 @@ def recipe_of(args: argparse.Namespace, images: int) -> loop.Recipe:
     lr = args.lr if args.lr is not None else {"finetune": 0.02}.get(args.design, 0.05)
     decay = args.weight_decay if args.weight_decay is not None else default_decay(args.design, images)
     return loop.Recipe(epochs=args.epochs, lr=lr, head_lr=max(lr, 0.05), batch=min(args.batch, images), weight_decay=decay,
-                       schedule=args.schedule, seed=args.seed, precision=args.precision, compile=args.compile, erase=args.erase)
+                       schedule=args.schedule, seed=args.seed, precision=args.precision, compile=args.compile, erase=args.erase,
+                       steps=args.steps)
 
 
 def training_images(args, domain, folders) -> tuple[data.Split, data.Split]:
-    """(train, val): val is what `--val-share` holds out; without it the data set's own `val` joins train and val is empty."""
+    """(train, val): val is what `--val-share` holds out; without it the data set's own `val` joins train and val is empty.
+    `--shots` draws from what is left of train."""
     train = data.load(args.data, domain, "train", folders, args.limit)
     if args.val_share:
-        return data.hold_out(train, args.val_share, seed=0)
-    train = data.join(train, data.load(args.data, domain, "val", folders, args.limit))
-    return (data.few(train, args.shots, args.seed) if args.shots else train), data.Split()
+        train, val = data.hold_out(train, args.val_share, seed=0)
+    else:
+        train, val = data.join(train, data.load(args.data, domain, "val", folders, args.limit)), data.Split()
+    return (data.few(train, args.shots, args.seed) if args.shots else train), val
 
 
 def fit_head(network: net.ResNet26, train: data.Split, mean, std, flips: str, recipe: loop.Recipe, device: str) -> float:

@@ -25,7 +25,10 @@ SAVE_EVERY_SECONDS = 60
 
 @dataclass
 class Recipe:
-    """Hyper-parameters of one run. `schedule`: (side, share of the steps) pairs; the cheap small sides come first."""
+    """Hyper-parameters of one run. `schedule`: (side, share of the steps) pairs; the cheap small sides come first.
+
+    `steps`, where it is not 0, ends the run after so many steps and `epochs` says nothing: for training sets of a few batches.
+    """
 
     epochs: int
     lr: float = 0.05
@@ -39,6 +42,7 @@ class Recipe:
     precision: str = "bf16"
     compile: bool = False
     erase: float = 0.0
+    steps: int = 0
 
     def scale(self, progress: float) -> float:
         """One cycle: linear from 0.1 to 1 over the first 15% of the steps, then a cosine to 0."""
@@ -123,7 +127,7 @@ def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Re
         save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": done,
               "seconds": before + time.monotonic() - started}, checkpoint)
 
-    total, order, ordered = steps * recipe.epochs, None, -1
+    total, order, ordered = recipe.steps or steps * recipe.epochs, None, -1
     bar = tqdm(total=total, initial=done, desc=checkpoint.stem, unit="step", mininterval=5)
     with _StopFlag() as stop:
         while done < total:
