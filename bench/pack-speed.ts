@@ -5,7 +5,7 @@
 import { bankLayout } from '../src/family/layout.js'
 import type { FamilyManifest, Slot } from '../src/family/manifest.js'
 import { readPack, readPackInfo } from '../src/pack/read.js'
-import { packRow } from '../src/pack/row.js'
+import { packRow } from '../src/engine/row.js'
 import { writePack } from '../src/pack/write.js'
 import { tinyFamily, tinyPack } from '../test/families.js'
 

@@ -95,3 +95,26 @@ export class FacetError extends Error {
     })
   }
 }
+
+/* The errors that several parts raise, worded once. */
+
+export function draining(): FacetError {
+  return new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 })
+}
+
+export function engineRestarting(cause?: unknown): FacetError {
+  return new FacetError('engine_restarting', 'The engine is restarting; try again in a moment.', {
+    cause,
+    retryAfter: 1,
+  })
+}
+
+/** @param domain a client's text; it is cut and escaped */
+export function unknownDomain(domain: string): FacetError {
+  const message = `There is no domain ${JSON.stringify(domain.slice(0, 63))}; GET /v1/domains lists them.`
+  return new FacetError('unknown_domain', message)
+}
+
+export function noHead(domain: string): FacetError {
+  return new FacetError('no_head', `Domain '${domain}' has no classifier; use its embed route.`)
+}

@@ -6,7 +6,7 @@
  * to domains that exist, up to a number, and `_other` stands for the rest.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { MemoryAccount, Residency } from './registry/types.js'
+import type { MemoryAccount, ResidencyState } from './registry/types.js'
 
 export interface MetricsOptions {
   /** Domains with a label of their own. */
@@ -22,7 +22,7 @@ export interface MetricsSource {
   queueLength(): number
   memory(): MemoryAccount
   /** Domains by the state of their active version. */
-  domains(): Record<Residency, number>
+  domains(): Record<ResidencyState, number>
   /** Whether a domain is registered; no other gets a label. */
   knowsDomain(domain: string): boolean
   /** Most images of the next batch. */

@@ -4,7 +4,7 @@
  * Knows the parts it joins (image, registry, scheduler) by their interfaces, and neither HTTP nor ONNX.
  */
 import type { Clock } from './clock.js'
-import { FacetError } from './errors.js'
+import { engineRestarting, FacetError, noHead } from './errors.js'
 import type { EngineResult } from './engine/messages.js'
 import type { Activation } from './pack/pack.js'
 import type { Lease } from './registry/types.js'
@@ -187,8 +187,7 @@ export class Predictor {
     try {
       lease = await this.#options.acquire(domain, version, options)
       const { row, generation, labels, activation } = lease
-      if (options.needHead && labels === null)
-        throw new FacetError('no_head', `Domain '${domain}' has no classifier; use its embed route.`)
+      if (options.needHead && labels === null) throw noHead(domain)
       const entries = group.map((index) => {
         return { domain, item: { pixels: decoded[index]!.pixels, row, generation } }
       })
@@ -233,9 +232,7 @@ export function batchRunner(
   return async (batch) => {
     const { generation } = engine
     const current = batch.filter((sample) => sample.generation === generation)
-    const stale = new FacetError('engine_restarting', 'The engine restarted; send the request again.', {
-      retryAfter: 1,
-    })
+    const stale = engineRestarting()
     const overflow = new FacetError('inference_failed', 'The model gives no finite answer for this image.')
     if (current.length === 0) return batch.map(() => stale)
     const joined = new Uint8Array(current.length * pixels)

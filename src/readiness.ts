@@ -3,7 +3,7 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from './clock.js'
-import type { Readiness as Answer } from './http/deps.js'
+import type { ReadyAnswer } from './http/deps.js'
 
 /** A batch that succeeded this recently, ms, proves the engine as well as a probe does. */
 const PROOF_MS = 2_000
@@ -39,7 +39,7 @@ export class Readiness {
   }
 
   /** Many callers share one probe. */
-  async check(): Promise<Answer> {
+  async check(): Promise<ReadyAnswer> {
     const { engine, clock, logger } = this.#options
     if (this.#draining) return { ready: false, code: 'draining', reason: 'The service is shutting down.' }
     if (engine.state !== 'ready') return { ready: false, reason: `The engine is ${engine.state}.` }

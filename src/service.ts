@@ -13,10 +13,10 @@ import type { Clock } from './clock.js'
 import type { ServeConfig } from './config.js'
 import { Engine } from './engine/engine.js'
 import type { BankDtype } from './engine/messages.js'
-import { FacetError } from './errors.js'
+import { draining, engineRestarting } from './errors.js'
 import type { BankLayout } from './family/layout.js'
 import type { FamilyManifest } from './family/manifest.js'
-import { readFamily } from './family/read.js'
+import { readFamily } from './family-folder.js'
 import { buildApp } from './http/app.js'
 import { Gate } from './gate.js'
 import type { HttpConfig } from './http/deps.js'
@@ -26,7 +26,7 @@ import { Metrics } from './metrics.js'
 import { packageFile, VERSION } from './package.js'
 import { batchRunner, Predictor, type Sample, type SampleResult } from './predictor.js'
 import { Readiness } from './readiness.js'
-import { createTrial } from './registry/canary.js'
+import { createCanary } from './registry/canary.js'
 import { rowBytes } from './registry/memory.js'
 import { Registry } from './registry/registry.js'
 import { Scheduler } from './scheduler.js'
@@ -103,8 +103,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     },
   })
   engine.on('down', () => {
-    const message = 'The engine restarts; send the request again.'
-    scheduler.rejectAll(new FacetError('engine_restarting', message, { retryAfter: 1 }))
+    scheduler.rejectAll(engineRestarting())
   })
   const store = new LocalStore({
     dir: config.data,
@@ -118,7 +117,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     engine,
     store,
     seeds: await readSeeds(config.adapters),
-    trial: createTrial(engine, manifest.input),
+    canary: createCanary(engine, manifest.input),
     clock,
     logger,
     limits: {
@@ -230,7 +229,7 @@ function stopper(
   const end = async () => {
     readiness.drain()
     const cancel = clock.after(gracePeriodMs, () => {
-      scheduler.rejectAll(new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 }))
+      scheduler.rejectAll(draining())
       app.server.closeAllConnections()
     })
     // Whatever fails to end, the parts below it are ended too; the first failure is told.

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import { readSafetensors } from '../src/pack/safetensors.js'
 import { readPack } from '../src/pack/read.js'
-import { packRow } from '../src/pack/row.js'
+import { packRow } from '../src/engine/row.js'
 import { family, relativeError, split, startEngine } from './engine-rig.js'
 
 const { base, manifest, layout } = family

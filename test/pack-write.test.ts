@@ -7,7 +7,7 @@ import { type Design, designs, type FamilyManifest } from '../src/family/manifes
 import { decodeFloat16, encodeFloat16 } from '../src/pack/float16.js'
 import type { Pack } from '../src/pack/pack.js'
 import { readPack } from '../src/pack/read.js'
-import { packRow } from '../src/pack/row.js'
+import { packRow } from '../src/engine/row.js'
 import { writePack } from '../src/pack/write.js'
 import { tinyFamily, tinyPack } from './families.js'
 

@@ -1,18 +1,12 @@
-/** Repeatable random numbers for tests (mulberry32): the same seed gives the same run. */
+/** Repeatable random numbers for tests: the same seed gives the same run. */
+import { random } from '../bench/random.js'
+
 export class Random {
-  #state: number
+  /** From 0 to 1, 1 excluded. */
+  readonly next: () => number
 
   constructor(seed: number) {
-    this.#state = seed >>> 0
-  }
-
-  /** From 0 to 1, 1 excluded. */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0
-    let mixed = this.#state
-    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+    this.next = random(seed)
   }
 
   /** A whole number from 0 to `end - 1`. */

@@ -5,7 +5,7 @@ import { systemClock } from '../src/clock.js'
 import type { Engine } from '../src/engine/engine.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
-import { createTrial } from '../src/registry/canary.js'
+import { createCanary } from '../src/registry/canary.js'
 import { Registry } from '../src/registry/registry.js'
 import { LocalStore } from '../src/store/local.js'
 import { family, random, randomHead, randomPixels, startEngine } from './engine-rig.js'
@@ -35,7 +35,7 @@ async function openRegistry(t: Test, engine: Engine): Promise<Registry> {
     engine,
     store: new LocalStore({ dir: t.testdir(), clock: systemClock }),
     seeds: [],
-    trial: createTrial(engine, family.manifest.input),
+    canary: createCanary(engine, family.manifest.input),
     clock: systemClock,
     logger: pino({ level: 'silent' }),
     limits: { loadTimeoutMs: 30_000, minResidencyMs: 0, keepVersions: 2, bankDtype: 'f32' },

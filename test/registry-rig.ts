@@ -10,13 +10,13 @@ import type { EngineBatch, EngineResult, RowTensors } from '../src/engine/messag
 import { FacetError } from '../src/errors.js'
 import { bankLayout } from '../src/family/layout.js'
 import type { FamilyManifest } from '../src/family/manifest.js'
-import type { Family } from '../src/family/read.js'
+import type { Family } from '../src/family/family.js'
 import type { Pack } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
-import { createTrial, type Trial } from '../src/registry/canary.js'
+import { type Canary, createCanary } from '../src/registry/canary.js'
 import type { Change, RegistryOptions } from '../src/registry/options.js'
 import { Registry } from '../src/registry/registry.js'
-import { sha256Now } from '../src/store/digest.js'
+import { sha256Now } from '../src/digest.js'
 import { LocalStore } from '../src/store/local.js'
 import type { Seed } from '../src/store/seeds.js'
 import { tinyFamily, tinyPack } from './families.js'
@@ -161,8 +161,8 @@ export class Rig {
   readonly fs: MemoryFs
   readonly store: LocalStore
   readonly registry: Registry
-  /** Packs tried so far. */
-  trials = 0
+  /** Canary runs so far. */
+  canaries = 0
   readonly #dir: string
   readonly #options: RigOptions
 
@@ -173,17 +173,17 @@ export class Rig {
     this.fs = new MemoryFs(options.fs)
     this.store = new LocalStore({ dir: '/data', fs: this.fs, clock, quota: options.quota ?? Infinity })
     this.engine = new MemoryEngine(options.rows ?? 8, manifest.features)
-    const canary = createTrial(this.engine, manifest.input)
-    const trial: Trial = (row, generation) => {
-      this.trials++
-      return canary(row, generation)
+    const run = createCanary(this.engine, manifest.input)
+    const canary: Canary = (row, generation) => {
+      this.canaries++
+      return run(row, generation)
     }
     this.registry = new Registry({
       family: makeFamily(dir),
       engine: this.engine as unknown as RegistryOptions['engine'],
       store: this.store,
       seeds: Object.entries(options.seeds ?? {}).map(seedOf),
-      trial,
+      canary,
       clock,
       logger: pino({ level: 'silent' }),
       limits: {

@@ -7,7 +7,7 @@ import { AFFINE, bankLayout, FEATURES, MATRIX_ROW, PIXELS, ROW } from '../src/fa
 import type { FamilyManifest } from '../src/family/manifest.js'
 import type { Pack } from '../src/pack/pack.js'
 import { readPack } from '../src/pack/read.js'
-import { packRow } from '../src/pack/row.js'
+import { packRow } from '../src/engine/row.js'
 import { random } from './networks.js'
 
 export const options: BuildOptions = {

@@ -11,7 +11,8 @@ import { type BuiltFamily, buildFamily, WEIGHTS_FILE } from '../compiler/build.j
 import { BackboneError, type ReadExternal } from '../compiler/onnx.js'
 import { FacetError } from '../errors.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../family/manifest.js'
-import { MANIFEST_FILE, readFamily } from '../family/read.js'
+import { MANIFEST_FILE } from '../family/family.js'
+import { readFamily } from '../family-folder.js'
 import { FamilyError } from '../family/schema.js'
 import { VERSION } from '../package.js'
 

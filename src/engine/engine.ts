@@ -8,9 +8,9 @@ import { EventEmitter } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.js'
-import { FacetError } from '../errors.js'
-import type { Family } from '../family/read.js'
-import { packRow } from '../pack/row.js'
+import { draining, engineRestarting, FacetError } from '../errors.js'
+import type { Family } from '../family/family.js'
+import { packRow } from './row.js'
 import type { BankDtype, BankMode, EngineBatch, EngineInit, EngineResult, RowTensors } from './messages.js'
 import { EngineThread, RequestFailed, ThreadGone } from './thread.js'
 
@@ -135,7 +135,7 @@ export class Engine extends EventEmitter<EngineEvents> {
       )
     try {
       const thread = this.#live()
-      if (generation !== this.#generation) throw restarting()
+      if (generation !== this.#generation) throw engineRestarting()
       return await thread.run(batch)
     } catch (error) {
       throw this.#publicError(error, 'inference_failed', 'The model run failed.')
@@ -241,26 +241,15 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   #live(): EngineThread {
     if (this.#state === 'stopping' || this.#state === 'stopped') throw draining()
-    if (this.#state !== 'ready') throw restarting()
+    if (this.#state !== 'ready') throw engineRestarting()
     return this.#thread!
   }
 
   /** What a client may hear; the cause stays in the log. */
   #publicError(error: unknown, code: 'internal' | 'inference_failed', message: string): unknown {
-    if (error instanceof ThreadGone) return restarting(error)
+    if (error instanceof ThreadGone) return engineRestarting(error)
     if (!(error instanceof RequestFailed)) return error
     this.#options.logger.error({ err: error }, message)
     return new FacetError(code, message, { cause: error })
   }
-}
-
-function restarting(cause?: Error): FacetError {
-  return new FacetError('engine_restarting', 'The engine is restarting; try again in a moment.', {
-    retryAfter: 1,
-    ...(cause ? { cause } : {}),
-  })
-}
-
-function draining(): FacetError {
-  return new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 })
 }

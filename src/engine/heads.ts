@@ -1,10 +1,9 @@
 /**
- * A domain's classifier on the feature vector, and what its logits mean to a person. Pure functions.
+ * A domain's classifier on the feature vector. Pure functions.
  *
  * Heads are ragged (every domain has its own number of classes), so they stay out of the trunk: each runs
  * on the samples of its domain only. Knows neither the session nor the bank.
  */
-import type { Activation } from '../pack/pack.js'
 import type { HeadTensors } from './messages.js'
 
 /**
@@ -81,42 +80,4 @@ export function gatherFeatures(
     gathered.set(features.subarray(sample * length, (sample + 1) * length), position * length)
   })
   return gathered
-}
-
-/** Scores from logits: they sum to 1 (softmax), or each is a probability of its own (sigmoid). Stable. */
-export function activate(logits: Float32Array, activation: Activation): Float32Array {
-  return activation === 'softmax' ? softmax(logits) : logits.map(sigmoid)
-}
-
-function softmax(logits: Float32Array): Float32Array {
-  let largest = Number.NEGATIVE_INFINITY
-  for (const logit of logits) if (logit > largest) largest = logit
-  const exponentials = Float64Array.from(logits, (logit) => Math.exp(logit - largest))
-  let sum = 0
-  for (const value of exponentials) sum += value
-  return Float32Array.from(exponentials, (value) => value / sum)
-}
-
-function sigmoid(logit: number): number {
-  if (logit >= 0) return 1 / (1 + Math.exp(-logit))
-  const exponential = Math.exp(logit)
-  return exponential / (1 + exponential)
-}
-
-/**
- * The `k` best scores, best first; equal scores in the order of their indices. All of them where there are
- * fewer than `k`.
- * @throws RangeError when `k` is not a positive integer.
- */
-export function topK(scores: Float32Array, k: number): { index: number; score: number }[] {
-  if (!Number.isInteger(k) || k < 1) throw new RangeError(`k must be a positive integer, not ${k}`)
-  const best: { index: number; score: number }[] = []
-  scores.forEach((score, index) => {
-    if (best.length === k && score <= best[k - 1]!.score) return
-    let place = best.length
-    while (place > 0 && best[place - 1]!.score < score) place--
-    best.splice(place, 0, { index, score })
-    if (best.length > k) best.pop()
-  })
-  return best
 }

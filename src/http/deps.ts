@@ -46,7 +46,7 @@ export interface RequestMetrics {
 }
 
 /** Whether the service takes work; `reason` is one sentence for people. */
-export interface Readiness {
+export interface ReadyAnswer {
   ready: boolean
   reason?: string
   /** Defaults to `engine_restarting`. */
@@ -101,7 +101,7 @@ export interface AppDeps {
   config: HttpConfig
   logger: Logger
   clock: Clock
-  readiness(): Readiness | Promise<Readiness>
+  readiness(): ReadyAnswer | Promise<ReadyAnswer>
   /** True from the first moment of an orderly stop: connections are closed after their answer. */
   draining(): boolean
   execution(): Execution

@@ -4,13 +4,14 @@
  * Thin: the rules (atomic switch, retention, seeds, pins) are the registry's.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { checkDomainId } from '../domain-id.js'
 import type { DomainView } from '../registry/types.js'
 import { checkDomain } from './auth.js'
 import { packOf } from './body.js'
 import type { AppDeps, Domains } from './deps.js'
 import { FacetError } from '../errors.js'
 import { onlyField } from './json.js'
-import { checkDomainId, checkVersion, queryOf, trueOrFalse, wholeNumber } from './parameters.js'
+import { checkVersion, queryOf, trueOrFalse, wholeNumber } from './parameters.js'
 import { conditionOf, preconditionsOf, setETag } from './preconditions.js'
 import { Uploads } from './uploads.js'
 

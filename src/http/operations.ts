@@ -2,11 +2,11 @@
  * Operations: what runs here, whether it is well, and the figures. No route of this file changes anything.
  */
 import type { FastifyInstance } from 'fastify'
-import { FacetError } from '../errors.js'
+import { draining, FacetError } from '../errors.js'
 import type { AppDeps } from './deps.js'
 
 export function operationRoutes(app: FastifyInstance, deps: AppDeps): void {
-  const { registry, metrics, family, readiness, execution, draining } = deps
+  const { registry, metrics, family, readiness, execution } = deps
 
   app.get('/', { config: { scope: 'open', quiet: true } }, async () => ({
     service: 'facet',
@@ -25,7 +25,7 @@ export function operationRoutes(app: FastifyInstance, deps: AppDeps): void {
   app.get('/livez', { config: { scope: 'open', quiet: true } }, async () => ({ status: 'live' }))
 
   app.get('/readyz', { config: { scope: 'open', quiet: true } }, async () => {
-    if (draining()) throw new FacetError('draining', 'The service is shutting down.')
+    if (deps.draining()) throw draining()
     const { ready, reason, code } = await readiness()
     if (!ready)
       throw new FacetError(code ?? 'engine_restarting', reason ?? 'The engine does not answer yet.', {

@@ -6,17 +6,6 @@
 import type { FastifyRequest } from 'fastify'
 import { FacetError } from '../errors.js'
 
-export const domainIdPattern = /^[a-z0-9][a-z0-9._-]{0,62}$/
-
-/** @throws FacetError `bad_domain_id` */
-export function checkDomainId(id: string): string {
-  if (domainIdPattern.test(id)) return id
-  throw new FacetError(
-    'bad_domain_id',
-    `${shown(id)} is not a domain id: 1 to 63 of a-z, 0-9, '.', '_' and '-', and the first a letter or digit.`,
-  )
-}
-
 /** @throws FacetError `bad_parameter` */
 export function checkVersion(version: unknown): string {
   if (typeof version === 'string' && /^[0-9a-f]{6,64}$/.test(version)) return version

@@ -2,13 +2,14 @@
  * The data plane: images in, predictions or features out. Order is kept; one bad image fails the request.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { activate, topK } from '../engine/heads.js'
-import { FacetError } from '../errors.js'
+import { checkDomainId } from '../domain-id.js'
+import { FacetError, noHead, unknownDomain } from '../errors.js'
 import type { PredictItem, PredictResult, PredictTimings } from '../predictor.js'
+import { activate, topK } from '../scores.js'
 import { checkDomain } from './auth.js'
 import { imagesOf, type MediaType, type Part } from './body.js'
 import type { AppDeps, Domains } from './deps.js'
-import { checkDomainId, checkVersion, queryOf, timeoutOf, wholeNumber } from './parameters.js'
+import { checkVersion, queryOf, timeoutOf, wholeNumber } from './parameters.js'
 import { departure } from './requests.js'
 
 const DEFAULT_TOP_K = 5
@@ -102,8 +103,7 @@ export function predictRoutes(
 function requireDomain(request: FastifyRequest, registry: Domains, domain: string): void {
   checkDomainId(domain)
   checkDomain(request.caller, domain)
-  if (!registry.has(domain))
-    throw new FacetError('unknown_domain', `There is no domain '${domain}'; GET /v1/domains lists them.`)
+  if (!registry.has(domain)) throw unknownDomain(domain)
 }
 
 function itemsOf(domain: string, version: string | undefined, parts: Part[]): PredictItem[] {
@@ -120,8 +120,7 @@ function versionOf(text: string | undefined): string | undefined {
 
 /** The `k` likeliest classes of one image; all of them where there are fewer. */
 function prediction({ domain, version, labels, activation, logits }: PredictResult, k: number) {
-  if (labels === null || logits === null)
-    throw new FacetError('no_head', `Domain '${domain}' has no classifier; use its embed route.`)
+  if (labels === null || logits === null) throw noHead(domain)
   const best = topK(activate(logits, activation), Math.min(k, labels.length))
   return {
     domain,

@@ -6,7 +6,7 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { domainIdPattern } from './parameters.js'
+import { isDomainId } from '../domain-id.js'
 
 export const scopes = ['admin', 'predict', 'metrics'] as const
 /** `admin`: everything. `predict`: predictions, embeddings, listings. `metrics`: `/metrics`. */
@@ -81,7 +81,7 @@ export function parseTokens(text: string, source: string): Principal[] {
     else seen.add(hash)
     if (!isListOf(granted, (item) => scopes.includes(item as Scope)))
       problem(`scopes must be a list of ${scopes.join(', ')}`)
-    if (domains !== undefined && !isListOf(domains, (item) => domainIdPattern.test(item)))
+    if (domains !== undefined && !isListOf(domains, isDomainId))
       problem('domains must be a list of domain ids')
     if (domains !== undefined && !(Array.isArray(granted) && granted.join() === 'predict'))
       problem('domains goes with the scope predict alone')

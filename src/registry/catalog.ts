@@ -4,7 +4,7 @@
  * Synchronous and free of effects elsewhere: the registry writes the store first and then sets the new state
  * here in one step. A state is never changed, only replaced.
  */
-import { FacetError } from '../errors.js'
+import { FacetError, unknownDomain } from '../errors.js'
 import { BASE_DOMAIN } from '../family/manifest.js'
 import type { DomainRecord, VersionRecord } from '../store/store.js'
 import { named } from './failures.js'
@@ -41,7 +41,7 @@ export class Catalog {
   require(domain: string): DomainState {
     const state = this.#states.get(domain)
     if (state) return state
-    throw new FacetError('unknown_domain', `There is no domain ${JSON.stringify(domain.slice(0, 63))}.`)
+    throw unknownDomain(domain)
   }
 
   /** A domain whose record could be read.

@@ -21,16 +21,6 @@ export function bankFull(): FacetError {
   })
 }
 
-export function restarting(): FacetError {
-  return new FacetError('engine_restarting', 'The engine is restarting; try again in a moment.', {
-    retryAfter: 1,
-  })
-}
-
-export function draining(): FacetError {
-  return new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 })
-}
-
 export function tooLate(): FacetError {
   return new FacetError('deadline_exceeded', 'The deadline passed while the adapter was loading.')
 }

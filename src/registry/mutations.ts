@@ -5,15 +5,15 @@
  * Changes of one domain are serialised, those of different domains run side by side, and requests wait for none.
  */
 import type { Clock } from '../clock.js'
-import { FacetError } from '../errors.js'
+import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../family/manifest.js'
-import { checkDomainId } from '../store/layout.js'
-import { KeyedQueue } from '../store/serial.js'
+import { checkDomainId } from '../domain-id.js'
+import { KeyedQueue } from '../keyed-queue.js'
 import type { Store, VersionRecord } from '../store/store.js'
 import type { Logger } from 'pino'
-import type { Trial } from './canary.js'
+import type { Canary } from './canary.js'
 import { type Catalog, type DomainState, recordOf, tombstone } from './catalog.js'
-import { draining, named } from './failures.js'
+import { named } from './failures.js'
 import type { Change, RegistryObserver } from './options.js'
 import type { Packs } from './packs.js'
 import type { Prepare, Prepared } from './prepare.js'
@@ -28,7 +28,7 @@ export interface MutationsOptions {
   packs: Packs
   prepare: Prepare
   store: Store
-  trial: Trial
+  canary: Canary
   clock: Clock
   logger: Logger
   keepVersions: number
@@ -184,12 +184,12 @@ export class Mutations {
 
   /** A row with the pack in it, tried if it is new. Where another domain serves the version, its row. */
   async #warm(prepared: Prepared, isNew: boolean): Promise<Warm> {
-    const { residency, trial } = this.#options
+    const { canary, residency } = this.#options
     const resident = residency.hold(prepared.version)
     if (resident) return { keep: () => resident, discard: () => residency.release(resident) }
     const staging = await residency.stage(prepared)
     try {
-      if (isNew) await trial(staging.row, staging.generation)
+      if (isNew) await canary(staging.row, staging.generation)
       return staging
     } catch (error) {
       staging.discard()

@@ -2,10 +2,10 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.js'
 import type { BankDtype } from '../engine/messages.js'
-import type { Family } from '../family/read.js'
+import type { Family } from '../family/family.js'
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
-import type { Trial } from './canary.js'
+import type { Canary } from './canary.js'
 import type { BankEngine, ResidencyLimits, ResidencyObserver } from './residency.js'
 
 export interface RegistryLimits extends ResidencyLimits {
@@ -37,7 +37,7 @@ export interface RegistryOptions {
   /** Opened and closed by the registry. */
   store: Store
   seeds: readonly Seed[]
-  trial: Trial
+  canary: Canary
   clock: Clock
   logger: Logger
   limits: Pick<RegistryLimits, 'loadTimeoutMs' | 'minResidencyMs' | 'keepVersions' | 'bankDtype'> &

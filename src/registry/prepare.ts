@@ -5,11 +5,11 @@
  */
 import type { BankDtype, RowTensors } from '../engine/messages.js'
 import type { Design } from '../family/manifest.js'
-import type { Family } from '../family/read.js'
+import type { Family } from '../family/family.js'
 import type { Activation, Pack } from '../pack/pack.js'
 import { readPack } from '../pack/read.js'
-import { packRow } from '../pack/row.js'
-import { sha256 } from '../store/digest.js'
+import { packRow } from '../engine/row.js'
+import { sha256 } from '../digest.js'
 
 /** What answers need to know of a version while it is resident. */
 export interface About {

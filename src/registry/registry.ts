@@ -4,10 +4,10 @@
  * Knows no HTTP and no batches. Changes are `mutations.ts`'s, rows and loads `residency.ts`'s, states
  * `catalog.ts`'s; here they are put together and answer the floors above.
  */
-import { FacetError } from '../errors.js'
+import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../family/manifest.js'
 import { baseState, Catalog } from './catalog.js'
-import { draining, named } from './failures.js'
+import { named } from './failures.js'
 import { memoryAccount, rowBytes } from './memory.js'
 import { Mutations } from './mutations.js'
 import { describeSeeds, openingStates, type Shipped, shippedBase } from './opening.js'
@@ -16,7 +16,7 @@ import { Packs } from './packs.js'
 import { about, preparer } from './prepare.js'
 import { Residency, type WaitOptions } from './residency.js'
 import type { Resident } from './rows.js'
-import type { DomainView, Lease, MemoryAccount, Preconditions, Residency as State } from './types.js'
+import type { DomainView, Lease, MemoryAccount, Preconditions, ResidencyState } from './types.js'
 import { resolveVersion } from './versions.js'
 import { domainView, residencyOf, type Shown } from './view.js'
 
@@ -35,7 +35,7 @@ export class Registry {
 
   constructor(options: RegistryOptions) {
     this.#options = options
-    const { family, engine, store, trial, clock, logger, limits, observe } = options
+    const { family, engine, store, canary, clock, logger, limits, observe } = options
     const prepare = preparer(family, limits.bankDtype)
     // One row besides the base's always stays for the rest: without it neither an unpinned domain nor a new
     // version of a pinned one could come in.
@@ -61,7 +61,7 @@ export class Registry {
       packs: this.#packs,
       prepare,
       store,
-      trial,
+      canary,
       clock,
       logger,
       keepVersions: limits.keepVersions,
@@ -115,7 +115,7 @@ export class Registry {
   }
 
   /** Domains per state of their active version. */
-  counts(): Record<State, number> {
+  counts(): Record<ResidencyState, number> {
     const counts = { resident: 0, cold: 0, loading: 0, failed: 0, inactive: 0 }
     for (const state of this.#catalog.states()) counts[residencyOf(state, this.#residency)]++
     return counts

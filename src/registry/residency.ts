@@ -7,12 +7,12 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.js'
 import type { Engine } from '../engine/engine.js'
-import { FacetError } from '../errors.js'
-import { bankFull, clientGone, draining, passing, restarting, tooLate, unloadable } from './failures.js'
+import { draining, engineRestarting, FacetError } from '../errors.js'
+import { bankFull, clientGone, passing, tooLate, unloadable } from './failures.js'
 import { Gate } from '../gate.js'
 import type { About, Prepare, Prepared } from './prepare.js'
 import { type Place, type Resident, Rows, type Standing, type Ticket } from './rows.js'
-import type { Residency as State } from './types.js'
+import type { ResidencyState } from './types.js'
 import { short } from './versions.js'
 
 /** What the bank needs of an engine. */
@@ -128,7 +128,7 @@ export class Residency {
     return this.#rows.residents()
   }
 
-  state(version: string): Exclude<State, 'inactive'> {
+  state(version: string): Exclude<ResidencyState, 'inactive'> {
     if (this.#rows.find(version)) return 'resident'
     if (this.#loads.has(version)) return 'loading'
     return this.#failures.has(version) ? 'failed' : 'cold'
@@ -217,7 +217,7 @@ export class Residency {
       const cancel = clock.after(limits.loadTimeoutMs, () => {
         late = true
         ticket?.cancel()
-        reject(this.#alive ? bankFull() : restarting())
+        reject(this.#alive ? bankFull() : engineRestarting())
       })
       const bring = async (): Promise<void> => {
         for (;;) {

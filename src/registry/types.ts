@@ -6,15 +6,15 @@ import type { Activation } from '../pack/pack.js'
 
 /** `resident`: in a bank row. `cold`: in the store, loads on demand. `loading`: on its way.
  * `failed`: its pack cannot be read; `failure` says why. `inactive`: no active version. */
-export type Residency = 'resident' | 'cold' | 'loading' | 'failed' | 'inactive'
+export type ResidencyState = 'resident' | 'cold' | 'loading' | 'failed' | 'inactive'
 
 /** One domain as `GET /v1/domains/{domain}` shows it. */
 export interface DomainView {
   domain: string
   /** Active version (SHA-256 hex), or null. */
   version: string | null
-  versions: (VersionRecord & { active: boolean; residency: Residency })[]
-  residency: Residency
+  versions: (VersionRecord & { active: boolean; residency: ResidencyState })[]
+  residency: ResidencyState
   failure?: string
   pinned: boolean
   /** True where the active version is a shipped seed. */

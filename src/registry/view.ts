@@ -1,16 +1,16 @@
 /** A domain as the routes show it. */
 import type { DomainState } from './catalog.js'
-import type { DomainView, Residency } from './types.js'
+import type { DomainView, ResidencyState } from './types.js'
 
 /** What the view needs to know of the bank. */
 export interface Shown {
-  state(version: string): Exclude<Residency, 'inactive'>
+  state(version: string): Exclude<ResidencyState, 'inactive'>
   failure(version: string): Error | undefined
   /** Bytes of a bank row and its head. */
   rowBytes(classes: number): number
 }
 
-export function residencyOf(state: DomainState, bank: Pick<Shown, 'state'>): Residency {
+export function residencyOf(state: DomainState, bank: Pick<Shown, 'state'>): ResidencyState {
   if (state.broken !== undefined) return 'failed'
   return state.active === null ? 'inactive' : bank.state(state.active)
 }

@@ -8,7 +8,7 @@
  */
 import { dirname } from 'node:path'
 import { errorCode, type StoreFile, type StoreFs } from './fs.js'
-import { KeyedQueue } from './serial.js'
+import { KeyedQueue } from '../keyed-queue.js'
 
 /** The disk may hold the old state or the new one, and asking again would not tell which survives a crash. */
 export class UnknownOutcome extends Error {

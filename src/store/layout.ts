@@ -9,21 +9,16 @@
  *     tmp/                                     files on their way; emptied at every start
  */
 import { join } from 'node:path'
+import { checkDomainId, domainIdRule, isDomainId } from '../domain-id.js'
 import { FacetError } from '../errors.js'
 
 /** Format of a data folder; the number grows when an older service could not read it any more. */
 export const STORE_FORMAT = 'facet-store/1'
 
-const DOMAIN_ID = /^[a-z0-9][a-z0-9._-]{0,62}$/
 const VERSION = /^[0-9a-f]{64}$/
 const PREFIX = /^[0-9a-f]{2}$/
 const BLOB_SUFFIX = '.safetensors'
 const RECORD_SUFFIX = '.json'
-
-/** Domain ids: 1 to 63 of `a-z 0-9 . _ -`, beginning with a letter or digit. */
-export function isDomainId(id: string): boolean {
-  return DOMAIN_ID.test(id)
-}
 
 /** A whole version: 64 lower-case hex digits. */
 export function isVersion(version: string): boolean {
@@ -56,7 +51,7 @@ export function domainOfSeed(name: string): string | null {
   throw new FacetError(
     'bad_domain_id',
     `The shipped pack ${JSON.stringify(name)} is not named after a domain: rename it to <domain>${BLOB_SUFFIX}, ` +
-      'the domain being 1 to 63 of a-z 0-9 . _ - and beginning with a letter or digit.',
+      `the domain being ${domainIdRule}.`,
   )
 }
 
@@ -99,15 +94,6 @@ export class Layout {
   temporaryFile(name: string): string {
     return join(this.temporary, name)
   }
-}
-
-/** @throws FacetError `bad_domain_id` */
-export function checkDomainId(id: string): void {
-  if (isDomainId(id)) return
-  throw new FacetError(
-    'bad_domain_id',
-    `${JSON.stringify(id.slice(0, 80))} is not a domain id: use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit.`,
-  )
 }
 
 function checkVersion(version: string): void {

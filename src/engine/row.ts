@@ -4,13 +4,13 @@
  * Every buffer of the result is its own plain `ArrayBuffer` of exact length, so that all of them can be
  * transferred to the engine's worker.
  */
-import type { BankDtype, RowTensors } from '../engine/messages.js'
+import type { BankDtype, RowTensors } from './messages.js'
 import { FacetError } from '../errors.js'
 import { type BankLayout, inputAffine } from '../family/layout.js'
 import type { FamilyManifest } from '../family/manifest.js'
-import { encodeFloat16, Float16RangeError } from './float16.js'
-import type { Pack, SlotWeights } from './pack.js'
-import { Problems, quote } from './problems.js'
+import { encodeFloat16, Float16RangeError } from '../pack/float16.js'
+import type { Pack, SlotWeights } from '../pack/pack.js'
+import { Problems, quote } from '../pack/problems.js'
 
 /**
  * Lays out one bank row: `affine [A]`, a matrix `[out, columns]` per slot that takes one, and the head (always

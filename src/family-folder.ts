@@ -1,0 +1,65 @@
+/**
+ * A family's folder from disk: manifest, integrity of every file, base pack.
+ *
+ * Read once at start; a family that is not wholly sound is not served. Knows neither ONNX nor HTTP.
+ */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { BASE_FILE, checkFile, type Family, MANIFEST_FILE, readBase, TRUNK_FILES } from './family/family.js'
+import { bankLayout } from './family/layout.js'
+import type { FileEntry } from './family/manifest.js'
+import { FamilyError, parseManifest } from './family/schema.js'
+import { Problems } from './pack/problems.js'
+
+/**
+ * Reads `<dir>/family.json` and checks everything it says: sizes and SHA-256 of all files, and that
+ * `base.safetensors` is a whole pack of the family.
+ *
+ * @throws FamilyError naming each file and field that is wrong, all at once.
+ */
+export async function readFamily(dir: string): Promise<Family> {
+  const root = path.resolve(dir)
+  const file = path.join(root, MANIFEST_FILE)
+  const manifest = parseManifest(await readText(file), file)
+  const problems = new Problems()
+  for (const [name, entry] of Object.entries(manifest.files)) {
+    try {
+      checkFile(name, await sizeAndHash(path.join(root, name)), entry, problems)
+    } catch (error) {
+      problems.add(`${name} cannot be read: ${(error as Error).message}`)
+    }
+  }
+  if (!problems.empty) throw new FamilyError(`The family in ${root}`, problems.list())
+  const base = readBase(await readFile(path.join(root, BASE_FILE)), manifest, problems)
+  if (!problems.empty || !base) throw new FamilyError(path.join(root, BASE_FILE), problems.list())
+  return {
+    dir: root,
+    manifest,
+    layout: bankLayout(manifest),
+    base,
+    trunk: { f32: path.join(root, TRUNK_FILES.f32), f16: path.join(root, TRUNK_FILES.f16) },
+  }
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file))
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const reason = code === 'ENOENT' ? 'no such file (is this the folder of a family?)' : message
+    throw new FamilyError(file, [`cannot be read: ${reason}`])
+  }
+}
+
+/** Streamed: a trunk's weights may be larger than what one wants in memory twice. */
+async function sizeAndHash(file: string): Promise<FileEntry> {
+  const hash = createHash('sha256')
+  let bytes = 0
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) {
+    hash.update(chunk)
+    bytes += chunk.length
+  }
+  return { bytes, sha256: hash.digest('hex') }
+}
