@@ -21,6 +21,8 @@ export interface BatchLimit {
 /** Read and checked. Durations are milliseconds, sizes bytes, folders absolute paths. */
 export interface ServeConfig extends Omit<Flags, 'adapters' | 'bank' | 'maxBatch' | 'tokenFile'> {
   adapters: string
+  /** The folder was named, and so must be there. */
+  adaptersGiven: boolean
   bank: BankMode
   maxBatch: BatchLimit
   tokenFile?: string
@@ -79,6 +81,7 @@ function complete(flags: Flags): ServeConfig {
     ...rest,
     family,
     adapters: resolve(adapters ?? packageFile(`adapters/${basename(family)}`)),
+    adaptersGiven: adapters !== undefined,
     data: resolve(flags.data),
     bank: bank ?? (cuda ? 'compact' : 'resident'),
     // A GPU may want large batches; on a CPU the measuring ends long before.

@@ -2,7 +2,8 @@
  * Process start and end: the log, the signals, the exit code.
  *
  * The process never leaves by `process.exit` while the engine runs: ending a thread inside a run aborts the
- * whole process. An orderly stop ends every part, and the process then ends by itself.
+ * whole process. An orderly stop ends every part, and the process then ends by itself. A second signal does
+ * not wait for it: the process dies of that signal, and the store is made to survive that.
  */
 import { pino } from 'pino'
 import { systemClock } from './clock.js'
@@ -15,7 +16,10 @@ export async function serve(config: ServeConfig): Promise<void> {
   const service = await startService(config, { logger, clock: systemClock })
   logger.info({ url: service.url, family: service.family, device: service.engine.provider }, 'listening')
 
+  const signals = ['SIGTERM', 'SIGINT'] as const
   const stop = (signal: NodeJS.Signals) => {
+    // Without a handler the next signal ends the process at once, by the system's own hand.
+    for (const each of signals) process.removeListener(each, stop)
     logger.info({ signal }, 'stopping')
     service.stop().then(
       () => logger.info('stopped'),
@@ -25,6 +29,5 @@ export async function serve(config: ServeConfig): Promise<void> {
       },
     )
   }
-  process.once('SIGTERM', stop)
-  process.once('SIGINT', stop)
+  for (const each of signals) process.on(each, stop)
 }

@@ -12,7 +12,7 @@ import { FacetError } from '../src/errors.js'
 import type { FamilyManifest } from '../src/family/manifest.js'
 import { buildApp } from '../src/http/app.js'
 import type { AppDeps, Domains, HttpConfig } from '../src/http/deps.js'
-import { readPrincipals } from '../src/http/tokens.js'
+import { variablePrincipals } from '../src/http/tokens.js'
 import { Metrics } from '../src/metrics.js'
 import { Predictor, type Sample, type SampleResult } from '../src/predictor.js'
 import type { DomainView, Lease, Preconditions } from '../src/registry/types.js'
@@ -273,7 +273,7 @@ export async function testApp(
     maxQueuePerDomain: 32,
   })
   const logs: Record<string, unknown>[] = []
-  const principals = await readPrincipals({ adminToken, predictToken })
+  const principals = variablePrincipals({ adminToken, predictToken })
   const metrics = new Metrics({ maxDomains: 10, version: '0.0.0', family: manifest.name })
   const app = await buildApp({
     registry: domains,

@@ -48,6 +48,9 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   })
   const server = app.server as Server
   server.maxConnections = config.maxConnections
+  // Node drops fields beyond its usual 2000 without a word, and a proxy puts its own last: a request could
+  // then pass for a local one. Their bytes are bounded above.
+  server.maxHeadersCount = 0
 
   const record = surround(app, deps)
   const broken = new BrokenRequests((status, request) => {

@@ -8,6 +8,7 @@ import multipart from '@fastify/multipart'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FacetError } from '../errors.js'
 import { onlyField, parseJsonBody } from './json.js'
+import { bodyTooLarge } from './problems.js'
 
 export type MediaType = 'image/*' | 'application/octet-stream' | 'multipart/form-data' | 'application/json'
 
@@ -15,12 +16,16 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Content types a route reads; none for a route that takes no body. */
     accepts?: readonly MediaType[]
+    /** The option that sets the route's `bodyLimit`, for its error. */
+    limitedBy?: string
   }
 }
 
 export interface BodyLimits {
   /** Bytes of the whole body. */
   bytes: number
+  /** The option that says so, for the error. */
+  option: string
   /** Images, or parts. */
   parts: number
 }
@@ -49,10 +54,18 @@ export async function readBodies(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', checkContentType)
 }
 
-async function checkContentType(request: FastifyRequest, _reply: FastifyReply): Promise<void> {
+async function checkContentType(request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const { accepts } = request.routeOptions.config
   if (accepts === undefined) return
   const { headers } = request
+  const encoding = headers['content-encoding']?.trim().toLowerCase() ?? 'identity'
+  if (encoding !== 'identity') {
+    void reply.header('accept-encoding', 'identity')
+    throw new FacetError(
+      'unsupported_media_type',
+      `Compressed bodies are not read: leave out Content-Encoding ${encoding.slice(0, 80)}. Images and packs hardly shrink.`,
+    )
+  }
   const type = headers['content-type']?.replace(/;.*/s, '').trim().toLowerCase()
   if (type !== undefined && accepts.some((accepted) => matches(type, accepted))) return
   const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
@@ -89,9 +102,9 @@ export async function imagesOf(
  *
  * @throws FacetError as `imagesOf`
  */
-export async function packOf(request: FastifyRequest, bytes: number): Promise<Buffer> {
+export async function packOf(request: FastifyRequest, limits: Omit<BodyLimits, 'parts'>): Promise<Buffer> {
   if (!request.isMultipart()) return notEmpty(request.body as Buffer)
-  const [part] = await partsOf(request, { bytes, parts: 1 }, (name) => {
+  const [part] = await partsOf(request, { ...limits, parts: 1 }, (name) => {
     if (name !== 'pack')
       throw new FacetError('malformed_request', "A multipart upload has one part, and its name is 'pack'.")
   })
@@ -103,7 +116,8 @@ async function partsOf(
   limits: BodyLimits,
   accept?: (name: string | null) => void,
 ): Promise<Part[]> {
-  if (Number(request.headers['content-length']) > limits.bytes) throw tooLarge(limits.bytes)
+  if (Number(request.headers['content-length']) > limits.bytes)
+    throw bodyTooLarge(limits.bytes, limits.option)
   // One more than we take: the parser only cuts a part short, the loop below refuses it.
   const parserLimits = { files: limits.parts, parts: limits.parts + 1, fileSize: limits.bytes + 1 }
   const parts: Part[] = []
@@ -116,7 +130,7 @@ async function partsOf(
       const chunks: Buffer[] = []
       for await (const chunk of part.file as AsyncIterable<Buffer>) {
         total += chunk.length
-        if (total > limits.bytes) throw tooLarge(limits.bytes)
+        if (total > limits.bytes) throw bodyTooLarge(limits.bytes, limits.option)
         chunks.push(chunk)
       }
       const bytes = Buffer.concat(chunks)
@@ -133,8 +147,7 @@ async function partsOf(
 function partError(error: unknown, index: number, limits: BodyLimits): unknown {
   if (error instanceof FacetError) return error.index === undefined ? error.at(index) : error
   const code = (error as { code?: string }).code
-  if (code === 'FST_FILES_LIMIT' || code === 'FST_PARTS_LIMIT')
-    return new FacetError('too_many_parts', `The body has more than ${limits.parts} parts.`)
+  if (code === 'FST_FILES_LIMIT' || code === 'FST_PARTS_LIMIT') return tooMany(limits, 'part')
   if (code !== undefined) return error
   return new FacetError('malformed_request', 'The multipart body is malformed or stops half-way.', {
     cause: error,
@@ -147,8 +160,7 @@ function base64Images(body: unknown, limits: BodyLimits): Part[] {
   if (!Array.isArray(images))
     throw new FacetError('malformed_request', "'images' must be a list of base64 strings.")
   if (images.length === 0) throw new FacetError('empty_body', "'images' is empty.")
-  if (images.length > limits.parts)
-    throw new FacetError('too_many_parts', `The body has more than ${limits.parts} images.`)
+  if (images.length > limits.parts) throw tooMany(limits, 'image')
   return images.map((text: unknown, index) => {
     if (typeof text !== 'string' || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text))
       throw new FacetError('malformed_request', 'The image is not a base64 string (RFC 4648, padded).', {
@@ -164,6 +176,8 @@ function notEmpty(bytes: Buffer | undefined): Buffer {
   return bytes
 }
 
-function tooLarge(limit: number): FacetError {
-  return new FacetError('body_too_large', `The body has more than ${limit} bytes.`)
+/** A pack is one part; the parts of any other body are images. */
+function tooMany({ parts }: BodyLimits, noun: string): FacetError {
+  const most = parts === 1 ? `more than one ${noun}` : `more than ${parts} ${noun}s (--max-images)`
+  return new FacetError('too_many_parts', `The body has ${most}.`)
 }

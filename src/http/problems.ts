@@ -46,7 +46,10 @@ const parserErrors: Record<string, readonly [ErrorCode, string]> = {
   FST_MP_PREMATURE_CLOSE: ['client_closed', 'The connection closed before the body was whole.'],
   ECONNRESET: ['client_closed', 'The connection closed before the body was whole.'],
   ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'The request did not arrive in time.'],
-  HPE_HEADER_OVERFLOW: ['headers_too_large', 'The header fields have more bytes than this service takes.'],
+  HPE_HEADER_OVERFLOW: [
+    'headers_too_large',
+    'The header fields have more bytes than this service takes (--max-header).',
+  ],
 }
 
 /** Any error as one of the table. */
@@ -107,7 +110,16 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
 /** Fastify's own error does not say how many bytes a route takes. */
 function tooManyBytes(error: unknown, request: FastifyRequest): FacetError | undefined {
   if ((error as { code?: unknown } | null)?.code !== 'FST_ERR_CTP_BODY_TOO_LARGE') return undefined
-  return new FacetError('body_too_large', `The body has more than ${request.routeOptions.bodyLimit} bytes.`)
+  const { bodyLimit, config } = request.routeOptions
+  return bodyTooLarge(bodyLimit, config.limitedBy)
+}
+
+/** @param option the option that raises the limit, where there is one */
+export function bodyTooLarge(limit: number, option?: string): FacetError {
+  return new FacetError(
+    'body_too_large',
+    `The body has more than ${limit} bytes${option === undefined ? '' : ` (${option})`}.`,
+  )
 }
 
 /** Installs the mapping for every route, and for paths and methods that are none. */

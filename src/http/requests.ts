@@ -7,6 +7,7 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
 import { errorTable } from '../errors.js'
 import type { AppDeps } from './deps.js'
 
@@ -20,8 +21,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The clock when its head had arrived, ms. */
     arrival: number
-    /** The version a change was about, for the audit line. */
-    changed: string | null
+    /** What a change was about, for the audit line: the version, and what else tells one from another. */
+    changed: Readonly<Record<string, string | boolean | null>> | null
     recorded: boolean
   }
 }
@@ -49,8 +50,10 @@ export const fixedHeaders = {
  */
 export function surround(
   app: FastifyInstance,
-  { metrics, clock, draining }: Pick<AppDeps, 'metrics' | 'clock' | 'draining'>,
+  { metrics, clock, draining, logger }: Pick<AppDeps, 'metrics' | 'clock' | 'draining' | 'logger'>,
 ): (request: FastifyRequest, status: number) => void {
+  // Changes are told whatever `--log-level` leaves out; `silent` alone silences them.
+  const audit = logger.level === 'silent' ? logger : logger.child({}, { level: 'info' })
   app.decorateRequest('arrival', 0)
   app.decorateRequest('changed', null)
   app.decorateRequest('recorded', false)
@@ -61,7 +64,7 @@ export function surround(
     const ms = clock.now() - request.arrival
     const route = routeOf(request)
     metrics.request(route, status, ms / 1000)
-    writeLogs(request, route, status, ms)
+    writeLogs(request, route, status, ms, audit)
   }
 
   app.addHook('onRequest', async (request, reply) => {
@@ -100,7 +103,7 @@ export function departure(reply: FastifyReply): AbortSignal {
   return controller.signal
 }
 
-function writeLogs(request: FastifyRequest, route: string, status: number, ms: number): void {
+function writeLogs(request: FastifyRequest, route: string, status: number, ms: number, audit: Logger): void {
   const { config } = request.routeOptions
   const { log, method, failure } = request
   const common = {
@@ -116,6 +119,10 @@ function writeLogs(request: FastifyRequest, route: string, status: number, ms: n
   if (config.audit !== undefined) {
     const domain = (request.params as { domain?: string }).domain?.slice(0, 64)
     const done = status < 400 ? 'done' : 'refused'
-    log.info({ audit: config.audit, outcome: done, domain, version: request.changed, ...common }, 'audit')
+    const requestId = request.id
+    audit.info(
+      { audit: config.audit, outcome: done, requestId, domain, ...request.changed, ...common },
+      'audit',
+    )
   }
 }

@@ -5,7 +5,6 @@
  * compared in constant time. Several tokens may be valid at once, which is how one is rotated.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { isDomainId } from '../domain-id.js'
 
 export const scopes = ['admin', 'predict', 'metrics'] as const
@@ -22,18 +21,16 @@ export interface Principal {
   domains: ReadonlySet<string> | null
 }
 
-export interface TokenSources {
+export interface TokenVariables {
   /** `FACET_ADMIN_TOKEN` */
   adminToken?: string | undefined
   /** `FACET_PREDICT_TOKEN` */
   predictToken?: string | undefined
-  /** A file of `parseTokens`. */
-  tokenFile?: string | undefined
 }
 
-/** Builds the principals of a configuration.
- * @throws Error that names the token or the line of the file that is wrong. */
-export async function readPrincipals(sources: TokenSources): Promise<Principal[]> {
+/** The principals of the variables, `admin` and `predict`.
+ * @throws Error that names the token that cannot be one. */
+export function variablePrincipals({ adminToken, predictToken }: TokenVariables): Principal[] {
   const principals: Principal[] = []
   const add = (name: string, token: string | undefined, scope: Scope) => {
     if (token === undefined) return
@@ -43,12 +40,8 @@ export async function readPrincipals(sources: TokenSources): Promise<Principal[]
       )
     principals.push({ id: scope, digest: sha256(token), scopes: new Set([scope]), domains: null })
   }
-  add('The admin token', sources.adminToken, 'admin')
-  add('The predict token', sources.predictToken, 'predict')
-  if (sources.tokenFile !== undefined) {
-    const text = await readFile(sources.tokenFile, 'utf8')
-    principals.push(...parseTokens(text, sources.tokenFile))
-  }
+  add('The admin token (FACET_ADMIN_TOKEN)', adminToken, 'admin')
+  add('The predict token (FACET_PREDICT_TOKEN)', predictToken, 'predict')
   return principals
 }
 
@@ -57,7 +50,7 @@ export async function readPrincipals(sources: TokenSources): Promise<Principal[]
  * skipped. `sha256` is the hash of the token in hex, `domains` limits a `predict` principal to a list.
  *
  * @param source name of the file, for messages
- * @throws Error that lists every wrong line; it never shows a hash.
+ * @throws Error that lists every wrong line, or says that there is none; it never shows a hash.
  */
 export function parseTokens(text: string, source: string): Principal[] {
   const principals: Principal[] = []
@@ -94,6 +87,9 @@ export function parseTokens(text: string, source: string): Principal[] {
     })
   }
   if (problems.length > 0) throw new Error(`Token file ${source}: ${problems.join('; ')}`)
+  // An empty file would guard nothing, and a file on its way to disk may be empty for a moment.
+  if (principals.length === 0)
+    throw new Error(`Token file ${source}: it holds no token. Write one, or leave --token-file out for none.`)
   return principals
 }
 

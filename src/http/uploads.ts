@@ -19,9 +19,13 @@ export class Uploads {
   /** An `onRequest` hook. @throws FacetError `too_many_uploads` */
   readonly admit = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     if (this.#held.size >= this.#most)
-      throw new FacetError('too_many_uploads', `${this.#most} uploads are under way; try again soon.`, {
-        retryAfter: 1,
-      })
+      throw new FacetError(
+        'too_many_uploads',
+        `${this.#most} uploads are under way (--max-uploads); try again soon.`,
+        {
+          retryAfter: 1,
+        },
+      )
     this.#held.set(request, false)
     reply.raw.once('close', () => {
       if (this.#held.get(request) === false) this.#held.delete(request)
