@@ -3,7 +3,7 @@
  *
  * Knows every part's constructor and no part's inside. Signals and exit codes are `main.ts`'s.
  */
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import type { Worker } from 'node:worker_threads'
 import type { FastifyInstance } from 'fastify'
@@ -17,10 +17,13 @@ import { draining, engineRestarting } from './errors.js'
 import type { BankLayout } from './family/layout.js'
 import type { FamilyManifest } from './family/manifest.js'
 import { readFamily } from './family-folder.js'
+import { naming } from './file-problem.js'
 import { buildApp } from './http/app.js'
 import { Gate } from './gate.js'
 import type { HttpConfig } from './http/deps.js'
-import { readPrincipals } from './http/tokens.js'
+import { exposures } from './http/exposure.js'
+import { addressError, checkAddress } from './http/port.js'
+import { Principals } from './http/token-file.js'
 import { decodeImage } from './image.js'
 import { Metrics } from './metrics.js'
 import { packageFile, VERSION } from './package.js'
@@ -63,9 +66,10 @@ export interface ServiceParts {
  */
 export async function startService(config: ServeConfig, parts: ServiceParts): Promise<Service> {
   const { logger, clock } = parts
+  await checkInputs(config)
   const family = await readFamily(config.family)
   const { manifest, layout } = family
-  const principals = await readPrincipals(config)
+  const principals = await Principals.open(config, clock, logger)
   const openapi = await readFile(packageFile('openapi.yaml'), 'utf8')
   const metrics = new Metrics({
     maxDomains: config.metricsMaxDomains,
@@ -161,7 +165,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     predictor,
     metrics,
     family,
-    principals: () => principals,
+    principals: () => principals.current,
     config: httpConfig(config),
     logger,
     clock,
@@ -171,7 +175,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     openapi,
     version: VERSION,
   })
-  const stop = stopper({ app, readiness, scheduler, engine, registry, clock }, config.gracePeriod)
+  const stop = stopper({ app, principals, readiness, scheduler, engine, registry, clock }, config.gracePeriod)
   try {
     // In this order the pinned domains are resident before the first request comes.
     await engine.start()
@@ -179,9 +183,24 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     await app.listen({ host: config.host, port: config.port })
   } catch (error) {
     await stop()
-    throw error
+    throw addressError(error, config.host, config.port)
   }
+  principals.watch()
+  for (const risk of exposures(config.host, principals.current, config)) logger.warn({ risk }, 'exposed')
   return { url: address(app), family: manifest.name, app, engine, registry, scheduler, stop }
+}
+
+/**
+ * What can be known to fail before anything heavy is loaded: folders that were named and are not there, an
+ * address that cannot be had.
+ */
+async function checkInputs({ family, adapters, adaptersGiven, host, port }: ServeConfig): Promise<void> {
+  const familyRemedy = 'Build one with facet family build, or leave the option out for the shipped one.'
+  await naming('The family (--family)', family, familyRemedy, () => readdir(family))
+  const adaptersRemedy = 'Name a folder of <domain>.safetensors files, or leave the option out.'
+  if (adaptersGiven)
+    await naming('The shipped packs (--adapters)', adapters, adaptersRemedy, () => readdir(adapters))
+  if (port !== 0) await checkAddress(host, port)
 }
 
 /** Rows that fit into the bank's memory, heads apart; the base's and one more at least. */
@@ -222,12 +241,17 @@ function address(app: FastifyInstance): string {
  * its connections are closed.
  */
 function stopper(
-  parts: Pick<Service, 'app' | 'engine' | 'registry' | 'scheduler'> & { readiness: Readiness; clock: Clock },
+  parts: Pick<Service, 'app' | 'engine' | 'registry' | 'scheduler'> & {
+    principals: Principals
+    readiness: Readiness
+    clock: Clock
+  },
   gracePeriodMs: number,
 ): () => Promise<void> {
-  const { app, readiness, scheduler, engine, registry, clock } = parts
+  const { app, principals, readiness, scheduler, engine, registry, clock } = parts
   const end = async () => {
     readiness.drain()
+    principals.close()
     const cancel = clock.after(gracePeriodMs, () => {
       scheduler.rejectAll(draining())
       app.server.closeAllConnections()

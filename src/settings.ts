@@ -3,6 +3,7 @@
  * (`maxQueue`: `--max-queue`, `FACET_MAX_QUEUE`), a parser, a default and a line of help; the type of the
  * configuration follows from the table. Reading it is config.ts's business.
  */
+import { isIP } from 'node:net'
 import { availableCores } from './cpu-quota.js'
 import type { EngineInit } from './engine/messages.js'
 import { packageFile } from './package.js'
@@ -111,10 +112,10 @@ export const settings = {
   trustedProxy: setting(
     access,
     'addresses',
-    list,
+    proxies,
     [],
     'none',
-    'proxies whose X-Forwarded-For is believed, separated by commas',
+    'proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas',
   ),
 
   logLevel: setting(
@@ -189,6 +190,14 @@ function batch(value: string): number | 'auto' {
   }
 }
 
-function list(value: string): readonly string[] {
-  return value.split(',').map((part) => text(part.trim()))
+/** IP addresses and networks such as `10.0.0.0/8`. */
+function proxies(value: string): readonly string[] {
+  return value.split(',').map((part) => {
+    const [, address, bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(part.trim()) ?? []
+    const version = isIP(address ?? '')
+    const most = version === 4 ? 32 : 128
+    if (version !== 0 && (bits === undefined || (Number(bits) >= 1 && Number(bits) <= most)))
+      return part.trim()
+    throw new QuantityError('IP addresses or networks such as 10.0.0.0/8, separated by commas, are accepted.')
+  })
 }

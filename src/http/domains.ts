@@ -88,6 +88,7 @@ export function domainRoutes(
       config: {
         scope: 'admin',
         audit: 'domain.put',
+        limitedBy: '--max-pack',
         accepts: ['application/octet-stream', 'multipart/form-data'],
       },
       bodyLimit: config.maxPack,
@@ -98,10 +99,11 @@ export function domainRoutes(
         const { domain } = request.params
         const text = queryOf(request, ['activate']).activate
         const active = text === undefined || trueOrFalse('activate', text)
+        request.changed = { activate: active }
         const pre = preconditionsOf(request)
-        const bytes = await packOf(request, config.maxPack)
+        const bytes = await packOf(request, { bytes: config.maxPack, option: '--max-pack' })
         const { created, version, view } = await registry.put(domain, bytes, { activate: active, ...pre })
-        request.changed = version
+        request.changed = { version, activate: active }
         void reply.code(created ? 201 : 200).header('location', `/v1/domains/${domain}`)
         return { ...answer(reply, view), uploaded: version }
       }),
@@ -113,9 +115,9 @@ export function domainRoutes(
     async (request, reply) => {
       queryOf(request, [])
       const version = checkVersion(onlyField(request.body, 'version', '{"version": "<sha256>"}'))
-      request.changed = version
+      request.changed = { version }
       const view = await registry.activate(request.params.domain, version, preconditionsOf(request))
-      request.changed = view.version
+      request.changed = { version: view.version }
       return answer(reply, view)
     },
   )
@@ -125,12 +127,17 @@ export function domainRoutes(
     const pinned = onlyField(request.body, 'pinned', '{"pinned": true}')
     if (typeof pinned !== 'boolean')
       throw new FacetError('malformed_request', "'pinned' must be true or false.")
-    return answer(reply, await registry.patch(request.params.domain, { pinned }, preconditionsOf(request)))
+    request.changed = { pinned }
+    const view = await registry.patch(request.params.domain, { pinned }, preconditionsOf(request))
+    request.changed = { version: view.version, pinned }
+    return answer(reply, view)
   })
 
   app.delete<OfDomain>('/v1/domains/:domain', change('domain.delete'), async (request, reply) => {
     queryOf(request, [])
-    await registry.remove(request.params.domain, preconditionsOf(request))
+    const { domain } = request.params
+    request.changed = { version: registry.has(domain) ? registry.get(domain).version : null }
+    await registry.remove(domain, preconditionsOf(request))
     return reply.code(204).send()
   })
 
@@ -141,7 +148,7 @@ export function domainRoutes(
       queryOf(request, [])
       const { domain } = request.params
       const version = checkVersion(request.params.version)
-      request.changed = version
+      request.changed = { version }
       await registry.removeVersion(domain, version, preconditionsOf(request))
       setETag(reply, registry.has(domain) ? registry.get(domain).version : null)
       return reply.code(204).send()

@@ -27,8 +27,8 @@ export function predictRoutes(
   deps: Pick<AppDeps, 'predictor' | 'registry' | 'config' | 'clock'>,
 ): void {
   const { predictor, registry, config, clock } = deps
-  const limits = { bytes: config.maxBody, parts: config.maxImages }
-  const route = { scope: 'predict', accepts: images } as const
+  const limits = { bytes: config.maxBody, parts: config.maxImages, option: '--max-body' }
+  const route = { scope: 'predict', accepts: images, limitedBy: '--max-body' } as const
 
   /** Before the body is read: no bytes are taken for a domain that is not there. */
   const admitDomain = async (request: FastifyRequest) => {
@@ -49,7 +49,11 @@ export function predictRoutes(
         'The body took longer to arrive than X-Request-Timeout allows.',
       )
     const signal = departure(reply)
-    const { results, timings } = await predictor.predict(items, { deadline, signal, needHead })
+    const { results, timings } = await predictor
+      .predict(items, { deadline, signal, needHead })
+      .catch((error: unknown) => {
+        throw located(error, request)
+      })
     void reply.header('server-timing', serverTiming(timings))
     return results
   }
@@ -85,7 +89,10 @@ export function predictRoutes(
 
   app.post(
     '/v1/predict',
-    { config: { scope: 'predict', accepts: ['multipart/form-data'] }, bodyLimit: config.maxBody },
+    {
+      config: { scope: 'predict', accepts: ['multipart/form-data'], limitedBy: '--max-body' },
+      bodyLimit: config.maxBody,
+    },
     async (request, reply) => {
       const k = topKOf(queryOf(request, ['top_k']).top_k)
       const parts = await imagesOf(request, limits, (name) => {
@@ -97,6 +104,12 @@ export function predictRoutes(
       return { results: results.map((result) => prediction(result, k)) }
     },
   )
+}
+
+/** An image among others, be it the only one, is told by its index; a body that is an image needs none. */
+function located(error: unknown, request: FastifyRequest): unknown {
+  const list = error instanceof FacetError && !Buffer.isBuffer(request.body)
+  return list && error.index === undefined ? error.at(0) : error
 }
 
 /** @throws FacetError `bad_domain_id`, `forbidden`, `unknown_domain` */

@@ -121,7 +121,7 @@ function writeLogs(request: FastifyRequest, route: string, status: number, ms: n
     const done = status < 400 ? 'done' : 'refused'
     const requestId = request.id
     audit.info(
-      { audit: config.audit, outcome: done, requestId, domain, ...request.changed, ...common },
+      { audit: config.audit, outcome: done, domain, ...request.changed, ...common, requestId },
       'audit',
     )
   }
