@@ -18,14 +18,21 @@ export interface RunningServer {
   startMs: number
   /** SIGTERM; resolves with the exit code once the process is gone. */
   stop(): Promise<number | null>
+  /** SIGKILL; resolves once the process is gone. */
+  kill(): Promise<void>
 }
 
 /**
  * Spawns `facet serve` on a free port of the loopback with a data folder of its own, removed at the end.
  * @param args further options of `facet serve`; `--data` here keeps a folder of the caller's
+ * @param spawned called with the process before it listens
  * @throws Error with the server's own output when it exits before it listens
  */
-export async function startServer(args: string[] = [], env: NodeJS.ProcessEnv = {}): Promise<RunningServer> {
+export async function startServer(
+  args: string[] = [],
+  env: NodeJS.ProcessEnv = {},
+  spawned?: (child: ChildProcess) => void,
+): Promise<RunningServer> {
   const owned = args.includes('--data') ? null : await mkdtemp(join(tmpdir(), 'facet-'))
   const data = owned ? ['--data', owned] : []
   const start = performance.now()
@@ -33,13 +40,14 @@ export async function startServer(args: string[] = [], env: NodeJS.ProcessEnv = 
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
+  spawned?.(child)
   const url = await listening(child)
   return {
     url,
     pid: child.pid!,
     startMs: performance.now() - start,
     async stop() {
-      if (child.exitCode === null) {
+      if (alive(child)) {
         const exit = once(child, 'exit')
         child.kill('SIGTERM')
         await exit
@@ -47,7 +55,17 @@ export async function startServer(args: string[] = [], env: NodeJS.ProcessEnv = 
       if (owned) await rm(owned, { recursive: true, force: true })
       return child.exitCode
     },
+    async kill() {
+      if (!alive(child)) return
+      const exit = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exit
+    },
   }
+}
+
+function alive({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null
 }
 
 /** Reads the log until the line `listening`; keeps draining it after, so that the pipe never fills. */

@@ -1,0 +1,154 @@
+/** What a soak found: the trend of memory, the list of violations, the table and the JSON line. */
+import { machine } from './report.js'
+import { quantile } from './statistics.js'
+
+/** Private bytes at a moment of the run. */
+export interface Sample {
+  seconds: number
+  bytes: number
+}
+
+/** What the load process has counted. */
+export interface Tally {
+  /** Good requests answered, the images in them, and milliseconds of each request. */
+  requests: number
+  images: number
+  latencies: readonly number[]
+  /** Requests whose domain was being deleted or registered meanwhile, and was not there. */
+  absent: number
+  /** Clients that left before their answer. */
+  left: number
+  /** Changes that were acknowledged. */
+  changes: number
+  /** Bad requests that got the refusal they should get. */
+  refused: number
+  failed: number
+  wrong: number
+  /** Bad requests that got anything else. */
+  misjudged: number
+  /** The first few of the last three kinds, for people. */
+  examples: readonly string[]
+}
+
+export interface Soak extends Tally {
+  seconds: number
+  samples: readonly Sample[]
+  exitCode: number | null
+  storeProblems: readonly string[]
+  evictions: number
+  misses: number
+}
+
+/** Memory settles in the first minute: caches, batch sizes and the heap find their level. */
+export const WARM_UP_SECONDS = 60
+/** A trend needs this long after the warm-up to be told from the sawtooth of garbage collection. */
+export const TREND_SECONDS = 100
+/** Growth in an hour that is still called flat, of the level. */
+export const MAX_GROWTH = 0.05
+
+export interface Trend {
+  /** Mean private bytes. */
+  level: number
+  /** Least-squares slope times one hour, of the level. */
+  growthPerHour: number
+}
+
+/** The trend after the warm-up; null where the run was too short to have one. */
+export function trendOf(samples: readonly Sample[]): Trend | null {
+  const kept = samples.filter(({ seconds }) => seconds >= WARM_UP_SECONDS)
+  const first = kept[0]
+  const last = kept.at(-1)
+  if (!first || !last || last.seconds - first.seconds < TREND_SECONDS) return null
+  const mean = (value: (sample: Sample) => number) =>
+    kept.reduce((sum, sample) => sum + value(sample), 0) / kept.length
+  const [time, level] = [mean(({ seconds }) => seconds), mean(({ bytes }) => bytes)]
+  let covariance = 0
+  let variance = 0
+  for (const { seconds, bytes } of kept) {
+    covariance += (seconds - time) * (bytes - level)
+    variance += (seconds - time) ** 2
+  }
+  return { level, growthPerHour: ((covariance / variance) * 3600) / level }
+}
+
+/** Everything that must not have happened, one sentence each. */
+export function violations(soak: Soak): string[] {
+  const { failed, wrong, misjudged, requests, refused, changes, exitCode, storeProblems } = soak
+  const found: string[] = []
+  if (failed > 0) found.push(`${failed} good requests failed`)
+  if (wrong > 0) found.push(`${wrong} answers differ from the one computed alone`)
+  if (misjudged > 0) found.push(`${misjudged} bad requests did not get the refusal they should`)
+  if (requests === 0) found.push('no request was answered')
+  if (refused === 0) found.push('no bad request was sent')
+  if (changes === 0) found.push('nothing was registered')
+  if (exitCode !== 0) found.push(`the service ended with ${exitCode}`)
+  found.push(...storeProblems.map((problem) => `the store is not intact: ${problem}`))
+  const trend = trendOf(soak.samples)
+  if (trend && trend.growthPerHour > MAX_GROWTH)
+    found.push(
+      `private bytes grow by ${percent(trend.growthPerHour)} an hour, more than ${percent(MAX_GROWTH)}`,
+    )
+  return found
+}
+
+export function table(soak: Soak): string {
+  const { requests, images, latencies, seconds, absent, left, changes, refused, evictions, misses } = soak
+  const trend = trendOf(soak.samples)
+  const ms = (q: number) => (latencies.length > 0 ? quantile(latencies, q).toFixed(1) : '-')
+  const rows: [string, string][] = [
+    ['seconds', seconds.toFixed(0)],
+    ['good requests', `${requests}, ${(requests / seconds).toFixed(0)} a second`],
+    ['images', `${images}, ${(images / seconds).toFixed(0)} a second`],
+    ['latency, ms', `${ms(0.5)} median, ${ms(0.99)} p99, ${ms(1)} longest`],
+    ['failed', String(soak.failed)],
+    ['answers unlike alone', String(soak.wrong)],
+    ['bad requests', `${refused} refused as they should, ${soak.misjudged} not`],
+    ['changes', `${changes} acknowledged`],
+    ['domain not there', `${absent}, rightly`],
+    ['clients that left', String(left)],
+    ['cold requests', `${misses}, ${evictions} evictions`],
+    ['private bytes', memoryOf(soak.samples)],
+    [
+      'growth an hour',
+      trend ? `${percent(trend.growthPerHour)} of ${mib(trend.level)}` : 'not told from so short a run',
+    ],
+    ['exit code', String(soak.exitCode)],
+  ]
+  return rows.map(([name, value]) => `${name.padEnd(21)} ${value}`).join('\n')
+}
+
+export function jsonLine(soak: Soak, seed: number): string {
+  const { samples, latencies, examples, ...counts } = soak
+  const trend = trendOf(samples)
+  return JSON.stringify({
+    soak: {
+      ...counts,
+      p50_ms: latencies.length > 0 ? round(quantile(latencies, 0.5)) : null,
+      p99_ms: latencies.length > 0 ? round(quantile(latencies, 0.99)) : null,
+      private_bytes: samples.at(-1)?.bytes ?? null,
+      growth_per_hour: trend && round(trend.growthPerHour),
+      violations: violations(soak),
+      examples,
+      seed,
+      machine: machine(),
+    },
+  })
+}
+
+function memoryOf(samples: readonly Sample[]): string {
+  const bytes = samples.map((sample) => sample.bytes)
+  if (bytes.length === 0) return '-'
+  return `${mib(bytes[0]!)} at first, ${mib(Math.max(...bytes))} at most, ${mib(bytes.at(-1)!)} at last`
+}
+
+function mib(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)}%`
+}
+
+function round(value: number): number {
+  return Number(value.toPrecision(4))
+}

@@ -1,0 +1,113 @@
+/**
+ * `npm run soak -- [--seconds N] [--seed S]`: the real service under full load, ten minutes unless told
+ * otherwise. Ends with 1 where a good request failed, an answer was not the one computed alone, a bad request
+ * was not refused as it should, memory grew, or the store is not intact at the end.
+ */
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { packageFile } from '../src/package.js'
+import { verifyStore } from '../src/store/verify.js'
+import { Child, privateBytes } from './processes.js'
+import { type RunningServer, startServer } from './server.js'
+import type { SoakJob } from './soak-process.js'
+import { jsonLine, type Sample, type Soak, type Tally, table, violations } from './soak-verdict.js'
+
+const FAMILY = 'resnet26-half'
+const CHANGING = 20
+/** For fewer adapters than there are domains, so that they come and go. */
+const BANK_MEMORY = '18MiB'
+const CONNECTIONS = 16
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      seconds: { type: 'string', default: '600' },
+      seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
+    },
+  })
+  const [seconds, seed] = [natural('seconds', values.seconds), natural('seed', values.seed)]
+  const dir = await mkdtemp(join(tmpdir(), 'facet-soak-'))
+  try {
+    const soak = await run(seconds, seed, join(dir, 'data'))
+    console.log(table(soak))
+    for (const example of soak.examples) console.error(example)
+    for (const violation of violations(soak)) console.error(`violated: ${violation}`)
+    console.log(jsonLine(soak, seed))
+    process.exitCode = violations(soak).length > 0 ? 1 : 0
+  } finally {
+    await rm(dir, { recursive: true, force: true })
+  }
+}
+
+function natural(name: string, text: string): number {
+  const value = Number(text)
+  if (Number.isSafeInteger(value) && value >= 0) return value
+  console.error(`--${name} must be a whole number from 0, not "${text}"`)
+  process.exit(2)
+}
+
+async function run(seconds: number, seed: number, data: string): Promise<Soak> {
+  // A short residency: with the standard one, loads would wait for rows and not for work.
+  const flags = ['--bank-memory', BANK_MEMORY, '--keep-versions', '3', '--min-residency', '100ms']
+  const server = await startServer(['--data', data, ...flags])
+  let exitCode: number | null
+  let load: Child | undefined
+  let found: Omit<Soak, 'exitCode' | 'storeProblems'>
+  try {
+    load = await Child.start('./soak-process.js')
+    found = await traffic(server, load, seconds, seed)
+  } finally {
+    await load?.stop()
+    exitCode = await server.stop()
+  }
+  const { problems } = await verifyStore(data)
+  return {
+    ...found,
+    exitCode,
+    storeProblems: problems.map(({ subject, message }) => `${subject}: ${message}`),
+  }
+}
+
+async function traffic(server: RunningServer, load: Child, seconds: number, seed: number) {
+  const adapters = packageFile(`adapters/${FAMILY}`)
+  const files = (await readdir(adapters)).filter((name) => name.endsWith('.safetensors')).sort()
+  const job: SoakJob = {
+    ...{ url: server.url, adapters, atOnce: CONNECTIONS, seed },
+    shipped: files.map((name) => name.slice(0, -'.safetensors'.length)),
+    changing: Array.from({ length: CHANGING }, (_, index) => `soak-${index}`),
+  }
+  await load.ask({ type: 'prepare', ...job })
+  const samples: Sample[] = []
+  const start = performance.now()
+  const elapsed = () => (performance.now() - start) / 1000
+  await load.ask({ type: 'start' })
+  while (elapsed() < seconds) {
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    samples.push({ seconds: elapsed(), bytes: privateBytes(server.pid) })
+    show(seconds, samples.at(-1)!, await load.ask<Tally>({ type: 'progress' }))
+  }
+  const tally = await load.ask<Tally>({ type: 'stop' })
+  if (process.stderr.isTTY) process.stderr.write('\n')
+  const metrics = await (await fetch(`${server.url}/metrics`)).text()
+  const count = (name: string) => Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(metrics)?.[1] ?? Number.NaN)
+  return {
+    ...tally,
+    ...{ seconds: elapsed(), samples },
+    evictions: count('facet_adapter_evictions_total'),
+    misses: count('facet_adapter_misses_total'),
+  }
+}
+
+/** One line that is written over on a terminal, a line every half minute elsewhere. */
+function show(of: number, { seconds, bytes }: Sample, tally: Tally): void {
+  const { requests, failed, wrong, misjudged, changes } = tally
+  const line =
+    `${seconds.toFixed(0)} of ${of} s: ${requests} requests, ${changes} changes, ` +
+    `${failed} failed, ${wrong} wrong, ${misjudged} misjudged, ${(bytes / 2 ** 20).toFixed(0)} MiB`
+  if (process.stderr.isTTY) process.stderr.write(`\r${line} `)
+  else if (Math.round(seconds) % 30 === 0) console.error(line)
+}
+
+await main()
