@@ -155,7 +155,7 @@ function checkHeader(header: Metadata, type: ImageType, maxPixels: number): void
     throw new FacetError('undecodable_image', `The file begins like ${name(type)} and is something else.`)
   }
   if (width * height > maxPixels) {
-    const message = `The image has ${width} x ${height} pixels; at most ${maxPixels} in all are accepted.`
+    const message = `The image has ${width} x ${height} pixels; at most ${maxPixels} in all are accepted (--max-image-pixels).`
     throw new FacetError('image_too_large', message)
   }
 }
