@@ -102,6 +102,10 @@ export function draining(): FacetError {
   return new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 })
 }
 
+export function clientClosed(): FacetError {
+  return new FacetError('client_closed', 'The client closed the request.')
+}
+
 export function engineRestarting(cause?: unknown): FacetError {
   return new FacetError('engine_restarting', 'The engine is restarting; try again in a moment.', {
     cause,

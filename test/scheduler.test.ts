@@ -36,6 +36,8 @@ function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
     maxBatch: () => 4,
     maxQueue: 100,
     maxQueuePerDomain: 50,
+    // What is submitted first runs alone, so that a test knows who waits.
+    defer: (start) => start(),
     observe: {
       rejected: (reason) => rejected.push(reason),
       batch: (size, domains) => batches.push([size, domains]),
@@ -59,6 +61,29 @@ t.test('an idle scheduler runs an entry at once, alone', async (t) => {
   t.same(await answer, [{ value: 'X', queueMs: 0, batchSize: 1 }])
   t.notOk(scheduler.busy)
   t.same([batches, waits], [[[1, 1]], [0]])
+})
+
+t.test('what is submitted in one turn to an idle scheduler leaves in one batch', async (t) => {
+  const { runs, scheduler, submit } = harness({ defer: queueMicrotask })
+  const answers = ['a', 'b', 'c'].map((domain) => Promise.resolve().then(() => submit(domain, domain)))
+  await settle()
+  t.same(
+    runs.map(({ batch }) => batch),
+    [['a', 'b', 'c']],
+  )
+  await runs[0]?.finish()
+  await Promise.all(answers)
+
+  const client = new AbortController()
+  const gone = scheduler.submit([{ domain: 'a', item: 'gone' }], { signal: client.signal })
+  const stays = submit('a', 'stays')
+  const drain = scheduler.drain()
+  client.abort()
+  await t.rejects(gone, { code: 'client_closed' }, 'who leaves before the start is not run')
+  await settle()
+  t.same(runs[1]?.batch, ['stays'], 'and drain waits for who came before it')
+  await runs[1]?.finish()
+  await Promise.all([stays, drain])
 })
 
 t.test('while a batch runs the next one fills, up to maxBatch, and leaves when it ends', async (t) => {

@@ -123,6 +123,14 @@ t.test('a request of eight domains keeps its order, and each answer is the one i
   }
 })
 
+t.test('a request of eight domains on an idle engine is one run', async (t) => {
+  const body = () => form(mixed.map((domain, index) => [domain, images[index]!]))
+  await results(send('/v1/predict', body()))
+  const before = control.runs
+  for (let round = 0; round < 3; round++) await results(send('/v1/predict', body()))
+  t.equal(control.runs - before, 3)
+})
+
 t.test('eight samples of eight domains are one run, each answered as it is alone', async (t) => {
   const expected = await alone()
   control.nextRun(Fault.waits)
