@@ -20,12 +20,13 @@ export interface SoakJob {
   shipped: readonly string[]
   /** Domains that are registered, replaced and deleted. */
   changing: readonly string[]
+  /** Different images. */
+  images: number
   /** Connections, one request in flight on each. */
   atOnce: number
   seed: number
 }
 
-const IMAGES = 8
 /** Shares of the requests. */
 const BAD = 0.01
 const CHANGE = 0.02
@@ -330,14 +331,14 @@ function resultsOf(reply: Reply): Answer[] {
 }
 
 /** Random blocks, so that decoding costs little and the answers differ. */
-async function makeImages(seed: number): Promise<Buffer[]> {
+async function makeImages(count: number, seed: number): Promise<Buffer[]> {
   const next = random(seed)
   const image = () => {
     const blocks = Uint8Array.from({ length: 8 * 8 * 3 }, () => next() * 256)
     const raw = { width: 8, height: 8, channels: 3 } as const
     return sharp(blocks, { raw }).resize(64, 64, { kernel: 'cubic' }).png().toBuffer()
   }
-  return Promise.all(Array.from({ length: IMAGES }, image))
+  return Promise.all(Array.from({ length: count }, image))
 }
 
 let load: Load | undefined
@@ -352,7 +353,7 @@ answer<
       case 'prepare': {
         const read = (domain: string) => readFile(join(question.adapters, `${domain}.safetensors`))
         const packs = await Promise.all(question.shipped.map(read))
-        load = new Load(question, packs, await makeImages(question.seed))
+        load = new Load(question, packs, await makeImages(question.images, question.seed))
         return load.prepare()
       }
       case 'start':

@@ -125,7 +125,7 @@ export function jsonLine(soak: Soak, seed: number): string {
       ...counts,
       p50_ms: latencies.length > 0 ? round(quantile(latencies, 0.5)) : null,
       p99_ms: latencies.length > 0 ? round(quantile(latencies, 0.99)) : null,
-      private_bytes: samples.at(-1)?.bytes ?? null,
+      private_mib_by_minute: byMinute(samples),
       growth_per_hour: trend && round(trend.growthPerHour),
       violations: violations(soak),
       examples,
@@ -139,6 +139,18 @@ function memoryOf(samples: readonly Sample[]): string {
   const bytes = samples.map((sample) => sample.bytes)
   if (bytes.length === 0) return '-'
   return `${mib(bytes[0]!)} at first, ${mib(Math.max(...bytes))} at most, ${mib(bytes.at(-1)!)} at last`
+}
+
+/** Mean private MiB of each minute. */
+function byMinute(samples: readonly Sample[]): number[] {
+  const minutes = new Map<number, number[]>()
+  for (const { seconds, bytes } of samples) {
+    const minute = Math.floor(seconds / 60)
+    minutes.set(minute, [...(minutes.get(minute) ?? []), bytes / 2 ** 20])
+  }
+  return [...minutes.values()].map((values) =>
+    round(values.reduce((sum, value) => sum + value, 0) / values.length),
+  )
 }
 
 function mib(bytes: number): string {

@@ -15,9 +15,13 @@ import type { SoakJob } from './soak-process.js'
 import { jsonLine, type Sample, type Soak, type Tally, table, violations } from './soak-verdict.js'
 
 const FAMILY = 'resnet26-half'
-const CHANGING = 20
-/** For fewer adapters than there are domains, so that they come and go. */
-const BANK_MEMORY = '18MiB'
+/** How much there is of everything; memory for fewer adapters than domains, so that they come and go. */
+const scales = {
+  long: { images: 8, changing: 20, bankMemory: '18MiB' },
+  short: { images: 2, changing: 6, bankMemory: '10MiB' },
+}
+/** A run this short, s, is of the small scale: its answers are known sooner. */
+const SHORT = 60
 const CONNECTIONS = 16
 
 async function main(): Promise<void> {
@@ -50,14 +54,15 @@ function natural(name: string, text: string): number {
 
 async function run(seconds: number, seed: number, data: string): Promise<Soak> {
   // A short residency: with the standard one, loads would wait for rows and not for work.
-  const flags = ['--bank-memory', BANK_MEMORY, '--keep-versions', '3', '--min-residency', '100ms']
+  const scale = scales[seconds < SHORT ? 'short' : 'long']
+  const flags = ['--bank-memory', scale.bankMemory, '--keep-versions', '3', '--min-residency', '100ms']
   const server = await startServer(['--data', data, ...flags])
   let exitCode: number | null
   let load: Child | undefined
   let found: Omit<Soak, 'exitCode' | 'storeProblems'>
   try {
     load = await Child.start('./soak-process.js')
-    found = await traffic(server, load, seconds, seed)
+    found = await traffic(server, load, seconds, seed, scale)
   } finally {
     await load?.stop()
     exitCode = await server.stop()
@@ -70,13 +75,19 @@ async function run(seconds: number, seed: number, data: string): Promise<Soak> {
   }
 }
 
-async function traffic(server: RunningServer, load: Child, seconds: number, seed: number) {
+async function traffic(
+  server: RunningServer,
+  load: Child,
+  seconds: number,
+  seed: number,
+  { images, changing }: { images: number; changing: number },
+) {
   const adapters = packageFile(`adapters/${FAMILY}`)
   const files = (await readdir(adapters)).filter((name) => name.endsWith('.safetensors')).sort()
   const job: SoakJob = {
-    ...{ url: server.url, adapters, atOnce: CONNECTIONS, seed },
+    ...{ url: server.url, adapters, images, atOnce: CONNECTIONS, seed },
     shipped: files.map((name) => name.slice(0, -'.safetensors'.length)),
-    changing: Array.from({ length: CHANGING }, (_, index) => `soak-${index}`),
+    changing: Array.from({ length: changing }, (_, index) => `soak-${index}`),
   }
   await load.ask({ type: 'prepare', ...job })
   const samples: Sample[] = []

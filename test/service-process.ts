@@ -13,15 +13,22 @@ import ts from 'typescript'
 
 const ROOT = join(import.meta.dirname, '..')
 
-/** Compiles the program into a folder below the repository (for `node_modules`); answers its entry. */
-export async function compileProgram(dir: string): Promise<string> {
+/** Compiles the program into a folder below the repository (for `node_modules`); answers its entry.
+ * @param folders of TypeScript to compile: `bench` where its programs are to run too */
+export async function compileProgram(dir: string, folders = ['src']): Promise<string> {
   const compilerOptions = {
     module: ts.ModuleKind.ESNext,
     target: ts.ScriptTarget.ES2022,
     verbatimModuleSyntax: true,
   }
-  for (const name of await readdir(join(ROOT, 'src'), { recursive: true })) {
-    const [source, target] = [join(ROOT, 'src', name), join(dir, 'src', name)]
+  const names = await Promise.all(
+    folders.map(async (folder) => {
+      const inside = await readdir(join(ROOT, folder), { recursive: true })
+      return inside.map((name) => join(folder, name))
+    }),
+  )
+  for (const name of names.flat()) {
+    const [source, target] = [join(ROOT, name), join(dir, name)]
     await mkdir(dirname(target), { recursive: true })
     if (name.endsWith('.json')) await cp(source, target)
     if (!name.endsWith('.ts')) continue
@@ -46,10 +53,16 @@ export class Program {
   #out = ''
   #err = ''
 
-  /** @param args of `facet` */
-  constructor(cli: string, args: string[]) {
+  /**
+   * @param args of `facet`
+   * @param openFiles the process's limit of file descriptors
+   */
+  constructor(cli: string, args: string[], openFiles?: number) {
+    const own = [process.execPath, cli, ...args]
+    const limited = ['/bin/sh', '-c', `ulimit -n ${openFiles} && exec "$0" "$@"`, ...own]
+    const [command, ...rest] = openFiles === undefined ? own : limited
     // An environment of its own: the test runner's would load its instruments into the child.
-    this.#child = spawn(process.execPath, [cli, ...args], { env: {}, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = spawn(command!, rest, { env: {}, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child.stdout!.on('data', (bytes: Buffer) => {
       this.#out += bytes.toString()
     })
