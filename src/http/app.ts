@@ -12,6 +12,7 @@ import { operationRoutes } from './operations.js'
 import { predictRoutes } from './predict.js'
 import { answerWithProblems, sendProblem } from './problems.js'
 import { fixedHeaders, requestId, surround } from './requests.js'
+import { endSilentConnections } from './silent-connections.js'
 
 /** Longest segment of a path that is looked at; a domain id has at most 63 characters. */
 const MAX_SEGMENT = 256
@@ -51,6 +52,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   // Node drops fields beyond its usual 2000 without a word, and a proxy puts its own last: a request could
   // then pass for a local one. Their bytes are bounded above.
   server.maxHeadersCount = 0
+  endSilentConnections(app)
 
   const record = surround(app, deps)
   const broken = new BrokenRequests((status, request) => {
