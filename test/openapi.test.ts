@@ -1,5 +1,7 @@
 /** The document and the service say the same: routes, parameters, statuses, bodies, error codes. */
 import { readFileSync } from 'node:fs'
+import { type IncomingMessage, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import type { ErrorObject, ValidateFunction } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
@@ -99,6 +101,35 @@ t.test('operations have distinct ids, their path parameters, and a say on securi
       .filter((parameter) => parameter.in === 'path')
       .map(({ name }) => `{${name}}`)
     t.strictSame(inPath, path.match(/\{\w+\}/g) ?? [], `${method} ${path}`)
+  }
+})
+
+t.test('a method that is none is documented where the others are, and so is too long a header', async (t) => {
+  const { app } = await testApp(t)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const long = await new Promise<IncomingMessage>((resolve, reject) => {
+    const headers = { 'x-long': 'x'.repeat(12_000) }
+    request({ port, path: '/livez', headers, agent: false }, resolve).on('error', reject).end()
+  })
+  long.resume()
+  t.equal(long.statusCode, 431)
+  const fits = (status: string, body: object, headers: Record<string, unknown>, operation: Operation) => {
+    const { headers: documented = {}, content } = resolve(operation.responses[status]!)
+    const type = String(headers['content-type']).split(';')[0]!
+    t.ok(validator(content![type]!.schema!)(body), `${operation.operationId} ${status}`)
+    for (const name of Object.keys(documented)) t.ok(headers[name.toLowerCase()], `${status}: ${name}`)
+  }
+  for (const [path, method, operation] of operations()) {
+    const url = path.replace(/\{\w+\}/g, 'abcdef')
+    const refused = await app.inject({ method: 'OPTIONS', url })
+    t.equal(refused.statusCode, 405, url)
+    t.ok(
+      String(refused.headers.allow).split(', ').includes(method.toUpperCase()),
+      `${url}: ${refused.headers.allow}`,
+    )
+    fits('405', refused.json(), refused.headers, operation)
+    t.ok(resolve(operation.responses['431']!).content![String(long.headers['content-type'])], `${url} 431`)
   }
 })
 
