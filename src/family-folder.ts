@@ -39,8 +39,13 @@ export async function readFamily(dir: string): Promise<Family> {
     manifest,
     layout: bankLayout(manifest),
     base,
-    trunk: { f32: path.join(root, TRUNK_FILES.f32), f16: path.join(root, TRUNK_FILES.f16) },
+    trunk: inside(root, TRUNK_FILES.any),
+    trunkOfOne: inside(root, TRUNK_FILES.one),
   }
+}
+
+function inside(root: string, { f32, f16 }: { f32: string; f16: string }): Family['trunk'] {
+  return { f32: path.join(root, f32), f16: path.join(root, f16) }
 }
 
 async function readText(file: string): Promise<string> {

@@ -92,6 +92,7 @@ for (const [name, make] of Object.entries(networks)) {
       }),
     ])
     t.ok(distance(features, expected) <= 1e-4, `features differ by ${distance(features, expected)}`)
+    t.ok(distance(await trunk.runOne(base, pixels), expected) <= 1e-4, 'by the graph for one domain too')
 
     // The backbone itself, run by the same runtime, agrees through the base's head.
     const backbone = await ort.InferenceSession.create(onnx, { intraOpNumThreads: 1, logSeverityLevel: 3 })
@@ -151,10 +152,13 @@ for (const [name, make] of Object.entries(networks)) {
         const many = await trunk.run(packs, pixels, [3, 3, 3, 3, 3])
         const once = await trunk.run(packs, pixels, [3, 3, 3, 3, 3], [3])
         t.ok(distance(once, many) <= 1e-5)
+        // And has a graph of its own.
+        t.ok(distance(await trunk.runOne(packs[3]!, pixels), many) <= 1e-5)
 
         // The graph for a half-precision bank has the same weights and rounds the adapters only.
         const half = await openTrunk(built, path.join(t.testdir(), 'family'), 'f16')
         t.ok(distance(await half.run(packs, pixels, rows), features) <= 1e-2)
+        t.ok(distance(await half.runOne(packs[3]!, pixels), many) <= 1e-2)
       },
     )
   }
@@ -188,6 +192,7 @@ t.test('a family of design feature has no slots and the backbone frozen whole', 
   const data = normalised(pixels, 0, net.size, base)
   const expected = reference(net, { channels: 3, height: net.size, width: net.size, data })
   t.ok(distance(await trunk.run([base], pixels, [0]), expected) <= 1e-4)
+  t.ok(distance(await trunk.runOne(base, pixels), expected) <= 1e-4)
 })
 
 t.test('a network without a classifier ends at its own output', async (t) => {

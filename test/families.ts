@@ -54,6 +54,8 @@ export function tinyFamily(design: Design = 'parallel', name = 'tiny'): FamilyMa
     files: {
       'trunk.onnx': { ...NO_FILE },
       'trunk.f16.onnx': { ...NO_FILE },
+      'trunk.one.onnx': { ...NO_FILE },
+      'trunk.one.f16.onnx': { ...NO_FILE },
       'base.safetensors': { ...NO_FILE },
     },
     provenance: { source: 'none', created: '2026-01-01T00:00:00.000Z', tool: 'tests' },

@@ -152,6 +152,8 @@ async function folder(
   const files: Record<string, Uint8Array> = {
     'trunk.onnx': new Uint8Array([1, 2, 3]),
     'trunk.f16.onnx': new Uint8Array([4, 5]),
+    'trunk.one.onnx': new Uint8Array([6]),
+    'trunk.one.f16.onnx': new Uint8Array([7, 8]),
     'trunk.weights': new Uint8Array(100),
     'base.safetensors': writePack(options.base ?? tinyPack(family), family, { dtype: 'f32' }),
   }
@@ -174,6 +176,10 @@ t.test('a sound folder is read whole', async (t) => {
   t.same(read.base, tinyPack(family))
   t.equal(read.layout.elements, 6 + family.parameters.adapter)
   t.same(read.trunk, { f32: path.join(dir, 'trunk.onnx'), f16: path.join(dir, 'trunk.f16.onnx') })
+  t.same(read.trunkOfOne, {
+    f32: path.join(dir, 'trunk.one.onnx'),
+    f16: path.join(dir, 'trunk.one.f16.onnx'),
+  })
 })
 
 t.test('a folder that is not what its manifest says is refused, file by file', async (t) => {
@@ -216,6 +222,8 @@ t.test('a base of another family is refused', async (t) => {
     Object.entries({
       'trunk.onnx': new Uint8Array([1, 2, 3]),
       'trunk.f16.onnx': new Uint8Array([4, 5]),
+      'trunk.one.onnx': new Uint8Array([6]),
+      'trunk.one.f16.onnx': new Uint8Array([7, 8]),
       'base.safetensors': bytes,
     }).map(([name, content]) => [
       name,

@@ -36,6 +36,8 @@ async function folder(t: Test, change: Partial<Pack> = {}): Promise<{ dir: strin
   const files: Record<string, Uint8Array> = {
     'trunk.onnx': new Uint8Array(3),
     'trunk.f16.onnx': new Uint8Array(3),
+    'trunk.one.onnx': new Uint8Array(3),
+    'trunk.one.f16.onnx': new Uint8Array(3),
     'base.safetensors': writePack(tinyPack(family), family, { dtype: 'f32' }),
   }
   const manifest = structuredClone(family)

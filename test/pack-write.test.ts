@@ -211,10 +211,9 @@ t.test(
     pack.std = [1, 0.5, 0.25]
     const layout = bankLayout(family)
     const row = packRow(pack, base, family, layout, 'f32')
-    t.same(
-      row.affine,
-      new Float32Array([1 / 255, 2 / 255, 4 / 255, 0, -1, -4, ...Array(8).fill(3), ...Array(20).fill(2)]),
-    )
+    // Every slot's scale, then every slot's bias.
+    const scales = [...Array(4).fill(3), ...Array(10).fill(2)]
+    t.same(row.affine, new Float32Array([1 / 255, 2 / 255, 4 / 255, 0, -1, -4, ...scales, ...scales]))
     t.same(row.matrices, [new Float32Array(12).fill(3), new Float32Array(20)])
     t.same(row.head, pack.head)
 

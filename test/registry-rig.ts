@@ -141,7 +141,8 @@ manifest.files['base.safetensors'] = { sha256: base.version, bytes: baseBytes.le
 
 export function makeFamily(dir: string): Family {
   const trunk = { f32: `${dir}/trunk.onnx`, f16: `${dir}/trunk.f16.onnx` }
-  return { dir, manifest, layout: bankLayout(manifest), base: basePack, trunk }
+  const trunkOfOne = { f32: `${dir}/trunk.one.onnx`, f16: `${dir}/trunk.one.f16.onnx` }
+  return { dir, manifest, layout: bankLayout(manifest), base: basePack, trunk, trunkOfOne }
 }
 
 /** A valid pack; packs of different markers (whole numbers) differ in every tensor. */

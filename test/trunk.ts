@@ -3,7 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { type BuildOptions, type BuiltFamily, buildFamily } from '../src/compiler/build.js'
-import { AFFINE, bankLayout, FEATURES, MATRIX_ROW, PIXELS, ROW } from '../src/family/layout.js'
+import { TRUNK_FILES } from '../src/family/family.js'
+import { AFFINE, BIAS, bankLayout, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../src/family/layout.js'
 import type { FamilyManifest } from '../src/family/manifest.js'
 import type { Pack } from '../src/pack/pack.js'
 import { readPack } from '../src/pack/read.js'
@@ -41,9 +42,11 @@ export interface Trunk {
    * @param matrixRow the rows fed as `matrix_row`; as `rows` if not given
    */
   run(packs: Pack[], pixels: Uint8Array, rows: number[], matrixRow?: number[]): Promise<Float32Array>
+  /** Features of a batch of one domain by the graph for such batches, `[N, F]`. */
+  runOne(pack: Pack, pixels: Uint8Array): Promise<Float32Array>
 }
 
-/** Writes the family into a folder and opens its graph for a bank of the given type. */
+/** Writes the family into a folder and opens its graphs for a bank of the given type. */
 export async function openTrunk(
   built: BuiltFamily,
   dir: string,
@@ -52,11 +55,12 @@ export async function openTrunk(
   mkdirSync(dir, { recursive: true })
   for (const [name, bytes] of built.files) writeFileSync(path.join(dir, name), bytes)
   const { manifest } = built
-  const file = bank === 'f32' ? 'trunk.onnx' : 'trunk.f16.onnx'
-  const session = await ort.InferenceSession.create(path.join(dir, file), {
-    intraOpNumThreads: 1,
-    logSeverityLevel: 3,
-  })
+  const [session, sessionOfOne] = await Promise.all(
+    [TRUNK_FILES.any, TRUNK_FILES.one].map((files) => {
+      const settings = { intraOpNumThreads: 1, logSeverityLevel: 3 } as const
+      return ort.InferenceSession.create(path.join(dir, files[bank]), settings)
+    }),
+  )
   const base = basePack(built)
   const layout = bankLayout(manifest)
   return {
@@ -88,10 +92,26 @@ export async function openTrunk(
           [out, columns],
         )
       }
-      const features = (await session.run(feeds))[FEATURES]!
+      const features = (await session!.run(feeds))[FEATURES]!
       if (`${features.dims}` !== `${[rows.length, manifest.features]}`)
         throw new Error(`features have shape [${features.dims}]`)
       return features.data as Float32Array
+    },
+    async runOne(pack, pixels) {
+      const { affine, matrices } = packRow(pack, base, manifest, layout, bank)
+      const tensor = (data: Float32Array | Uint16Array, dims: number[]) =>
+        new ort.Tensor(bank === 'f32' ? 'float32' : 'float16', data as never, dims)
+      const { height, width } = manifest.input
+      const scales = layout.affine - layout.biases
+      const feeds: Record<string, ort.Tensor> = {
+        [PIXELS]: new ort.Tensor('uint8', pixels, [pixels.length / (height * width * 3), height, width, 3]),
+        [SCALE]: tensor(affine.subarray(0, scales), [1, scales, 1, 1]),
+        [BIAS]: tensor(affine.subarray(scales), [layout.biases]),
+      }
+      for (const [index, { input, rows, columns }] of layout.matrices.entries()) {
+        feeds[input] = tensor(matrices[index]!, [rows, columns, 1, 1])
+      }
+      return (await sessionOfOne!.run(feeds))[FEATURES]!.data as Float32Array
     },
   }
 }

@@ -183,7 +183,7 @@ function noSlots(graph: Graph, closed: ClosedSlot[]): BackboneError {
   )
 }
 
-/** The graphs for both bank types and their common weights. */
+/** The graphs for both bank types, for any domains and for one, and their common weights. */
 function emitFiles(
   graph: Graph,
   shapes: ReturnType<typeof inferShapes>,
@@ -191,14 +191,14 @@ function emitFiles(
   features: Features,
   options: { fp16: boolean; height: number; width: number; channelsLast: boolean },
 ): Map<string, Uint8Array> {
-  const [wide, half] = (['f32', 'f16'] as const).map((bank) =>
-    emitTrunk(graph, shapes, open, features, { ...options, bank }),
+  const models = (['any', 'one'] as const).flatMap((serves) =>
+    (['f32', 'f16'] as const).map((bank) => ({
+      name: TRUNK_FILES[serves][bank],
+      model: emitTrunk(graph, shapes, open, features, { ...options, serves, bank }),
+    })),
   )
-  const { places, bytes } = placeWeights(wide!.constants)
-  const files = new Map<string, Uint8Array>([
-    [TRUNK_FILES.f32, saveModel(wide!, places)],
-    [TRUNK_FILES.f16, saveModel(half!, places)],
-  ])
+  const { places, bytes } = placeWeights(models[0]!.model.constants)
+  const files = new Map(models.map(({ name, model }) => [name as string, saveModel(model, places)]))
   if (bytes.byteLength > 0) files.set(WEIGHTS_FILE, bytes)
   return files
 }

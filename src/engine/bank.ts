@@ -1,11 +1,11 @@
 /**
- * The bank: the adapters and heads of the resident domains, one row each, as the trunk's inputs.
+ * The bank: the adapters and heads of the resident domains, one row each, as the trunks' inputs.
  *
  * Typed arrays only: it is given a function that makes a tensor of one, and knows no ONNX Runtime. It lives
  * in the worker, in plain `ArrayBuffer`s (a shared one is refused as an input). Rows are overwritten in
  * place between runs; tensors are made once.
  */
-import { AFFINE } from '../family/layout.js'
+import { AFFINE, BIAS, SCALE } from '../family/layout.js'
 import type { BankDtype, BankMode, EngineInit, HeadTensors, RowTensors } from './messages.js'
 
 export type BankArray = Float32Array | Uint16Array
@@ -30,18 +30,20 @@ export interface BankFeeds<T> {
   uniform: boolean
 }
 
-type BankSpec = Pick<EngineInit, 'rows' | 'bankDtype' | 'affine' | 'matrices' | 'features'>
+type BankSpec = Pick<EngineInit, 'rows' | 'bankDtype' | 'affine' | 'biases' | 'matrices' | 'features'>
 
 /** Rows by number, their heads, and whether they may be used. How rows become inputs is the mode's. */
 export abstract class Bank<T> {
   protected readonly inputs: readonly BankInput[]
+  protected readonly makeTensor: MakeTensor<T>
   protected readonly free: Free
   readonly #spec: BankSpec
   /** Heads of the rows that may be used; a row that is not here was never staged, or was cleared. */
   readonly #heads = new Map<number, HeadTensors | null>()
 
-  constructor(spec: BankSpec, free: Free) {
+  constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
     this.#spec = spec
+    this.makeTensor = makeTensor
     this.free = free
     const matrices = spec.matrices.map(({ input, rows, columns }) => {
       return { name: input, dims: [rows, columns], elements: rows * columns }
@@ -85,8 +87,28 @@ export abstract class Bank<T> {
     return { ...this.gather(rows), uniform: rows.every((row) => row === rows[0]) }
   }
 
+  /**
+   * The inputs of a run of the trunk for one domain: views of its row.
+   * @throws RangeError for a row that is not staged.
+   */
+  feedsOfOne(row: number): Readonly<Record<string, T>> {
+    this.head(row)
+    const [affine, ...matrices] = this.view(row)
+    const scales = this.#spec.affine - this.#spec.biases
+    const feeds: Record<string, T> = {
+      [SCALE]: this.makeTensor(affine!.subarray(0, scales), [1, scales, 1, 1]),
+      [BIAS]: this.makeTensor(affine!.subarray(scales), [this.#spec.biases]),
+    }
+    for (const [index, { input, rows, columns }] of this.#spec.matrices.entries()) {
+      feeds[input] = this.makeTensor(matrices[index]!, [rows, columns, 1, 1])
+    }
+    return feeds
+  }
+
   protected abstract write(row: number, arrays: readonly BankArray[]): void
   protected abstract drop(row: number): void
+  /** A staged row's values, one array per input. */
+  protected abstract view(row: number): readonly BankArray[]
   protected abstract gather(rows: Int32Array): Omit<BankFeeds<T>, 'uniform'>
 
   #dropHead(row: number): void {
@@ -126,7 +148,7 @@ export class ResidentBank<T> extends Bank<T> {
   readonly #tensors: Readonly<Record<string, T>>
 
   constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
-    super(spec, free)
+    super(spec, makeTensor, free)
     this.#arrays = this.inputs.map(({ elements }) => new (arrayType(spec.bankDtype))(spec.rows * elements))
     this.#tensors = Object.fromEntries(
       this.inputs.map(({ name, dims }, index) => {
@@ -144,6 +166,12 @@ export class ResidentBank<T> extends Bank<T> {
 
   protected override drop(): void {}
 
+  protected override view(row: number): readonly BankArray[] {
+    return this.inputs.map(({ elements }, index) => {
+      return this.#arrays[index]!.subarray(row * elements, (row + 1) * elements)
+    })
+  }
+
   protected override gather(rows: Int32Array): Omit<BankFeeds<T>, 'uniform'> {
     return { tensors: this.#tensors, rows }
   }
@@ -156,7 +184,6 @@ export class ResidentBank<T> extends Bank<T> {
  */
 export class CompactBank<T> extends Bank<T> {
   readonly #dtype: BankDtype
-  readonly #makeTensor: MakeTensor<T>
   readonly #rows = new Map<number, { arrays: readonly BankArray[]; tensors: Readonly<Record<string, T>> }>()
   #gathered: BankArray[] = []
   #capacity = 0
@@ -164,9 +191,8 @@ export class CompactBank<T> extends Bank<T> {
   readonly #gatheredTensors = new Map<number, Readonly<Record<string, T>>>()
 
   constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
-    super(spec, free)
+    super(spec, makeTensor, free)
     this.#dtype = spec.bankDtype
-    this.#makeTensor = makeTensor
   }
 
   protected override write(row: number, arrays: readonly BankArray[]): void {
@@ -178,6 +204,10 @@ export class CompactBank<T> extends Bank<T> {
   protected override drop(row: number): void {
     this.free(this.#rows.get(row)?.arrays ?? [])
     this.#rows.delete(row)
+  }
+
+  protected override view(row: number): readonly BankArray[] {
+    return this.#rows.get(row)!.arrays
   }
 
   protected override gather(rows: Int32Array): Omit<BankFeeds<T>, 'uniform'> {
@@ -212,7 +242,7 @@ export class CompactBank<T> extends Bank<T> {
   #tensorsOf(arrays: readonly BankArray[], rows: number): Readonly<Record<string, T>> {
     return Object.fromEntries(
       this.inputs.map(({ name, dims, elements }, index) => {
-        return [name, this.#makeTensor(arrays[index]!.subarray(0, rows * elements), [rows, ...dims])]
+        return [name, this.makeTensor(arrays[index]!.subarray(0, rows * elements), [rows, ...dims])]
       }),
     )
   }

@@ -189,15 +189,18 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   #init(): EngineInit {
     const { family, rows, bankDtype, bankMode, device, threads } = this.#options
-    const { base, layout, manifest, trunk } = family
+    const { base, layout, manifest, trunk, trunkOfOne } = family
     return {
       trunk: trunk[bankDtype],
+      // A device that copies its inputs keeps to one graph, whose shapes it has searched algorithms for.
+      trunkOfOne: bankMode === 'resident' ? trunkOfOne[bankDtype] : null,
       rows,
       bankDtype,
       bankMode,
       device,
       threads,
       affine: layout.affine,
+      biases: layout.biases,
       matrices: layout.matrices.map(({ input, rows, columns }) => ({ input, rows, columns })),
       height: manifest.input.height,
       width: manifest.input.width,

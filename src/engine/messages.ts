@@ -40,13 +40,15 @@ export interface EngineResult {
   logits: (Float32Array | null)[]
   /** Milliseconds in the trunk run and in the heads. */
   inferenceMs: number
-  /** Runs of the trunk since this worker started, this one included; its first was the handshake's. */
+  /** Runs of the trunk since this worker started, this one and the handshake's included. */
   runs: number
 }
 
 export interface EngineInit {
-  /** Absolute paths. */
+  /** Absolute path of the graph for batches of any domains. */
   trunk: string
+  /** The same for batches of one domain; null where those take the other one too. */
+  trunkOfOne: string | null
   /** Rows R of the bank; row 0 is the base's. */
   rows: number
   bankDtype: BankDtype
@@ -57,6 +59,7 @@ export interface EngineInit {
   threads: number
   /** The bank's layout and the trunk's input and output sizes. */
   affine: number
+  biases: number
   matrices: { input: string; rows: number; columns: number }[]
   height: number
   width: number

@@ -82,6 +82,7 @@ function affineName(index: number, layout: BankLayout): string {
   if (index < layout.inputShift) return 'std (as 1/(255 std))'
   const first = layout.slots[0]
   if (!first || index < first.scale) return 'mean and std (as mean/std)'
-  const place = layout.slots.findLast((slot) => slot.scale <= index)!
-  return `tensor ${quote(`${place.slot.name}.${index < place.bias ? 'scale' : 'bias'}`)}`
+  const part = index < layout.affine - layout.biases ? 'scale' : 'bias'
+  const place = layout.slots.findLast((slot) => slot[part] <= index)!
+  return `tensor ${quote(`${place.slot.name}.${part}`)}`
 }

@@ -1,12 +1,12 @@
 /**
- * The engine's thread: the trunk's session, the bank and the heads behind the messages of `messages.ts`.
+ * The engine's thread: the trunk's sessions, the bank and the heads behind the messages of `messages.ts`.
  *
  * The only importer of onnxruntime-node, because `session.run()` blocks the thread it is called on (design:
  * section 4). No policy: it does what each message says, in order, and answers.
  */
 import { MessageChannel, type MessagePort, parentPort } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { FEATURES, MATRIX_ROW, PIXELS, ROW } from '../family/layout.js'
+import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../family/layout.js'
 import { type Bank, type BankArray, makeBank } from './bank.js'
 import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
 import type {
@@ -40,39 +40,48 @@ function sessionOptions(init: EngineInit): InferenceSession.SessionOptions {
 class Trunk {
   readonly #init: EngineInit
   readonly #session: InferenceSession
+  /** For batches of one domain; null where those go through `#session` too. */
+  readonly #sessionOfOne: InferenceSession | null
   readonly #heads: InferenceSession
   readonly #bank: Bank<Tensor>
   /** Reused by padded batches. */
   #padding = new Uint8Array(0)
   #runs = 0
 
-  private constructor(init: EngineInit, session: InferenceSession, heads: InferenceSession) {
+  private constructor(
+    init: EngineInit,
+    session: InferenceSession,
+    sessionOfOne: InferenceSession | null,
+    heads: InferenceSession,
+  ) {
     this.#init = init
     this.#session = session
+    this.#sessionOfOne = sessionOfOne
     this.#heads = heads
     const type = init.bankDtype === 'f32' ? 'float32' : 'float16'
     this.#bank = makeBank(init.bankMode, init, (data, dims) => new Tensor(type, data, dims), free)
   }
 
-  /** Loads the trunk, stages the base in row 0 and proves both by a forward pass. */
+  /** Loads the trunk's graphs, stages the base in row 0 and proves both by a forward pass. */
   static async open(init: EngineInit): Promise<Trunk> {
-    let session: InferenceSession
-    try {
-      session = await InferenceSession.create(init.trunk, sessionOptions(init))
-    } catch (error) {
-      throw startFailure(init.device, error)
-    }
-    checkInputs(session, init)
+    const matrices = init.matrices.map(({ input }) => input)
+    const session = await openTrunk(init, init.trunk, [PIXELS, ROW, MATRIX_ROW, AFFINE, ...matrices])
+    const sessionOfOne =
+      init.trunkOfOne === null
+        ? null
+        : await openTrunk(init, init.trunkOfOne, [PIXELS, SCALE, BIAS, ...matrices])
     const heads = await InferenceSession.create(headGraph, {
       intraOpNumThreads: 1,
       interOpNumThreads: 1,
       extra: noSpinning,
     })
-    const trunk = new Trunk(init, session, heads)
+    const trunk = new Trunk(init, session, sessionOfOne, heads)
     trunk.stage(0, init.base)
-    const pixels = new Uint8Array(init.height * init.width * 3)
-    const { features } = await trunk.run({ pixels, rows: Int32Array.of(0) })
-    if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
+    const black = { pixels: new Uint8Array(init.height * init.width * 3), rows: Int32Array.of(0) }
+    for (const one of sessionOfOne ? [true, false] : [false]) {
+      const features = await trunk.#features(black, one)
+      if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
+    }
     return trunk
   }
 
@@ -85,20 +94,36 @@ class Trunk {
   }
 
   /** One `session.run` of the trunk, whatever the mix of rows; then each row's head on its samples. */
-  async run({ pixels, rows }: EngineBatch): Promise<EngineResult> {
+  async run(batch: EngineBatch): Promise<EngineResult> {
     const start = performance.now()
-    const feeds = this.#feeds(pixels, rows)
-    this.#runs += 1
-    const outputs = await this.#session.run(feeds, [FEATURES])
-    const output = outputs[FEATURES]!.data as Float32Array
-    const features = output.subarray(0, rows.length * this.#init.features)
+    const { rows } = batch
+    const one = this.#sessionOfOne !== null && rows.every((row) => row === rows[0])
+    const features = await this.#features(batch, one)
     const logits = await this.#logits(features, rows)
     return { features, logits, inferenceMs: performance.now() - start, runs: this.#runs }
   }
 
   async close(): Promise<void> {
     await this.#session.release()
+    await this.#sessionOfOne?.release()
     await this.#heads.release()
+  }
+
+  /** `[N, F]`, through the graph for batches of one domain or the one for any. */
+  async #features({ pixels, rows }: EngineBatch, one: boolean): Promise<Float32Array> {
+    const feeds = one ? this.#feedsOfOne(pixels, rows) : this.#feeds(pixels, rows)
+    const session = one ? this.#sessionOfOne! : this.#session
+    this.#runs += 1
+    const outputs = await session.run(feeds, [FEATURES])
+    return (outputs[FEATURES]!.data as Float32Array).subarray(0, rows.length * this.#init.features)
+  }
+
+  #feedsOfOne(pixels: Uint8Array, rows: Int32Array): Record<string, Tensor> {
+    const { height, width } = this.#init
+    return {
+      ...this.#bank.feedsOfOne(rows[0]!),
+      [PIXELS]: new Tensor('uint8', pixels, [rows.length, height, width, 3]),
+    }
   }
 
   #feeds(pixels: Uint8Array, rows: Int32Array): Record<string, Tensor> {
@@ -190,16 +215,22 @@ function free(arrays: readonly BankArray[]): void {
     nowhere.postMessage(null, [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))])
 }
 
-/** A trunk and a manifest that do not belong together must not start. */
-function checkInputs(session: InferenceSession, init: EngineInit): void {
-  const expected = [PIXELS, ROW, MATRIX_ROW, 'affine', ...init.matrices.map(({ input }) => input)]
-  const missing = expected.filter((name) => !session.inputNames.includes(name))
-  const unknown = session.inputNames.filter((name) => !expected.includes(name))
+/** Opens a graph. One that does not belong to its manifest must not start. */
+async function openTrunk(init: EngineInit, path: string, inputs: string[]): Promise<InferenceSession> {
+  let session: InferenceSession
+  try {
+    session = await InferenceSession.create(path, sessionOptions(init))
+  } catch (error) {
+    throw startFailure(init.device, error)
+  }
+  const missing = inputs.filter((name) => !session.inputNames.includes(name))
+  const unknown = session.inputNames.filter((name) => !inputs.includes(name))
   if (missing.length + unknown.length > 0)
     throw new Error(
       `the trunk does not fit its manifest: inputs missing [${missing.join(', ')}], unknown [${unknown.join(', ')}]; build the family again`,
     )
   if (!session.outputNames.includes(FEATURES)) throw new Error(`the trunk has no output '${FEATURES}'`)
+  return session
 }
 
 /** Buffers that leave with a result. */

@@ -11,8 +11,14 @@ import type { FamilyManifest, FileEntry } from './manifest.js'
 
 export const MANIFEST_FILE = 'family.json'
 export const BASE_FILE = 'base.safetensors'
-/** One graph per type of bank; they share their weights as external data. */
-export const TRUNK_FILES = { f32: 'trunk.onnx', f16: 'trunk.f16.onnx' } as const
+/**
+ * One graph for batches of any domains and one for batches of one domain, per type of bank; they share their
+ * weights as external data.
+ */
+export const TRUNK_FILES = {
+  any: { f32: 'trunk.onnx', f16: 'trunk.f16.onnx' },
+  one: { f32: 'trunk.one.onnx', f16: 'trunk.one.f16.onnx' },
+} as const
 
 export interface Family {
   /** Absolute. */
@@ -21,8 +27,9 @@ export interface Family {
   layout: BankLayout
   /** The base domain's pack: gives every slot. */
   base: Pack
-  /** Absolute paths of the trunk graphs for an f32 and an f16 bank. */
+  /** Absolute paths of the trunk graphs for an f32 and an f16 bank: for batches of any domains, and of one. */
   trunk: { f32: string; f16: string }
+  trunkOfOne: { f32: string; f16: string }
 }
 
 /** Notes where a file is not the one the manifest means. */

@@ -1,17 +1,24 @@
 /**
- * Where a family's adapters lie in the bank: the contract between the emitted trunk graph
- * (`compiler`) and what feeds it (`engine`).
+ * Where a family's adapters lie in the bank: the contract between the emitted trunk graphs
+ * (`compiler`) and what feeds them (`engine`).
  *
- * Graph inputs, R rows in the bank, N samples in the batch:
+ * Inputs of the trunk for any mix of domains, R rows in the bank, N samples in the batch:
  *
  *   pixels              uint8   [N, H, W, 3]
  *   row                 int64   [N]      bank row of each sample
  *   matrix_row          int64   [N]; or [1] when every sample is of one domain (broadcast, no copies)
- *   affine              float   [R, A]   input scale 3, input shift 3, then per slot scale [out], bias [out]
+ *   affine              float   [R, A]   input scale 3, input shift 3, every slot's scale [out], every slot's bias [out]
  *   matrix.<slot name>  float   [R, out, columns]   one input per slot that takes a matrix
  *
- * Output: `features` float [N, F]. The input scale and shift are `1/(255 std)` and `-mean/std`, so that
- * `pixel * scale + shift` is the normalised value. With an f16 bank, `affine` and `matrix.*` are float16.
+ * Inputs of the trunk for batches of one domain, which are views of one row:
+ *
+ *   pixels              uint8   [N, H, W, 3]
+ *   scale               float   [1, A - B, 1, 1]   the affine row up to the first bias
+ *   bias                float   [B]                the rest of it
+ *   matrix.<slot name>  float   [out, columns, 1, 1]
+ *
+ * Output of both: `features` float [N, F]. The input scale and shift are `1/(255 std)` and `-mean/std`, so that
+ * `pixel * scale + shift` is the normalised value. With an f16 bank, all but `pixels` and the rows are float16.
  */
 import type { FamilyManifest, InputSpec, Slot } from './manifest.js'
 
@@ -19,6 +26,8 @@ export const PIXELS = 'pixels'
 export const ROW = 'row'
 export const MATRIX_ROW = 'matrix_row'
 export const AFFINE = 'affine'
+export const SCALE = 'scale'
+export const BIAS = 'bias'
 export const FEATURES = 'features'
 
 export interface SlotLayout {
@@ -44,6 +53,8 @@ export interface BankLayout {
   inputShift: number
   /** Elements A of one affine row. */
   affine: number
+  /** Elements B of its end: the biases. */
+  biases: number
   slots: SlotLayout[]
   matrices: MatrixLayout[]
   /** Elements of one whole bank row: A plus every matrix. */
@@ -54,6 +65,7 @@ export interface BankLayout {
 export function bankLayout(family: Pick<FamilyManifest, 'slots'>): BankLayout {
   const slots: SlotLayout[] = []
   const matrices: MatrixLayout[] = []
+  const biases = family.slots.reduce((sum, { out }) => sum + out, 0)
   let offset = 6
   let elements = 0
   for (const slot of family.slots) {
@@ -63,10 +75,11 @@ export function bankLayout(family: Pick<FamilyManifest, 'slots'>): BankLayout {
       matrices.push({ input: `matrix.${slot.name}`, slot, rows: slot.out, columns: slot.columns })
       elements += slot.out * slot.columns
     }
-    slots.push({ slot, scale: offset, bias: offset + slot.out, matrix })
-    offset += 2 * slot.out
+    slots.push({ slot, scale: offset, bias: offset + biases, matrix })
+    offset += slot.out
   }
-  return { inputScale: 0, inputShift: 3, affine: offset, slots, matrices, elements: elements + offset }
+  const affine = offset + biases
+  return { inputScale: 0, inputShift: 3, affine, biases, slots, matrices, elements: elements + affine }
 }
 
 /** Normalisation on the 0-255 scale: `pixel * scale + shift`. */
