@@ -84,9 +84,13 @@ export const letters: Drawings = {
   format: 'png',
   images: Object.fromEntries(
     Object.entries({
-      'Greek, character 16': lines('M26 34 H80', 'M42 34 C42 52 40 64 34 76', 'M64 34 C64 52 64 68 72 76'),
-      'Greek, character 08': lines('M52 24 C28 24 28 82 52 82 C76 82 76 24 52 24 Z', 'M34 53 H71'),
-      'Greek, character 23': lines('M28 32 C28 66 78 66 78 30', 'M53 20 V86'),
+      'Greek, character 16': lines(
+        'M27 30 C30 23 36 23 44 23 L78 20',
+        'M41 24 V70',
+        'M65 20 V56 C66 66 72 70 78 68 C82 66 81 63 80 61',
+      ),
+      'Greek, character 08': lines('M54 16 C30 16 28 86 54 86 C80 86 78 16 54 16 Z', 'M35 51 H73'),
+      'Greek, character 23': lines('M30 18 L27 48 C34 60 70 62 74 44 L73 32 L77 15', 'M52 14 L51 70 L49 101'),
     }).map(([label, body]) => [label, `<rect width="105" height="105" fill="#fff"/>${stroke(4.4, body)}`]),
   ),
 }

@@ -2,15 +2,16 @@
 import { random } from './random.js'
 import type { Drawings } from './samples-drawn.js'
 
-const rect = (colour: string, side = 100) => `<rect width="${side}" height="${side}" fill="${colour}"/>`
+export const rect = (colour: string, side = 100) =>
+  `<rect width="${side}" height="${side}" fill="${colour}"/>`
 
 /** Fractal noise over the whole picture, `strength` of it on top of what is below.
  * @param matrix of `feColorMatrix`, the noise's channels to colour and opacity */
-const noise = (seed: number, frequency: number, octaves: number, matrix: string) =>
+export const noise = (seed: number, frequency: number, octaves: number, matrix: string) =>
   `<filter id="n${seed}" x="0" y="0" width="100%" height="100%"><feTurbulence type="fractalNoise" baseFrequency="${frequency}" numOctaves="${octaves}" seed="${seed}"/>` +
   `<feColorMatrix values="${matrix}"/></filter><rect width="100%" height="100%" filter="url(#n${seed})"/>`
 /** Noise that darkens (`r`, `g`, `b` the dark colour, 0-1) where it is strong. */
-const shade = (r: number, g: number, b: number, gain: number, offset: number) =>
+export const shade = (r: number, g: number, b: number, gain: number, offset: number) =>
   `0 0 0 0 ${r} 0 0 0 0 ${g} 0 0 0 0 ${b} ${gain} 0 0 0 ${offset}`
 
 function bands(): string {

@@ -7,9 +7,23 @@ import { dirname, join } from 'node:path'
 import sharp from 'sharp'
 import { clothing, type Drawings, handSigns, letters, sketches } from './samples-drawn.js'
 import { cells, land, textures } from './samples-grounds.js'
+import { aerial, flowers, objects, waste } from './samples-objects.js'
 import { signs } from './samples-signs.js'
 
-const all: Drawings[] = [sketches, clothing, letters, handSigns, signs, textures, land, cells]
+const all: Drawings[] = [
+  sketches,
+  clothing,
+  letters,
+  handSigns,
+  signs,
+  textures,
+  land,
+  cells,
+  flowers,
+  aerial,
+  waste,
+  objects,
+]
 
 const out = process.argv[2] ?? 'samples'
 for (const { domain, side, pixels, format, images } of all) {
