@@ -75,7 +75,6 @@ export const objects: Drawings = {
   pixels: 32,
   format: 'png',
   images: {
-    sunflower: flower(16, 26, 5, '#f0b81c', '#c88a10', '#3c2415', 19),
     plain:
       '<defs><linearGradient id="p" x2="0" y2="1"><stop offset="0" stop-color="#6f9fd8"/><stop offset="1" stop-color="#d4e2ee"/></linearGradient></defs>' +
       '<rect width="100" height="58" fill="url(#p)"/><path d="M0 57 H100 V100 H0 Z" fill="#a8924e"/>',
