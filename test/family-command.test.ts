@@ -51,6 +51,7 @@ t.test('builds a folder that reads as a family, and shows it', async (t) => {
     ...['--std', '0.2 0.2 0.2', '--license', 'CC0-1.0', '--description', 'a test'],
   )
   t.equal(built.error, '')
+  t.match(built.out, /^checked: features equal the backbone's within \d\.\de-\d+ of the largest feature$/m)
   t.match(built.out, /a\.conv +conv +3 -> 12 +3x3\/1x1 +12x12/)
   t.match(built.out, /NOT OPENED {2}even \(even\): the windows of its 2x2 kernel/)
   const family = await readFamily(out)
@@ -76,15 +77,19 @@ t.test('builds a folder that reads as a family, and shows it', async (t) => {
   )
 })
 
+/** Without the check, which starts an engine (`family-check.test.ts`). */
+const build = (backbone: string, out: string, ...more: string[]) =>
+  facet('build', backbone, '--out', out, '--no-check', ...more)
+
 t.test('builds over a family, and drops a file it no longer has', async (t) => {
   const dir = t.testdir({ 'net.onnx': Buffer.from(backbone().onnx()) })
   const out = path.join(dir, 'tiny')
-  await facet('build', path.join(dir, 'net.onnx'), '--out', out)
+  await build(path.join(dir, 'net.onnx'), out)
   t.ok(existsSync(path.join(out, 'trunk.weights')))
   const net = new Network(6)
   net.linear('head', net.vector(net.conv('a', 'image', [3, 2])), [2, 2])
   writeFileSync(path.join(dir, 'net.onnx'), net.onnx())
-  t.equal((await facet('build', path.join(dir, 'net.onnx'), '--out', out)).error, '')
+  t.equal((await build(path.join(dir, 'net.onnx'), out)).error, '')
   t.notOk(existsSync(path.join(out, 'trunk.weights')))
   t.equal((await readFamily(out)).manifest.input.height, 6)
 })
@@ -92,10 +97,10 @@ t.test('builds over a family, and drops a file it no longer has', async (t) => {
 t.test('leaves a folder with other files alone unless forced', async (t) => {
   const dir = t.testdir({ 'net.onnx': Buffer.from(backbone().onnx()), full: { 'letter.txt': 'dear' } })
   const out = path.join(dir, 'full')
-  const refused = await facet('build', path.join(dir, 'net.onnx'), '--out', out)
+  const refused = await build(path.join(dir, 'net.onnx'), out)
   t.match(refused.error, /holds files, but no family.*--force/)
   t.same(readdirSync(out), ['letter.txt'])
-  t.equal((await facet('build', path.join(dir, 'net.onnx'), '--out', out, '--force')).error, '')
+  t.equal((await build(path.join(dir, 'net.onnx'), out, '--force')).error, '')
   t.ok(readdirSync(out).includes('letter.txt'))
   t.ok(await readFamily(out))
 })
@@ -103,12 +108,15 @@ t.test('leaves a folder with other files alone unless forced', async (t) => {
 t.test('a backbone it cannot open changes nothing', async (t) => {
   const dir = t.testdir({ 'net.onnx': 'no network', 'good.onnx': Buffer.from(backbone().onnx()) })
   const out = path.join(dir, 'tiny')
-  t.match((await facet('build', path.join(dir, 'net.onnx'), '--out', out)).error, /not an ONNX model/)
-  t.match((await facet('build', path.join(dir, 'none.onnx'), '--out', out)).error, /ENOENT.*none\.onnx/)
+  t.match((await build(path.join(dir, 'net.onnx'), out)).error, /not an ONNX model/)
+  t.match(
+    (await build(path.join(dir, 'none.onnx'), out)).error,
+    /The backbone .*none\.onnx cannot be used: there is no such file.*Name the ONNX file/,
+  )
   t.notOk(existsSync(out))
-  await facet('build', path.join(dir, 'good.onnx'), '--out', out)
+  await build(path.join(dir, 'good.onnx'), out)
   const before = readFileSync(path.join(out, 'family.json'), 'utf8')
-  t.match((await facet('build', path.join(dir, 'net.onnx'), '--out', out)).error, /not an ONNX model/)
+  t.match((await build(path.join(dir, 'net.onnx'), out)).error, /not an ONNX model/)
   t.equal(readFileSync(path.join(out, 'family.json'), 'utf8'), before)
   t.match((await facet('show', dir)).error, /family\.json.*no such file/s)
 })
@@ -131,8 +139,7 @@ t.test('external data of the backbone is read beside it, and nowhere else', asyn
     'absolute.onnx': write('/far.bin'),
     'lost.onnx': write('lost.bin'),
   })
-  const run = (name: string) =>
-    facet('build', path.join(dir, `${name}.onnx`), '--out', path.join(dir, `out-${name}`))
+  const run = (name: string) => build(path.join(dir, `${name}.onnx`), path.join(dir, `out-${name}`))
   t.equal((await run('net')).error, '')
   t.equal((await run('plain')).error, '')
   const [a, b] = await Promise.all(['out-net', 'out-plain'].map((name) => readFamily(path.join(dir, name))))
@@ -140,6 +147,52 @@ t.test('external data of the backbone is read beside it, and nowhere else', asyn
   t.match((await run('far')).error, /"\.\.\/far\.bin" is outside the model's folder/)
   t.match((await run('absolute')).error, /"\/far\.bin" is outside the model's folder/)
   t.match((await run('lost')).error, /"lost\.bin", which is not beside the model/)
+})
+
+t.test('what is plainly something else is named, with what to do', async (t) => {
+  const dir = t.testdir({
+    'net.onnx': Buffer.from(backbone().onnx()),
+    'net.pt': Buffer.from('PK\u0003\u0004 archive/data.pkl'),
+    'net.pkl': Buffer.from([0x80, 4, 0x95, 0]),
+    'lfs.onnx': 'version https://git-lfs.github.com/spec/v1\noid sha256:0',
+    'page.onnx': '<!DOCTYPE html>',
+    'empty.onnx': '',
+    'some.safetensors': Buffer.concat([Buffer.from([2, 0, 0, 0, 0, 0, 0, 0]), Buffer.from('{}')]),
+  })
+  const run = async (name: string) =>
+    (await facet('build', path.join(dir, name), '--out', path.join(dir, 'x'))).error
+  t.match(
+    await run('net.pt'),
+    /net\.pt is not an ONNX model: .* zip archive, such as a PyTorch.*torch\.onnx\.export/,
+  )
+  t.match(await run('net.pkl'), /a Python pickle/)
+  t.match(await run('lfs.onnx'), /Git LFS pointer.*git lfs pull/)
+  t.match(await run('page.onnx'), /a web page/)
+  t.match(await run('empty.onnx'), /an empty file/)
+  t.match(await run('some.safetensors'), /a safetensors file/)
+  t.match(await run('.'), /The backbone \S+ cannot be used: it is a folder/)
+  t.match(
+    (await facet('build', path.join(dir, 'net.onnx'), '--out', path.join(dir, 'net.pt'))).error,
+    /The folder \(--out\) \S+net\.pt cannot be used: it is a file, and a folder is needed/,
+  )
+  t.match(
+    (
+      await facet(
+        'build',
+        path.join(dir, 'net.onnx'),
+        '--out',
+        path.join(dir, 'x'),
+        '--labels',
+        path.join(dir, 'no.txt'),
+      )
+    ).error,
+    /The labels \(--labels\) \S+no\.txt cannot be used: there is no such file/,
+  )
+  t.notOk(existsSync(path.join(dir, 'x')))
+  const out = path.join(dir, 'tiny')
+  t.match((await build(path.join(dir, 'net.onnx'), out)).out, /^NOT CHECKED .*--no-check/m)
+  const again = await build(path.join(out, 'trunk.onnx'), path.join(dir, 'x'))
+  t.match(again.error, /the trunk of a family that is built already\. Build from the backbone/)
 })
 
 t.test('bad options are named', async (t) => {

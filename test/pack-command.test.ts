@@ -88,10 +88,34 @@ t.test('verify says sound, or everything that is wrong', async (t) => {
 
 t.test('a missing file and a broken family end with their cause', async (t) => {
   const { dir, file } = await folder(t)
-  t.match(await run(t, 'show', path.join(dir, 'none')), { code: 1, error: /^error: ENOENT/ })
+  t.match(await run(t, 'show', path.join(dir, 'none')), {
+    code: 1,
+    error: /^error: The pack \S+none cannot be used: there is no such file.*Name a pack/,
+  })
   t.match(await run(t, 'verify', file, '--family', `${t.testdirName}-none`), {
     code: 1,
-    error: /family.json is broken/,
+    error: /^error: The family \(--family\) \S+ cannot be used: there is no such .*facet family build/,
   })
   t.match(await run(t, 'verify', file), { code: 1, error: /required option '--family <dir>'/ })
+})
+
+t.test('what is plainly no pack is named, with what to do', async (t) => {
+  const dir = t.testdir({
+    'net.onnx': Buffer.from([8, 8, 0x12, 7, 112]),
+    'net.pt': Buffer.from('PK\u0003\u0004'),
+    'empty.safetensors': '',
+    'lfs.safetensors': 'version https://git-lfs.github.com/spec/v1',
+    'noise.safetensors': Buffer.alloc(40, 0xee),
+  })
+  const show = async (name: string) => {
+    const { code, error } = await run(t, 'show', path.join(dir, name))
+    t.equal(code, 1)
+    return error
+  }
+  t.match(await show('net.onnx'), /net\.onnx is not a pack: it looks like an ONNX model.*facet family build/)
+  t.match(await show('net.pt'), /PyTorch checkpoint/)
+  t.match(await show('empty.safetensors'), /an empty file/)
+  t.match(await show('lfs.safetensors'), /git lfs pull/)
+  t.match(await show('noise.safetensors'), /is not a valid pack:\n {2}- /)
+  t.match(await show('.'), /The pack \S+ cannot be used: it is a folder, and a file is needed/)
 })

@@ -9,12 +9,13 @@ import { basename, dirname, join, relative, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { type BuiltFamily, buildFamily, WEIGHTS_FILE } from '../compiler/build.js'
 import { BackboneError, type ReadExternal } from '../compiler/onnx.js'
-import { FacetError } from '../errors.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../family/manifest.js'
 import { MANIFEST_FILE } from '../family/family.js'
-import { readFamily } from '../family-folder.js'
-import { FamilyError } from '../family/schema.js'
+import { isFileError, naming } from '../file-problem.js'
 import { VERSION } from '../package.js'
+import { end, readNamedFamily } from './ends.js'
+import { checkFamily } from './family-check.js'
+import { kindOf } from './file-kind.js'
 
 interface BuildFlags {
   out: string
@@ -33,6 +34,7 @@ interface BuildFlags {
   license: string
   description?: string
   force: boolean
+  check: boolean
 }
 
 /** The `family` command with its sub-commands. */
@@ -76,6 +78,7 @@ export function familyCommand(): Command {
     .option('--license <text>', "the trunk's licence", 'not stated')
     .option('--description <text>', 'what the trunk is and what it was trained on')
     .option('--force', 'write into a folder that holds other files', false)
+    .option('--no-check', 'write the family without running it against the backbone first')
     .action(build)
   family
     .command('show')
@@ -86,12 +89,14 @@ export function familyCommand(): Command {
 }
 
 async function build(backbone: string, flags: BuildFlags, command: Command): Promise<void> {
-  const { out, name, labels, force, ...options } = flags
+  const { out, name, labels, force, check, ...options } = flags
   const folder = resolve(out)
   try {
     await checkTarget(folder, force)
+    const bytes = await readBackbone(backbone)
+    const external = externalData(dirname(resolve(backbone)))
     const built = buildFamily(
-      await readFile(backbone),
+      bytes,
       {
         ...options,
         name: name ?? basename(folder),
@@ -100,28 +105,41 @@ async function build(backbone: string, flags: BuildFlags, command: Command): Pro
         created: created(),
         tool: `facet ${VERSION}`,
       },
-      externalData(dirname(resolve(backbone))),
+      external,
     )
-    await writeFamily(folder, built)
-    print(command, report(built, out))
+    let difference: number | undefined
+    await writeFamily(folder, built, async (staged) => {
+      if (check) difference = await checkFamily(staged, { ...built.backbone, bytes, external }, options.fp16)
+    })
+    print(command, report(built, out, difference))
   } catch (error) {
-    if (isExpected(error)) command.error(`error: ${error.message}`)
-    throw error
+    end(command, error)
   }
 }
 
 async function show(dir: string, _flags: unknown, command: Command): Promise<void> {
   try {
-    print(command, describe((await readFamily(dir)).manifest))
+    print(command, describe((await readNamedFamily('The family', dir)).manifest))
   } catch (error) {
-    if (isExpected(error)) command.error(`error: ${error.message}`)
-    throw error
+    end(command, error)
   }
+}
+
+/** @throws FileProblem, or BackboneError for a file that is plainly something else */
+async function readBackbone(path: string): Promise<Uint8Array> {
+  const remedy = 'Name the ONNX file of a backbone.'
+  const bytes = await naming('The backbone', path, remedy, () => readFile(path))
+  const { kind, name } = kindOf(bytes)
+  if (kind === 'onnx' || name === '') return bytes
+  throw new BackboneError(
+    `The backbone ${path} is not an ONNX model: it looks like ${name}. Export the network to ONNX first (torch.onnx.export, tf2onnx).`,
+  )
 }
 
 /** The base's labels: a JSON array of strings, or one label per line. */
 async function readLabels(path: string): Promise<string[]> {
-  const text = await readFile(path, 'utf8')
+  const remedy = 'Name a JSON array of strings, or a text with one label a line.'
+  const text = await naming('The labels (--labels)', path, remedy, () => readFile(path, 'utf8'))
   if (!text.trimStart().startsWith('['))
     return text
       .split(/\r?\n/)
@@ -161,12 +179,17 @@ function externalData(folder: string): ReadExternal {
   }
 }
 
+const OUT = 'The folder (--out)'
+const OUT_REMEDY = 'Name a folder that is there and yours, or one that can be made.'
+
 /** Refuses a folder with anything but a family in it. */
 async function checkTarget(folder: string, force: boolean): Promise<void> {
-  const entries = await readdir(folder).catch((error: unknown): string[] => {
-    if (isFileError(error) && error.code === 'ENOENT') return []
-    throw error
-  })
+  const entries = await naming(OUT, folder, OUT_REMEDY, () => readdir(folder)).catch(
+    (error: Error): string[] => {
+      if (isFileError(error.cause) && error.cause.code === 'ENOENT') return []
+      throw error
+    },
+  )
   if (entries.length > 0 && !entries.includes(MANIFEST_FILE) && !force)
     throw new BackboneError(
       `${folder} holds files, but no family. Choose another folder, or write into it with --force.`,
@@ -176,12 +199,22 @@ async function checkTarget(folder: string, force: boolean): Promise<void> {
 /**
  * Writes the family beside its folder first and then moves it in place: the whole folder where there was
  * none, otherwise file by file with the manifest last.
+ *
+ * @param accept sees the whole family beside its place; where it throws, nothing is left of it
  */
-async function writeFamily(folder: string, built: BuiltFamily): Promise<void> {
-  await mkdir(dirname(folder), { recursive: true })
-  const staging = await mkdtemp(join(dirname(folder), `.${basename(folder)}-`))
+async function writeFamily(
+  folder: string,
+  built: BuiltFamily,
+  accept: (staged: string) => Promise<void>,
+): Promise<void> {
+  const parent = dirname(folder)
+  const staging = await naming(OUT, folder, OUT_REMEDY, async () => {
+    await mkdir(parent, { recursive: true })
+    return mkdtemp(join(parent, `.${basename(folder)}-`))
+  })
   try {
     for (const [name, bytes] of built.files) await writeFile(join(staging, name), bytes, { flush: true })
+    await accept(staging)
     await mkdir(folder, { recursive: true })
     for (const name of built.files.keys())
       if (name !== MANIFEST_FILE) await rename(join(staging, name), join(folder, name))
@@ -198,12 +231,18 @@ function created(): string {
   return (epoch === undefined ? new Date() : new Date(Number(epoch) * 1000)).toISOString()
 }
 
-function report(built: BuiltFamily, out: string): string {
+/** @param difference of the check, relative to the largest feature; undefined without one */
+function report(built: BuiltFamily, out: string, difference: number | undefined): string {
   const lines = [describe(built.manifest).trimEnd(), `features  ${built.features}`]
   const refused = built.closed.filter((entry) => entry.refused)
   const frozen = built.closed.filter((entry) => !entry.refused)
   for (const entry of refused) lines.push(`NOT OPENED  ${entry.name} (${entry.node}): ${entry.reason}`)
   for (const entry of frozen) lines.push(`frozen    ${entry.name}: ${entry.reason}`)
+  lines.push(
+    difference === undefined
+      ? 'NOT CHECKED  the family was not run against its backbone (--no-check)'
+      : `checked: features equal the backbone's within ${difference.toExponential(1)} of the largest feature`,
+  )
   lines.push(`written   ${[...built.files.keys()].map((name) => join(out, name)).join(' ')}`)
   return `${lines.join('\n')}\n`
 }
@@ -272,13 +311,4 @@ function deviations(text: string): [number, number, number] {
 
 function print(command: Command, text: string): void {
   command.configureOutput().writeOut?.(text)
-}
-
-/** Errors whose message says all there is to say. */
-function isExpected(error: unknown): error is Error {
-  return [BackboneError, FamilyError, FacetError].some((type) => error instanceof type) || isFileError(error)
-}
-
-function isFileError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error
 }

@@ -8,10 +8,13 @@ import { readFile } from 'node:fs/promises'
 import { Command } from 'commander'
 import { FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
-import { readFamily } from '../family-folder.js'
-import { FamilyError } from '../family/schema.js'
+import { naming } from '../file-problem.js'
 import type { Pack } from '../pack/pack.js'
 import { type PackSummary, readPack, readPackInfo } from '../pack/read.js'
+import { end, readNamedFamily } from './ends.js'
+import { kindOf } from './file-kind.js'
+
+const FAMILY = 'The family (--family)'
 
 /** The `pack` command with its sub-commands. */
 export function packCommand(): Command {
@@ -33,9 +36,9 @@ export function packCommand(): Command {
 
 async function show(file: string, flags: { family?: string }, command: Command): Promise<void> {
   await guarded(file, command, async () => {
-    const bytes = await readFile(file)
+    const bytes = await readPackFile(file, command)
     const summary = readPackInfo(bytes)
-    const family = flags.family === undefined ? undefined : await readFamily(flags.family)
+    const family = flags.family === undefined ? undefined : await readNamedFamily(FAMILY, flags.family)
     process.stdout.write(
       describe(bytes, summary, family && { family, pack: readPack(bytes, family.manifest) }),
     )
@@ -44,8 +47,8 @@ async function show(file: string, flags: { family?: string }, command: Command):
 
 async function verify(file: string, flags: { family: string }, command: Command): Promise<void> {
   await guarded(file, command, async () => {
-    const family = await readFamily(flags.family)
-    const pack = readPack(await readFile(file), family.manifest)
+    const family = await readNamedFamily(FAMILY, flags.family)
+    const pack = readPack(await readPackFile(file, command), family.manifest)
     const { name } = family.manifest
     process.stdout.write(`${file}: a sound pack of family ${name}, ${adapted(pack, family)}\n`)
   })
@@ -60,13 +63,18 @@ async function guarded(file: string, command: Command, work: () => Promise<void>
       const list = error.problems.map((problem) => `  - ${problem}\n`).join('')
       command.error(`error: ${file} is not a valid pack:\n${list}`.trimEnd())
     }
-    if (error instanceof FamilyError || isFileError(error)) command.error(`error: ${error.message}`)
-    throw error
+    end(command, error)
   }
 }
 
-function isFileError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'code' in error && 'path' in error
+/** The bytes of a file that may be a pack; ends the command for one that is plainly something else. */
+async function readPackFile(file: string, command: Command): Promise<Uint8Array> {
+  const remedy = 'Name a pack, a .safetensors file.'
+  const bytes = await naming('The pack', file, remedy, () => readFile(file))
+  const { kind, name } = kindOf(bytes)
+  if (kind === 'safetensors' || name === '') return bytes
+  const hint = kind === 'onnx' ? ' facet family build makes a family of it.' : ''
+  return command.error(`error: ${file} is not a pack: it looks like ${name}. ${remedy}${hint}`)
 }
 
 function describe(

@@ -12,6 +12,7 @@ import { BASE_FILE, MANIFEST_FILE, TRUNK_FILES } from '../family/family.js'
 import { parseManifest } from '../family/schema.js'
 import type { Pack } from '../pack/pack.js'
 import { writePack } from '../pack/write.js'
+import type { BackboneInterface } from './backbone.js'
 import { emitTrunk } from './emit.js'
 import { type Graph, openGraph } from './graph.js'
 import { type Features, findFeatures } from './head.js'
@@ -69,6 +70,8 @@ export interface BuiltFamily {
   closed: ClosedSlot[]
   /** Where the features were found, in words. */
   features: string
+  /** How the backbone itself is run for the same features (`backbone.ts`). */
+  backbone: BackboneInterface
 }
 
 /**
@@ -124,7 +127,14 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
     manifest.files[name] = { sha256: sha256(content), bytes: content.byteLength }
   const text = `${JSON.stringify(manifest, null, 2)}\n`
   files.set(MANIFEST_FILE, new TextEncoder().encode(text))
-  return { manifest: parseManifest(text), files, closed, features: features.note }
+  const value = [...graph.renamed].find(([, name]) => name === features.value)?.[0] ?? features.value
+  return {
+    manifest: parseManifest(text),
+    files,
+    closed,
+    features: features.note,
+    backbone: { features: value, channelsLast },
+  }
 }
 
 /** The backbone's input as it will be fed: its sizes, from the graph where it fixes them. */

@@ -32,10 +32,13 @@ export class Graph {
   readonly outputs: string[]
   /** Shapes the file states for inner values. */
   readonly values: Value[]
+  /** New names of the backbone's values that had a name of the family's, by their old ones. */
+  readonly renamed: ReadonlyMap<string, string>
   readonly #producers = new Map<string, Node>()
   readonly #consumers = new Map<string, Node[]>()
 
-  constructor(model: Model) {
+  constructor(model: Model, renamed: ReadonlyMap<string, string> = new Map()) {
+    this.renamed = renamed
     this.opset = model.opset
     this.irVersion = model.irVersion
     this.constants = model.constants
@@ -102,6 +105,10 @@ export function openGraph(model: Model): Graph {
       `The model uses ONNX operator set ${model.opset}; 7 is the oldest supported. Export it with a newer one (13 or later is best).`,
     )
   const [input, ...others] = model.inputs
+  if (model.inputs.some(({ name }) => name === PIXELS) && model.inputs.some(({ name }) => name === AFFINE))
+    throw new BackboneError(
+      'The model is the trunk of a family that is built already. Build from the backbone it was made of; facet family show describes the family.',
+    )
   if (!input) throw new BackboneError('The model has no input. A backbone takes one image tensor.')
   if (others.length > 0)
     throw new BackboneError(
@@ -137,26 +144,29 @@ export function openGraph(model: Model): Graph {
     else if (node.op === 'Identity' || node.op === 'Dropout') aliases.set(node.outputs[0]!, node.inputs[0]!)
     else nodes.push(node)
   }
-  const graph = new Graph({
-    ...model,
-    inputs: [{ ...input, name: names.of(input.name), dims: freeBatch(input.dims) }],
-    outputs: model.outputs.map((value) => ({
-      ...value,
-      name: follow(value.name),
-      dims: freeBatch(value.dims),
-    })),
-    values: model.values.map((value) => ({
-      ...value,
-      name: names.of(value.name),
-      dims: freeBatch(value.dims),
-    })),
-    constants: new Map([...constants].map(([name, tensor]) => [names.of(name), tensor])),
-    nodes: nodes.map((node) => ({
-      ...node,
-      inputs: node.inputs.map(follow),
-      outputs: node.outputs.map((name) => names.of(name)),
-    })),
-  })
+  const graph = new Graph(
+    {
+      ...model,
+      inputs: [{ ...input, name: names.of(input.name), dims: freeBatch(input.dims) }],
+      outputs: model.outputs.map((value) => ({
+        ...value,
+        name: follow(value.name),
+        dims: freeBatch(value.dims),
+      })),
+      values: model.values.map((value) => ({
+        ...value,
+        name: names.of(value.name),
+        dims: freeBatch(value.dims),
+      })),
+      constants: new Map([...constants].map(([name, tensor]) => [names.of(name), tensor])),
+      nodes: nodes.map((node) => ({
+        ...node,
+        inputs: node.inputs.map(follow),
+        outputs: node.outputs.map((name) => names.of(name)),
+      })),
+    },
+    names.renamed,
+  )
   const batch = input.dims?.[0]
   if (typeof batch === 'number') freeReshapes(graph, batch)
   return graph
@@ -165,7 +175,8 @@ export function openGraph(model: Model): Graph {
 /** Keeps the backbone's own names out of the way of the family's inputs and outputs. */
 class Names {
   readonly #taken: Set<string>
-  readonly #renamed = new Map<string, string>()
+  /** By the backbone's names. */
+  readonly renamed = new Map<string, string>()
 
   constructor(model: Model) {
     this.#taken = new Set([...model.constants.keys(), ...model.nodes.flatMap((node) => node.outputs)])
@@ -173,12 +184,12 @@ class Names {
 
   of(name: string): string {
     if (!reserved.has(name) && !name.startsWith('matrix.') && !name.startsWith('facet/')) return name
-    let renamed = this.#renamed.get(name)
+    let renamed = this.renamed.get(name)
     if (renamed === undefined) {
       renamed = `backbone/${name}`
       while (this.#taken.has(renamed)) renamed += '_'
       this.#taken.add(renamed)
-      this.#renamed.set(name, renamed)
+      this.renamed.set(name, renamed)
     }
     return renamed
   }

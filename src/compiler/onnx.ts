@@ -343,11 +343,13 @@ function saveValue(value: Value): Onnx.IValueInfoProto {
     type: {
       tensorType: {
         elemType: value.type,
-        shape: {
-          dim: (value.dims ?? []).map((dim) =>
-            typeof dim === 'number' ? { dimValue: dim } : { dimParam: dim ?? '' },
-          ),
-        },
+        ...(value.dims && {
+          shape: {
+            dim: value.dims.map((dim) =>
+              typeof dim === 'number' ? { dimValue: dim } : { dimParam: dim ?? '' },
+            ),
+          },
+        }),
       },
     },
   }

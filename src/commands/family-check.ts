@@ -1,0 +1,157 @@
+/**
+ * Does a built family compute what its backbone computes? Both are run on the same random images: the family
+ * through the engine as the service runs it, the backbone as it came.
+ */
+import { pino } from 'pino'
+import { systemClock } from '../clock.js'
+import type { BackboneInterface } from '../compiler/backbone.js'
+import { backboneModel } from '../compiler/backbone.js'
+import { BackboneError, type ReadExternal } from '../compiler/onnx.js'
+import { availableCores } from '../cpu-quota.js'
+import { Engine, type EngineOptions } from '../engine/engine.js'
+import { packRow } from '../engine/row.js'
+import type { Family } from '../family/family.js'
+import { readFamily } from '../family-folder.js'
+
+/** Largest difference of the features, relative to the largest feature; half precision rounds the weights. */
+const TOLERANCE = { f32: 1e-3, f16: 3e-2 }
+
+export interface Backbone extends BackboneInterface {
+  /** The ONNX file. */
+  bytes: Uint8Array
+  external?: ReadExternal
+}
+
+/**
+ * Runs the family in `dir` and its backbone.
+ *
+ * @param fp16 the family's weights are stored in half precision
+ * @returns the largest difference of a feature, relative to the largest feature
+ * @throws BackboneError where they do not agree, or either cannot be run
+ */
+export async function checkFamily(
+  dir: string,
+  backbone: Backbone,
+  fp16: boolean,
+  createWorker?: EngineOptions['createWorker'],
+): Promise<number> {
+  const family = await readFamily(dir)
+  const { bytes, input, batch } = backboneModel(backbone.bytes, backbone.features, backbone.external)
+  const images = batch ?? 2
+  const pixels = randomPixels(images * family.manifest.input.height * family.manifest.input.width * 3)
+  // Not with the program: the service must not load the runtime on its main thread.
+  const { runBackbone } = await import('../engine/backbone.js')
+  const expected = await runBackbone(
+    bytes,
+    input,
+    normalised(pixels, images, family, backbone.channelsLast),
+    shape(images, family, backbone.channelsLast),
+  ).catch(cannotRun('The backbone'))
+  let worst = 0
+  for (const features of await familyFeatures(family, pixels, images, createWorker).catch(
+    cannotRun('The family'),
+  ))
+    worst = Math.max(worst, difference(features, expected))
+  const tolerance = fp16 ? TOLERANCE.f16 : TOLERANCE.f32
+  if (worst <= tolerance) return worst
+  throw new BackboneError(
+    `The family does not compute what the backbone computes: its features differ by ${worst.toPrecision(2)} of the largest one, ` +
+      `and ${tolerance} is allowed. Nothing was written. Please report this backbone; --no-check writes the family all the same.`,
+  )
+}
+
+function cannotRun(what: string): (error: Error) => never {
+  return (error) => {
+    throw new BackboneError(
+      `${what} cannot be run to check the result: ${error.message}. Nothing was written; --no-check leaves the check out.`,
+      { cause: error },
+    )
+  }
+}
+
+/** Features of the images as a batch of one domain, and as one of two: the engine runs them differently. */
+async function familyFeatures(
+  family: Family,
+  pixels: Uint8Array,
+  images: number,
+  createWorker: EngineOptions['createWorker'],
+): Promise<Float32Array[]> {
+  const engine = new Engine({
+    family,
+    rows: 2,
+    bankDtype: 'f32',
+    bankMode: 'resident',
+    device: { kind: 'cpu' },
+    threads: availableCores(),
+    logger: pino({ level: 'silent' }),
+    clock: systemClock,
+    ...(createWorker && { createWorker }),
+  })
+  try {
+    await engine.start()
+    await engine.stage(1, packRow(family.base, family.base, family.manifest, family.layout, 'f32'))
+    const twice = Uint8Array.from({ length: 2 * pixels.length }, (_, at) => pixels[at % pixels.length]!)
+    const mixedRows = Int32Array.from({ length: 2 * images }, (_, index) => (index < images ? 0 : 1))
+    const alone = await engine.run(
+      { pixels: pixels.slice(), rows: new Int32Array(images) },
+      engine.generation,
+    )
+    const mixed = await engine.run({ pixels: twice, rows: mixedRows }, engine.generation)
+    const half = mixed.features.length / 2
+    return [alone.features, mixed.features.subarray(0, half), mixed.features.subarray(half)]
+  } finally {
+    await engine.stop()
+  }
+}
+
+function shape(images: number, { manifest }: Family, channelsLast: boolean): number[] {
+  const { height, width } = manifest.input
+  return channelsLast ? [images, height, width, 3] : [images, 3, height, width]
+}
+
+/** Pixels `[N, H, W, 3]` as the base's mean and deviation make them, in the backbone's layout. */
+function normalised(
+  pixels: Uint8Array,
+  images: number,
+  { manifest }: Family,
+  channelsLast: boolean,
+): Float32Array {
+  const { height, width, mean, std } = manifest.input
+  const area = height * width
+  const values = new Float32Array(pixels.length)
+  for (let image = 0; image < images; image++) {
+    for (let at = 0; at < area; at++) {
+      for (let channel = 0; channel < 3; channel++) {
+        const from = (image * area + at) * 3 + channel
+        const to = channelsLast ? from : (image * 3 + channel) * area + at
+        values[to] = (pixels[from]! / 255 - mean[channel]!) / std[channel]!
+      }
+    }
+  }
+  return values
+}
+
+/** The largest difference, relative to the largest expected value; infinite where a value is not finite. */
+function difference(found: Float32Array, expected: Float32Array): number {
+  if (found.length !== expected.length) return Number.POSITIVE_INFINITY
+  let largest = Number.MIN_VALUE
+  let worst = 0
+  for (let at = 0; at < found.length; at++) {
+    const apart = Math.abs(found[at]! - expected[at]!)
+    if (!Number.isFinite(apart)) return Number.POSITIVE_INFINITY
+    largest = Math.max(largest, Math.abs(expected[at]!))
+    worst = Math.max(worst, apart)
+  }
+  return worst / largest
+}
+
+/** Bytes that look random and are the same every time (xorshift, 32 bits). */
+function randomPixels(count: number): Uint8Array {
+  let state = 0x9e3779b9
+  return Uint8Array.from({ length: count }, () => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return state >>> 24
+  })
+}

@@ -1,0 +1,51 @@
+/** What a file is that is not what a command was made for: the usual mix-ups, by the first bytes. */
+
+type Kind = 'onnx' | 'safetensors' | 'empty' | 'other'
+
+interface Known {
+  kind: Kind
+  /** `an ONNX model`, for messages. */
+  name: string
+  matches(bytes: Uint8Array): boolean
+}
+
+const starts = (...prefix: number[]) => {
+  return (bytes: Uint8Array) => prefix.every((value, at) => bytes[at] === value)
+}
+const text = (prefix: string) => starts(...Buffer.from(prefix))
+
+const known: readonly Known[] = [
+  { kind: 'empty', name: 'an empty file', matches: ({ length }) => length === 0 },
+  {
+    kind: 'other',
+    name: 'a Git LFS pointer and not the file itself (git lfs pull fetches it)',
+    matches: text('version https://git-lfs'),
+  },
+  { kind: 'safetensors', name: 'a safetensors file', matches: isSafetensors },
+  // Field 1 of the protobuf is the version, field 2 the producer's name; one of the next ones follows.
+  {
+    kind: 'onnx',
+    name: 'an ONNX model',
+    matches: ([first, version, next]) =>
+      first === 0x08 && version! < 64 && [0x12, 0x3a, 0x42].includes(next!),
+  },
+  { kind: 'other', name: 'a zip archive, such as a PyTorch checkpoint', matches: text('PK\u0003\u0004') },
+  { kind: 'other', name: 'a Python pickle', matches: ([first, version]) => first === 0x80 && version! <= 5 },
+  { kind: 'other', name: 'a gzip archive', matches: starts(0x1f, 0x8b) },
+  { kind: 'other', name: 'a JPEG image', matches: starts(0xff, 0xd8, 0xff) },
+  { kind: 'other', name: 'a PNG image', matches: starts(0x89, 0x50, 0x4e, 0x47) },
+  { kind: 'other', name: 'a JSON text', matches: text('{') },
+  { kind: 'other', name: 'a web page or an XML text', matches: text('<') },
+]
+
+/** The kind of a file, and its name for messages; `other` with an empty name where nothing is known of it. */
+export function kindOf(bytes: Uint8Array): { kind: Kind; name: string } {
+  return known.find(({ matches }) => matches(bytes)) ?? { kind: 'other', name: '' }
+}
+
+/** The length of a JSON header, and its brace. */
+function isSafetensors(bytes: Uint8Array): boolean {
+  if (bytes.length < 10) return false
+  const header = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)
+  return header >= 2n && header < 2n ** 40n && bytes[8] === 0x7b
+}
