@@ -1,7 +1,7 @@
 /**
  * The engine's thread: the trunk's sessions, the bank and the heads behind the messages of `messages.ts`.
  *
- * The only importer of onnxruntime-node, because `session.run()` blocks the thread it is called on (design:
+ * The service's only importer of onnxruntime-node, because `session.run()` blocks the thread it is called on (design:
  * section 4). No policy: it does what each message says, in order, and answers.
  */
 import { MessageChannel, type MessagePort, parentPort } from 'node:worker_threads'
