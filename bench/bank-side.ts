@@ -1,6 +1,6 @@
 /** Our side, engine only: what lies behind HTTP and decoding, put together as `service.ts` does. */
 import { pino } from 'pino'
-import { BatchSizer } from '../src/batch-size.js'
+import { BatchSizer, largestBatch } from '../src/batch-size.js'
 import { systemClock } from '../src/clock.js'
 import { Engine, type EngineOptions } from '../src/engine/engine.js'
 import type { EngineResult } from '../src/engine/messages.js'
@@ -51,7 +51,7 @@ export class BankSide {
       ...options,
     })
     await engine.start()
-    const side = new BankSide(engine, family, options.device?.kind === 'cuda' ? 256 : 64)
+    const side = new BankSide(engine, family, largestBatch[options.device?.kind ?? 'cpu'])
     let row = 1
     for (const pack of packs) await side.stage(row++, pack)
     return side

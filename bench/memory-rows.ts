@@ -4,6 +4,7 @@
  * Ours is measured up to the last domain. Dedicated sessions are measured up to twenty and extended by the
  * line through what was measured; a thousand would not fit.
  */
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { rowBytes } from '../src/registry/memory.js'
 import type { LoadJob, LoadResult } from './load-process.js'
@@ -60,7 +61,9 @@ async function growService(
   upTo: number,
   { dir, threads }: BenchOptions,
 ): Promise<Points> {
-  const flags = ['--family', family, '--adapters', join(dir, 'none'), '--data', data, '--port', '0']
+  const noSeeds = join(dir, 'none')
+  await mkdir(noSeeds, { recursive: true })
+  const flags = ['--family', family, '--adapters', noSeeds, '--data', data, '--port', '0']
   const bank = ['--bank-memory', '8GiB', '--bank-dtype', dtype, '--threads', String(threads)]
   const service = await Child.start('./service-process.js', [...flags, ...bank])
   const load = await Child.start('./load-process.js')

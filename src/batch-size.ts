@@ -11,6 +11,12 @@
  * anybody wait: a batch leaves with what is there, and one that is not full teaches about its own size, or
  * nothing. Medians of the last runs keep a slow one from mattering. The same records give the same sizes.
  */
+/**
+ * The largest batch worth trying on a device. On a CPU eight images share what a run costs beside its images; a
+ * larger batch gains nothing, and where other work disturbs the measuring it could be chosen by chance.
+ */
+export const largestBatch = { cpu: 8, cuda: 256 } as const
+
 export interface BatchSizerOptions {
   /** The largest batch allowed. */
   max: number

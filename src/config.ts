@@ -7,6 +7,7 @@
  */
 import { basename, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { largestBatch } from './batch-size.js'
 import type { BankMode } from './engine/messages.js'
 import { packageFile } from './package.js'
 import { QuantityError, showDuration } from './quantities.js'
@@ -85,7 +86,7 @@ function complete(flags: Flags): ServeConfig {
     data: resolve(flags.data),
     bank: bank ?? (cuda ? 'compact' : 'resident'),
     // A GPU may want large batches; on a CPU the measuring ends long before.
-    maxBatch: maxBatch === 'auto' ? { max: cuda ? 256 : 64 } : { max: maxBatch, fixed: maxBatch },
+    maxBatch: maxBatch === 'auto' ? { max: largestBatch[cuda ? 'cuda' : 'cpu'] } : { max: maxBatch, fixed: maxBatch },
     ...(tokenFile !== undefined && { tokenFile: resolve(tokenFile) }),
     ...(adminToken !== undefined && { adminToken }),
     ...(predictToken !== undefined && { predictToken }),

@@ -44,7 +44,7 @@ t.test('without anything the defaults serve the demo family on loopback', async 
     bank: 'resident',
     bankDtype: 'f32',
     bankMemory: 2 ** 30,
-    maxBatch: { max: 64 },
+    maxBatch: { max: 8 },
     maxBody: 16 * 2 ** 20,
     requestTimeout: 10_000,
     storeQuota: Number.POSITIVE_INFINITY,
@@ -108,7 +108,7 @@ t.test('values of each kind', async (t) => {
     maxBatch: { max: 256 },
   })
   t.match((await serve(['--device', 'cuda', '--bank', 'resident'])).config, { bank: 'resident' })
-  t.same((await serve(['--max-batch', 'auto'])).config?.maxBatch, { max: 64 })
+  t.same((await serve(['--max-batch', 'auto'])).config?.maxBatch, { max: 8 })
 })
 
 t.test('tokens come from the environment alone', async (t) => {
