@@ -41,7 +41,10 @@ FEW_DOMAINS, FEW_SHOTS, FEW_SEEDS = ("sign_digits", "sketch", "trashnet"), (5, 1
 # As many steps for every number of images: a run of some epochs over 50 images ends before adapters, which start at zero, have grown.
 FEW_STEPS = ["--steps", "300", "--batch", "32", "--schedule", "32:0.6,48:0.2,64:0.2"]
 # Learning rates and weight decays tried for each design, on a fifth of sign_digits' train; then what was best there.
-FEW_GRID = {"parallel": (("0.05", "0.1", "0.2"), ("5e-4", "2e-3", "5e-3")), "finetune": (("0.01", "0.02", "0.05"), ("5e-4", "5e-3"))}
+FEW_GRID = {"parallel": [("0.05", "5e-4"), ("0.05", "2e-3"), ("0.1", "5e-4"), ("0.1", "2e-3"), ("0.2", "5e-4"), ("0.2", "2e-3"),
+                         ("0.2", "5e-3"), ("0.4", "2e-3"), ("0.4", "5e-3")],
+            "finetune": [("0.01", "5e-4"), ("0.02", "5e-4"), ("0.05", "5e-4"), ("0.05", "2e-3"), ("0.1", "5e-4"), ("0.1", "2e-3"),
+                         ("0.2", "5e-4")]}
 FEW_CHOSEN = {"parallel": ("0.1", "2e-3"), "finetune": ("0.02", "5e-4")}
 
 
@@ -78,8 +81,7 @@ def plan() -> list[Run]:
     runs += [adaptation("parallel", d, "parallel") for d in EPOCHS if d not in FIRST]
     runs += [adaptation("designs", d, "feature") for d in EPOCHS]
     runs += [adaptation("designs", d, design) for d in SMALL[:3] for design in ("finetune", "bn", "series")]
-    for design, (rates, decays) in FEW_GRID.items():
-        runs += [few("search", "sign_digits", design, 10, 0, rate, decay) for rate in rates for decay in decays]
+    runs += [few("search", "sign_digits", design, 10, 0, *pair) for design, pairs in FEW_GRID.items() for pair in pairs]
     runs += [few("fewshot", d, design, shots, seed, *FEW_CHOSEN[design])
              for seed in FEW_SEEDS for d in FEW_DOMAINS for shots in FEW_SHOTS for design in FEW_CHOSEN]
     runs += [adaptation("designs", d, design) for d in SMALL[3:] for design in ("finetune", "bn", "series")]

@@ -68,7 +68,9 @@ function shapeOf(graph: Graph, node: Node, shapes: Shapes): Shape | undefined {
         : undefined
     case 'Pad': {
       const pads = intsOf(node, 'pads') ?? constantInts(1)
-      if (!pads || pads.length !== 2 * x.length) return undefined
+      // Pads that are computed (PyTorch writes a subgraph for F.pad) leave the sizes open and the number of axes known.
+      if (!pads) return x.map(() => null)
+      if (pads.length !== 2 * x.length) return undefined
       return x.map((dim, axis) => plus(dim, pads[axis]! + pads[axis + x.length]!))
     }
     case 'Flatten': {
