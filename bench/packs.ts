@@ -46,7 +46,7 @@ const hastyFs: StoreFs = {
   async create(path) {
     return { ...(await nodeFs.create(path)), sync: async () => {} }
   },
-  syncFolder: async () => {},
+  openFolder: async () => ({ sync: async () => {}, close: async () => {} }),
 }
 
 /** A data folder in which `count` domains are registered. */

@@ -3,7 +3,7 @@
  * otherwise. Ends with 1 where a good request failed, an answer was not the one computed alone, a bad request
  * was not refused as it should, memory grew, or the store is not intact at the end.
  */
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -34,7 +34,7 @@ async function main(): Promise<void> {
   const [seconds, seed] = [natural('seconds', values.seconds), natural('seed', values.seed)]
   const dir = await mkdtemp(join(tmpdir(), 'facet-soak-'))
   try {
-    const soak = await run(seconds, seed, join(dir, 'data'))
+    const soak = await run(seconds, seed, dir)
     console.log(table(soak))
     for (const example of soak.examples) console.error(example)
     for (const violation of violations(soak)) console.error(`violated: ${violation}`)
@@ -52,17 +52,30 @@ function natural(name: string, text: string): number {
   process.exit(2)
 }
 
-async function run(seconds: number, seed: number, data: string): Promise<Soak> {
+async function run(seconds: number, seed: number, dir: string): Promise<Soak> {
   // A short residency: with the standard one, loads would wait for rows and not for work.
   const scale = scales[seconds < SHORT ? 'short' : 'long']
-  const flags = ['--bank-memory', scale.bankMemory, '--keep-versions', '3', '--min-residency', '100ms']
+  // A copy: training may write the shipped packs anew while a soak runs.
+  const adapters = join(dir, 'adapters')
+  await cp(packageFile(`adapters/${FAMILY}`), adapters, { recursive: true })
+  const data = join(dir, 'data')
+  const flags = [
+    '--adapters',
+    adapters,
+    '--bank-memory',
+    scale.bankMemory,
+    '--keep-versions',
+    '3',
+    '--min-residency',
+    '100ms',
+  ]
   const server = await startServer(['--data', data, ...flags])
   let exitCode: number | null
   let load: Child | undefined
   let found: Omit<Soak, 'exitCode' | 'storeProblems'>
   try {
     load = await Child.start('./soak-process.js')
-    found = await traffic(server, load, seconds, seed, scale)
+    found = await traffic(server, load, seconds, seed, { ...scale, adapters })
   } finally {
     await load?.stop()
     exitCode = await server.stop()
@@ -80,9 +93,8 @@ async function traffic(
   load: Child,
   seconds: number,
   seed: number,
-  { images, changing }: { images: number; changing: number },
+  { images, changing, adapters }: { images: number; changing: number; adapters: string },
 ) {
-  const adapters = packageFile(`adapters/${FAMILY}`)
   const files = (await readdir(adapters)).filter((name) => name.endsWith('.safetensors')).sort()
   const job: SoakJob = {
     ...{ url: server.url, adapters, images, atOnce: CONNECTIONS, seed },

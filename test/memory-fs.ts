@@ -1,10 +1,10 @@
 /** The store's file system on a `MemoryDisk`: records every change, and fails or dies where a test says so. */
-import type { StoreFile, StoreFs } from '../src/store/fs.js'
+import type { StoreFile, StoreFolder, StoreFs } from '../src/store/fs.js'
 import { LockedError } from '../src/store/lock.js'
 import { fsError, MemoryDisk, type Operation } from './memory-disk.js'
 
 /** Names of all operations, those that only read included. */
-export type Step = Operation['name'] | 'list' | 'stat' | 'read' | 'close'
+export type Step = Operation['name'] | 'list' | 'stat' | 'read' | 'openFolder' | 'close'
 
 /** Thrown by a `before` from some operation on: the machine is off, nothing happens any more. */
 export class PowerCut extends Error {}
@@ -74,8 +74,11 @@ export class MemoryFs implements StoreFs {
     return this.#change({ name: 'remove', path }, path)
   }
 
-  syncFolder(path: string): Promise<void> {
-    return this.#sync({ name: 'syncFolder', path, failed: false }, path)
+  openFolder(path: string): Promise<StoreFolder> {
+    return this.#step('openFolder', path, () => ({
+      sync: () => this.#sync({ name: 'syncFolder', path, failed: false }, path),
+      close: async () => {},
+    }))
   }
 
   async lock(): Promise<() => Promise<void>> {

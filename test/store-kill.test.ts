@@ -4,16 +4,14 @@
  * has the lock at once.
  */
 import { spawn } from 'node:child_process'
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import ts from 'typescript'
 import { LocalStore } from '../src/store/local.js'
 import type { DomainRecord } from '../src/store/store.js'
 import { ManualClock } from './manual-clock.js'
 import { Random } from './random.js'
-
-const ROOT = join(import.meta.dirname, '..')
+import { compileProgram } from './service-process.js'
 
 interface Message {
   begin?: string
@@ -23,22 +21,8 @@ interface Message {
   killed?: string
 }
 
-/** Compiles the store and the victim to plain JavaScript: a child then starts in a tenth of the time that
- * the test runner's loader takes. */
 async function compileVictim(dir: string): Promise<string> {
-  const store = (await readdir(join(ROOT, 'src', 'store'))).map((name) => `src/store/${name}`)
-  for (const file of [...store, 'src/errors.ts', 'src/clock.ts', 'test/fixtures/store-victim.ts']) {
-    const source = await readFile(join(ROOT, file), 'utf8')
-    const options = {
-      module: ts.ModuleKind.ESNext,
-      target: ts.ScriptTarget.ES2022,
-      verbatimModuleSyntax: true,
-    }
-    const target = join(dir, file.replace(/\.ts$/, '.js'))
-    await mkdir(dirname(target), { recursive: true })
-    await writeFile(target, ts.transpileModule(source, { compilerOptions: options }).outputText)
-  }
-  await writeFile(join(dir, 'package.json'), '{"type":"module"}')
+  await compileProgram(dir, ['src', 'test/fixtures'])
   return join(dir, 'test', 'fixtures', 'store-victim.js')
 }
 

@@ -5,9 +5,12 @@
  * no fsync is ever repeated on the same thing (the lesson PostgreSQL learned in 2018, https://lwn.net/Articles/752063/):
  * a file that failed is thrown away, which is safe because nothing names it yet; a folder that failed leaves
  * the outcome unknown, which is `UnknownOutcome`.
+ *
+ * The folder is opened before anything is changed in it: a process out of file descriptors finds out while it
+ * can still refuse.
  */
 import { dirname } from 'node:path'
-import { errorCode, type StoreFile, type StoreFs } from './fs.js'
+import { errorCode, type StoreFile, type StoreFolder, type StoreFs, withFolder } from './fs.js'
 import { KeyedQueue } from '../keyed-queue.js'
 
 /** The disk may hold the old state or the new one, and asking again would not tell which survives a crash. */
@@ -34,40 +37,56 @@ export class DurableWriter {
    * Writes `bytes` to `target`, whose folder exists and is durable. When it fails nothing has changed and the
    * temporary file is gone. @throws UnknownOutcome, or Node's error.
    */
-  async replaceFile(temporary: string, target: string, bytes: Uint8Array): Promise<void> {
-    const file = await this.#fs.create(temporary)
-    let renaming = false
-    try {
-      await fill(file, bytes)
-      renaming = true
-      await this.#fs.rename(temporary, target)
-    } catch (error) {
-      const left = await discard(this.#fs, temporary)
-      // A rename that failed and yet took its source away has happened (network file systems do this).
-      if (renaming && !left) throw new UnknownOutcome(error)
-      throw error
-    }
-    await this.syncFolder(dirname(target))
+  replaceFile(temporary: string, target: string, bytes: Uint8Array): Promise<void> {
+    return this.#within(dirname(target), async () => {
+      const file = await this.#fs.create(temporary)
+      let renaming = false
+      try {
+        await fill(file, bytes)
+        renaming = true
+        await this.#fs.rename(temporary, target)
+      } catch (error) {
+        const left = await discard(this.#fs, temporary)
+        // A rename that failed and yet took its source away has happened (network file systems do this).
+        if (renaming && !left) throw new UnknownOutcome(error)
+        throw error
+      }
+    })
   }
 
   /** Unlinks `target` durably; a no-op where it is missing. @throws UnknownOutcome, or Node's error. */
-  async removeFile(target: string): Promise<void> {
-    try {
-      await this.#fs.remove(target)
-    } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw error
-    }
-    await this.syncFolder(dirname(target))
+  removeFile(target: string): Promise<void> {
+    return this.#within(dirname(target), async () => {
+      try {
+        await this.#fs.remove(target)
+      } catch (error) {
+        if (errorCode(error) !== 'ENOENT') throw error
+      }
+    })
   }
 
   /** Creates a folder durably within one that is; a no-op where it is there. @throws UnknownOutcome, or Node's error. */
-  async makeFolder(path: string): Promise<void> {
-    try {
-      await this.#fs.mkdir(path)
-    } catch (error) {
-      if (errorCode(error) !== 'EEXIST') throw error
-    }
-    await this.syncFolder(dirname(path))
+  makeFolder(path: string): Promise<void> {
+    return this.#within(dirname(path), async () => {
+      try {
+        await this.#fs.mkdir(path)
+      } catch (error) {
+        if (errorCode(error) !== 'EEXIST') throw error
+      }
+    })
+  }
+
+  /** Makes what is in a folder durable. @throws UnknownOutcome, or Node's error where it cannot be opened. */
+  syncFolder(path: string): Promise<void> {
+    return this.#within(path, async () => {})
+  }
+
+  /** Changes something in a folder and makes it durable. */
+  #within(path: string, change: () => Promise<void>): Promise<void> {
+    return withFolder(this.#fs, path, async (folder) => {
+      await change()
+      await this.#sync(path, folder)
+    })
   }
 
   /**
@@ -75,7 +94,7 @@ export class DurableWriter {
    * without having saved anything. Those that wait share the next one.
    * @throws UnknownOutcome, also for every call after a failed one.
    */
-  syncFolder(path: string): Promise<void> {
+  #sync(path: string, folder: StoreFolder): Promise<void> {
     const waiting = this.#waiting.get(path)
     if (waiting !== undefined) return waiting
     const mustWait = this.#queue.busy(path)
@@ -83,7 +102,7 @@ export class DurableWriter {
       this.#waiting.delete(path)
       if (this.#failure !== undefined) throw new UnknownOutcome(this.#failure)
       try {
-        await this.#fs.syncFolder(path)
+        await folder.sync()
       } catch (error) {
         this.#failure = error
         throw new UnknownOutcome(error)

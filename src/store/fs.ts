@@ -15,6 +15,13 @@ export interface StoreFile {
   close(): Promise<void>
 }
 
+/** A folder, open. */
+export interface StoreFolder {
+  /** fsync: makes creations, renames and removals in it durable, those after it was opened too. */
+  sync(): Promise<void>
+  close(): Promise<void>
+}
+
 /** Errors are Node's: they carry `code` (`ENOENT`, `ENOSPC`, ...). */
 export interface StoreFs {
   /** Creates one folder, not its parents; `EEXIST` where it is there. */
@@ -29,8 +36,7 @@ export interface StoreFs {
   rename(from: string, to: string): Promise<void>
   /** Unlinks a file. */
   remove(path: string): Promise<void>
-  /** fsync of a folder: makes creations, renames and removals in it durable. */
-  syncFolder(path: string): Promise<void>
+  openFolder(path: string): Promise<StoreFolder>
   /** Takes the folder for this process alone; the returned function gives it back.
    * @throws LockedError when another process holds it. */
   lock(path: string): Promise<() => Promise<void>>
@@ -55,15 +61,22 @@ export const nodeFs: StoreFs = {
   },
   rename,
   remove: unlink,
-  async syncFolder(path) {
-    const folder = await open(path, 'r')
-    try {
-      await folder.sync()
-    } finally {
-      await folder.close()
-    }
-  },
+  openFolder: (path) => open(path, 'r'),
   lock: (path) => lockFolder(join(path, 'lock')),
+}
+
+/** Opens a folder for the time of `use`. Nothing is written through it, so closing it cannot lose anything. */
+export async function withFolder<T>(
+  fs: Pick<StoreFs, 'openFolder'>,
+  path: string,
+  use: (folder: StoreFolder) => Promise<T>,
+): Promise<T> {
+  const folder = await fs.openFolder(path)
+  try {
+    return await use(folder)
+  } finally {
+    await folder.close().catch(() => undefined)
+  }
 }
 
 /** Node's error code, where there is one. */

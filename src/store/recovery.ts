@@ -6,7 +6,7 @@ import type { Logger } from 'pino'
 import { FacetError } from '../errors.js'
 import { type DurableWriter, UnknownOutcome } from './durable.js'
 import { reason, writeFailure } from './failures.js'
-import { errorCode, type StoreFs } from './fs.js'
+import { errorCode, type StoreFs, withFolder } from './fs.js'
 import { type Layout, STORE_FORMAT } from './layout.js'
 import { LockedError } from './lock.js'
 import { checkFormat, type Scan, scan } from './scan.js'
@@ -90,7 +90,7 @@ async function makeFolders(fs: StoreFs, path: string): Promise<void> {
   }
   // Also where the folder is there: we may have been killed just after making it. Somebody else's parent,
   // which we may not open, is somebody else's to sync.
-  await fs.syncFolder(dirname(path)).catch((error: unknown) => {
+  await withFolder(fs, dirname(path), (folder) => folder.sync()).catch((error: unknown) => {
     if (!isReadOnly(error)) throw error
   })
 }
