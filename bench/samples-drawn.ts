@@ -67,8 +67,8 @@ export const clothing: Drawings = {
         '<path d="M3 12 H25 L26 25 H2 Z" fill="#b8b8b8"/><path d="M3 12 H25 V15 H3 Z" fill="#8a8a8a"/><path d="M13 14 h2 v3 h-2 Z" fill="#eee"/>',
     ),
     'Ankle boot': garment(
-      '<path d="M14 4 H25 V21 H2 C2 16 9 16 12 12 C14 9 14 7 14 4 Z" fill="#c0c0c0"/>' +
-        '<path d="M2 21 H25 V24 H20 V22.5 H2 Z" fill="#6e6e6e"/><path d="M14 4 H25 V6 H14 Z" fill="#eee"/>',
+      '<path d="M14 3 H26 L26.5 24 H22 L20.5 21.5 C14 23 6 24 1 24 C0 20 4 19 8 17 C12 14 14 10 14 3 Z" fill="#b4b4b4"/>' +
+        '<path d="M20 3 L21 16" stroke="#555" stroke-width="1.2"/>',
     ),
     Dress: garment(
       '<path d="M11 1 L12.5 4 H15.5 L17 1 L18.5 7 L17 12 L21 27 H7 L11 12 L9.5 7 Z" fill="#bdbdbd"/><path d="M11 11.5 H17 V13 H11 Z" fill="#7a7a7a"/>',
