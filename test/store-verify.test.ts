@@ -62,6 +62,7 @@ t.test('a healthy folder is intact, and left as it was', async (t) => {
   await (await furnished(dir)).close()
   const result = await verify(dir)
   t.match(result, { exitCode: 0, err: '' })
+  t.match(result.out, new RegExp(`^checked ${dir}: the checksum of every record`))
   t.match(result.out, /facet-store\/1: 2 domains, 3 versions, 2 blobs, 129 bytes\neverything is intact\n/)
   t.strictSame((await readdir(dir)).sort(), ['FORMAT', 'blobs', 'domains', 'lock', 'tmp'])
 })
@@ -109,6 +110,9 @@ t.test('a folder in use, and one that is no store, are refused', async (t) => {
   const store = await furnished(dir)
   t.match(await verify(dir), { exitCode: 1, out: '', err: new RegExp(`in use by process ${process.pid}`) })
   await store.close()
-  t.match(await verify(t.testdir({ sub: {} })), { exitCode: 1, err: /is not a store/ })
-  t.match(await verify(join(dir, 'none')), { exitCode: 1, err: /is not a store/ })
+  t.match(await verify(t.testdir({ sub: {} })), { exitCode: 1, err: /is not a store.*Name the data folder of a service/ })
+  t.match(await verify(join(dir, 'none')), {
+    exitCode: 1,
+    err: /The data folder \(--data\) \S+none cannot be used: there is no such file or folder.*Name the data folder/,
+  })
 })

@@ -1,7 +1,10 @@
 /** `facet store verify`: checks a data folder at rest. */
+import { readdir } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { Command, Option } from 'commander'
-import { FacetError } from '../errors.js'
+import { naming } from '../file-problem.js'
 import { type Verification, verifyStore } from '../store/verify.js'
+import { end } from './ends.js'
 
 /** The command `store` with its sub-commands. Ends with exit code 1 where something is wrong. */
 export function storeCommand(): Command {
@@ -11,11 +14,12 @@ export function storeCommand(): Command {
     .description('check every record and every pack of a data folder that no service is using')
     .addOption(new Option('--data <dir>', 'the data folder').env('FACET_DATA').default('./data'))
     .action(async ({ data }: { data: string }) => {
-      const result = await verifyStore(data).catch((error: unknown) => {
-        if (!(error instanceof FacetError)) throw error
-        return verify.error(`error: ${error.message}`, { exitCode: 1 })
-      })
-      verify.configureOutput().writeOut?.(describe(result))
+      const remedy = 'Name the data folder of a service; a service makes one at its first start.'
+      const result = await naming('The data folder (--data)', resolve(data), remedy, async () => {
+        await readdir(data)
+        return verifyStore(data)
+      }).catch((error: unknown) => end(verify, error))
+      verify.configureOutput().writeOut?.(describe(resolve(data), result))
       if (result.problems.length > 0) {
         verify.error(`error: ${count(result.problems.length, 'problem')} found in ${data}`, { exitCode: 1 })
       }
@@ -23,8 +27,12 @@ export function storeCommand(): Command {
   return store
 }
 
-function describe({ format, domains, versions, blobs, bytes, problems, notes }: Verification): string {
+function describe(
+  folder: string,
+  { format, domains, versions, blobs, bytes, problems, notes }: Verification,
+): string {
   const lines = [
+    `checked ${folder}: the checksum of every record, the SHA-256 of every blob, and that records name blobs that are there`,
     `format ${format}: ${count(domains, 'domain')}, ${count(versions, 'version')}, ${count(blobs, 'blob')}, ${bytes} bytes`,
     ...notes.map((note) => `note: ${note}`),
     ...problems.map(({ message }) => `problem: ${message}`),

@@ -53,7 +53,10 @@ export async function verifyStore(dir: string, fs: StoreFs = nodeFs): Promise<Ve
 
 async function checkIsStore(fs: StoreFs, layout: Layout): Promise<void> {
   if (await checkFormat(fs, layout)) return
-  throw new FacetError('store_failed', `The folder ${layout.root} is not a store: it has no FORMAT file.`)
+  throw new FacetError(
+    'store_failed',
+    `The folder ${layout.root} is not a store: it has no FORMAT file. Name the data folder of a service (--data, FACET_DATA); a service makes one at its first start.`,
+  )
 }
 
 async function lockUnlessReadOnly(fs: StoreFs, layout: Layout): Promise<() => Promise<void>> {
