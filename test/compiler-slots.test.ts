@@ -184,3 +184,18 @@ t.test('shapes are followed through the backbone', (t) => {
   t.equal(findSlots(graph, shapes, 'parallel').open.length, 2)
   t.end()
 })
+
+t.test('a Pad with computed pads, as PyTorch writes F.pad, leaves the norm behind it a slot', (t) => {
+  const graph = openGraph(loadModel(mixed().onnx()))
+  const norm = graph.nodes.findLast(({ op }) => op === 'BatchNormalization')!
+  const before = graph.nodes.find(({ outputs }) => outputs[0] === norm.inputs[0])!
+  before.op = 'Pad'
+  before.inputs.push('pads that another node computes')
+  const shapes = inferShapes(graph, [null, 3, 10, 10])
+  t.equal(shapes.get(norm.inputs[0]!)?.length, 4)
+  t.same(
+    findSlots(graph, shapes, 'parallel').open.map(({ slot }) => slot.name),
+    ['stem.conv', 'norm'],
+  )
+  t.end()
+})
