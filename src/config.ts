@@ -10,7 +10,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { largestBatch } from './batch-size.js'
 import type { BankMode } from './engine/messages.js'
 import { packageFile } from './package.js'
-import { QuantityError, showDuration } from './quantities.js'
+import { QuantityError, showBytes, showDuration } from './quantities.js'
 import { type Flags, poolThreads, type Setting, settings } from './settings.js'
 
 /** The most images of a run; `fixed` where it is not to be measured. */
@@ -20,12 +20,14 @@ export interface BatchLimit {
 }
 
 /** Read and checked. Durations are milliseconds, sizes bytes, folders absolute paths. */
-export interface ServeConfig extends Omit<Flags, 'adapters' | 'bank' | 'maxBatch' | 'tokenFile'> {
+export interface ServeConfig
+  extends Omit<Flags, 'adapters' | 'bank' | 'maxBatch' | 'rateBurst' | 'tokenFile'> {
   adapters: string
   /** The folder was named, and so must be there. */
   adaptersGiven: boolean
   bank: BankMode
   maxBatch: BatchLimit
+  rateBurst: number
   tokenFile?: string
   /** `FACET_ADMIN_TOKEN` */
   adminToken?: string
@@ -74,7 +76,7 @@ export function serveCommand(action: (config: ServeConfig) => Promise<void>): Co
 }
 
 function complete(flags: Flags): ServeConfig {
-  const { adapters, tokenFile, bank, maxBatch, ...rest } = flags
+  const { adapters, tokenFile, bank, maxBatch, rateBurst, ...rest } = flags
   const cuda = flags.device.kind === 'cuda'
   const family = resolve(flags.family)
   const { [adminVariable]: adminToken, [predictVariable]: predictToken } = process.env
@@ -87,6 +89,7 @@ function complete(flags: Flags): ServeConfig {
     bank: bank ?? (cuda ? 'compact' : 'resident'),
     // A GPU may want large batches; on a CPU the measuring ends long before.
     maxBatch: maxBatch === 'auto' ? { max: largestBatch[cuda ? 'cuda' : 'cpu'] } : { max: maxBatch, fixed: maxBatch },
+    rateBurst: rateBurst ?? Math.max(Math.ceil(flags.rateLimit), flags.maxImages),
     ...(tokenFile !== undefined && { tokenFile: resolve(tokenFile) }),
     ...(adminToken !== undefined && { adminToken }),
     ...(predictToken !== undefined && { predictToken }),
@@ -104,11 +107,19 @@ function unknownVariable(): string | undefined {
 /** What is wrong although each value is right by itself. */
 function conflict(config: ServeConfig): string | undefined {
   const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
+  const { maxBody, maxBodies, rateLimit, rateBurst } = config
   if (maxImages > maxQueue) {
     return `--max-images ${maxImages} is more than --max-queue ${maxQueue}: such a request could never be queued`
   }
   if (maxImages > maxQueuePerDomain) {
     return `--max-images ${maxImages} is more than --max-queue-per-domain ${maxQueuePerDomain}: such a request could never be queued`
+  }
+  if (rateLimit > 0 && maxImages > rateBurst) {
+    return `--max-images ${maxImages} is more than --rate-burst ${rateBurst}: such a request could never pass`
+  }
+  if (maxBody > maxBodies) {
+    const [one, all] = [showBytes(maxBody), showBytes(maxBodies)]
+    return `--max-body ${one} is more than --max-bodies ${all}: such a body could never be taken`
   }
   if (requestTimeout > maxRequestTimeout) {
     const [standard, longest] = [showDuration(requestTimeout), showDuration(maxRequestTimeout)]

@@ -34,6 +34,7 @@ export const errorTable = {
   invalid_pack: { status: 422, title: 'Invalid pack' },
   queue_full: { status: 429, title: 'Queue is full' },
   rate_limited: { status: 429, title: 'Too many requests' },
+  too_many_bodies: { status: 429, title: 'Too many bytes of bodies at once' },
   too_many_uploads: { status: 429, title: 'Too many uploads at once' },
   headers_too_large: { status: 431, title: 'Header fields too large' },
   client_closed: { status: 499, title: 'Client closed the request' },
@@ -93,6 +94,17 @@ export class FacetError extends Error {
       index,
       ...(this.retryAfter === undefined ? {} : { retryAfter: this.retryAfter }),
     })
+  }
+}
+
+/**
+ * Why a signal was aborted where no client left: another part of the same request failed, and its error is told
+ * instead. It is no event of its own to the metrics.
+ */
+export class Withdrawn extends Error {
+  constructor() {
+    super('Another part of the request failed.')
+    this.name = 'Withdrawn'
   }
 }
 

@@ -4,7 +4,7 @@
  * Knows the parts it joins (image, registry, scheduler) by their interfaces, and neither HTTP nor ONNX.
  */
 import type { Clock } from './clock.js'
-import { engineRestarting, FacetError, noHead } from './errors.js'
+import { engineRestarting, FacetError, noHead, Withdrawn } from './errors.js'
 import type { EngineResult } from './engine/messages.js'
 import type { Activation } from './pack/pack.js'
 import type { Lease } from './registry/types.js'
@@ -65,7 +65,10 @@ export interface SampleResult {
 }
 
 export interface PredictorOptions {
-  decode(image: Uint8Array, signal?: AbortSignal): Promise<Uint8Array>
+  /** Encoded bytes to pixels `[H, W, 3]`, when there is a thread for it. */
+  decode(image: Uint8Array, wait: { signal?: AbortSignal; deadline?: number }): Promise<Uint8Array>
+  /** Throws where a request with so many images of each domain may not come in, before any work on it. */
+  admit?(counts: ReadonlyMap<string, number>): void
   acquire(
     domain: string,
     version: string | undefined,
@@ -118,7 +121,8 @@ export class Predictor {
     options: PredictOptions,
   ): Promise<{ results: PredictResult[]; timings: PredictTimings }> {
     try {
-      const decoded = await this.#decodeAll(items, options.signal)
+      this.#options.admit?.(countsOf(items))
+      const decoded = await this.#decodeAll(items, options)
       const answers = await this.#answerAll(items, decoded, options)
       this.#count(items, 'ok')
       return {
@@ -135,20 +139,15 @@ export class Predictor {
     }
   }
 
-  async #decodeAll(items: readonly PredictItem[], signal?: AbortSignal): Promise<Decoded[]> {
+  #decodeAll(items: readonly PredictItem[], options: PredictOptions): Promise<Decoded[]> {
     const { clock, decode, observe } = this.#options
-    const settled = await Promise.allSettled(
-      items.map(async ({ image }) => {
-        const start = clock.now()
-        const pixels = await decode(image, signal)
-        const ms = clock.now() - start
-        observe?.decode?.(ms / 1000)
-        return { pixels, ms }
-      }),
-    )
-    return settled.map((outcome, index) => {
-      if (outcome.status === 'fulfilled') return outcome.value
-      throw atItem(outcome.reason, index, items.length)
+    const each = items.map((_, index) => [index])
+    return together(each, options, async ([index], wait) => {
+      const start = clock.now()
+      const pixels = await decode(items[index!]!.image, wait)
+      const ms = clock.now() - start
+      observe?.decode?.(ms / 1000)
+      return { pixels, ms }
     })
   }
 
@@ -158,19 +157,9 @@ export class Predictor {
     options: PredictOptions,
   ): Promise<Answer[]> {
     const answers: Answer[] = []
-    const failed = new AbortController()
-    let failure: { error: unknown } | undefined
-    await Promise.all(
-      groups(items).map(async (group) => {
-        try {
-          await this.#answerGroup(group, items, decoded, withSignal(options, failed.signal), answers)
-        } catch (error) {
-          failure ??= { error }
-          failed.abort()
-        }
-      }),
-    )
-    if (failure) throw failure.error
+    await together(groups(items), options, (group, own) => {
+      return this.#answerGroup(group, items, decoded, own, answers)
+    })
     return answers
   }
 
@@ -197,9 +186,6 @@ export class Predictor {
         const result = { domain, version: lease.version, labels, activation, logits, features }
         answers[group[position]!] = { result, queueMs, inferenceMs }
       }
-    } catch (error) {
-      const position = error instanceof FacetError ? (error.index ?? 0) : 0
-      throw atItem(error, group[position]!, items.length)
     } finally {
       lease?.release()
     }
@@ -268,10 +254,45 @@ function groups(items: readonly PredictItem[]): number[][] {
   return [...byDomain.values()]
 }
 
-/** A request of one image needs no index in its error. */
-function atItem(error: unknown, index: number, count: number): unknown {
-  if (!(error instanceof FacetError)) return error
-  return count > 1 ? error.at(index) : error
+function countsOf(items: readonly PredictItem[]): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const { domain } of items) counts.set(domain, (counts.get(domain) ?? 0) + 1)
+  return counts
+}
+
+/**
+ * Works on the parts of one request side by side. The first failing item decides what is told, not the first
+ * failure in time: when a part fails, only those whose items all come after it are withdrawn, the others go on.
+ *
+ * @param parts positions of the items of each part, ascending. A FacetError's own index is one into its part.
+ * @throws the failure of the item with the lowest index, `.at` it where there are several items
+ */
+async function together<T>(
+  parts: readonly (readonly number[])[],
+  options: PredictOptions,
+  work: (part: readonly number[], own: PredictOptions) => Promise<T>,
+): Promise<T[]> {
+  const results: T[] = []
+  const withdraw = parts.map(() => new AbortController())
+  const items = parts.reduce((sum, part) => sum + part.length, 0)
+  let failure: { at: number; error: unknown } | undefined
+  await Promise.all(
+    parts.map(async (part, position) => {
+      const own = parts.length > 1 ? withSignal(options, withdraw[position]!.signal) : options
+      try {
+        results[position] = await work(part, own)
+      } catch (error) {
+        const at = part[error instanceof FacetError ? (error.index ?? 0) : 0]!
+        if (failure && failure.at <= at) return
+        failure = { at, error: items > 1 && error instanceof FacetError ? error.at(at) : error }
+        parts.forEach(([first], other) => {
+          if (first! > at) withdraw[other]!.abort(new Withdrawn())
+        })
+      }
+    }),
+  )
+  if (failure) throw failure.error
+  return results
 }
 
 function withSignal(options: PredictOptions, signal: AbortSignal): PredictOptions {

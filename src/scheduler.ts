@@ -12,7 +12,7 @@
  */
 import type { Clock } from './clock.js'
 import { Deadlines } from './deadlines.js'
-import { clientClosed, draining, FacetError } from './errors.js'
+import { clientClosed, draining, FacetError, Withdrawn } from './errors.js'
 import { Linked, LinkedList } from './linked-list.js'
 
 export interface SchedulerOptions<T, R> {
@@ -188,7 +188,9 @@ export class Scheduler<T, R> {
   #admit(entries: readonly { domain: string }[], deadline: number, signal: AbortSignal | undefined): void {
     const { clock, maxQueue, maxQueuePerDomain } = this.#options
     if (this.#draining) throw this.#refuse(draining())
-    if (signal?.aborted) throw this.#refuse(clientClosed())
+    if (signal?.aborted) {
+      throw signal.reason instanceof Withdrawn ? clientClosed() : this.#refuse(clientClosed())
+    }
     if (deadline <= clock.now()) {
       throw this.#refuse(new FacetError('deadline_exceeded', 'The deadline had passed already.'))
     }
@@ -257,7 +259,10 @@ export class Scheduler<T, R> {
   #watch(request: Request<T, R>, signal: AbortSignal | undefined): void {
     if (request.deadline !== Number.POSITIVE_INFINITY) this.#deadlines.add(request)
     if (signal === undefined) return
-    const left = () => this.#drop(request, clientClosed())
+    const left = () => {
+      if (signal.reason instanceof Withdrawn) this.#fail(request, clientClosed())
+      else this.#drop(request, clientClosed())
+    }
     signal.addEventListener('abort', left, { once: true })
     request.unlisten = () => signal.removeEventListener('abort', left)
   }

@@ -28,6 +28,7 @@ import { decodeImage } from './image.js'
 import { Metrics } from './metrics.js'
 import { packageFile, VERSION } from './package.js'
 import { batchRunner, Predictor, type Sample, type SampleResult } from './predictor.js'
+import { RateLimit } from './rate-limit.js'
 import { Readiness } from './readiness.js'
 import { createCanary } from './registry/canary.js'
 import { rowBytes } from './registry/memory.js'
@@ -146,11 +147,24 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     storeBytes: () => store.usage().bytes,
     bankCapacity: () => engine.rows * rowBytes(layout, config.bankDtype, 0, 0),
   })
-  const decoding = new Gate(config.decodeThreads)
+  const refused = (reason: string) => metrics.rejected(reason)
+  const decoding = new Gate({
+    width: config.decodeThreads,
+    clock,
+    maxWaiting: config.maxQueue,
+    words: { task: 'decoded', option: '--max-queue' },
+    refused,
+  })
+  const { rateLimit: rate, rateBurst: burst } = config
+  const rateLimit = rate > 0 ? new RateLimit({ rate, burst, clock, refused }) : undefined
   const predictor = new Predictor({
-    decode: (image, signal) => {
-      const limits = { maxPixels: config.maxImagePixels, ...(signal && { signal }) }
-      return decoding.run(() => decodeImage(image, manifest.input, limits))
+    decode: (image, wait) => {
+      const limits = { maxPixels: config.maxImagePixels, ...(wait.signal && { signal: wait.signal }) }
+      return decoding.run(() => decodeImage(image, manifest.input, limits), wait)
+    },
+    admit: (counts) => {
+      decoding.admit([...counts.values()].reduce((sum, count) => sum + count, 0))
+      rateLimit?.take(counts)
     },
     acquire: (domain, version, options) => registry.acquire(domain, version, options),
     scheduler,
@@ -217,6 +231,7 @@ function httpConfig(config: ServeConfig): HttpConfig {
     host: config.host,
     trustProxy: config.trustedProxy,
     maxBody: config.maxBody,
+    maxBodies: config.maxBodies,
     maxPack: config.maxPack,
     maxImages: config.maxImages,
     maxUploads: config.maxUploads,

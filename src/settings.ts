@@ -89,12 +89,27 @@ export const settings = {
     'most images of a run; auto: the smallest number within 5% of the best throughput, measured',
   ),
 
-  maxQueue: number(queue, count(1, most), 1024, 'images waiting, in all'),
+  maxQueue: number(queue, count(1, most), 1024, 'images waiting to be decoded, and for a run, in all'),
   maxQueuePerDomain: number(queue, count(1, most), 256, 'images waiting, of one domain'),
+  rateLimit: setting(queue, 'n', rate, 0, 'none', 'images a second of each domain; more are refused'),
+  rateBurst: setting(
+    queue,
+    'n',
+    count(1, most),
+    undefined,
+    'the larger of --rate-limit and --max-images',
+    'images of a domain at once after a pause, where --rate-limit is set',
+  ),
   requestTimeout: time(queue, 1, 10_000, 'deadline of a request that names none'),
   maxRequestTimeout: time(queue, 1, 60_000, 'longest deadline a client may ask for'),
 
   maxBody: size(limits, 1024, 16 * 2 ** 20, 'body of a predict or embed request'),
+  maxBodies: size(
+    limits,
+    1024,
+    256 * 2 ** 20,
+    'bodies of all predict and embed requests at once; one of unknown length counts as --max-body',
+  ),
   maxPack: size(limits, 1024, 64 * 2 ** 20, 'body of a pack upload'),
   maxUploads: number(limits, count(1, 1000), 4, 'pack uploads at once'),
   maxHeader: size(limits, 1024, 16 * 2 ** 10, 'all header fields of a request'),
@@ -179,6 +194,13 @@ function device(value: string): EngineInit['device'] {
   const match = /^cuda(?::(\d{1,3}))?$/.exec(value)
   if (match) return { kind: 'cuda', id: Number(match[1] ?? 0) }
   throw new QuantityError('Accepted: cpu, cuda, or cuda:NUMBER such as cuda:1.')
+}
+
+/** Images a second; 0 for none. */
+function rate(value: string): number {
+  const images = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN
+  if (images <= most) return images
+  throw new QuantityError(`A number such as 50 or 0.5, at most ${most}, is accepted; 0 for none.`)
 }
 
 function batch(value: string): number | 'auto' {

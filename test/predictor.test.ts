@@ -6,7 +6,15 @@ import { Scheduler } from '../src/scheduler.js'
 import { ManualClock } from './manual-clock.js'
 
 /** A predictor over the real scheduler; rows are the domains' positions, the engine adds pixels up. */
-function build(options: { rows?: string[]; free?: number; generation?: number; maxQueue?: number } = {}) {
+function build(
+  options: {
+    rows?: string[]
+    free?: number
+    generation?: number
+    maxQueue?: number
+    admit?: (counts: ReadonlyMap<string, number>) => void
+  } = {},
+) {
   const clock = new ManualClock()
   const rows = options.rows ?? ['a', 'b', 'c', 'd']
   const engine = { generation: options.generation ?? 1 }
@@ -36,16 +44,20 @@ function build(options: { rows?: string[]; free?: number; generation?: number; m
     clock,
     { pixels: 3, features: 2 },
   )
+  const rejected: string[] = []
   const scheduler = new Scheduler<Sample, SampleResult>({
     run,
+    observe: { rejected: (reason) => void rejected.push(reason) },
     clock,
     maxBatch: () => 8,
     maxQueue: options.maxQueue ?? 64,
     maxQueuePerDomain: 64,
   })
   const counted: [string, string, number][] = []
+  const decoding: number[] = []
   const predictor = new Predictor({
     async decode(image) {
+      decoding.push(image.length)
       if (image.length !== 3) throw new FacetError('undecodable_image', 'Not an image.')
       return image
     },
@@ -73,9 +85,10 @@ function build(options: { rows?: string[]; free?: number; generation?: number; m
     },
     scheduler,
     clock,
+    ...(options.admit && { admit: options.admit }),
     observe: { images: (domain, outcome, count) => counted.push([domain, outcome, count]) },
   })
-  return { predictor, held, counted, engine, scheduler }
+  return { predictor, held, counted, engine, scheduler, rejected, decoding }
 }
 
 const item = (domain: string, ...image: number[]): PredictItem => ({ domain, image: Uint8Array.from(image) })
@@ -182,4 +195,59 @@ t.test('samples of an earlier engine generation fail alone', async (t) => {
   ])
   t.match(outcomes[0], { code: 'engine_restarting', retryAfter: 1 })
   t.same([...(outcomes[1] as SampleResult).features], [6])
+})
+
+t.test(
+  'of several failures the one of the lowest index is told, and withdrawn parts are no clients',
+  async (t) => {
+    const { predictor, held, rejected } = build()
+    const items = [item('a', 1, 2, 3), item('d', 1, 2, 3), item('b', 1, 2, 3), item('x', 1, 2, 3)]
+    for (const order of [
+      [0, 1, 2, 3],
+      [0, 3, 2, 1],
+      [3, 0, 1, 2],
+    ]) {
+      const mixed = order.map((index) => items[index]!)
+      const first = Math.min(order.indexOf(1), order.indexOf(3))
+      await t.rejects(predictor.predict(mixed, { needHead: true }), {
+        code: mixed[first] === items[1] ? 'no_head' : 'unknown_domain',
+        index: first,
+      })
+    }
+    await t.rejects(predictor.predict([item('a', 1, 2, 3), item('b', 1), item('c', 2)], { needHead: true }), {
+      code: 'undecodable_image',
+      index: 1,
+    })
+    t.equal(held.size, 0)
+    t.same(rejected, [], 'no client has left')
+  },
+)
+
+t.test('a client that leaves is counted as one, whatever parts its request has', async (t) => {
+  const { predictor, rejected } = build()
+  const client = new AbortController()
+  client.abort()
+  const request = predictor.predict([item('a', 1, 2, 3)], { needHead: true, signal: client.signal })
+  await t.rejects(request, { code: 'client_closed' })
+  t.same(rejected, ['client_closed'])
+})
+
+t.test('a request that is not admitted costs no decoding', async (t) => {
+  const counts: [string, number][][] = []
+  const { predictor, decoding, counted } = build({
+    admit(wanted) {
+      counts.push([...wanted])
+      throw new FacetError('rate_limited', 'Too fast.', { retryAfter: 3 })
+    },
+  })
+  const items = [item('a', 1, 2, 3), item('b', 1, 2, 3), { ...item('a', 1, 2, 3), version: 'abcdef' }]
+  await t.rejects(predictor.predict(items, { needHead: true }), { code: 'rate_limited', retryAfter: 3 })
+  t.same(counts, [
+    [
+      ['a', 2],
+      ['b', 1],
+    ],
+  ])
+  t.same(decoding, [])
+  t.ok(counted.every(([, outcome]) => outcome === 'error'))
 })

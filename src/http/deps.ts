@@ -71,6 +71,8 @@ export interface HttpConfig {
   trustProxy: readonly string[]
   /** Body of a predict or embed request. */
   maxBody: number
+  /** Bodies of predict and embed requests together, from their announcement to their answer. */
+  maxBodies: number
   /** Body of a pack upload. */
   maxPack: number
   /** Images of one request. */

@@ -8,12 +8,12 @@ import { checkDomainId } from '../domain-id.js'
 import type { DomainView } from '../registry/types.js'
 import { checkDomain } from './auth.js'
 import { packOf } from './body.js'
+import { uploadBudget } from './budget.js'
 import type { AppDeps, Domains } from './deps.js'
 import { FacetError } from '../errors.js'
 import { onlyField } from './json.js'
 import { checkVersion, queryOf, trueOrFalse, wholeNumber } from './parameters.js'
 import { conditionOf, preconditionsOf, setETag } from './preconditions.js'
-import { Uploads } from './uploads.js'
 
 const DEFAULT_PAGE = 100
 const MAX_PAGE = 1000
@@ -27,7 +27,7 @@ export function domainRoutes(
   app: FastifyInstance,
   { registry, config }: Pick<AppDeps, 'registry' | 'config'>,
 ): void {
-  const uploads = new Uploads(config.maxUploads)
+  const uploads = uploadBudget(config.maxUploads)
 
   const admitDomain = async (request: FastifyRequest) => {
     const { domain } = request.params as OfDomain['Params']

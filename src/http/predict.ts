@@ -8,6 +8,7 @@ import type { PredictItem, PredictResult, PredictTimings } from '../predictor.js
 import { activate, topK } from '../scores.js'
 import { checkDomain } from './auth.js'
 import { imagesOf, type MediaType, type Part } from './body.js'
+import { bodyBudget } from './budget.js'
 import type { AppDeps, Domains } from './deps.js'
 import { checkVersion, queryOf, timeoutOf, wholeNumber } from './parameters.js'
 import { departure } from './requests.js'
@@ -30,10 +31,19 @@ export function predictRoutes(
   const limits = { bytes: config.maxBody, parts: config.maxImages, option: '--max-body' }
   const route = { scope: 'predict', accepts: images, limitedBy: '--max-body' } as const
 
+  const bodies = bodyBudget(config.maxBodies, config.maxBody)
+
   /** Before the body is read: no bytes are taken for a domain that is not there. */
   const admitDomain = async (request: FastifyRequest) => {
     const { domain } = request.params as OfDomain['Params']
     requireDomain(request, registry, domain)
+  }
+
+  /** Its body counts until the request is answered, and until it is done where the client has left. */
+  const holding = <Request extends FastifyRequest>(
+    handle: (request: Request, reply: FastifyReply) => Promise<unknown>,
+  ) => {
+    return (request: Request, reply: FastifyReply) => bodies.hold(request, () => handle(request, reply))
   }
 
   const run = async (
@@ -60,20 +70,20 @@ export function predictRoutes(
 
   app.post<OfDomain>(
     '/v1/domains/:domain/predict',
-    { config: route, bodyLimit: config.maxBody, onRequest: admitDomain },
-    async (request, reply) => {
+    { config: route, bodyLimit: config.maxBody, onRequest: [admitDomain, bodies.admit] },
+    holding<FastifyRequest<OfDomain>>(async (request, reply) => {
       const query = queryOf(request, ['top_k', 'version'])
       const k = topKOf(query.top_k)
       const items = itemsOf(request.params.domain, versionOf(query.version), await imagesOf(request, limits))
       const results = await run(request, reply, items, true)
       return { results: results.map((result) => prediction(result, k)) }
-    },
+    }),
   )
 
   app.post<OfDomain>(
     '/v1/domains/:domain/embed',
-    { config: route, bodyLimit: config.maxBody, onRequest: admitDomain },
-    async (request, reply) => {
+    { config: route, bodyLimit: config.maxBody, onRequest: [admitDomain, bodies.admit] },
+    holding<FastifyRequest<OfDomain>>(async (request, reply) => {
       const query = queryOf(request, ['version'])
       const items = itemsOf(request.params.domain, versionOf(query.version), await imagesOf(request, limits))
       const results = await run(request, reply, items, false)
@@ -84,7 +94,7 @@ export function predictRoutes(
           features: Array.from(features, shortest),
         })),
       }
-    },
+    }),
   )
 
   app.post(
@@ -92,8 +102,9 @@ export function predictRoutes(
     {
       config: { scope: 'predict', accepts: ['multipart/form-data'], limitedBy: '--max-body' },
       bodyLimit: config.maxBody,
+      onRequest: bodies.admit,
     },
-    async (request, reply) => {
+    holding(async (request, reply) => {
       const k = topKOf(queryOf(request, ['top_k']).top_k)
       const parts = await imagesOf(request, limits, (name) => {
         if (name === null) throw new FacetError('bad_domain_id', 'The part has no name; it is the domain id.')
@@ -102,7 +113,7 @@ export function predictRoutes(
       const items = parts.map(({ name, bytes }) => ({ domain: name!, image: bytes }))
       const results = await run(request, reply, items, true)
       return { results: results.map((result) => prediction(result, k)) }
-    },
+    }),
   )
 }
 

@@ -103,7 +103,7 @@ export class Residency {
   constructor(options: ResidencyOptions) {
     this.#options = options
     const { engine, clock, limits, base, standing, observe } = options
-    this.#gate = new Gate(limits.concurrentLoads)
+    this.#gate = new Gate({ width: limits.concurrentLoads, clock })
     this.#rows = new Rows({
       capacity: engine.rows,
       base,
