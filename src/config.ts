@@ -38,12 +38,16 @@ export interface ServeConfig
 const adminVariable = 'FACET_ADMIN_TOKEN'
 const predictVariable = 'FACET_PREDICT_TOKEN'
 
-const tokenHelp = `
+const moreHelp = `
 Tokens (variables only, a process's flags are seen by all):
   ${adminVariable}    bearer token of the control plane; without one it is open to
                        this machine alone, and off when listening beyond loopback
   ${predictVariable}  bearer token of predict, embed and listings; without one
-                       they are open`
+                       they are open
+
+Signals:
+  SIGTERM, SIGINT      stop in order: not ready, answer what is in flight, exit 0
+  a second one         ends the process at once, with the exit code of that signal`
 
 /** Set by Kubernetes in every pod beside a Service called `facet`; not meant for us. */
 const serviceLink = /^FACET_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))/
@@ -55,7 +59,7 @@ const serviceLink = /^FACET_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))/
 export function serveCommand(action: (config: ServeConfig) => Promise<void>): Command {
   const command = new Command('serve')
     .description('Serve the domains of a family over HTTP.')
-    .addHelpText('after', tokenHelp)
+    .addHelpText('after', moreHelp)
     .showHelpAfterError('See facet serve --help.')
     .configureHelp({ optionDescription: describe })
   for (const [key, setting] of Object.entries<Setting<unknown, unknown>>(settings)) {
@@ -88,7 +92,8 @@ function complete(flags: Flags): ServeConfig {
     data: resolve(flags.data),
     bank: bank ?? (cuda ? 'compact' : 'resident'),
     // A GPU may want large batches; on a CPU the measuring ends long before.
-    maxBatch: maxBatch === 'auto' ? { max: largestBatch[cuda ? 'cuda' : 'cpu'] } : { max: maxBatch, fixed: maxBatch },
+    maxBatch:
+      maxBatch === 'auto' ? { max: largestBatch[cuda ? 'cuda' : 'cpu'] } : { max: maxBatch, fixed: maxBatch },
     rateBurst: rateBurst ?? Math.max(Math.ceil(flags.rateLimit), flags.maxImages),
     ...(tokenFile !== undefined && { tokenFile: resolve(tokenFile) }),
     ...(adminToken !== undefined && { adminToken }),

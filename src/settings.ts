@@ -52,7 +52,7 @@ export const settings = {
     shown: 'models/resnet26-half of the package',
   },
   adapters: {
-    ...words(serving, 'folder', undefined, 'shipped packs, read only; may be missing'),
+    ...words(serving, 'folder', undefined, 'shipped packs, read only; a folder you name must be there'),
     shown: "adapters/ of the package, the family folder's name",
   },
   data: words(serving, 'folder', 'data', 'the store of registered packs'),
@@ -123,7 +123,12 @@ export const settings = {
     'the cores, at most 3',
   ),
 
-  tokenFile: words(access, 'file', undefined, 'hashed tokens with scopes, one JSON object a line'),
+  tokenFile: words(
+    access,
+    'file',
+    undefined,
+    'hashed tokens with scopes, one JSON object a line; read again when it changes',
+  ),
   trustedProxy: setting(
     access,
     'addresses',

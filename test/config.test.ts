@@ -231,5 +231,6 @@ t.test('the help explains each setting with its default and its variable', async
     )
   }
   t.match(output, 'FACET_ADMIN_TOKEN')
+  t.match(output, /a second one +ends the process at once/)
   t.match(output, /^Listening:$/m)
 })

@@ -132,8 +132,27 @@ t.test('an upload that never ends does not outlive the grace period, and leaves 
   t.notMatch(out, '"action":"register"')
 })
 
+t.test('a second signal does not wait for the first, and says so by its exit', async (t) => {
+  const program = serve('--grace-period', '10m')
+  const url = await program.url()
+  const upload = open(url, 'PUT', '/v1/domains/never', 'application/octet-stream', pack.length)
+  await upload.admitted
+  program.kill('SIGTERM')
+  await program.logged('stopping')
+  program.kill('SIGINT')
+  await t.rejects(upload.answer)
+  const { code, signal, out } = await program.exit
+  t.match({ code, signal }, { code: null, signal: 'SIGINT' }, 'a shell shows 130')
+  t.notMatch(out, '"stopped"')
+  const again = serve()
+  await again.url()
+  again.kill('SIGTERM')
+  t.match(await again.exit, { code: 0, err: '' }, 'and the next start finds all in order')
+})
+
 t.test('a start that fails says why, without a stack, and ends with 1', async (t) => {
   const text = await readFile('models/resnet26-half/family.json', 'utf8')
+  const none = join(dir, 'none')
   const family = t.testdir({ 'family.json': text.replace(/"height": \d+/, '"height": "tall"') })
   const taken = createServer().listen(0, '127.0.0.1')
   t.teardown(() => taken.close())
@@ -141,7 +160,28 @@ t.test('a start that fails says why, without a stack, and ends with 1', async (t
   const { port } = taken.address() as AddressInfo
   const cases: [string[], RegExp][] = [
     [['--family', family], /^facet: \S+family\.json is broken:\n {2}- input\.height is "tall": .*\n$/],
-    [['--port', String(port), '--log-level', 'error'], /^facet: .*EADDRINUSE.*127\.0\.0\.1:\d+\n$/],
+    [
+      ['--port', String(port)],
+      /^facet: Port \d+ of 127\.0\.0\.1 is in use by another process\..*--port.*\n$/,
+    ],
+    [
+      ['--host', '192.0.2.1', '--port', '18080'],
+      /^facet: This machine has no address 192\.0\.2\.1\..*--host/,
+    ],
+    [
+      ['--family', none],
+      /^facet: The family \(--family\) \S+none cannot be used: there is no such .*facet family build/,
+    ],
+    [
+      ['--adapters', none],
+      /^facet: The shipped packs \(--adapters\) \S+none cannot be used: there is no such/,
+    ],
+    [
+      ['--token-file', none],
+      /^facet: The token file \(--token-file\) \S+none cannot be used: there is no such/,
+    ],
+    [['--token-file', family], /^facet: The token file \(--token-file\) \S+ cannot be used: it is a folder/],
+    [['--trusted-proxy', 'proxy.local'], /^error: .*'proxy\.local' is invalid\. IP addresses or networks/],
     [['--max-bach', '8'], /^error: unknown option '--max-bach'/],
   ]
   const exits = await Promise.all(cases.map(([own]) => new Program(cli, ['serve', ...flags, ...own]).exit))
