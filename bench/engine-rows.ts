@@ -80,7 +80,8 @@ async function bestFleet(
   images: Uint8Array[],
   next: () => number,
 ): Promise<{ choice: FleetOptions; batch: number; rival: string }> {
-  const { threads, seconds, domains: sessions } = options
+  const { threads, seconds, domains } = options
+  const sessions = Math.min(16, domains)
   const device = { kind: 'cpu' } as const
   const settings: FleetOptions[] = [
     { workers: 1, threads, spinning: false, device },
