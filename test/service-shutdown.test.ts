@@ -10,7 +10,11 @@ import { packBytes, pngImage } from './service-rig.js'
 const dir = t.testdir()
 const cli = await compileProgram(dir)
 const data = join(dir, 'data')
-const flags = ['--port', '0', '--threads', '1', '--bank-memory', '64MiB', '--max-batch', '8', '--data', data]
+const flags = [
+  ...['--port', '0', '--threads', '1', '--bank-memory', '64MiB', '--max-batch', '8', '--data', data],
+  // A busy machine must not run into the deadlines of clients.
+  ...['--request-timeout', '5m', '--max-request-timeout', '5m'],
+]
 const image = await pngImage(1)
 const pack = packBytes(1, 'late')
 
@@ -18,7 +22,9 @@ const pack = packBytes(1, 'late')
 const many = Buffer.from(JSON.stringify({ images: Array(64).fill(image.toString('base64')) }))
 
 function serve(...own: string[]): Program {
-  return new Program(cli, ['serve', ...flags, ...own])
+  const program = new Program(cli, ['serve', ...flags, ...own])
+  t.teardown(() => program.kill('SIGKILL'))
+  return program
 }
 
 function predicting(url: string, domain: string): Sent {
