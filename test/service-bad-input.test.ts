@@ -157,7 +157,7 @@ t.test('domains', async (t) => {
     [
       'a part of an unknown domain',
       mixed('name="nowhere"; filename="b.png"'),
-      { status: 404, code: 'unknown_domain', detail: /'nowhere'/, index: 1 },
+      { status: 404, code: 'unknown_domain', detail: /"nowhere"/, index: 1 },
     ],
     [
       'a part of a bad domain id',
@@ -167,7 +167,7 @@ t.test('domains', async (t) => {
     [
       'an unknown domain',
       send('/v1/domains/nowhere/predict'),
-      { status: 404, code: 'unknown_domain', detail: /no domain 'nowhere'/ },
+      { status: 404, code: 'unknown_domain', detail: /no domain "nowhere"/ },
     ],
     [
       'a bad domain id',
