@@ -71,9 +71,11 @@ export function isReadOnly(error: unknown): boolean {
 
 function unusable(layout: Layout, why: unknown): FacetError {
   const text = why instanceof Error ? why.message : String(why)
-  return new FacetError('store_failed', `The data folder ${layout.root} cannot be used: ${text}.`, {
-    cause: why,
-  })
+  return new FacetError(
+    'store_failed',
+    `The data folder (--data) ${layout.root} cannot be used: ${text}. Name a folder that is there and yours, or one that can be made.`,
+    { cause: why },
+  )
 }
 
 /** Makes a folder with its parents, each durable before the next. */
