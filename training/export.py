@@ -30,6 +30,7 @@ def card(domain: domains.Domain, result: dict, family: str, path: Path, referenc
     """A model card in Markdown; `reference` holds other designs' test accuracy where they were run, `predictions` is what
     `evaluate` wrote for this pack, if it did."""
     size, r = path.stat().st_size, result["recipe"]
+    erased = f"random erasing of {r['erase']:.0%} of the images, " if r.get("erase") else ""
     lines = [
         f"# {domain.title} (`{domain.id}`)", "", f"{domain.description}. A {result['design']} adapter pack for `{family}`.", "",
         f"- **Data**: {result['images']['train']:,} training and {result['images']['test']:,} test images, {result['classes']:,} "
@@ -45,7 +46,7 @@ def card(domain: domains.Domain, result: dict, family: str, path: Path, referenc
                      + ", ".join(f"{k} {v:.2f}%" for k, v in reference.items()) + ".")
     lines += [
         f"- **Training**: {r['epochs']} epochs, batch {r['batch']}, one cycle to lr {r['lr']}, weight decay {r['weight_decay']}, "
-        f"dropout {result['dropout']}, {result['init']} initialisation, seed {r['seed']}; {result['seconds']:.0f} s on "
+        f"dropout {result['dropout']}, {erased}{result['init']} initialisation, seed {r['seed']}; {result['seconds']:.0f} s on "
         f"{result['device']} (torch {result['torch']}, {r['precision']}).",
         f"- **Date**: {result['date']}. **Size**: {size / 1e6:.2f} MB, fp16.",
         "- **Labels**: " + ("the data set's class ids" if domain.id == "omniglot" else "class names of the data set") + ".",

@@ -32,20 +32,21 @@ SEARCHED = {"dtd10": 24, "trashnet": 14}
 SEARCH = {
     "decay5e-4": ["--weight-decay", "5e-4"],
     "decay2e-3": ["--weight-decay", "2e-3"],
+    "lr0.1": ["--weight-decay", "2e-3", "--lr", "0.1"],
+    "lr0.2": ["--weight-decay", "2e-3", "--lr", "0.2"],
+    "lr0.4": ["--weight-decay", "2e-3", "--lr", "0.4"],
     "decay5e-3": ["--weight-decay", "5e-3"],
     "he": ["--weight-decay", "2e-3", "--init", "he"],
     "dropout0.3": ["--weight-decay", "2e-3", "--dropout", "0.3"],
-    "he-dropout0.5": ["--weight-decay", "2e-3", "--init", "he", "--dropout", "0.5"],
 }
 FEW_DOMAINS, FEW_SHOTS, FEW_SEEDS = ("sign_digits", "sketch", "trashnet"), (5, 10, 25), (0, 1, 2)
 # As many steps for every number of images: a run of some epochs over 50 images ends before adapters, which start at zero, have grown.
 FEW_STEPS = ["--steps", "300", "--batch", "32", "--schedule", "32:0.6,48:0.2,64:0.2"]
 # Learning rates and weight decays tried for each design, on a fifth of sign_digits' train; then what was best there.
 FEW_GRID = {"parallel": [("0.05", "5e-4"), ("0.05", "2e-3"), ("0.1", "5e-4"), ("0.1", "2e-3"), ("0.2", "5e-4"), ("0.2", "2e-3"),
-                         ("0.2", "5e-3"), ("0.4", "2e-3"), ("0.4", "5e-3")],
-            "finetune": [("0.01", "5e-4"), ("0.02", "5e-4"), ("0.05", "5e-4"), ("0.05", "2e-3"), ("0.1", "5e-4"), ("0.1", "2e-3"),
-                         ("0.2", "5e-4")]}
-FEW_CHOSEN = {"parallel": ("0.1", "2e-3"), "finetune": ("0.02", "5e-4")}
+                         ("0.2", "5e-3"), ("0.4", "2e-3"), ("0.4", "5e-3"), ("0.8", "2e-3"), ("1.6", "2e-3")],
+            "finetune": [("0.01", "5e-4"), ("0.02", "5e-4"), ("0.05", "5e-4"), ("0.1", "5e-4"), ("0.1", "2e-3"), ("0.2", "5e-4"), ("0.4", "5e-4")]}
+FEW_CHOSEN = {"parallel": ("0.8", "2e-3"), "finetune": ("0.2", "5e-4")}
 
 
 @dataclass
