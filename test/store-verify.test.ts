@@ -110,7 +110,10 @@ t.test('a folder in use, and one that is no store, are refused', async (t) => {
   const store = await furnished(dir)
   t.match(await verify(dir), { exitCode: 1, out: '', err: new RegExp(`in use by process ${process.pid}`) })
   await store.close()
-  t.match(await verify(t.testdir({ sub: {} })), { exitCode: 1, err: /is not a store.*Name the data folder of a service/ })
+  t.match(await verify(t.testdir({ sub: {} })), {
+    exitCode: 1,
+    err: /is not a store.*Name the data folder of a service/,
+  })
   t.match(await verify(join(dir, 'none')), {
     exitCode: 1,
     err: /The data folder \(--data\) \S+none cannot be used: there is no such file or folder.*Name the data folder/,
