@@ -28,6 +28,8 @@ export interface MetricsSource {
   /** Most images of the next batch. */
   maxBatch?(): number
   pinned?(): number
+  /** Seconds since the least recently used resident adapter was asked for; 0 where none is resident. */
+  lruAge?(): number
   /** Bytes of packs in the store. */
   storeBytes?(): number
   /** Bytes that resident adapters may take. */
@@ -47,7 +49,8 @@ export type ImageOutcome = (typeof outcomes)[number]
 export class Metrics {
   readonly registry = new Registry()
   readonly #maxDomains: number
-  readonly #labelled = new Set<string>()
+  /** Domains with a label of their own, and their images so far. */
+  readonly #labelled = new Map<string, Record<ImageOutcome, number>>()
   #knows: (domain: string) => boolean = () => false
 
   readonly #requests = this.#counter('facet_requests_total', 'HTTP requests answered.', ['route', 'code'])
@@ -75,7 +78,7 @@ export class Metrics {
   )
   readonly #batchSize = this.#histogram('facet_batch_size', 'Images of a batch.', counts)
   readonly #batchDomains = this.#histogram('facet_batch_domains', 'Distinct domains of a batch.', counts)
-  readonly #rejected = this.#counter('facet_rejected_total', 'Requests refused or dropped by the queue.', [
+  readonly #rejected = this.#counter('facet_rejected_total', 'Requests refused or dropped before they ran.', [
     'reason',
   ])
   readonly #loadSeconds = this.#histogram(
@@ -117,7 +120,10 @@ export class Metrics {
   }
 
   images(domain: string, outcome: ImageOutcome, count = 1): void {
-    this.#images.inc({ domain: this.#label(domain), outcome }, count)
+    const label = this.#label(domain)
+    this.#images.inc({ domain: label, outcome }, count)
+    const counts = this.#labelled.get(label)
+    if (counts) counts[outcome] += count
   }
 
   decode(seconds: number): void {
@@ -155,10 +161,15 @@ export class Metrics {
     this.#evictionAge.observe(ageSeconds)
   }
 
-  /** A deleted domain's series go, and its place among the labels is free. */
+  /** A deleted domain's series go, its counts to `_other` so that sums never fall, and its label is free. */
   forgetDomain(domain: string): void {
-    if (!this.#labelled.delete(domain)) return
-    for (const outcome of outcomes) this.#images.remove({ domain, outcome })
+    const counts = this.#labelled.get(domain)
+    if (counts === undefined) return
+    this.#labelled.delete(domain)
+    for (const outcome of outcomes) {
+      this.#images.remove({ domain, outcome })
+      if (counts[outcome] > 0) this.#images.inc({ domain: otherDomains, outcome }, counts[outcome])
+    }
   }
 
   /** Adds the gauges of a running service. Call once. */
@@ -189,9 +200,9 @@ export class Metrics {
     this.#readEach('facet_domains', 'Domains by the state of their active version.', 'state', () => {
       return source.domains()
     })
-    const { maxBatch, pinned, storeBytes, bankCapacity } = source
+    const { maxBatch, pinned, lruAge, storeBytes, bankCapacity } = source
     this.#readEach('facet_adapter_bytes', 'Bytes of adapters and heads, by where they are.', 'tier', () => ({
-      resident: source.memory().adapters,
+      resident: residentBytes(source.memory()),
       ...(storeBytes && { store: storeBytes.call(source) }),
     }))
     if (maxBatch) {
@@ -199,6 +210,11 @@ export class Metrics {
     }
     if (pinned)
       this.#read('facet_domains_pinned', 'Domains that are never evicted.', () => pinned.call(source))
+    if (lruAge) {
+      const help =
+        'Time since the least recently used resident adapter was asked for; short ages mean thrash.'
+      this.#read('facet_adapter_lru_age_seconds', help, () => lruAge.call(source))
+    }
     if (bankCapacity) {
       this.#read('facet_bank_capacity_bytes', 'Bytes that resident adapters may take.', () => {
         return bankCapacity.call(source)
@@ -218,7 +234,7 @@ export class Metrics {
   #label(domain: string): string {
     if (this.#labelled.has(domain)) return domain
     if (this.#labelled.size >= this.#maxDomains || !this.#knows(domain)) return otherDomains
-    this.#labelled.add(domain)
+    this.#labelled.set(domain, { ok: 0, error: 0 })
     return domain
   }
 
@@ -265,4 +281,8 @@ export class Metrics {
       },
     })
   }
+}
+
+function residentBytes({ adapters, heads }: MemoryAccount): number {
+  return adapters + heads
 }

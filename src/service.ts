@@ -12,9 +12,8 @@ import { BatchSizer } from './batch-size.js'
 import type { Clock } from './clock.js'
 import type { ServeConfig } from './config.js'
 import { Engine } from './engine/engine.js'
-import type { BankDtype } from './engine/messages.js'
+import { providerName } from './engine/provider.js'
 import { draining, engineRestarting } from './errors.js'
-import type { BankLayout } from './family/layout.js'
 import type { FamilyManifest } from './family/manifest.js'
 import { readFamily } from './family-folder.js'
 import { naming } from './file-problem.js'
@@ -76,11 +75,16 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     maxDomains: config.metricsMaxDomains,
     version: VERSION,
     family: manifest.name,
-    device: config.device.kind,
+    device: providerName(config.device),
   })
+  const adapterBytes = rowBytes(layout, config.bankDtype, 0, 0)
+  const { classes = 0 } = family.base.head ?? {}
+  // Room for the base and one more of its size at least.
+  const least = 2 * rowBytes(layout, config.bankDtype, manifest.features, classes)
+  const memory = Math.max(config.bankMemory, least)
   const engine = new Engine({
     family,
-    rows: bankRows(config.bankMemory, config.bankDtype, layout),
+    rows: Math.floor(memory / adapterBytes),
     bankDtype: config.bankDtype,
     bankMode: config.bank,
     device: config.device,
@@ -130,6 +134,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
       minResidencyMs: config.minResidency,
       keepVersions: config.keepVersions,
       bankDtype: config.bankDtype,
+      memory,
     },
     observe: {
       load: (outcome, tier, seconds) => metrics.adapterLoad(outcome, tier, seconds),
@@ -144,8 +149,10 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     domains: () => registry.counts(),
     knowsDomain: (domain) => registry.has(domain),
     maxBatch: () => sizer.size,
+    pinned: () => registry.pinned(),
+    lruAge: () => registry.lruAge(),
     storeBytes: () => store.usage().bytes,
-    bankCapacity: () => engine.rows * rowBytes(layout, config.bankDtype, 0, 0),
+    bankCapacity: () => memory,
   })
   const refused = (reason: string) => metrics.rejected(reason)
   const decoding = new Gate({
@@ -215,11 +222,6 @@ async function checkInputs({ family, adapters, adaptersGiven, host, port }: Serv
   if (adaptersGiven)
     await naming('The shipped packs (--adapters)', adapters, adaptersRemedy, () => readdir(adapters))
   if (port !== 0) await checkAddress(host, port)
-}
-
-/** Rows that fit into the bank's memory, heads apart; the base's and one more at least. */
-function bankRows(memory: number, dtype: BankDtype, layout: BankLayout): number {
-  return Math.max(2, Math.floor(memory / rowBytes(layout, dtype, 0, 0)))
 }
 
 function imageSizes({ input, features }: FamilyManifest): { pixels: number; features: number } {

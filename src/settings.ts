@@ -77,7 +77,7 @@ export const settings = {
     'f32',
     'numbers of resident adapters: f32, f16',
   ),
-  bankMemory: size(engine, 1, 2 ** 30, 'memory for resident adapters'),
+  bankMemory: size(engine, 1, 2 ** 30, 'memory for resident adapters and heads, the base included'),
   loadTimeout: time(engine, 1, 5000, 'a request waits at most this long for a cold adapter'),
   minResidency: time(engine, 0, 1000, 'a loaded adapter stays at least this long'),
   maxBatch: setting(

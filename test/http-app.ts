@@ -157,6 +157,7 @@ export class MemoryDomains implements Domains {
     return {
       trunk: 1000,
       adapters: 500,
+      heads: 50,
       rows: { used: 2, capacity: 8 },
       dedicated: 3000,
       saving: 2,

@@ -38,7 +38,8 @@ const source: MetricsSource = {
   queueLength: () => 7,
   memory: () => ({
     trunk: 1000,
-    adapters: 200,
+    adapters: 150,
+    heads: 50,
     rows: { used: 3, capacity: 64 },
     dedicated: 3600,
     saving: 3,
@@ -46,6 +47,7 @@ const source: MetricsSource = {
   domains: () => ({ resident: 2, cold: 1, loading: 0, failed: 0, inactive: 4 }),
   knowsDomain: (domain) => /^known/.test(domain),
   maxBatch: () => 8,
+  lruAge: () => 12,
   pinned: () => 1,
   storeBytes: () => 12_345,
   bankCapacity: () => 2 ** 30,
@@ -93,6 +95,7 @@ t.test('every metric of the design is there, with its type', async (t) => {
       'bank_capacity_bytes',
       'batch_size_limit',
       'domains_pinned',
+      'adapter_lru_age_seconds',
     ],
   }
   for (const [type, names] of Object.entries(types)) {
@@ -205,9 +208,14 @@ t.test("a deleted domain's series go and make room for another", async (t) => {
   const metrics = create(1)
   metrics.images('known-a', 'ok')
   metrics.images('known-a', 'error')
+  const other = async (outcome: string) =>
+    (await value(metrics, `facet_images_total{domain="_other",outcome="${outcome}"}`)) ?? 0
+  const before = await other('ok')
   metrics.forgetDomain('known-a')
   metrics.forgetDomain('never-seen')
   t.notMatch(await metrics.text(), 'known-a')
+  t.equal((await other('ok')) - before, 1, 'the sum over domains stays')
+  t.equal(await other('error'), 1)
   metrics.images('known-b', 'ok')
   t.equal(await value(metrics, 'facet_images_total{domain="known-b",outcome="ok"}'), 1)
 })

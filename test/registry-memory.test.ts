@@ -20,14 +20,16 @@ t.test('the account of a known family, by hand', async (t) => {
     { classes: 2, active: false },
   ]
   const account = memoryAccount(family, layout, 'f16', residents, 7)
-  const adapters = 100 + (100 + 60) + (100 + 40)
+  const adapters = 3 * 100
+  const heads = 60 + 40
   const dedicated = 2 * (4000 + 4 * (8 + 2 * 5)) + 60
   t.same(account, {
     trunk: 4000,
     adapters,
+    heads,
     rows: { used: 3, capacity: 7 },
     dedicated,
-    saving: dedicated / (4000 + adapters),
+    saving: dedicated / (4000 + adapters + heads),
   })
 })
 
@@ -39,10 +41,11 @@ t.test('the account follows what is resident', async (t) => {
   await rig.put('b', makePack(2))
   const three = rig.registry.memory()
   t.equal(three.rows.used, 3)
-  t.equal(three.adapters, 3 * alone.adapters, 'all heads of the tiny family are alike')
+  t.equal(three.adapters, 3 * alone.adapters)
+  t.equal(three.heads, 3 * alone.heads, 'all heads of the tiny family are alike')
   t.equal(three.dedicated, 3 * alone.dedicated)
   t.ok(three.saving > alone.saving)
-  t.equal(rig.registry.get('a').bytes.resident, alone.adapters)
+  t.equal(rig.registry.get('a').bytes.resident, alone.adapters + alone.heads)
   await rig.put('b', makePack(3))
   const idle = rig.registry.memory()
   t.equal(idle.rows.used, 4, 'the version before stays until its row is needed')

@@ -46,7 +46,7 @@ export function operationRoutes(app: FastifyInstance, deps: AppDeps): void {
     const { name, fingerprint, design, input, features, slots, parameters, files, license, provenance } =
       family.manifest
     const { provider, maxBatch, bankDtype } = execution()
-    const { trunk, adapters, rows, dedicated, saving } = registry.memory()
+    const { trunk, adapters, heads, rows, dedicated, saving } = registry.memory()
     return {
       name,
       fingerprint,
@@ -62,6 +62,7 @@ export function operationRoutes(app: FastifyInstance, deps: AppDeps): void {
       memory: {
         trunk_bytes: trunk,
         adapter_bytes: adapters,
+        head_bytes: heads,
         rows,
         dedicated_bytes: dedicated,
         saving,

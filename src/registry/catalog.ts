@@ -23,6 +23,7 @@ export interface DomainState {
 }
 
 interface Uses {
+  classes: number
   listed: number
   active: number
   pinned: number
@@ -77,6 +78,19 @@ export class Catalog {
     return uses.active > 0 ? 'active' : 'idle'
   }
 
+  /** Classes of a version's head; 0 for one that no domain has. */
+  classes(version: string): number {
+    return this.#uses.get(version)?.classes ?? 0
+  }
+
+  /** Classes of the largest head that may come and go: of all versions but the base's. */
+  mostClasses(): number {
+    let most = 0
+    for (const { domain, versions } of this.#states.values())
+      if (domain !== BASE_DOMAIN) for (const { classes } of versions) most = Math.max(most, classes)
+    return most
+  }
+
   /** Up to `limit` domains after `cursor`, sorted by their ids. Changes meanwhile neither skip nor repeat one.
    * @throws FacetError `bad_parameter` (400) for a cursor that is none */
   page(limit: number, cursor?: string): { states: DomainState[]; nextCursor: string | null } {
@@ -93,8 +107,8 @@ export class Catalog {
   }
 
   #count(state: DomainState, step: 1 | -1, touched: Set<string>): void {
-    for (const { version } of state.versions) {
-      const uses = this.#uses.get(version) ?? { listed: 0, active: 0, pinned: 0 }
+    for (const { version, classes } of state.versions) {
+      const uses = this.#uses.get(version) ?? { classes, listed: 0, active: 0, pinned: 0 }
       uses.listed += step
       if (version === state.active) {
         uses.active += step
@@ -133,6 +147,11 @@ export function mergedState(
   const listed = versions.some(({ version }) => version === seed?.version)
   if (seed && !listed) versions.unshift(seed)
   return { domain, active, versions, pinned: record.pinned, updated: record.updated }
+}
+
+/** Classes of what a domain serves; 0 where nothing is active. */
+export function activeClasses({ active, versions }: Pick<DomainState, 'active' | 'versions'>): number {
+  return versions.find(({ version }) => version === active)?.classes ?? 0
 }
 
 /** The record that keeps a state. */

@@ -28,7 +28,7 @@ export function rowBytes(
  * The account over the resident versions, the base's included.
  *
  * - trunk: `manifest.parameters.trunk` f32 weights, held once by the session.
- * - adapters: a bank row and a head for each resident version.
+ * - adapters, heads: a bank row and a head for each resident version.
  * - dedicated: for each resident *active* version one network with the adapter merged in, f32. Merging a
  *   parallel or series matrix changes the values of the slot's convolution and not its size, and folds the
  *   scale into it, so such a network has the trunk's weights, one bias for each of a slot's channels (for a
@@ -45,15 +45,18 @@ export function memoryAccount(
 ): MemoryAccount {
   const slots = manifest.slots.reduce((sum, { kind, out }) => sum + (kind === 'norm' ? 2 * out : out), 0)
   const trunk = manifest.parameters.trunk * F32
-  let adapters = 0
+  const adapter = rowBytes(layout, dtype, 0, 0)
+  let heads = 0
   let dedicated = 0
   let used = 0
   for (const { classes, active } of residents) {
     used++
-    adapters += rowBytes(layout, dtype, manifest.features, classes)
+    heads += headElements(manifest.features, classes) * F32
     if (active) dedicated += trunk + (slots + headElements(manifest.features, classes)) * F32
   }
-  return { trunk, adapters, rows: { used, capacity }, dedicated, saving: dedicated / (trunk + adapters) }
+  const adapters = used * adapter
+  const saving = dedicated / (trunk + adapters + heads)
+  return { trunk, adapters, heads, rows: { used, capacity }, dedicated, saving }
 }
 
 function headElements(features: number, classes: number): number {

@@ -12,10 +12,11 @@ import { KeyedQueue } from '../keyed-queue.js'
 import type { Store, VersionRecord } from '../store/store.js'
 import type { Logger } from 'pino'
 import type { Canary } from './canary.js'
-import { type Catalog, type DomainState, recordOf, tombstone } from './catalog.js'
+import { activeClasses, type Catalog, type DomainState, recordOf, tombstone } from './catalog.js'
 import { named } from './failures.js'
 import type { Change, RegistryObserver } from './options.js'
 import type { Packs } from './packs.js'
+import type { PinRoom } from './pins.js'
 import type { Prepare, Prepared } from './prepare.js'
 import type { Residency } from './residency.js'
 import type { Resident } from './rows.js'
@@ -32,8 +33,8 @@ export interface MutationsOptions {
   clock: Clock
   logger: Logger
   keepVersions: number
-  /** Domains that may be pinned. */
-  pinLimit: number
+  /** An empty account of what may be pinned, beside a version of so many classes. */
+  pinRoom(largest: number): PinRoom
   observe?: Pick<RegistryObserver, 'audit' | 'forget'>
 }
 
@@ -48,8 +49,8 @@ export class Mutations {
   readonly #queue = new KeyedQueue()
   /** Versions on their way into a record, with how many changes bring them: not to be collected. */
   readonly #held = new Map<string, number>()
-  /** Pins on their way. */
-  #pinning = 0
+  /** Domains whose pins are on their way. */
+  readonly #pinning = new Set<string>()
   #closed = false
 
   constructor(options: MutationsOptions) {
@@ -127,14 +128,14 @@ export class Mutations {
     return this.#run(domain, pre, async () => {
       const state = catalog.sound(domain)
       if (state.pinned === pinned) return state
-      if (pinned) this.#checkPins()
-      this.#pinning += pinned ? 1 : 0
+      if (pinned) this.#checkPins(state)
+      if (pinned) this.#pinning.add(domain)
       try {
         const write = () => this.#write({ ...state, pinned })
         if (pinned && state.active !== null) await this.#resident(domain, state.active, write)
         else await write()
       } finally {
-        this.#pinning -= pinned ? 1 : 0
+        this.#pinning.delete(domain)
       }
       this.#audit({ action: pinned ? 'pin' : 'unpin', domain, version: state.active, dropped: [] })
       return catalog.require(domain)
@@ -266,14 +267,17 @@ export class Mutations {
     checkPreconditions(state !== undefined, state?.active ?? null, pre)
   }
 
-  #checkPins(): void {
-    const { catalog, pinLimit } = this.#options
-    let pins = this.#pinning
-    for (const { pinned, domain } of catalog.states()) if (pinned && domain !== BASE_DOMAIN) pins++
-    if (pins < pinLimit) return
+  #checkPins(wanted: DomainState): void {
+    const { catalog, pinRoom } = this.#options
+    const room = pinRoom(catalog.mostClasses())
+    for (const state of catalog.states()) {
+      const pinned = state.pinned || this.#pinning.has(state.domain)
+      if (pinned && state.domain !== BASE_DOMAIN) room.add(activeClasses(state))
+    }
+    if (room.add(activeClasses(wanted))) return
     throw new FacetError(
       'pins_exceed_memory',
-      `${pins} domains are pinned and the bank has room for ${pinLimit}: unpin one, or give the bank more memory.`,
+      `${room.pins} domains are pinned and the bank has room for no more beside what comes and goes: unpin one, or give the bank more memory (--bank-memory).`,
     )
   }
 

@@ -9,7 +9,8 @@ import { readPackInfo } from '../pack/read.js'
 import { sha256 } from '../digest.js'
 import type { Seed } from '../store/seeds.js'
 import type { DomainRecord, StoreProblem, VersionRecord } from '../store/store.js'
-import { type DomainState, mergedState } from './catalog.js'
+import { activeClasses, type DomainState, mergedState } from './catalog.js'
+import type { PinRoom } from './pins.js'
 
 /** A shipped pack and how it is listed. */
 export interface Shipped extends Pick<Seed, 'domain' | 'version' | 'read'> {
@@ -74,14 +75,14 @@ export async function describeSeeds(
 
 /**
  * The domains at start, the base left out. A domain whose record cannot be read is there and broken: it must
- * not fall back to the shipped pack of its name. Pins beyond `pinLimit` (a smaller bank than last time) are
+ * not fall back to the shipped pack of its name. Pins without room (a smaller bank than last time) are
  * dropped, the last domains' first.
  */
 export function openingStates(
   records: readonly DomainRecord[],
   shipped: readonly Shipped[],
   problems: readonly StoreProblem[],
-  pinLimit: number,
+  pinRoom: (largest: number) => PinRoom,
   logger: Logger,
 ): DomainState[] {
   const recordOf = new Map(records.map((record) => [record.domain, record]))
@@ -90,7 +91,6 @@ export function openingStates(
   for (const { domain, version, message } of problems)
     if (domain !== undefined && version === undefined && !recordOf.has(domain)) brokenOf.set(domain, message)
   const states: DomainState[] = []
-  let pins = 0
   for (const domain of [...new Set([...recordOf.keys(), ...seedOf.keys(), ...brokenOf.keys()])].sort()) {
     if (domain === BASE_DOMAIN) {
       logger.error({ domain }, 'the store holds a record of the base domain; ignored')
@@ -101,13 +101,14 @@ export function openingStates(
       states.push({ domain, active: null, versions: [], pinned: false, updated: null, broken })
       continue
     }
-    let state = mergedState(domain, recordOf.get(domain), seedOf.get(domain))
-    if (state === null) continue
-    if (state.pinned && ++pins > pinLimit) {
-      logger.warn({ domain, pinLimit }, 'pin dropped: the bank has no row for it')
-      state = { ...state, pinned: false }
-    }
-    states.push(state)
+    const state = mergedState(domain, recordOf.get(domain), seedOf.get(domain))
+    if (state !== null) states.push(state)
   }
-  return states
+  const classes = states.flatMap(({ versions }) => versions.map((version) => version.classes))
+  const room = pinRoom(classes.reduce((most, next) => Math.max(most, next), 0))
+  return states.map((state) => {
+    if (!state.pinned || room.add(activeClasses(state))) return state
+    logger.warn({ domain: state.domain }, 'pin dropped: the bank has no room for it')
+    return { ...state, pinned: false }
+  })
 }

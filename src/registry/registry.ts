@@ -13,6 +13,7 @@ import { Mutations } from './mutations.js'
 import { describeSeeds, openingStates, type Shipped, shippedBase } from './opening.js'
 import type { RegistryOptions } from './options.js'
 import { Packs } from './packs.js'
+import { PinRoom } from './pins.js'
 import { about, preparer } from './prepare.js'
 import { Residency, type WaitOptions } from './residency.js'
 import type { Resident } from './rows.js'
@@ -30,16 +31,12 @@ export class Registry {
   readonly #packs: Packs
   readonly #residency: Residency
   readonly #mutations: Mutations
-  readonly #pinLimit: number
   #closed = false
 
   constructor(options: RegistryOptions) {
     this.#options = options
     const { family, engine, store, canary, clock, logger, limits, observe } = options
     const prepare = preparer(family, limits.bankDtype)
-    // One row besides the base's always stays for the rest: without it neither an unpinned domain nor a new
-    // version of a pinned one could come in.
-    this.#pinLimit = Math.max(0, engine.rows - 2)
     this.#base = shippedBase(family)
     this.#packs = new Packs(store, this.#base)
     this.#residency = new Residency({
@@ -51,6 +48,8 @@ export class Registry {
       prepare,
       read: (version) => this.#packs.read(version),
       tier: (version) => this.#packs.tier(version),
+      classes: (version) => this.#catalog.classes(version),
+      bytes: (classes) => this.#bytes(classes),
       standing: (version) => this.#catalog.standing(version),
       pinned: () => this.#pinnedVersions(),
       ...(observe ? { observe } : {}),
@@ -65,7 +64,7 @@ export class Registry {
       clock,
       logger,
       keepVersions: limits.keepVersions,
-      pinLimit: this.#pinLimit,
+      pinRoom: (largest) => this.#pinRoom(largest),
       ...(observe ? { observe } : {}),
     })
   }
@@ -86,7 +85,13 @@ export class Registry {
     for (const { version, message } of problems)
       if (version !== undefined) failed(version, new FacetError('domain_failed', message))
     this.#catalog.set(BASE_DOMAIN, baseState(this.#base.record))
-    for (const state of openingStates(store.records(), shipped, problems, this.#pinLimit, logger))
+    for (const state of openingStates(
+      store.records(),
+      shipped,
+      problems,
+      (largest) => this.#pinRoom(largest),
+      logger,
+    ))
       this.#catalog.set(state.domain, state)
     await this.#residency.start()
   }
@@ -119,6 +124,18 @@ export class Registry {
     const counts = { resident: 0, cold: 0, loading: 0, failed: 0, inactive: 0 }
     for (const state of this.#catalog.states()) counts[residencyOf(state, this.#residency)]++
     return counts
+  }
+
+  /** Domains that are pinned, the base not counted. */
+  pinned(): number {
+    let pinned = 0
+    for (const state of this.#catalog.states()) if (state.pinned && state.domain !== BASE_DOMAIN) pinned++
+    return pinned
+  }
+
+  /** Seconds since the least recently used resident version was asked for, the base left out. */
+  lruAge(): number {
+    return this.#residency.lruAge() / 1000
   }
 
   memory(): MemoryAccount {
@@ -217,6 +234,19 @@ export class Registry {
     }
   }
 
+  #pinRoom(largest: number): PinRoom {
+    const { engine, limits } = this.#options
+    const memory = limits.memory ?? Infinity
+    const bytes = (classes: number) => this.#bytes(classes)
+    return new PinRoom({ rows: engine.rows, memory, bytes }, this.#base.record, largest)
+  }
+
+  /** Of a bank row and a head of so many classes. */
+  #bytes(classes: number): number {
+    const { family, limits } = this.#options
+    return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes)
+  }
+
   *#pinnedVersions(): Iterable<string> {
     for (const { pinned, active } of this.#catalog.states())
       if (pinned && active !== null && active !== this.#base.version) yield active
@@ -261,10 +291,7 @@ export class Registry {
   readonly #shown: Shown = {
     state: (version) => this.#residency.state(version),
     failure: (version) => this.#residency.failure(version),
-    rowBytes: (classes) => {
-      const { family, limits } = this.#options
-      return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes)
-    },
+    rowBytes: (classes) => this.#bytes(classes),
   }
 }
 

@@ -30,6 +30,8 @@ export interface ResidencyLimits {
   concurrentLoads: number
   /** A failed load is not tried again for this long, ms. */
   failureMs: number
+  /** Bytes of resident adapters and heads together; unbounded unless given. */
+  memory?: number
 }
 
 export interface ResidencyObserver {
@@ -51,6 +53,10 @@ export interface ResidencyOptions {
   /** The bytes of a cold version. */
   read(version: string): Promise<Uint8Array>
   tier(version: string): Tier
+  /** Classes of a version's head, as it is listed. */
+  classes(version: string): number
+  /** Bytes of a bank row and a head of so many classes. */
+  bytes(classes: number): number
   standing(version: string): Standing
   /** Versions to bring back after a restart of the engine. */
   pinned(): Iterable<string>
@@ -102,10 +108,12 @@ export class Residency {
 
   constructor(options: ResidencyOptions) {
     this.#options = options
-    const { engine, clock, limits, base, standing, observe } = options
+    const { engine, clock, limits, base, bytes, standing, observe } = options
     this.#gate = new Gate({ width: limits.concurrentLoads, clock })
     this.#rows = new Rows({
       capacity: engine.rows,
+      budget: limits.memory ?? Infinity,
+      bytes,
       base,
       clock,
       minResidencyMs: limits.minResidencyMs,
@@ -126,6 +134,11 @@ export class Residency {
 
   residents(): Iterable<Resident> {
     return this.#rows.residents()
+  }
+
+  /** Milliseconds since the least recently used resident version was asked for. */
+  lruAge(): number {
+    return this.#rows.lruAge()
   }
 
   state(version: string): Exclude<ResidencyState, 'inactive'> {
@@ -207,7 +220,7 @@ export class Residency {
   /**
    * Brings a new pack into a row for its canary.
    * @throws FacetError `bank_full` (503) when no row gets free in time, `engine_restarting` (503), `draining`
-   * (503), or the engine's refusal of the tensors
+   * (503), `invalid_pack` (422) for one larger than the bank's memory, or the engine's refusal of the tensors
    */
   stage(prepared: Prepared): Promise<Staging> {
     const { clock, engine, limits } = this.#options
@@ -222,7 +235,8 @@ export class Residency {
       const bring = async (): Promise<void> => {
         for (;;) {
           if (this.#closed) throw draining()
-          ticket = this.#rows.request()
+          this.#checkRoom(prepared.classes, 'invalid_pack')
+          ticket = this.#rows.request(prepared.classes)
           const place = await ticket.place
           if (place === null) {
             if (late) return
@@ -321,7 +335,9 @@ export class Residency {
         this.#settleLoad(load, () => {})
         return null
       }
-      load.ticket = this.#rows.request()
+      const classes = this.#options.classes(load.version)
+      this.#checkRoom(classes, 'domain_failed')
+      load.ticket = this.#rows.request(classes)
       const place = await load.ticket.place
       load.ticket = null
       if (place === null) return null
@@ -370,6 +386,16 @@ export class Residency {
       this.#down()
       return false
     }
+  }
+
+  /** A version that fits into no bank of this size must not wait for it. */
+  #checkRoom(classes: number, code: 'invalid_pack' | 'domain_failed'): void {
+    const bytes = this.#options.bytes(classes)
+    if (bytes <= this.#rows.room) return
+    throw new FacetError(
+      code,
+      `Its adapter and head take ${bytes} bytes, and beside the base there are ${this.#rows.room}: raise --bank-memory.`,
+    )
   }
 
   #publish(place: Place, prepared: Prepared): Resident {

@@ -19,6 +19,8 @@ export interface Resident {
   readonly version: string
   readonly row: number
   readonly about: About
+  /** Of its row and its head. */
+  readonly bytes: number
   /** `clock.now()` when it came, and when it was last asked for. */
   readonly since: number
   used: number
@@ -29,6 +31,13 @@ export interface Resident {
 /** A row taken out of circulation for one owner, to be filled or given back. */
 export interface Place {
   readonly row: number
+  /** Kept free for what is to come. */
+  readonly bytes: number
+}
+
+interface Claim {
+  readonly bytes: number
+  give(place: Place | null): void
 }
 
 /** A claim on the next row that gets free, in order of arrival. */
@@ -42,6 +51,10 @@ export interface Ticket {
 export interface RowsOptions {
   /** Rows, the base's (0) included. */
   capacity: number
+  /** Bytes of rows and heads together. */
+  budget: number
+  /** Bytes of a row and a head of so many classes. */
+  bytes(classes: number): number
   base: { version: string; about: About }
   clock: Clock
   /** An active version is not evicted before this, ms: without it, one domain too many means a load at every
@@ -58,23 +71,33 @@ export class Rows {
   readonly #options: RowsOptions
   /** Least recently asked for first. */
   readonly #residents = new Map<string, Resident>()
-  readonly #waiting = new Set<(place: Place | null) => void>()
+  readonly #waiting = new Set<Claim>()
   readonly #taken = new Set<Place>()
   /** In use, but to go as soon as they are not: no new references. */
   readonly #leaving = new Set<Resident>()
   #free: number[] = []
+  /** Bytes of the residents and of the places taken. */
+  #used = 0
   #cancelTimer: (() => void) | undefined
 
   constructor(options: RowsOptions) {
     this.#options = options
     const { base, clock } = options
     const now = clock.now()
-    this.#residents.set(base.version, { ...base, row: 0, since: now, used: now, references: 1 })
+    const bytes = options.bytes(base.about.classes)
+    this.#residents.set(base.version, { ...base, row: 0, bytes, since: now, used: now, references: 1 })
     this.reset()
   }
 
   residents(): Iterable<Resident> {
     return this.#residents.values()
+  }
+
+  /** Milliseconds since the least recently used version but the base was asked for; 0 where there is none. */
+  lruAge(): number {
+    for (const { row, used } of this.#residents.values())
+      if (row !== 0) return this.#options.clock.now() - used
+    return 0
   }
 
   /** The version's row, whether it may be used further or not. */
@@ -99,18 +122,24 @@ export class Rows {
     if (resident.references === 0) this.settle(resident.version)
   }
 
-  /** Claims a row. */
-  request(): Ticket {
+  /** Most bytes a version may have to fit beside the base. */
+  get room(): number {
+    return this.#options.budget - this.#base.bytes
+  }
+
+  /** Claims a row, and the bytes for a head of so many classes beside it. */
+  request(classes: number): Ticket {
     let give: (place: Place | null) => void = () => {}
     const place = new Promise<Place | null>((resolve) => {
       give = resolve
     })
-    this.#waiting.add(give)
+    const claim = { bytes: this.#options.bytes(classes), give }
+    this.#waiting.add(claim)
     this.#pump()
     return {
       place,
       cancel: () => {
-        if (!this.#waiting.delete(give)) return false
+        if (!this.#waiting.delete(claim)) return false
         give(null)
         this.#pump()
         return true
@@ -126,7 +155,7 @@ export class Rows {
   /** Returns a row unused. No-op for a place that is not held. */
   giveBack(place: Place): void {
     if (!this.#taken.delete(place)) return
-    this.#vacate(place.row)
+    this.#vacate(place)
     this.#pump()
   }
 
@@ -143,7 +172,9 @@ export class Rows {
       return resident
     }
     this.#taken.delete(place)
-    resident = { version, row: place.row, about, since: now, used: now, references: 1 }
+    const bytes = this.#options.bytes(about.classes)
+    this.#used += bytes - place.bytes
+    resident = { version, row: place.row, about, bytes, since: now, used: now, references: 1 }
     this.#residents.set(version, resident)
     this.#pump()
     return resident
@@ -158,8 +189,9 @@ export class Rows {
 
   /** The engine lost every row but the base's: all places, residents and references to them are void. */
   reset(): void {
-    const base = this.#residents.get(this.#options.base.version)!
+    const base = this.#base
     this.#residents.clear()
+    this.#used = base.bytes
     this.#residents.set(base.version, base)
     this.#taken.clear()
     this.#leaving.clear()
@@ -169,27 +201,32 @@ export class Rows {
 
   /** Ends every wait. */
   close(): void {
-    for (const give of this.#waiting) give(null)
+    for (const { give } of this.#waiting) give(null)
     this.#waiting.clear()
     this.#pump()
   }
 
   /** Gives rows to those who wait, first come, first served. */
   #pump(): void {
-    for (const give of this.#waiting) {
-      if (this.#free.length === 0) this.#evict()
-      const row = this.#free.pop()
-      if (row === undefined) break
-      const place = { row }
+    for (const claim of this.#waiting) {
+      const { bytes, give } = claim
+      while (!this.#fits(bytes) && this.#evict());
+      if (!this.#fits(bytes)) break
+      const place = { row: this.#free.pop()!, bytes }
+      this.#used += bytes
       this.#taken.add(place)
-      this.#waiting.delete(give)
+      this.#waiting.delete(claim)
       give(place)
     }
     this.#plan()
   }
 
-  /** Frees the row of the least recently used version that may leave now: idle ones first. */
-  #evict(): void {
+  #fits(bytes: number): boolean {
+    return this.#free.length > 0 && this.#used + bytes <= this.#options.budget
+  }
+
+  /** Frees the row of the least recently used version that may leave now: idle ones first. False where none may. */
+  #evict(): boolean {
     let victim: Resident | undefined
     for (const resident of this.#residents.values()) {
       if (resident.references > 0) continue
@@ -201,15 +238,16 @@ export class Rows {
       }
       if (victim === undefined && this.#youth(resident) <= 0) victim = resident
     }
-    if (victim === undefined) return
+    if (victim === undefined) return false
     this.#remove(victim)
     this.#options.evicted(victim, this.#options.clock.now() - victim.used)
+    return true
   }
 
   /**
    * Someone still waits, so no row is free. A version that is asked for all the time would never be without a
-   * reference, and the others would never come in: as many as there are waiters, the longest resident first,
-   * take no new references. And the next minimum residency to end is an occasion to look again.
+   * reference, and the others would never come in: as many as make room for the waiters, the longest resident
+   * first, take no new references. And the next minimum residency to end is an occasion to look again.
    */
   #plan(): void {
     this.#cancelTimer?.()
@@ -226,8 +264,20 @@ export class Rows {
       else eligible.push(resident)
     }
     eligible.sort((a, b) => a.since - b.since)
-    for (const resident of eligible.slice(0, this.#waiting.size)) this.#leaving.add(resident)
+    let rows = this.#waiting.size - this.#free.length
+    let bytes = this.#used - this.#options.budget
+    for (const claim of this.#waiting) bytes += claim.bytes
+    for (const resident of eligible) {
+      if (rows <= 0 && bytes <= 0) break
+      this.#leaving.add(resident)
+      rows--
+      bytes -= resident.bytes
+    }
     if (soonest < Infinity) this.#cancelTimer = this.#options.clock.after(soonest, () => this.#pump())
+  }
+
+  get #base(): Resident {
+    return this.#residents.get(this.#options.base.version)!
   }
 
   #standing(resident: Resident): Standing {
@@ -242,10 +292,11 @@ export class Rows {
   #remove(resident: Resident): void {
     this.#residents.delete(resident.version)
     this.#leaving.delete(resident)
-    this.#vacate(resident.row)
+    this.#vacate(resident)
   }
 
-  #vacate(row: number): void {
+  #vacate({ row, bytes }: Place): void {
+    this.#used -= bytes
     this.#free.push(row)
     this.#options.cleared(row)
   }

@@ -51,12 +51,14 @@ export interface Lease {
 /** The live memory account (design: sections 6 and 9). Bytes. */
 export interface MemoryAccount {
   trunk: number
-  /** Resident adapters and heads, the base's included. */
+  /** Bank rows in use, the base's included. */
   adapters: number
+  /** Heads of the same versions. */
+  heads: number
   /** Rows in use, and rows the bank may hold. */
   rows: { used: number; capacity: number }
   /** Weights of dedicated networks for the resident domains, same dtype. */
   dedicated: number
-  /** `dedicated / (trunk + adapters)`; larger is better. */
+  /** `dedicated / (trunk + adapters + heads)`; larger is better. */
   saving: number
 }

@@ -1,0 +1,122 @@
+/** The bank's memory covers adapters and heads: few large heads fill it as many small ones do. */
+import t from 'tap'
+import { rowBytes } from '../src/registry/memory.js'
+import { bankLayout } from '../src/family/layout.js'
+import { makePack, manifest, openRig, type Rig, type RigOptions, track } from './registry-rig.js'
+import { settle } from './manual-clock.js'
+
+const SMALL = 3
+const LARGE = 300
+const bytes = (classes: number) => rowBytes(bankLayout(manifest), 'f32', manifest.features, classes)
+
+/** A pack with a head of so many classes. */
+function packOf(marker: number, classes: number) {
+  const weight = new Float32Array(classes * manifest.features)
+  const bias = new Float32Array(classes).fill(marker)
+  const labels = Array.from({ length: classes }, (_, index) => `${marker}-${index}`)
+  return makePack(marker, { head: { classes, weight, bias }, labels })
+}
+
+/** Rows enough for twenty, memory for the base and `large` packs with large heads. */
+const rigOf = (large: number, more: RigOptions['limits'] = {}): RigOptions => ({
+  rows: 20,
+  limits: { memory: bytes(SMALL) + large * bytes(LARGE), ...more },
+})
+
+function used(rig: Rig): number {
+  const { adapters, heads } = rig.registry.memory()
+  return adapters + heads
+}
+
+t.test('large heads fill the bank although rows are free', async (t) => {
+  const options = rigOf(2)
+  const rig = await openRig(t, options)
+  await rig.register({ a: packOf(1, LARGE), b: packOf(2, LARGE), c: packOf(3, LARGE) })
+  for (const domain of ['a', 'b', 'c', 'a', 'c', 'b']) {
+    await rig.touch(domain)
+    t.equal(rig.residency(domain), 'resident')
+    t.ok(used(rig) <= options.limits!.memory!, `${used(rig)} bytes`)
+  }
+  t.match(rig.registry.memory().rows, { used: 3, capacity: 20 })
+  t.ok(rig.observed.evictions.length >= 3)
+})
+
+t.test('many small ones fit, and one large one takes the place of as many as it needs', async (t) => {
+  const options = rigOf(1)
+  const rig = await openRig(t, options)
+  const small = Array.from({ length: 4 }, (_, index) => `s${index}`)
+  t.ok(4 * bytes(SMALL) < bytes(LARGE))
+  await rig.register({
+    ...Object.fromEntries(small.map((domain, index) => [domain, packOf(index + 1, SMALL)])),
+    large: packOf(9, LARGE),
+  })
+  await rig.touch(...small)
+  t.equal(rig.registry.memory().rows.used, 5)
+  await rig.touch('large')
+  t.same(
+    small.map((domain) => rig.residency(domain)),
+    ['cold', 'cold', 'cold', 'cold'],
+  )
+  await rig.touch('s2')
+  t.equal(rig.residency('large'), 'cold')
+  t.ok(used(rig) <= options.limits!.memory!)
+})
+
+t.test('what is in use is waited for, byte by byte', async (t) => {
+  const rig = await openRig(t, rigOf(1))
+  await rig.register({ a: packOf(1, SMALL), b: packOf(2, SMALL), large: packOf(9, LARGE) })
+  const [a, b] = [await rig.registry.acquire('a'), await rig.registry.acquire('b')]
+  const large = track(rig.registry.acquire('large'))
+  await settle()
+  a.release()
+  await settle()
+  t.equal(large.state, 'pending', 'one small head less is not room enough')
+  b.release()
+  await settle()
+  t.equal(large.state, 'done')
+})
+
+t.test('a version larger than the whole bank is refused at once, and changes nothing', async (t) => {
+  const rig = await openRig(t, rigOf(1))
+  const huge = packOf(1, LARGE + 1)
+  const refused = { code: 'invalid_pack', status: 422, message: /raise --bank-memory/ }
+  await t.rejects(rig.put('huge', huge), refused)
+  t.notOk(rig.registry.has('huge'))
+  const larger = await openRig(t, rigOf(2))
+  await larger.put('huge', huge)
+  const smaller = await larger.restart(rigOf(1))
+  await t.rejects(smaller.registry.acquire('huge'), { code: 'domain_failed', message: /raise --bank-memory/ })
+  await smaller.put('other', packOf(2, SMALL))
+  t.equal(await smaller.serves('other'), 2)
+})
+
+t.test('pins leave room for the largest head there is', async (t) => {
+  const rig = await openRig(t, rigOf(2))
+  await rig.register({ a: packOf(1, LARGE), b: packOf(2, LARGE), s: packOf(3, SMALL) })
+  await rig.registry.patch('a', { pinned: true }, {})
+  for (const domain of ['b', 's']) {
+    await t.rejects(rig.registry.patch(domain, { pinned: true }, {}), {
+      code: 'pins_exceed_memory',
+      message: /1 domains are pinned/,
+    })
+  }
+  await rig.touch('b', 's', 'b')
+  t.equal(rig.residency('a'), 'resident')
+  const next = await rig.restart(rigOf(1))
+  t.equal(next.registry.get('a').pinned, false, 'a smaller bank drops the pin')
+})
+
+t.test('the age of the least recently used row, and the number of pins', async (t) => {
+  const rig = await openRig(t)
+  t.equal(rig.registry.lruAge(), 0)
+  await rig.register({ a: packOf(1, SMALL), b: packOf(2, SMALL) })
+  await rig.touch('a', 'b')
+  rig.clock.advance(3000)
+  await rig.touch('base', 'a')
+  rig.clock.advance(1000)
+  t.equal(rig.registry.lruAge(), 4, 'b was asked for first')
+  await rig.touch('b')
+  t.equal(rig.registry.lruAge(), 1)
+  await rig.registry.patch('a', { pinned: true }, {})
+  t.equal(rig.registry.pinned(), 1, 'the base does not count')
+})
