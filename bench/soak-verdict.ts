@@ -43,7 +43,7 @@ export interface Soak extends Tally {
 export const WARM_UP_SECONDS = 60
 /** A trend needs this long after the warm-up to be told from the sawtooth of garbage collection. */
 export const TREND_SECONDS = 100
-/** Growth in an hour that is still called flat, of the level. */
+/** Growth in an hour that is still called flat, of the level; a violation where it is exceeded by two standard errors. */
 export const MAX_GROWTH = 0.05
 
 export interface Trend {
@@ -51,7 +51,11 @@ export interface Trend {
   level: number
   /** Least-squares slope times one hour, of the level. */
   growthPerHour: number
+  /** Its standard error, from the means of blocks of half a minute: neighbouring samples are not independent. */
+  error: number
 }
+
+const BLOCK_SECONDS = 30
 
 /** The trend after the warm-up; null where the run was too short to have one. */
 export function trendOf(samples: readonly Sample[]): Trend | null {
@@ -68,7 +72,16 @@ export function trendOf(samples: readonly Sample[]): Trend | null {
     covariance += (seconds - time) * (bytes - level)
     variance += (seconds - time) ** 2
   }
-  return { level, growthPerHour: ((covariance / variance) * 3600) / level }
+  const slope = covariance / variance
+  const residuals = new Map<number, number[]>()
+  for (const { seconds, bytes } of kept) {
+    const block = Math.floor(seconds / BLOCK_SECONDS)
+    residuals.set(block, [...(residuals.get(block) ?? []), bytes - level - slope * (seconds - time)])
+  }
+  const means = [...residuals.values()].map((own) => own.reduce((sum, value) => sum + value, 0) / own.length)
+  const scatter = means.reduce((sum, value) => sum + value ** 2, 0) / Math.max(1, means.length - 2)
+  const error = Math.sqrt((scatter * kept.length) / means.length / variance)
+  return { level, growthPerHour: (slope * 3600) / level, error: (error * 3600) / level }
 }
 
 /** Everything that must not have happened, one sentence each. */
@@ -84,7 +97,7 @@ export function violations(soak: Soak): string[] {
   if (exitCode !== 0) found.push(`the service ended with ${exitCode}`)
   found.push(...storeProblems.map((problem) => `the store is not intact: ${problem}`))
   const trend = trendOf(soak.samples)
-  if (trend && trend.growthPerHour > MAX_GROWTH)
+  if (trend && trend.growthPerHour - 2 * trend.error > MAX_GROWTH)
     found.push(
       `private bytes grow by ${percent(trend.growthPerHour)} an hour, more than ${percent(MAX_GROWTH)}`,
     )
@@ -108,10 +121,7 @@ export function table(soak: Soak): string {
     ['clients that left', String(left)],
     ['cold requests', `${misses}, ${evictions} evictions`],
     ['private bytes', memoryOf(soak.samples)],
-    [
-      'growth an hour',
-      trend ? `${percent(trend.growthPerHour)} of ${mib(trend.level)}` : 'not told from so short a run',
-    ],
+    ['growth an hour', trend ? growth(trend) : 'not told from so short a run'],
     ['exit code', String(soak.exitCode)],
   ]
   return rows.map(([name, value]) => `${name.padEnd(21)} ${value}`).join('\n')
@@ -127,12 +137,19 @@ export function jsonLine(soak: Soak, seed: number): string {
       p99_ms: latencies.length > 0 ? round(quantile(latencies, 0.99)) : null,
       private_mib_by_minute: byMinute(samples),
       growth_per_hour: trend && round(trend.growthPerHour),
+      growth_error: trend && round(trend.error),
       violations: violations(soak),
       examples,
       seed,
       machine: machine(),
     },
   })
+}
+
+/** Where the error is as large as the limit, a longer run tells more. */
+function growth({ level, growthPerHour, error }: Trend): string {
+  const unsure = 2 * error > MAX_GROWTH ? '; too unsteady to tell 5%: run longer, on a quiet machine' : ''
+  return `${percent(growthPerHour)} (standard error ${percent(error)}) of ${mib(level)}${unsure}`
 }
 
 function memoryOf(samples: readonly Sample[]): string {

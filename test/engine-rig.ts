@@ -11,7 +11,7 @@ import type { BankDtype, EngineResult, HeadTensors, RowTensors } from '../src/en
 import { readFamily } from '../src/family-folder.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { packRow } from '../src/engine/row.js'
-import { type Fault, IN_RUN, NEXT_RUN, RELEASE, RUNS } from './faulty-worker-control.js'
+import { type Fault, IN_RUN, NEXT_RUN, RELEASE, RUNS, SESSIONS } from './faulty-worker-control.js'
 import { Random } from './random.js'
 
 export const family = await readFamily('models/resnet26-half')
@@ -25,7 +25,7 @@ const loaders = process.execArgv.filter((argument) => !/@tapjs\/(mock|processinf
 export class Control {
   /** Workers made while this is set die as they start. */
   dieAtStart = false
-  readonly #shared = new Int32Array(new SharedArrayBuffer(4 * 4))
+  readonly #shared = new Int32Array(new SharedArrayBuffer(5 * 4))
 
   createWorker(): Worker {
     if (this.dieAtStart) return new Worker('process.exit(3)', { eval: true, execArgv: [] })
@@ -38,6 +38,11 @@ export class Control {
   /** Calls of `session.run` on a trunk, in all workers. */
   get runs(): number {
     return Atomics.load(this.#shared, RUNS)
+  }
+
+  /** Sessions made so far, in all workers. */
+  get sessions(): number {
+    return Atomics.load(this.#shared, SESSIONS)
   }
 
   /** What the next run of the trunk meets. */

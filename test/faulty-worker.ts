@@ -3,9 +3,15 @@
  */
 import { workerData } from 'node:worker_threads'
 import { InferenceSession } from 'onnxruntime-node'
-import { Fault, IN_RUN, NEXT_RUN, RELEASE, RUNS } from './faulty-worker-control.js'
+import { Fault, IN_RUN, NEXT_RUN, RELEASE, RUNS, SESSIONS } from './faulty-worker-control.js'
 
 const control = workerData as Int32Array
+
+const { create } = InferenceSession
+InferenceSession.create = (async (...args: Parameters<typeof create>) => {
+  Atomics.add(control, SESSIONS, 1)
+  return create.apply(InferenceSession, args)
+}) as typeof create
 
 // The exported value is the class; its type says factory only.
 const { prototype } = InferenceSession as unknown as { prototype: InferenceSession }

@@ -150,7 +150,7 @@ t.test('a batch mixes domains, one entry of each in turn', async (t) => {
   ])
 })
 
-t.test('a domain that floods delays another by the running batch only', async (t) => {
+t.test('a domain that floods delays another by the running batch only (pain 13)', async (t) => {
   const { runs, scheduler, submit } = harness({ maxQueue: 1000, maxQueuePerDomain: 500 })
   const flood = Array.from({ length: 400 }, (_, i) => submit('flood', `f${i}`))
   for (let round = 0; round < 20; round++) {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { packBytes, pngImage, predict, put, runService } from './service-rig.js'
 
-t.test('a loaded domain is replaced 50 times without a failed or stale answer', async (t) => {
+t.test('a loaded domain is replaced 50 times without a failed or stale answer (pain 5)', async (t) => {
   const { url } = await runService(t)
   const packs = [packBytes(1, 'even'), packBytes(2, 'odd')]
   const first = await put(url, 'shop', packs[0]!)

@@ -42,7 +42,7 @@ async function seen(url: string, domains: string[]) {
   return views
 }
 
-t.test('a restart brings every registered domain back, and no deleted one', async (t) => {
+t.test('a restart brings every registered domain back, and no deleted one (pain 11)', async (t) => {
   const { service, url, data } = await runService(t)
   const seeds = service.registry
     .list({ limit: 1000 })

@@ -49,47 +49,50 @@ async function refusing(url: string): Promise<void> {
   }
 }
 
-t.test('SIGTERM during an upload, a cold load and a batch: all are answered, then it exits', async (t) => {
-  const program = serve()
-  const url = await program.url()
+t.test(
+  'SIGTERM during an upload, a cold load and a batch: all are answered, then it exits (pain 15)',
+  async (t) => {
+    const program = serve()
+    const url = await program.url()
 
-  const upload = open(url, 'PUT', '/v1/domains/late', 'application/octet-stream', pack.length)
-  await upload.admitted
-  upload.write(pack.subarray(0, 1000))
-  const cold = predicting(url, 'eurosat')
-  await cold.admitted
-  const probe = connect(Number(new URL(url).port), '127.0.0.1')
-  await once(probe, 'connect')
-  probe.write('GET /readyz HTTP/1.1\r\nHost: localhost\r\n')
-  const batches = Array.from({ length: 3 }, () =>
-    open(url, 'POST', '/v1/domains/base/predict', 'application/json', many.length),
-  )
-  for (const batch of batches) {
-    await batch.admitted
-    batch.end(many)
-  }
-  while ((await readNumber(url, 'facet_queue_length')) === 0);
+    const upload = open(url, 'PUT', '/v1/domains/late', 'application/octet-stream', pack.length)
+    await upload.admitted
+    upload.write(pack.subarray(0, 1000))
+    const cold = predicting(url, 'eurosat')
+    await cold.admitted
+    const probe = connect(Number(new URL(url).port), '127.0.0.1')
+    await once(probe, 'connect')
+    probe.write('GET /readyz HTTP/1.1\r\nHost: localhost\r\n')
+    const batches = Array.from({ length: 3 }, () =>
+      open(url, 'POST', '/v1/domains/base/predict', 'application/json', many.length),
+    )
+    for (const batch of batches) {
+      await batch.admitted
+      batch.end(many)
+    }
+    while ((await readNumber(url, 'facet_queue_length')) === 0);
 
-  program.kill('SIGTERM')
-  await program.logged('stopping')
-  await refusing(url)
-  let ready = ''
-  probe.write('\r\n')
-  for await (const chunk of probe) ready += chunk
-  t.match(ready, /^HTTP\/1\.1 503 /)
-  t.match(ready, '"code":"draining"')
-  cold.end(image)
-  t.match(await cold.answer, { status: 200, body: /"domain":"eurosat"/ })
-  for (const { answer } of batches) {
-    const { status, body } = await answer
-    t.equal(status, 200)
-    t.equal(JSON.parse(body).results.length, 64)
-  }
-  upload.end(pack.subarray(1000))
-  t.match(await upload.answer, { status: 201 })
-  t.match(await program.exit, { code: 0, signal: null, err: '' })
-  await program.logged('stopped')
-})
+    program.kill('SIGTERM')
+    await program.logged('stopping')
+    await refusing(url)
+    let ready = ''
+    probe.write('\r\n')
+    for await (const chunk of probe) ready += chunk
+    t.match(ready, /^HTTP\/1\.1 503 /)
+    t.match(ready, '"code":"draining"')
+    cold.end(image)
+    t.match(await cold.answer, { status: 200, body: /"domain":"eurosat"/ })
+    for (const { answer } of batches) {
+      const { status, body } = await answer
+      t.equal(status, 200)
+      t.equal(JSON.parse(body).results.length, 64)
+    }
+    upload.end(pack.subarray(1000))
+    t.match(await upload.answer, { status: 201 })
+    t.match(await program.exit, { code: 0, signal: null, err: '' })
+    await program.logged('stopped')
+  },
+)
 
 t.test('SIGINT under load: what it took it answers, and what it acknowledged is there', async (t) => {
   const program = serve()

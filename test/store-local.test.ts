@@ -136,7 +136,7 @@ t.test('a record cannot newly name a pack that is not there', async (t) => {
   t.equal(store.records()[0]?.active, versionOf(small), 'a shipped seed is not in the store')
 })
 
-t.test('nothing but domain ids and versions becomes a path', async (t) => {
+t.test('nothing but domain ids and versions becomes a path (pain 9)', async (t) => {
   const dir = t.testdir({ data: {}, 'outside.json': 'untouched' })
   const store = await opened(t, join(dir, 'data'))
   for (const domain of ['../outside', '..', '.', '', 'A', 'a/b', 'a\0', 'a'.repeat(64), '-a', 'ä']) {
