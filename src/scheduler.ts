@@ -5,7 +5,8 @@
  *   most the batch that is running and its share of the next.
  * - Work-conserving: when nothing runs, a batch leaves as soon as the current turn's submissions are in; while
  *   one runs, the next one fills. Nobody waits for a batch to become full.
- * - Bounded: in all and per domain; what does not fit is refused with an estimate of when to come back.
+ * - Bounded: in all and per domain, and who floods leaves room for who does not; what does not fit is refused
+ *   with an estimate of when to come back.
  * - Nothing is run for nobody: entries whose client left or whose deadline passed leave the queue at once.
  *
  * Knows neither what an entry is nor what `run` does with it: no engine, no HTTP.
@@ -213,7 +214,10 @@ export class Scheduler<T, R> {
     }
     for (const [domain, count] of counts) {
       const waiting = this.lengthOf(domain)
-      if (waiting + count <= maxQueuePerDomain) continue
+      // Who waits already may take no more than is left: however many domains flood, the queue keeps room for one
+      // that does not (Choudhury and Hahne, 1998: dynamic thresholds).
+      const share = waiting > 0 ? maxQueue - this.#length : maxQueue
+      if (waiting + count <= Math.min(maxQueuePerDomain, share)) continue
       // Its queue shrinks by one a turn, and each other domain has its turn too.
       const retryAfter = this.#secondsFor(Math.min(this.#length, waiting * this.#lanes.size))
       const message = `The queue of domain ${domain} (--max-queue-per-domain) is full: ${waiting} images wait.`

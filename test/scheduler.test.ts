@@ -297,7 +297,7 @@ t.test('a hundred thousand entries of a thousand domains pass, and nothing stays
     },
     clock: new ManualClock(),
     maxBatch: () => 32,
-    maxQueue: 100_000,
+    maxQueue: 200_000,
     maxQueuePerDomain: 100,
   })
   const answers = Array.from({ length: 100_000 }, (_, item) => {

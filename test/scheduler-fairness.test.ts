@@ -1,0 +1,94 @@
+/**
+ * One domain floods at a hundred times the rate of another, in simulated time: what the quiet one waits is counted
+ * in batch runs, so that the machine's speed does not matter.
+ */
+import t from 'tap'
+import { Scheduler } from '../src/scheduler.js'
+import { ManualClock, settle } from './manual-clock.js'
+import { Random } from './random.js'
+
+const RUN_MS = 10
+const MAX_BATCH = 8
+/** The quiet domain sends one image in so many ms on average: a quarter of its share of full batches. */
+const QUIET_EVERY_MS = 40
+const STEP_MS = 2
+const ROUNDS = 150
+
+interface Outcome {
+  /** Batch runs from submission to answer, waiting and running, sorted. */
+  runs: number[]
+  quietRefused: number
+  floodRefused: number
+  floodAnswered: number
+}
+
+async function simulate(flood: number, domains = 1): Promise<Outcome> {
+  const clock = new ManualClock()
+  const scheduler = new Scheduler<string, string>({
+    run: (batch) => new Promise((resolve) => clock.after(RUN_MS, () => resolve(batch))),
+    clock,
+    maxBatch: () => MAX_BATCH,
+    maxQueue: 1024,
+    maxQueuePerDomain: 256,
+  })
+  const random = new Random(7)
+  const outcome: Outcome = { runs: [], quietRefused: 0, floodRefused: 0, floodAnswered: 0 }
+  const answers: Promise<void>[] = []
+  const quiet = () => {
+    const since = clock.now()
+    const answer = scheduler.submit([{ domain: 'quiet', item: 'q' }]).then(
+      () => void outcome.runs.push((clock.now() - since) / RUN_MS),
+      () => void outcome.quietRefused++,
+    )
+    answers.push(answer)
+  }
+  const noisy = (domain: number) => {
+    const answer = scheduler.submit([{ domain: `flood-${domain}`, item: 'f' }]).then(
+      () => void outcome.floodAnswered++,
+      () => void outcome.floodRefused++,
+    )
+    answers.push(answer)
+  }
+  // Arrivals by chance and not in step with the runs.
+  let sent = 0
+  while (sent < ROUNDS) {
+    if (random.next() < STEP_MS / QUIET_EVERY_MS) {
+      quiet()
+      sent++
+    }
+    for (let domain = 0; domain < domains; domain++) {
+      const mean = (flood * STEP_MS) / QUIET_EVERY_MS / domains
+      for (let count = Math.floor(mean + random.next()); count > 0; count--) noisy(domain)
+    }
+    clock.advance(STEP_MS)
+    await settle()
+  }
+  while (scheduler.busy) {
+    clock.advance(RUN_MS)
+    await settle()
+  }
+  await Promise.all(answers)
+  outcome.runs.sort((a, b) => a - b)
+  return outcome
+}
+
+const p99 = ({ runs }: Outcome) => runs[Math.ceil(0.99 * runs.length) - 1]!
+
+t.test('a domain that floods at 100x costs a quiet one at most two batch runs', async (t) => {
+  const idle = await simulate(0)
+  const loaded = await simulate(100)
+  t.equal(idle.quietRefused + loaded.quietRefused, 0, 'the quiet one is never refused')
+  t.equal(loaded.runs.length, ROUNDS)
+  t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+  t.ok(loaded.runs.at(-1)! <= 3, `none waits longer than ${loaded.runs.at(-1)} runs`)
+  t.ok(loaded.floodRefused > 0, 'the flood is more than the engine can run')
+  t.ok(loaded.floodAnswered > 25 * ROUNDS, 'and gets all that is left')
+})
+
+t.test('the flood may come from several domains, as many as share a batch with the quiet one', async (t) => {
+  const idle = await simulate(0)
+  const loaded = await simulate(100, MAX_BATCH - 1)
+  t.equal(loaded.quietRefused, 0, 'the queue keeps room for it')
+  t.ok(loaded.floodRefused > 0)
+  t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+})
