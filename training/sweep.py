@@ -82,6 +82,7 @@ def plan() -> list[Run]:
     runs += [adaptation("parallel", d, "parallel") for d in EPOCHS if d not in FIRST]
     runs += [adaptation("designs", d, "feature") for d in EPOCHS]
     runs += [adaptation("designs", d, design) for d in SMALL[:3] for design in ("finetune", "bn", "series")]
+    runs.append(adaptation("designs", "fashion_mnist", "finetune"))
     runs += [few("search", "sign_digits", design, 10, 0, *pair) for design, pairs in FEW_GRID.items() for pair in pairs]
     runs += [few("fewshot", d, design, shots, seed, *FEW_CHOSEN[design])
              for seed in FEW_SEEDS for d in FEW_DOMAINS for shots in FEW_SHOTS for design in FEW_CHOSEN]

@@ -65,7 +65,7 @@ def decathlon_section(found: dict) -> list[str]:
     tuned = [d for d, designs in found.items() if "finetune" in designs]
     if not tuned:
         return []
-    rows, totals = [], defaultdict(list)
+    rows, totals = [], defaultdict(dict)
     for d in tuned:
         baseline = 1 - score(found[d]["finetune"]) / 100
         cells = []
@@ -73,12 +73,14 @@ def decathlon_section(found: dict) -> list[str]:
             points = decathlon(1 - score(found[d][c]) / 100, baseline) if c in found[d] else None
             cells.append("" if points is None else f"{points:.0f}")
             if points is not None:
-                totals[c].append(points)
+                totals[c][d] = points
         rows.append([d, f"{min(1.0, 2 * baseline):.3f}", *cells])
-    rows.append(["**sum**", "", *[f"**{sum(totals[c]):.0f}**" if len(totals[c]) == len(tuned) else "" for c in COLUMNS]])
+    whole = [d for d in tuned if all(c in found[d] for c in COLUMNS)]
+    if whole:
+        rows.append([f"**sum of {len(whole)}**", "", *[f"**{sum(totals[c][d] for d in whole):.0f}**" for c in COLUMNS]])
     return ["## Decathlon score", "",
             "S = sum of 1000 Emax^-2 max(0, Emax - E)^2, Emax twice our fine-tuning error, at most 1: fine-tuning itself scores 250 a "
-            "domain where Emax is below 1. Only domains on which fine-tuning was run; sums only where a design was run on all of them.",
+            "domain where Emax is below 1. Only domains on which fine-tuning was run; the sum is over those on which every design was.",
             ""] + table(["domain", "Emax", *COLUMNS], rows)
 
 

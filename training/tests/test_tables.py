@@ -36,11 +36,19 @@ class Tables(unittest.TestCase):
                 (results / f"sketch.{design}.json").write_text(json.dumps(result("sketch", design, accuracy)))
             for seed, accuracy in ((0, 40.0), (1, 50.0)):
                 (results / "fewshot" / f"{seed}.json").write_text(json.dumps(result("sketch", "parallel", accuracy, shots=5)))
+            for tag, shots in (("whole", 0), ("few", 10)):
+                held = {**result("dtd10", "parallel", 0), "accuracy": {"val": 61.25 + shots}, "images": {"train": 30, "val": 7}, "shots": shots}
+                (results / "search" / f"{tag}.json").write_text(json.dumps(held))
+            for design, accuracy in zip(tables.COLUMNS, (50, 60, 70, 80, 90, 40)):
+                (results / f"dtd10.{design}.json").write_text(json.dumps(result("dtd10", design, accuracy)))
             sys.argv = ["tables.py", "--results", str(results), "--docs", str(docs)]
             tables.main()
             page = (docs / "results.md").read_text()
             self.assertIn("**91.50**", page)
             self.assertIn("+21.2", page)
+            self.assertIn("| dtd10 | 0.0005 | zero | 0 | 30 | 7 | 2 | 61.25 |", page)
+            self.assertIn("| dtd10 | 10 | parallel | 0.05 | 0.0005 | 71.25 |", page)
+            self.assertIn("| **sum of 1** |  | **0** | **0** | **0** | **0** | **250** | **0** |", page)  # sketch lacks designs
             self.assertIn("45.0 ± 5.0 (2)", page)
             self.assertIn("| trunk + 10 parallel adapters | 2,120 | 2.30 |", page)
             self.assertGreater((docs / "img" / "designs.png").stat().st_size, 1000)
