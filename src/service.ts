@@ -31,6 +31,7 @@ import { RateLimit } from './rate-limit.js'
 import { Readiness } from './readiness.js'
 import { createCanary } from './registry/canary.js'
 import { rowBytes } from './registry/memory.js'
+import { describePack } from './registry/opening.js'
 import { Registry } from './registry/registry.js'
 import { Scheduler } from './scheduler.js'
 import type { StoreFs } from './store/fs.js'
@@ -125,7 +126,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     family,
     engine,
     store,
-    seeds: await readSeeds(config.adapters),
+    seeds: await readSeeds(config.adapters, describePack),
     canary: createCanary(engine, manifest.input),
     clock,
     logger,

@@ -15,7 +15,7 @@ import type { AppDeps, Domains, HttpConfig } from '../src/http/deps.js'
 import { variablePrincipals } from '../src/http/tokens.js'
 import { Metrics } from '../src/metrics.js'
 import { Predictor, type Sample, type SampleResult } from '../src/predictor.js'
-import type { DomainView, Lease, Preconditions } from '../src/registry/types.js'
+import type { DomainView, Lease, ListOptions, Preconditions } from '../src/registry/types.js'
 import { Scheduler } from '../src/scheduler.js'
 
 export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex')
@@ -74,8 +74,10 @@ export class MemoryDomains implements Domains {
     }
   }
 
-  list({ limit, cursor }: { limit: number; cursor?: string }) {
-    const ids = [...this.#domains.keys()].sort().filter((id) => cursor === undefined || id > cursor)
+  list({ limit, cursor, only }: ListOptions) {
+    const ids = [...this.#domains.keys()]
+      .filter((id) => (cursor === undefined || id > cursor) && (!only || only.has(id)))
+      .sort()
     const page = ids.slice(0, limit)
     return {
       domains: page.map((id) => this.get(id)),

@@ -15,6 +15,7 @@ import type { Pack } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
 import { type Canary, createCanary } from '../src/registry/canary.js'
 import type { Change, RegistryOptions } from '../src/registry/options.js'
+import { describePack } from '../src/registry/opening.js'
 import { Registry } from '../src/registry/registry.js'
 import { sha256Now } from '../src/digest.js'
 import { LocalStore } from '../src/store/local.js'
@@ -300,5 +301,11 @@ export function blobPath({ version }: Made): string {
 }
 
 function seedOf([domain, { bytes, version }]: [string, Made]): Seed {
-  return { domain, version, bytes: bytes.length, path: `${domain}.safetensors`, read: async () => bytes }
+  const record = { version, bytes: bytes.length, created: '', design: 'unknown', classes: 0, seed: true }
+  const seed = { domain, path: `${domain}.safetensors`, read: async () => bytes }
+  try {
+    return { ...seed, record: { ...record, ...describePack(bytes) } }
+  } catch (failure) {
+    return { ...seed, record, failure }
+  }
 }

@@ -320,6 +320,14 @@ t.test('a listing goes through all domains, whatever changes meanwhile', async (
     ['e'],
   )
   t.equal(last.nextCursor, null)
+  const only = new Set(['e', 'base', 'gone'])
+  const own = rig.registry.list({ limit: 1, only })
+  const rest = rig.registry.list({ limit: 1, cursor: own.nextCursor!, only })
+  t.same(
+    [...own.domains, ...rest.domains].map(({ domain }) => domain),
+    ['base', 'e'],
+  )
+  t.equal(rest.nextCursor, null)
   for (const cursor of ['', '!', 'a b', 'YQ=='])
     t.throws(() => rig.registry.list({ limit: 1, cursor }), { code: 'bad_parameter', status: 400 })
 })

@@ -8,7 +8,7 @@ import type { Clock } from '../clock.js'
 import type { ErrorCode } from '../errors.js'
 import type { FamilyManifest } from '../family/manifest.js'
 import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../predictor.js'
-import type { DomainView, MemoryAccount, Preconditions } from '../registry/types.js'
+import type { DomainView, ListOptions, MemoryAccount, Preconditions } from '../registry/types.js'
 import type { Principal } from './tokens.js'
 
 /** The registry, as the routes use it. */
@@ -16,7 +16,7 @@ export interface Domains {
   has(domain: string): boolean
   /** @throws FacetError `unknown_domain` */
   get(domain: string): DomainView
-  list(options: { limit: number; cursor?: string }): { domains: DomainView[]; nextCursor: string | null }
+  list(options: ListOptions): { domains: DomainView[]; nextCursor: string | null }
   put(
     domain: string,
     bytes: Uint8Array,

@@ -9,7 +9,7 @@ import type { DomainView } from '../registry/types.js'
 import { checkDomain } from './auth.js'
 import { packOf } from './body.js'
 import { uploadBudget } from './budget.js'
-import type { AppDeps, Domains } from './deps.js'
+import type { AppDeps } from './deps.js'
 import { FacetError } from '../errors.js'
 import { onlyField } from './json.js'
 import { checkVersion, queryOf, trueOrFalse, wholeNumber } from './parameters.js'
@@ -45,7 +45,9 @@ export function domainRoutes(
   app.get('/v1/domains', { config: { scope: 'predict' } }, async (request) => {
     const query = queryOf(request, ['limit', 'cursor'])
     const limit = query.limit === undefined ? DEFAULT_PAGE : wholeNumber('limit', query.limit, 1, MAX_PAGE)
-    const { domains, nextCursor } = page(registry, request, limit, query.cursor)
+    const { cursor } = query
+    const page = { limit, only: request.caller.domains, ...(cursor !== undefined && { cursor }) }
+    const { domains, nextCursor } = registry.list(page)
     return { domains: domains.map(summary), next_cursor: nextCursor }
   })
 
@@ -154,18 +156,6 @@ export function domainRoutes(
       return reply.code(204).send()
     },
   )
-}
-
-/** One page of the domains the caller may see. */
-function page(registry: Domains, request: FastifyRequest, limit: number, cursor: string | undefined) {
-  const { domains: own } = request.caller
-  if (own === null) return registry.list({ limit, ...(cursor === undefined ? {} : { cursor }) })
-  const ids = [...own].filter((id) => registry.has(id) && (cursor === undefined || id > cursor)).sort()
-  const shown = ids.slice(0, limit)
-  return {
-    domains: shown.map((id) => registry.get(id)),
-    nextCursor: ids.length > limit ? shown.at(-1)! : null,
-  }
 }
 
 function answer(reply: FastifyReply, view: DomainView): DomainView {

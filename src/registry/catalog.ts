@@ -91,12 +91,16 @@ export class Catalog {
     return most
   }
 
-  /** Up to `limit` domains after `cursor`, sorted by their ids. Changes meanwhile neither skip nor repeat one.
+  /** Up to `limit` domains after `cursor`, sorted by their ids, of all or of `only` some. Changes meanwhile neither
+   * skip nor repeat one.
    * @throws FacetError `bad_parameter` (400) for a cursor that is none */
-  page(limit: number, cursor?: string): { states: DomainState[]; nextCursor: string | null } {
+  page(
+    limit: number,
+    cursor?: string,
+    only?: ReadonlySet<string> | null,
+  ): { states: DomainState[]; nextCursor: string | null } {
     const after = cursor === undefined ? '' : decodeCursor(cursor)
-    this.#sorted ??= [...this.#states.keys()].sort()
-    const sorted = this.#sorted
+    const sorted = only ? [...only].filter((domain) => this.#states.has(domain)).sort() : this.#all()
     const start = firstAfter(sorted, after)
     const ids = sorted.slice(start, start + limit)
     const last = start + limit < sorted.length ? ids.at(-1) : undefined
@@ -104,6 +108,11 @@ export class Catalog {
       states: ids.map((id) => this.#states.get(id)!),
       nextCursor: last === undefined ? null : Buffer.from(last).toString('base64url'),
     }
+  }
+
+  #all(): readonly string[] {
+    this.#sorted ??= [...this.#states.keys()].sort()
+    return this.#sorted
   }
 
   #count(state: DomainState, step: 1 | -1, touched: Set<string>): void {

@@ -12,17 +12,13 @@ import type { DomainRecord, StoreProblem, VersionRecord } from '../store/store.j
 import { activeClasses, type DomainState, mergedState } from './catalog.js'
 import type { PinRoom } from './pins.js'
 
-/** A shipped pack and how it is listed. */
-export interface Shipped extends Pick<Seed, 'domain' | 'version' | 'read'> {
-  record: VersionRecord
-}
-
-/** The base as a shipped pack. Its version is the SHA-256 of its file. */
-export function shippedBase({ dir, manifest, base }: Family): Shipped {
+/** The base as a seed. Its version is the SHA-256 of its file. */
+export function baseSeed({ dir, manifest, base }: Family): Seed {
   const { sha256: version, bytes } = manifest.files[BASE_FILE]!
+  const path = join(dir, BASE_FILE)
   return {
     domain: BASE_DOMAIN,
-    version,
+    path,
     record: {
       version,
       bytes,
@@ -32,7 +28,7 @@ export function shippedBase({ dir, manifest, base }: Family): Shipped {
       seed: true,
     },
     read: async () => {
-      const content = await readFile(join(dir, BASE_FILE)).catch((cause: unknown) => {
+      const content = await readFile(path).catch((cause: unknown) => {
         throw new FacetError('domain_failed', "The base's pack cannot be read.", { cause })
       })
       if ((await sha256(content)) === version) return content
@@ -41,36 +37,10 @@ export function shippedBase({ dir, manifest, base }: Family): Shipped {
   }
 }
 
-/**
- * Reads the header of each shipped pack, for listings. There are few, and they are never loaded here. A broken
- * one is listed all the same, and `failed` is told: nobody should look for it in vain.
- */
-export async function describeSeeds(
-  seeds: readonly Seed[],
-  failed: (version: string, cause: unknown) => void,
-  logger: Logger,
-): Promise<Shipped[]> {
-  const shipped: Shipped[] = []
-  for (const seed of seeds) {
-    if (seed.domain === BASE_DOMAIN) {
-      logger.error({ path: seed.path }, 'a shipped pack is named after the base domain; ignored')
-      continue
-    }
-    let design = 'unknown'
-    let classes = 0
-    let created = ''
-    try {
-      const info = readPackInfo(await seed.read())
-      design = info.design
-      classes = info.classes
-      created = info.created ?? ''
-    } catch (cause) {
-      failed(seed.version, cause)
-    }
-    const record = { version: seed.version, bytes: seed.bytes, created, design, classes, seed: true }
-    shipped.push({ ...seed, record })
-  }
-  return shipped
+/** What a listing shows of a shipped pack: from its header alone. @throws FacetError `invalid_pack` */
+export function describePack(bytes: Uint8Array): Pick<VersionRecord, 'design' | 'classes' | 'created'> {
+  const { design, classes, created = '' } = readPackInfo(bytes)
+  return { design, classes, created }
 }
 
 /**
@@ -80,13 +50,13 @@ export async function describeSeeds(
  */
 export function openingStates(
   records: readonly DomainRecord[],
-  shipped: readonly Shipped[],
+  seeds: readonly Seed[],
   problems: readonly StoreProblem[],
   pinRoom: (largest: number) => PinRoom,
   logger: Logger,
 ): DomainState[] {
   const recordOf = new Map(records.map((record) => [record.domain, record]))
-  const seedOf = new Map(shipped.map(({ domain, record }) => [domain, record]))
+  const seedOf = new Map(seeds.map(({ domain, record }) => [domain, record]))
   const brokenOf = new Map<string, string>()
   for (const { domain, version, message } of problems)
     if (domain !== undefined && version === undefined && !recordOf.has(domain)) brokenOf.set(domain, message)

@@ -1,34 +1,36 @@
 /** Where the bytes of a version are: a blob of the store, or a shipped pack (the base's among them). */
+import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
-import type { Shipped } from './opening.js'
 import type { Tier } from './residency.js'
 
 export class Packs {
   readonly #store: Pick<Store, 'hasBlob' | 'readBlob'>
-  readonly #seeds = new Map<string, Shipped>()
-  readonly #shipped = new Map<string, Shipped>()
+  readonly #byDomain = new Map<string, Seed>()
+  readonly #byVersion = new Map<string, Seed>()
 
-  constructor(store: Pick<Store, 'hasBlob' | 'readBlob'>, base: Shipped) {
+  constructor(store: Pick<Store, 'hasBlob' | 'readBlob'>, base: Seed) {
     this.#store = store
-    this.#shipped.set(base.version, base)
+    this.#byVersion.set(base.record.version, base)
   }
 
-  add(seed: Shipped): void {
-    this.#seeds.set(seed.domain, seed)
-    this.#shipped.set(seed.version, seed)
+  add(seed: Seed): void {
+    this.#byDomain.set(seed.domain, seed)
+    this.#byVersion.set(seed.record.version, seed)
   }
 
   /** The shipped pack of a domain's name. */
-  seed(domain: string): Shipped | undefined {
-    return this.#seeds.get(domain)
+  seed(domain: string): Seed | undefined {
+    return this.#byDomain.get(domain)
   }
 
   tier(version: string): Tier {
-    return this.#store.hasBlob(version) || !this.#shipped.has(version) ? 'store' : 'seed'
+    return this.#store.hasBlob(version) || !this.#byVersion.has(version) ? 'store' : 'seed'
   }
 
   /** The bytes, checked against the version. @throws FacetError `domain_failed`, `store_failed` */
   read(version: string): Promise<Uint8Array> {
-    return this.tier(version) === 'store' ? this.#store.readBlob(version) : this.#shipped.get(version)!.read()
+    return this.tier(version) === 'store'
+      ? this.#store.readBlob(version)
+      : this.#byVersion.get(version)!.read()
   }
 }

@@ -6,18 +6,19 @@
  */
 import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../family/manifest.js'
+import type { Seed } from '../store/seeds.js'
 import { baseState, Catalog } from './catalog.js'
 import { named } from './failures.js'
 import { memoryAccount, rowBytes } from './memory.js'
 import { Mutations } from './mutations.js'
-import { describeSeeds, openingStates, type Shipped, shippedBase } from './opening.js'
+import { baseSeed, openingStates } from './opening.js'
 import type { RegistryOptions } from './options.js'
 import { Packs } from './packs.js'
 import { PinRoom } from './pins.js'
 import { about, preparer } from './prepare.js'
 import { Residency, type WaitOptions } from './residency.js'
 import type { Resident } from './rows.js'
-import type { DomainView, Lease, MemoryAccount, Preconditions, ResidencyState } from './types.js'
+import type { DomainView, Lease, ListOptions, MemoryAccount, Preconditions, ResidencyState } from './types.js'
 import { resolveVersion } from './versions.js'
 import { domainView, residencyOf, type Shown } from './view.js'
 
@@ -27,7 +28,7 @@ const FAILURE_MS = 5_000
 export class Registry {
   readonly #options: RegistryOptions
   readonly #catalog = new Catalog()
-  readonly #base: Shipped
+  readonly #base: Seed
   readonly #packs: Packs
   readonly #residency: Residency
   readonly #mutations: Mutations
@@ -37,14 +38,14 @@ export class Registry {
     this.#options = options
     const { family, engine, store, canary, clock, logger, limits, observe } = options
     const prepare = preparer(family, limits.bankDtype)
-    this.#base = shippedBase(family)
+    this.#base = baseSeed(family)
     this.#packs = new Packs(store, this.#base)
     this.#residency = new Residency({
       engine,
       clock,
       logger,
       limits: { concurrentLoads: CONCURRENT_LOADS, failureMs: FAILURE_MS, ...limits },
-      base: { version: this.#base.version, about: about(family.base) },
+      base: { version: this.#base.record.version, about: about(family.base) },
       prepare,
       read: (version) => this.#packs.read(version),
       tier: (version) => this.#packs.tier(version),
@@ -80,8 +81,15 @@ export class Registry {
     const problems = await store.open()
     for (const problem of problems) logger.error(problem, 'problem in the store')
     const failed = (version: string, cause: unknown) => void this.#residency.fail(version, cause)
-    const shipped = await describeSeeds(seeds, failed, logger)
-    for (const seed of shipped) this.#packs.add(seed)
+    const shipped = seeds.filter(({ domain, path }) => {
+      if (domain !== BASE_DOMAIN) return true
+      logger.error({ path }, 'a shipped pack is named after the base domain; ignored')
+      return false
+    })
+    for (const seed of shipped) {
+      this.#packs.add(seed)
+      if (seed.failure !== undefined) failed(seed.record.version, seed.failure)
+    }
     for (const { version, message } of problems)
       if (version !== undefined) failed(version, new FacetError('domain_failed', message))
     this.#catalog.set(BASE_DOMAIN, baseState(this.#base.record))
@@ -113,9 +121,10 @@ export class Registry {
     return domainView(this.#catalog.require(domain), this.#shown)
   }
 
-  /** Domains sorted by id, the base included. @throws FacetError `bad_parameter` (400) for a foreign cursor */
-  list(options: { limit: number; cursor?: string }): { domains: DomainView[]; nextCursor: string | null } {
-    const { states, nextCursor } = this.#catalog.page(options.limit, options.cursor)
+  /** Domains sorted by id, the base included: all, or `only` some.
+   * @throws FacetError `bad_parameter` (400) for a foreign cursor */
+  list(options: ListOptions): { domains: DomainView[]; nextCursor: string | null } {
+    const { states, nextCursor } = this.#catalog.page(options.limit, options.cursor, options.only)
     return { domains: states.map((state) => domainView(state, this.#shown)), nextCursor }
   }
 
@@ -249,7 +258,7 @@ export class Registry {
 
   *#pinnedVersions(): Iterable<string> {
     for (const { pinned, active } of this.#catalog.states())
-      if (pinned && active !== null && active !== this.#base.version) yield active
+      if (pinned && active !== null && active !== this.#base.record.version) yield active
   }
 
   /** The version a request means. */

@@ -178,7 +178,9 @@ export class Residency {
     // Out of file descriptors, for one: the next request may try again.
     const transient = cause instanceof FacetError && cause.code === 'store_failed'
     if (!transient) this.#failures.set(version, { error, until: clock.now() + limits.failureMs })
-    logger.error({ err: cause, version: short(version) }, 'adapter cannot be loaded')
+    // A damaged pack is told in a line; a stack is for what nobody foresaw.
+    const why = cause instanceof FacetError ? { reason: cause.message } : { err: cause }
+    logger.error({ ...why, version: short(version) }, 'adapter cannot be loaded')
     return error
   }
 

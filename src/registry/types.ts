@@ -8,6 +8,15 @@ import type { Activation } from '../pack/pack.js'
  * `failed`: its pack cannot be read; `failure` says why. `inactive`: no active version. */
 export type ResidencyState = 'resident' | 'cold' | 'loading' | 'failed' | 'inactive'
 
+/** A page of a listing. */
+export interface ListOptions {
+  limit: number
+  /** `nextCursor` of the page before. */
+  cursor?: string
+  /** The only domains to list; null for all. */
+  only?: ReadonlySet<string> | null
+}
+
 /** One domain as `GET /v1/domains/{domain}` shows it. */
 export interface DomainView {
   domain: string

@@ -6,27 +6,32 @@ import { sha256 } from '../digest.js'
 import { readFailure, reason } from './failures.js'
 import { errorCode } from './fs.js'
 import { domainOfSeed } from './layout.js'
+import type { VersionRecord } from './store.js'
 
+/** A shipped pack and how it is listed. Its version is the SHA-256 of its bytes when the folder was read. */
 export interface Seed {
   domain: string
-  /** SHA-256 (hex) of the pack's bytes when the folder was read. */
-  version: string
-  bytes: number
+  record: VersionRecord
   path: string
+  /** Why its header cannot be read. */
+  failure?: unknown
   /** The pack's bytes. @throws FacetError `domain_failed` when the file is gone or has changed since. */
   read(): Promise<Uint8Array>
 }
 
+/** What a listing shows of a pack, from its bytes. Throws for bytes that are no pack. */
+export type Describe = (bytes: Uint8Array) => Pick<VersionRecord, 'design' | 'classes' | 'created'>
+
 /**
  * Every pack in `dir`, in the order of their domains; none where the folder is missing. Other files are
- * ignored. @throws FacetError `bad_domain_id` for a pack not named after a domain, `store_failed` for a pack
+ * ignored. A broken pack is listed all the same: nobody should look for it in vain. @throws FacetError `bad_domain_id` for a pack not named after a domain, `store_failed` for a pack
  * that cannot be read.
  */
-export async function readSeeds(dir: string): Promise<Seed[]> {
+export async function readSeeds(dir: string, describe: Describe): Promise<Seed[]> {
   const seeds: Seed[] = []
   for (const name of await list(dir)) {
     const domain = domainOfSeed(name)
-    if (domain !== null) seeds.push(await readSeed(join(dir, name), domain))
+    if (domain !== null) seeds.push(await readSeed(join(dir, name), domain, describe))
   }
   return seeds
 }
@@ -46,7 +51,7 @@ async function list(dir: string): Promise<string[]> {
   }
 }
 
-async function readSeed(path: string, domain: string): Promise<Seed> {
+async function readSeed(path: string, domain: string, describe: Describe): Promise<Seed> {
   let bytes: Uint8Array
   try {
     bytes = await readFile(path)
@@ -56,7 +61,13 @@ async function readSeed(path: string, domain: string): Promise<Seed> {
     })
   }
   const version = await sha256(bytes)
-  return { domain, version, bytes: bytes.length, path, read: () => readUnchanged(path, domain, version) }
+  const read = () => readUnchanged(path, domain, version)
+  const record = { version, bytes: bytes.length, created: '', design: 'unknown', classes: 0, seed: true }
+  try {
+    return { domain, path, read, record: { ...record, ...describe(bytes) } }
+  } catch (failure) {
+    return { domain, path, read, record, failure }
+  }
 }
 
 async function readUnchanged(path: string, domain: string, version: string): Promise<Uint8Array> {
