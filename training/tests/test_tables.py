@@ -46,7 +46,7 @@ class Tables(unittest.TestCase):
             page = (docs / "results.md").read_text()
             self.assertIn("**91.50**", page)
             self.assertIn("+21.2", page)
-            self.assertIn("| dtd10 | 0.0005 | zero | 0 | 30 | 7 | 2 | 61.25 |", page)
+            self.assertIn("| dtd10 | 0.05 | 0.0005 | zero | 0 | 30 | 7 | 2 | 61.25 |", page)
             self.assertIn("| dtd10 | 10 | parallel | 0.05 | 0.0005 | 71.25 |", page)
             self.assertIn("| **sum of 1** |  | **0** | **0** | **0** | **0** | **250** | **0** |", page)  # sketch lacks designs
             self.assertIn("45.0 ± 5.0 (2)", page)
