@@ -35,10 +35,11 @@ const LITERALS = new Map([
  * Parses one JSON text.
  *
  * @param maxDepth how many arrays and objects may be nested.
- * @throws JsonError where the text is not JSON or nests deeper.
+ * @param maxValues how many values there may be, however deep: parsing ends at the next one.
+ * @throws JsonError where the text is not JSON, nests deeper or holds more.
  */
-export function parseJson(text: string, maxDepth = 16): ParsedJson {
-  const parser = new Parser(text, maxDepth)
+export function parseJson(text: string, maxDepth = 16, maxValues = Infinity): ParsedJson {
+  const parser = new Parser(text, maxDepth, maxValues)
   return { value: parser.document(), duplicates: parser.duplicates }
 }
 
@@ -58,13 +59,16 @@ class Parser {
   readonly duplicates: string[] = []
   readonly #text: string
   readonly #maxDepth: number
+  readonly #maxValues: number
   readonly #path: (string | number)[] = []
   #at = 0
   #depth = 0
+  #values = 0
 
-  constructor(text: string, maxDepth: number) {
+  constructor(text: string, maxDepth: number, maxValues: number) {
     this.#text = text
     this.#maxDepth = maxDepth
+    this.#maxValues = maxValues
   }
 
   document(): JsonValue {
@@ -76,6 +80,7 @@ class Parser {
 
   #value(): JsonValue {
     this.#space()
+    if (++this.#values > this.#maxValues) throw new JsonError(`more than ${this.#maxValues} values`, this.#at)
     const next = this.#text[this.#at]
     if (next === '{') return this.#object()
     if (next === '[') return this.#array()

@@ -14,6 +14,10 @@ export interface LabelLimits {
   labelLength: number
 }
 
+/** Nesting and values of one field: twice the labels that are accepted, so that too many are still counted. */
+const MAX_DEPTH = 16
+const MAX_VALUES = 1 << 16
+
 /** ImageNet-21k has 21,841 classes. */
 export const DEFAULT_LABEL_LIMITS: LabelLimits = { labels: 32768, labelLength: 256 }
 
@@ -83,7 +87,7 @@ export function decodeMetadata(
 /** A field's JSON; undefined, and a problem, where it is none. */
 function readJson(field: string, text: string, problems: Problems): JsonValue | undefined {
   try {
-    const { value, duplicates } = parseJson(text)
+    const { value, duplicates } = parseJson(text, MAX_DEPTH, MAX_VALUES)
     for (const path of duplicates) problems.add(`${field} has the key ${quote(path)} twice`)
     return value
   } catch (error) {

@@ -18,14 +18,20 @@ const ELEMENT_BYTES: ReadonlyMap<string, number> = new Map([
 const METADATA = '__metadata__'
 const FIELDS = ['dtype', 'shape', 'data_offsets']
 const MAX_RANK = 8
+const MAX_DEPTH = 16
 
 export interface SafetensorsLimits {
   /** Largest header, in bytes. */
   headerBytes: number
+  /** Most JSON values of the header, those in the metadata's strings not counted. */
+  headerValues: number
 }
 
-/** A header of 1 MiB holds the labels of ImageNet-21k. */
-const DEFAULT_LIMITS: SafetensorsLimits = { headerBytes: 1 << 20 }
+/**
+ * A header of 1 MiB holds the labels of ImageNet-21k. A tensor takes seven to ten values, so that there is room for
+ * some 1,800, those of 600 slots; a header made of nothing but values would hold 120,000 and block the thread.
+ */
+const DEFAULT_LIMITS: SafetensorsLimits = { headerBytes: 1 << 20, headerValues: 1 << 14 }
 
 export interface Tensor {
   /** As the format names it: `F32`, `F16`, `I64`, ... */
@@ -136,7 +142,7 @@ function readHeader(
     return null
   }
   try {
-    const { value, duplicates } = parseJson(text)
+    const { value, duplicates } = parseJson(text, MAX_DEPTH, limits.headerValues)
     for (const path of duplicates) problems.add(`the header has the key ${quote(path)} twice`)
     return { root: value as Map<string, JsonValue>, dataStart, duplicates: duplicates.length > 0 }
   } catch (error) {
