@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 FORMAT = "facet-pack/1"
 F16_MAX = 65504.0
@@ -37,7 +37,18 @@ def write(path: Path, tensors: dict[str, torch.Tensor], *, family: str, design: 
     metadata = {"format": FORMAT, "family": family, "design": design, "labels": json.dumps(labels, ensure_ascii=False),
                 "activation": activation, "mean": json.dumps(mean), "std": json.dumps(std), **optional}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.to(dtype).contiguous() for k, v in tensors.items()}, str(path), metadata)
+    path.write_bytes(ordered(save({k: v.to(dtype).contiguous() for k, v in tensors.items()}, metadata)))
+
+
+def ordered(file: bytes) -> bytes:
+    """The same safetensors file with its metadata in alphabetical order: the library writes them in a random one, and a
+    pack's version is the hash of its bytes."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors stay aligned
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:

@@ -138,6 +138,18 @@ class Packs(unittest.TestCase):
                 self.write({**head, **bad})
             self.assertFalse(self.exists)
 
+    def test_the_same_weights_are_the_same_bytes(self):
+        head = {"head.weight": torch.arange(6.0).view(2, 3), "head.bias": torch.zeros(2)}
+        options = dict(family="f" * 64, design="bn", labels=["ä", "b"], mean=[0, 0, 0], std=[1, 1, 1], name="n", license="l")
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / f"{i}.safetensors" for i in range(6)]
+            for path in paths:
+                pack.write(path, head, **options)
+            self.assertEqual(len({path.read_bytes() for path in paths}), 1)
+            tensors, metadata = pack.read(paths[0])
+        self.assertTrue(torch.equal(tensors["head.weight"], head["head.weight"]))
+        self.assertEqual((metadata["labels"], metadata["name"]), (["ä", "b"], "n"))
+
     def test_trunk_of_another_width_is_refused(self):
         with self.assertRaisesRegex(ValueError, "other shapes"):
             net.ResNet26(2, 0.25).load_trunk(convert.trunk_tensors(net.ResNet26(2, WIDTH)))
