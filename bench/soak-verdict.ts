@@ -43,7 +43,7 @@ export interface Soak extends Tally {
 export const WARM_UP_SECONDS = 60
 /** A trend needs this long after the warm-up to be told from the sawtooth of garbage collection. */
 export const TREND_SECONDS = 100
-/** Growth in an hour that is still called flat, of the level; a violation where it is exceeded by two standard errors. */
+/** Growth in an hour that is still called flat, of the level. */
 export const MAX_GROWTH = 0.05
 
 export interface Trend {
@@ -97,7 +97,7 @@ export function violations(soak: Soak): string[] {
   if (exitCode !== 0) found.push(`the service ended with ${exitCode}`)
   found.push(...storeProblems.map((problem) => `the store is not intact: ${problem}`))
   const trend = trendOf(soak.samples)
-  if (trend && trend.growthPerHour - 2 * trend.error > MAX_GROWTH)
+  if (trend && trend.growthPerHour > MAX_GROWTH)
     found.push(
       `private bytes grow by ${percent(trend.growthPerHour)} an hour, more than ${percent(MAX_GROWTH)}`,
     )
