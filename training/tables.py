@@ -75,12 +75,13 @@ def decathlon_section(found: dict) -> list[str]:
             if points is not None:
                 totals[c][d] = points
         rows.append([d, f"{min(1.0, 2 * baseline):.3f}", *cells])
-    whole = [d for d in tuned if all(c in found[d] for c in COLUMNS)]
+    whole = [d for d in tuned if all(c in found[d] for c in COLUMNS if c != "scratch")]
     if whole:
-        rows.append([f"**sum of {len(whole)}**", "", *[f"**{sum(totals[c][d] for d in whole):.0f}**" for c in COLUMNS]])
+        sums = [sum(totals[c][d] for d in whole) if all(d in totals[c] for d in whole) else None for c in COLUMNS]
+        rows.append([f"**sum of {len(whole)}**", "", *["" if v is None else f"**{v:.0f}**" for v in sums]])
     return ["## Decathlon score", "",
             "S = sum of 1000 Emax^-2 max(0, Emax - E)^2, Emax twice our fine-tuning error, at most 1: fine-tuning itself scores 250 a "
-            "domain where Emax is below 1. Only domains on which fine-tuning was run; the sum is over those on which every design was.",
+            "domain where Emax is below 1. Only domains on which fine-tuning was run; the sum is over those on which every design was, scratch apart.",
             ""] + table(["domain", "Emax", *COLUMNS], rows)
 
 
@@ -128,7 +129,7 @@ def few_section(few: list[dict]) -> list[str]:
             row = [d, str(shots)]
             for design in ("parallel", "finetune"):
                 v = groups.get((d, shots, design), [])
-                row.append(f"{mean(v):.1f} ± {pstdev(v):.1f} ({len(v)})" if v else "")
+                row.append("" if not v else f"{v[0]:.1f} (1)" if len(v) == 1 else f"{mean(v):.1f} ± {pstdev(v):.1f} ({len(v)})")
             both = [groups.get((d, shots, design)) for design in ("parallel", "finetune")]
             rows.append(row + [f"{mean(both[0]) - mean(both[1]):+.1f}" if all(both) else ""])
     recipe = few[0]["recipe"]
