@@ -29,10 +29,9 @@ export class Child {
     })
   }
 
-  /** @param script file name in this folder, as built. Resolves when it answers. */
-  static async start(script: string, args: readonly string[] = []): Promise<Child> {
-    const path = fileURLToPath(new URL(script, import.meta.url))
-    const child = new Child(fork(path, args, { serialization: 'advanced', execArgv: [] }))
+  /** @param script the file to run, as built. Resolves when it answers. */
+  static async start(script: URL, args: readonly string[] = []): Promise<Child> {
+    const child = new Child(fork(fileURLToPath(script), args, { serialization: 'advanced', execArgv: [] }))
     await child.ask({ type: 'hello' })
     return child
   }

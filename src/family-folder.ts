@@ -7,11 +7,11 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { BASE_FILE, checkFile, type Family, MANIFEST_FILE, readBase, TRUNK_FILES } from './family/family.js'
+import { BASE_FILE, checkFile, type Family, MANIFEST_FILE, readBase, TRUNK_FILES } from './family.js'
 import { bankLayout } from './family/layout.js'
 import type { FileEntry } from './family/manifest.js'
 import { FamilyError, parseManifest } from './family/schema.js'
-import { Problems } from './pack/problems.js'
+import { Problems } from './safetensors/problems.js'
 
 /**
  * Reads `<dir>/family.json` and checks everything it says: sizes and SHA-256 of all files, and that

@@ -1,9 +1,9 @@
 /** The benchmark's arithmetic, and the rival's queue: what every published ratio rests on. */
 import t from 'tap'
-import type { DedicatedFleet } from '../bench/dedicated.js'
-import { DedicatedQueue } from '../bench/dedicated-queue.js'
-import { jsonLine, keys, table } from '../bench/report.js'
-import type { RowResult } from '../bench/rows.js'
+import type { DedicatedFleet } from '../bench/speed/dedicated.js'
+import { DedicatedQueue } from '../bench/speed/dedicated-queue.js'
+import { jsonLine, keys, table } from '../bench/speed/report.js'
+import type { RowResult } from '../bench/speed/rows.js'
 import { cpuSpeedup, flow, interleave, median, quantile, speedups, spread } from '../bench/statistics.js'
 
 t.test('medians and quantiles are values that were measured', async (t) => {

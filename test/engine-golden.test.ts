@@ -1,7 +1,7 @@
 /** The engine against PyTorch: the same pixels through an independent implementation (`training/golden.py`). */
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
-import { readSafetensors } from '../src/pack/safetensors.js'
+import { readSafetensors } from '../src/safetensors/safetensors.js'
 import { readPack } from '../src/pack/read.js'
 import { packRow } from '../src/engine/row.js'
 import { family, relativeError, split, startEngine } from './engine-rig.js'

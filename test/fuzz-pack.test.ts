@@ -1,7 +1,7 @@
 /** Some seconds of `npm run fuzz`, and proof that the fuzzer sees what it looks for. */
 import fc from 'fast-check'
 import t from 'tap'
-import { check, fuzzPacks, fuzzTarget, type Reader } from '../bench/pack-fuzz.js'
+import { check, fuzzPacks, fuzzTarget, type Reader } from '../bench/fuzz/pack-fuzz.js'
 import { FacetError } from '../src/errors.js'
 import { designs } from '../src/family/manifest.js'
 import { readPack } from '../src/pack/read.js'

@@ -10,7 +10,7 @@ import type { EngineBatch, EngineResult, RowTensors } from '../src/engine/messag
 import { FacetError } from '../src/errors.js'
 import { bankLayout } from '../src/family/layout.js'
 import type { FamilyManifest } from '../src/family/manifest.js'
-import type { Family } from '../src/family/family.js'
+import type { Family } from '../src/family.js'
 import type { Pack } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
 import { type Canary, createCanary } from '../src/registry/canary.js'

@@ -1,7 +1,12 @@
 /** The container: a list of attacks, and the round trip. */
 import fc from 'fast-check'
 import t from 'tap'
-import { readSafetensors, SafetensorsError, type Tensor, writeSafetensors } from '../src/pack/safetensors.js'
+import {
+  readSafetensors,
+  SafetensorsError,
+  type Tensor,
+  writeSafetensors,
+} from '../src/safetensors/safetensors.js'
 import { openFile, rawFile } from './raw-safetensors.js'
 
 function problemsOf(

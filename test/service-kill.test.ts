@@ -1,7 +1,7 @@
 /** SIGKILL of the whole service at moments of chance: what it acknowledged is there, the rest wholly or not. */
 import { join } from 'node:path'
 import t from 'tap'
-import { applied, type DomainState, KillLedger } from '../bench/kill-model.js'
+import { applied, type DomainState, KillLedger } from '../bench/soak/kill-model.js'
 import { compileProgram, Program } from './service-process.js'
 
 t.test('killed while it starts and while clients change domains (pain 11: lost at restart)', async (t) => {

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import type { FamilyManifest } from '../src/family/manifest.js'
-import { readSafetensors } from '../src/pack/safetensors.js'
+import { readSafetensors } from '../src/safetensors/safetensors.js'
 import { packBytes, pngImage, predict, put, runService } from './service-rig.js'
 
 interface View {

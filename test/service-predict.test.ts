@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import sharp from 'sharp'
 import t from 'tap'
-import { readSafetensors } from '../src/pack/safetensors.js'
+import { readSafetensors } from '../src/safetensors/safetensors.js'
 import { family, relativeError } from './engine-rig.js'
 import { Fault } from './faulty-worker-control.js'
 import { packBytes, pngImage, type Prediction, post, put, runService } from './service-rig.js'

@@ -1,8 +1,8 @@
 /** The soak in short, and that it would find what it looks for. */
 import { join } from 'node:path'
 import t from 'tap'
-import { judgeAnswer, Ledger } from '../bench/soak-ledger.js'
-import { type Sample, type Soak, trendOf, violations } from '../bench/soak-verdict.js'
+import { judgeAnswer, Ledger } from '../bench/soak/ledger.js'
+import { type Sample, type Soak, trendOf, violations } from '../bench/soak/verdict.js'
 import { compileProgram, Program } from './service-process.js'
 
 t.test(

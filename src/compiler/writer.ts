@@ -4,7 +4,7 @@
  * Knows operators and their versions, not slots.
  */
 import type { onnx as Onnx } from 'onnx-proto'
-import { encodeFloat16, Float16RangeError } from '../pack/float16.js'
+import { encodeFloat16, Float16RangeError } from '../safetensors/float16.js'
 import type { Graph } from './graph.js'
 import {
   BackboneError,

@@ -4,12 +4,12 @@
 import { FacetError } from '../errors.js'
 import type { FamilyManifest } from '../family/manifest.js'
 import { expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
-import { encodeFloat16, Float16RangeError, firstNonFinite32 } from './float16.js'
+import { encodeFloat16, Float16RangeError, firstNonFinite32 } from '../safetensors/float16.js'
 import { encodeMetadata } from './metadata.js'
 import type { Pack } from './pack.js'
-import { Problems, quote } from './problems.js'
+import { Problems, quote } from '../safetensors/problems.js'
 import { readPack } from './read.js'
-import { SafetensorsError, type Tensor, writeSafetensors } from './safetensors.js'
+import { SafetensorsError, type Tensor, writeSafetensors } from '../safetensors/safetensors.js'
 
 export type PackDtype = 'f16' | 'f32'
 

@@ -5,7 +5,7 @@
  */
 import type { BankDtype, RowTensors } from '../engine/messages.js'
 import type { Design } from '../family/manifest.js'
-import type { Family } from '../family/family.js'
+import type { Family } from '../family.js'
 import type { Activation, Pack } from '../pack/pack.js'
 import { readPack } from '../pack/read.js'
 import { packRow } from '../engine/row.js'

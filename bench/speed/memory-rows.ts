@@ -6,11 +6,11 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { rowBytes } from '../src/registry/memory.js'
+import { rowBytes } from '../../src/registry/memory.js'
 import type { LoadJob, LoadResult } from './load-process.js'
-import { CLASSES, makeFamily, randomBackbone, randomPack } from './networks.js'
-import { domainName, fillStore, PackPress } from './packs.js'
-import { Child, privateBytes } from './processes.js'
+import { CLASSES, makeFamily, randomBackbone, randomPack } from '../networks.js'
+import { domainName, fillStore, PackPress } from '../packs.js'
+import { Child, privateBytes } from '../processes.js'
 import type { BenchOptions, Group, Measured, Row } from './rows.js'
 
 type Dtype = 'f32' | 'f16'
@@ -65,8 +65,8 @@ async function growService(
   await mkdir(noSeeds, { recursive: true })
   const flags = ['--family', family, '--adapters', noSeeds, '--data', data, '--port', '0']
   const bank = ['--bank-memory', '8GiB', '--bank-dtype', dtype, '--threads', String(threads)]
-  const service = await Child.start('./service-process.js', [...flags, ...bank])
-  const load = await Child.start('./load-process.js')
+  const service = await Child.start(new URL('./service-process.js', import.meta.url), [...flags, ...bank])
+  const load = await Child.start(new URL('./load-process.js', import.meta.url))
   try {
     const url = await service.ask<string>({ type: 'url' })
     const points: Points = []
@@ -87,7 +87,7 @@ async function growService(
 
 async function growDedicated({ dir, threads, rival }: BenchOptions): Promise<Points> {
   const options = rival ?? { workers: 1, threads, spinning: false, device: { kind: 'cpu' } }
-  const child = await Child.start('./dedicated-process.js', [
+  const child = await Child.start(new URL('./dedicated-process.js', import.meta.url), [
     JSON.stringify(options),
     join(dir, 'full-again'),
   ])

@@ -1,6 +1,6 @@
 /** What a soak found: the trend of memory, the list of violations, the table and the JSON line. */
-import { machine } from './report.js'
-import { quantile } from './statistics.js'
+import { machine } from '../machine.js'
+import { quantile } from '../statistics.js'
 
 /** Private bytes at a moment of the run. */
 export interface Sample {

@@ -1,13 +1,13 @@
 /** From the start of a built tree's process until `/readyz` says yes, with the demo family. */
 import { cp, mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { readFamily } from '../src/family-folder.js'
-import { packageFile } from '../src/package.js'
-import { randomPack } from './networks.js'
-import { fillStore, PackPress, writeSeeds } from './packs.js'
+import { readFamily } from '../../src/family-folder.js'
+import { packageFile } from '../../src/package.js'
+import { randomPack } from '../networks.js'
+import { fillStore, PackPress, writeSeeds } from '../packs.js'
 import type { BenchOptions, Group, Measured, Row } from './rows.js'
-import { startServer } from './server.js'
-import { median, spread } from './statistics.js'
+import { startServer } from '../server.js'
+import { median, spread } from '../statistics.js'
 
 interface StartRig {
   family: string

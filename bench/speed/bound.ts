@@ -2,7 +2,7 @@
  * `npm run bench:bound`: the bound on paper. Counts the multiply-adds of the trunk and of the adapters, and
  * the bytes a run must move, for the paper's ResNet-26 at 64x64. Nothing is run.
  */
-import { randomBackbone } from './networks.js'
+import { randomBackbone } from '../networks.js'
 
 const F32 = 4
 const backbone = randomBackbone()

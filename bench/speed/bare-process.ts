@@ -2,7 +2,7 @@
 import type { AddressInfo } from 'node:net'
 import fastify from 'fastify'
 import sharp from 'sharp'
-import { answer } from './processes.js'
+import { answer } from '../processes.js'
 
 sharp.concurrency(1)
 sharp.cache(false)

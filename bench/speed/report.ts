@@ -1,5 +1,5 @@
 /** The benchmark's answer: a table for people, then one JSON line for programs. */
-import { cpus, loadavg, totalmem } from 'node:os'
+import { machine } from '../machine.js'
 import type { RowResult } from './rows.js'
 
 /** Keys of the JSON line that come first, in this order, whether measured or not. */
@@ -46,17 +46,6 @@ export function jsonLine(results: readonly RowResult[], seconds: number): string
   line.seconds = Math.round(seconds)
   line.machine = machine()
   return JSON.stringify(line)
-}
-
-/** Cores, memory and what else the machine was doing; figures without it mean little. */
-export function machine(): Record<string, unknown> {
-  return {
-    cpu: cpus()[0]?.model ?? 'unknown',
-    cores: cpus().length,
-    memory_gib: Math.round(totalmem() / 2 ** 30),
-    load: loadavg().map((load) => Number(load.toFixed(1))),
-    node: process.version,
-  }
 }
 
 function show(value: number | string | null | undefined): string {

@@ -6,12 +6,12 @@ import { readFile } from 'node:fs/promises'
 import { Agent } from 'node:http'
 import { join } from 'node:path'
 import sharp from 'sharp'
-import { answer } from './processes.js'
-import { random } from './random.js'
-import { type Answer, judgeAnswer, Ledger, type Reference, type Watch } from './soak-ledger.js'
-import { NumberedPacks } from './soak-packs.js'
-import { type BadRequest, badRequests, multipart, type Reply, send, type Wire } from './soak-requests.js'
-import type { Tally } from './soak-verdict.js'
+import { answer } from '../processes.js'
+import { random } from '../random.js'
+import { type Answer, judgeAnswer, Ledger, type Reference, type Watch } from './ledger.js'
+import { NumberedPacks } from './packs.js'
+import { type BadRequest, badRequests, multipart, type Reply, send, type Wire } from './requests.js'
+import type { Tally } from './verdict.js'
 
 export interface SoakJob {
   url: string

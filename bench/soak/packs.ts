@@ -1,6 +1,6 @@
 /** Packs without end for a soak: the same weights under ever new versions, so that every answer is known. */
 import { createHash } from 'node:crypto'
-import { readSafetensors, writeSafetensors } from '../src/pack/safetensors.js'
+import { readSafetensors, writeSafetensors } from '../../src/safetensors/safetensors.js'
 
 export interface NumberedPack {
   /** SHA-256 of the bytes. */

@@ -9,9 +9,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
-import { availableCores } from '../src/cpu-quota.js'
-import type { EngineInit } from '../src/engine/messages.js'
-import type { Pack } from '../src/pack/pack.js'
+import { availableCores } from '../../src/cpu-quota.js'
+import type { EngineInit } from '../../src/engine/messages.js'
+import type { Pack } from '../../src/pack/pack.js'
 import { BankSide, relativeError } from './bank-side.js'
 import { DedicatedFleet, describeFleet } from './dedicated.js'
 import {
@@ -21,11 +21,11 @@ import {
   randomBackbone,
   randomImages,
   randomPack,
-} from './networks.js'
-import { privateBytes } from './processes.js'
-import { random } from './random.js'
-import { machine } from './report.js'
-import { flow, interleave, median, type Side, speedups, spread } from './statistics.js'
+} from '../networks.js'
+import { privateBytes } from '../processes.js'
+import { random } from '../random.js'
+import { machine } from '../machine.js'
+import { flow, interleave, median, type Side, speedups, spread } from '../statistics.js'
 
 interface Rig {
   device: EngineInit['device']

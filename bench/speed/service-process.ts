@@ -6,12 +6,12 @@
  */
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { pino } from 'pino'
-import { systemClock } from '../src/clock.js'
-import { type ServeConfig, serveCommand } from '../src/config.js'
-import { readFamily } from '../src/family-folder.js'
-import { startService } from '../src/service.js'
-import { answer } from './processes.js'
-import { random } from './random.js'
+import { systemClock } from '../../src/clock.js'
+import { type ServeConfig, serveCommand } from '../../src/config.js'
+import { readFamily } from '../../src/family-folder.js'
+import { startService } from '../../src/service.js'
+import { answer } from '../processes.js'
+import { random } from '../random.js'
 
 export type ToService =
   | { type: 'hello' | 'url' | 'delay-start' | 'delay-stop' }

@@ -13,10 +13,10 @@ import {
   randomBackbone,
   randomImages,
   randomPack,
-} from './networks.js'
-import { random } from './random.js'
+} from '../networks.js'
+import { random } from '../random.js'
 import type { BenchOptions, Group, Measured, Row } from './rows.js'
-import { cpuSpeedup, flow, interleave, median, quantile, type Side, speedups, spread } from './statistics.js'
+import { cpuSpeedup, flow, interleave, median, quantile, type Side, speedups, spread } from '../statistics.js'
 
 const IN_FLIGHT = 32
 /** Images of one slice at full budget; a tiny one takes fewer. */

@@ -5,17 +5,17 @@
  * nothing but patience.
  */
 import { join } from 'node:path'
-import type { Family } from '../src/family/family.js'
-import { readFamily } from '../src/family-folder.js'
-import { packageFile } from '../src/package.js'
-import { rowBytes } from '../src/registry/memory.js'
+import type { Family } from '../../src/family.js'
+import { readFamily } from '../../src/family-folder.js'
+import { packageFile } from '../../src/package.js'
+import { rowBytes } from '../../src/registry/memory.js'
 import type { ImageKind, LoadJob, LoadResult } from './load-process.js'
-import { CLASSES, makeFamily, randomBackbone, randomPack } from './networks.js'
-import { domainName, PackPress, writeSeeds } from './packs.js'
-import { Child, cpuMs } from './processes.js'
+import { CLASSES, makeFamily, randomBackbone, randomPack } from '../networks.js'
+import { domainName, PackPress, writeSeeds } from '../packs.js'
+import { Child, cpuMs } from '../processes.js'
 import type { BenchOptions, Group, Measured, Row } from './rows.js'
 import type { LoopDelay } from './service-process.js'
-import { median, quantile, spread } from './statistics.js'
+import { median, quantile, spread } from '../statistics.js'
 
 const CONNECTIONS = 32
 /** Uploads at once, fewer than the service takes. */
@@ -39,7 +39,7 @@ interface ServiceRig {
 }
 
 async function serve(domains: string[], flags: string[]): Promise<Served> {
-  const child = await Child.start('./service-process.js', ['--port', '0', ...flags])
+  const child = await Child.start(new URL('./service-process.js', import.meta.url), ['--port', '0', ...flags])
   return { child, url: await child.ask<string>({ type: 'url' }), domains }
 }
 
@@ -61,10 +61,10 @@ async function open({ dir, domains, threads }: BenchOptions): Promise<ServiceRig
     const demoSeeds = join(dir, 'demo-seeds')
     await writeSeeds(demoSeeds, new PackPress(demoFamily, randomPack(demoFamily, 1)), domains)
     const demo = await add(serve(names, flagsOf(demoDir, demoSeeds, join(dir, 'data-demo'), threads)))
-    const bareChild = await Child.start('./bare-process.js')
+    const bareChild = await Child.start(new URL('./bare-process.js', import.meta.url))
     started.push(bareChild)
     const bare = { child: bareChild, url: await bareChild.ask<string>({ type: 'url' }), domains: names }
-    const load = await Child.start('./load-process.js')
+    const load = await Child.start(new URL('./load-process.js', import.meta.url))
     started.push(load)
     const rig = { family, press, seeds, full, demo, bare, load }
     // Every domain is resident and every path is warm before anything is measured.

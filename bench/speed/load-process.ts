@@ -1,8 +1,8 @@
 /** The load generator: a process of its own, so that what it costs is not taken for the server's. */
 import { Agent, request } from 'node:http'
 import sharp, { type Sharp } from 'sharp'
-import { answer } from './processes.js'
-import { random } from './random.js'
+import { answer } from '../processes.js'
+import { random } from '../random.js'
 
 export type ImageKind = 'jpeg' | 'png64'
 

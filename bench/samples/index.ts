@@ -5,10 +5,10 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import sharp from 'sharp'
-import { clothing, type Drawings, handSigns, letters, sketches } from './samples-drawn.js'
-import { cells, land, textures } from './samples-grounds.js'
-import { aerial, flowers, objects, waste } from './samples-objects.js'
-import { signs } from './samples-signs.js'
+import { clothing, type Drawings, handSigns, letters, sketches } from './drawn.js'
+import { cells, land, textures } from './grounds.js'
+import { aerial, flowers, objects, waste } from './objects.js'
+import { signs } from './signs.js'
 
 const all: Drawings[] = [
   sketches,

@@ -1,6 +1,6 @@
 /** Sample images of surfaces: textures, land from above, blood cells under a microscope. */
-import { random } from './random.js'
-import type { Drawings } from './samples-drawn.js'
+import { random } from '../random.js'
+import type { Drawings } from './drawn.js'
 
 export const rect = (colour: string, side = 100) =>
   `<rect width="${side}" height="${side}" fill="${colour}"/>`

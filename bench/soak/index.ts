@@ -7,12 +7,12 @@ import { cp, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { packageFile } from '../src/package.js'
-import { verifyStore } from '../src/store/verify.js'
-import { Child, privateBytes } from './processes.js'
-import { type RunningServer, startServer } from './server.js'
-import type { SoakJob } from './soak-process.js'
-import { jsonLine, type Sample, type Soak, type Tally, table, violations } from './soak-verdict.js'
+import { packageFile } from '../../src/package.js'
+import { verifyStore } from '../../src/store/verify.js'
+import { Child, privateBytes } from '../processes.js'
+import { type RunningServer, startServer } from '../server.js'
+import type { SoakJob } from './process.js'
+import { jsonLine, type Sample, type Soak, type Tally, table, violations } from './verdict.js'
 
 const FAMILY = 'resnet26-half'
 /** How much there is of everything; memory for fewer adapters than domains, so that they come and go. */
@@ -74,7 +74,7 @@ async function run(seconds: number, seed: number, dir: string): Promise<Soak> {
   let load: Child | undefined
   let found: Omit<Soak, 'exitCode' | 'storeProblems'>
   try {
-    load = await Child.start('./soak-process.js')
+    load = await Child.start(new URL('./process.js', import.meta.url))
     found = await traffic(server, load, seconds, seed, { ...scale, adapters })
   } finally {
     await load?.stop()

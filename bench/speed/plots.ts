@@ -3,10 +3,10 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BankSide } from './bank-side.js'
 import { DedicatedFleet } from './dedicated.js'
-import { dedicatedOnnx, makeFamily, randomBackbone, randomImages, randomPack } from './networks.js'
-import { random } from './random.js'
+import { dedicatedOnnx, makeFamily, randomBackbone, randomImages, randomPack } from '../networks.js'
+import { random } from '../random.js'
 import type { BenchOptions, Group, Measured, RowResult } from './rows.js'
-import { flow, interleave, median, type Side } from './statistics.js'
+import { flow, interleave, median, type Side } from '../statistics.js'
 import { lineChart } from './svg.js'
 
 interface PlotRig {

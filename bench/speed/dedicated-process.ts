@@ -1,7 +1,7 @@
 /** Dedicated sessions in a process of their own, so that their memory can be told. Argument: FleetOptions. */
 import { DedicatedFleet, type FleetOptions } from './dedicated.js'
-import { dedicatedOnnx, makeFamily, randomBackbone, randomImages, randomPack } from './networks.js'
-import { answer } from './processes.js'
+import { dedicatedOnnx, makeFamily, randomBackbone, randomImages, randomPack } from '../networks.js'
+import { answer } from '../processes.js'
 
 const [options, dir] = process.argv.slice(2) as [string, string]
 const fleet = new DedicatedFleet(JSON.parse(options) as FleetOptions)

@@ -1,5 +1,5 @@
 /** Sample images of traffic signs, flat on a ground like a street's. */
-import type { Drawings } from './samples-drawn.js'
+import type { Drawings } from './drawn.js'
 
 const ground =
   '<defs><linearGradient id="g" x2="0" y2="1"><stop offset="0" stop-color="#8fa3b5"/><stop offset=".6" stop-color="#6d7a70"/>' +

@@ -1,6 +1,6 @@
 /** Sample images of single things: flowers, waste, land seen from an aeroplane. */
-import type { Drawings } from './samples-drawn.js'
-import { noise, rect, shade } from './samples-grounds.js'
+import type { Drawings } from './drawn.js'
+import { noise, rect, shade } from './grounds.js'
 
 /** A flower from above: rings of petals around a disc, on leaves. */
 function flower(
