@@ -19,9 +19,9 @@ import {
   saveModel,
   type Tensor,
 } from '../src/compiler/onnx.js'
-import { inputAffine } from '../src/family/layout.js'
-import type { Family } from '../src/family.js'
-import { readFamily } from '../src/family-folder.js'
+import { inputAffine } from '../src/manifest/layout.js'
+import type { Family } from '../src/family/family.js'
+import { readFamily } from '../src/family/folder.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { random, uniform } from './random.js'
 

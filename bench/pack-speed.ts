@@ -2,8 +2,8 @@
  * Milliseconds to read, write and lay out a pack of a full-width ResNet-26 (650,000 adapter values, 100
  * classes): `npm run build && node dist/bench/pack-speed.js`. Needs no model.
  */
-import { bankLayout } from '../src/family/layout.js'
-import type { FamilyManifest, Slot } from '../src/family/manifest.js'
+import { bankLayout } from '../src/manifest/layout.js'
+import type { FamilyManifest, Slot } from '../src/manifest/manifest.js'
 import { readPack, readPackInfo } from '../src/pack/read.js'
 import { packRow } from '../src/engine/row.js'
 import { writePack } from '../src/pack/write.js'

@@ -10,7 +10,7 @@
  */
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import { FacetError } from './errors.js'
-import type { InputSpec } from './family/manifest.js'
+import type { InputSpec } from './manifest/manifest.js'
 
 export type ImageType = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff'
 

@@ -2,7 +2,7 @@
 import { pino } from 'pino'
 import { systemClock } from '../src/clock.js'
 import { Engine } from '../src/engine/engine.js'
-import { readFamily } from '../src/family-folder.js'
+import { readFamily } from '../src/family/folder.js'
 
 const family = await readFamily('models/resnet26-half')
 const { height, width } = family.manifest.input

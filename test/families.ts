@@ -1,8 +1,8 @@
 /**
  * Small families and packs for tests: every kind of slot, every design, no files.
  */
-import { fingerprint } from '../src/family/fingerprint.js'
-import type { Design, FamilyManifest, Slot } from '../src/family/manifest.js'
+import { fingerprint } from '../src/manifest/fingerprint.js'
+import type { Design, FamilyManifest, Slot } from '../src/manifest/manifest.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 
 const NO_FILE = { sha256: '0'.repeat(64), bytes: 0 }

@@ -6,7 +6,7 @@ import type { onnx as Onnx } from 'onnx-proto'
 import onnxProto from 'onnx-proto'
 import t from 'tap'
 import { familyCommand } from '../src/commands/family.js'
-import { readFamily } from '../src/family-folder.js'
+import { readFamily } from '../src/family/folder.js'
 import { Network } from './networks.js'
 
 const { onnx } = onnxProto

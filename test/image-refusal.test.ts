@@ -4,7 +4,7 @@ import { deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
-import type { InputSpec } from '../src/family/manifest.js'
+import type { InputSpec } from '../src/manifest/manifest.js'
 import { decodeImage } from '../src/image.js'
 import { drawPng } from './png.js'
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
-import type { InputSpec } from '../src/family/manifest.js'
+import type { InputSpec } from '../src/manifest/manifest.js'
 import { decodeImage, sniffImage } from '../src/image.js'
 import { drawPng } from './png.js'
 

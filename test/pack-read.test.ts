@@ -1,7 +1,7 @@
 /** The pack reader: every refusal of docs/pack-format.md, by attack. */
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
-import type { FamilyManifest } from '../src/family/manifest.js'
+import type { FamilyManifest } from '../src/manifest/manifest.js'
 import { encodeFloat16 } from '../src/safetensors/float16.js'
 import { designFits, type ReadOptions, readPack, readPackInfo } from '../src/pack/read.js'
 import { readSafetensors, type Tensor, writeSafetensors } from '../src/safetensors/safetensors.js'

@@ -1,7 +1,7 @@
 /** The bank's memory covers adapters and heads: few large heads fill it as many small ones do. */
 import t from 'tap'
 import { rowBytes } from '../src/registry/memory.js'
-import { bankLayout } from '../src/family/layout.js'
+import { bankLayout } from '../src/manifest/layout.js'
 import { makePack, manifest, openRig, type Rig, type RigOptions, track } from './registry-rig.js'
 import { settle } from './manual-clock.js'
 

@@ -1,7 +1,7 @@
 /** The memory account, three ways: `/v1/family`, `/metrics`, and the sum by hand over the resident domains. */
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
-import type { FamilyManifest } from '../src/family/manifest.js'
+import type { FamilyManifest } from '../src/manifest/manifest.js'
 import { readSafetensors } from '../src/safetensors/safetensors.js'
 import { packBytes, pngImage, predict, put, runService } from './service-rig.js'
 

@@ -5,7 +5,7 @@
  * reader finds. Ends with 1 on the first kind of violation; prints what makes the pack again.
  */
 import { parseArgs } from 'node:util'
-import { designs } from '../../src/family/manifest.js'
+import { designs } from '../../src/manifest/manifest.js'
 import { tinyFamily, tinyPack } from '../../test/families.js'
 import { type FuzzCount, fuzzPacks, fuzzTarget } from './pack-fuzz.js'
 

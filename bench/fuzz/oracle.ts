@@ -5,7 +5,7 @@
  * no code with `src/pack`; where the two disagree, one of them is wrong.
  */
 import { isUtf8 } from 'node:buffer'
-import type { FamilyManifest } from '../../src/family/manifest.js'
+import type { FamilyManifest } from '../../src/manifest/manifest.js'
 
 /** Every tensor's values by name. */
 export type Content = Map<string, { shape: number[]; values: number[] }>

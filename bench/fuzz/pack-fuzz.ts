@@ -4,7 +4,7 @@
  * Shared by `npm run fuzz` (a million packs) and the tests (some seconds of it).
  */
 import { FacetError } from '../../src/errors.js'
-import type { FamilyManifest } from '../../src/family/manifest.js'
+import type { FamilyManifest } from '../../src/manifest/manifest.js'
 import type { Pack } from '../../src/pack/pack.js'
 import { readPack } from '../../src/pack/read.js'
 import { readSafetensors, writeSafetensors } from '../../src/safetensors/safetensors.js'

@@ -5,8 +5,8 @@
  * nothing but patience.
  */
 import { join } from 'node:path'
-import type { Family } from '../../src/family.js'
-import { readFamily } from '../../src/family-folder.js'
+import type { Family } from '../../src/family/family.js'
+import { readFamily } from '../../src/family/folder.js'
 import { packageFile } from '../../src/package.js'
 import { rowBytes } from '../../src/registry/memory.js'
 import type { ImageKind, LoadJob, LoadResult } from './load-process.js'

@@ -1,7 +1,7 @@
 /** From the start of a built tree's process until `/readyz` says yes, with the demo family. */
 import { cp, mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { readFamily } from '../../src/family-folder.js'
+import { readFamily } from '../../src/family/folder.js'
 import { packageFile } from '../../src/package.js'
 import { randomPack } from '../networks.js'
 import { fillStore, PackPress, writeSeeds } from '../packs.js'

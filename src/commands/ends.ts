@@ -3,9 +3,9 @@ import { readdir } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { BackboneError } from '../compiler/onnx.js'
 import { FacetError } from '../errors.js'
-import type { Family } from '../family.js'
-import { FamilyError } from '../family/schema.js'
-import { readFamily } from '../family-folder.js'
+import type { Family } from '../family/family.js'
+import { FamilyError } from '../manifest/schema.js'
+import { readFamily } from '../family/folder.js'
 import { FileProblem, isFileError, naming } from '../file-problem.js'
 
 /** Ends the command where the message says all there is to say; anything else is a fault of ours. */

@@ -10,8 +10,8 @@ import { BackboneError, type ReadExternal } from '../compiler/onnx.js'
 import { availableCores } from '../cpu-quota.js'
 import { Engine, type EngineOptions } from '../engine/engine.js'
 import { packRow } from '../engine/row.js'
-import type { Family } from '../family.js'
-import { readFamily } from '../family-folder.js'
+import type { Family } from '../family/family.js'
+import { readFamily } from '../family/folder.js'
 
 /** Largest difference of the features, relative to the largest feature; half precision rounds the weights. */
 const TOLERANCE = { f32: 1e-3, f16: 3e-2 }

@@ -2,7 +2,7 @@
  * How a trunk's graph reads adapters: the bank's graph inputs (`family/layout.ts`) and the nodes that make of
  * them what each slot needs.
  */
-import { AFFINE, type BankLayout, BIAS, MATRIX_ROW, PIXELS, ROW, SCALE } from '../family/layout.js'
+import { AFFINE, type BankLayout, BIAS, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
 import { FLOAT, FLOAT16, INT64, intAttribute, type Model, UINT8 } from './onnx.js'
 import type { Writer } from './writer.js'
 

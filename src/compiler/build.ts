@@ -5,11 +5,11 @@
  * types, and fold the backbone's own normalisations and classifier into the base domain's pack.
  */
 import { createHash } from 'node:crypto'
-import { fingerprint, weightsDigest } from '../family/fingerprint.js'
-import type { Design, FamilyManifest, InputSpec, Kernel } from '../family/manifest.js'
-import { BASE_DOMAIN } from '../family/manifest.js'
-import { BASE_FILE, MANIFEST_FILE, TRUNK_FILES } from '../family.js'
-import { parseManifest } from '../family/schema.js'
+import { fingerprint, weightsDigest } from '../manifest/fingerprint.js'
+import type { Design, FamilyManifest, InputSpec, Kernel } from '../manifest/manifest.js'
+import { BASE_DOMAIN } from '../manifest/manifest.js'
+import { BASE_FILE, MANIFEST_FILE, TRUNK_FILES } from '../family/family.js'
+import { parseManifest } from '../manifest/schema.js'
 import type { Pack } from '../pack/pack.js'
 import { writePack } from '../pack/write.js'
 import type { BackboneInterface } from './backbone.js'

@@ -4,7 +4,7 @@
  *
  * How one slot is written is `emitSlot`, and nothing else depends on it.
  */
-import { bankLayout, FEATURES, PIXELS } from '../family/layout.js'
+import { bankLayout, FEATURES, PIXELS } from '../manifest/layout.js'
 import { type BankOptions, type BankValues, bankInputs, readBank, type Serves } from './bank-inputs.js'
 import type { Graph } from './graph.js'
 import type { Features } from './head.js'

@@ -4,7 +4,7 @@
  *
  * Knows ONNX operators, not slots.
  */
-import { AFFINE, FEATURES, MATRIX_ROW, PIXELS, ROW } from '../family/layout.js'
+import { AFFINE, FEATURES, MATRIX_ROW, PIXELS, ROW } from '../manifest/layout.js'
 import {
   BackboneError,
   FLOAT,

@@ -3,7 +3,7 @@
  *
  * Finds slots; writing them into the family's graph is `emit.ts`.
  */
-import type { Design, Slot } from '../family/manifest.js'
+import type { Design, Slot } from '../manifest/manifest.js'
 import type { SlotWeights } from '../pack/pack.js'
 import type { Graph } from './graph.js'
 import {

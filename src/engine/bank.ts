@@ -5,7 +5,7 @@
  * in the worker, in plain `ArrayBuffer`s (a shared one is refused as an input). Rows are overwritten in
  * place between runs; tensors are made once.
  */
-import { AFFINE, BIAS, SCALE } from '../family/layout.js'
+import { AFFINE, BIAS, SCALE } from '../manifest/layout.js'
 import type { BankDtype, BankMode, EngineInit, HeadTensors, RowTensors } from './messages.js'
 
 export type BankArray = Float32Array | Uint16Array

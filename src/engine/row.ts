@@ -6,8 +6,8 @@
  */
 import type { BankDtype, RowTensors } from './messages.js'
 import { FacetError } from '../errors.js'
-import { type BankLayout, inputAffine } from '../family/layout.js'
-import type { FamilyManifest } from '../family/manifest.js'
+import { type BankLayout, inputAffine } from '../manifest/layout.js'
+import type { FamilyManifest } from '../manifest/manifest.js'
 import { encodeFloat16, Float16RangeError } from '../safetensors/float16.js'
 import type { Pack, SlotWeights } from '../pack/pack.js'
 import { Problems, quote } from '../safetensors/problems.js'

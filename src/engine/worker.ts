@@ -6,7 +6,7 @@
  */
 import { MessageChannel, type MessagePort, parentPort } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../family/layout.js'
+import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
 import { type Bank, type BankArray, makeBank } from './bank.js'
 import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
 import type {

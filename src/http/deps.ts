@@ -6,7 +6,7 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.js'
 import type { ErrorCode } from '../errors.js'
-import type { FamilyManifest } from '../family/manifest.js'
+import type { FamilyManifest } from '../manifest/manifest.js'
 import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../predictor.js'
 import type { DomainView, ListOptions, MemoryAccount, Preconditions } from '../registry/types.js'
 import type { Principal } from './tokens.js'

@@ -1,7 +1,7 @@
 /**
  * Which tensors a pack of a family may hold, by name: the shared knowledge of reader and writer.
  */
-import type { FamilyManifest, Slot } from '../family/manifest.js'
+import type { FamilyManifest, Slot } from '../manifest/manifest.js'
 
 export const HEAD_WEIGHT = 'head.weight'
 export const HEAD_BIAS = 'head.bias'

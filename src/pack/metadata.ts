@@ -3,7 +3,7 @@
  *
  * The format is in docs/pack-format.md. Reading lists every problem; a field that is none of these is one.
  */
-import { type Design, designs } from '../family/manifest.js'
+import { type Design, designs } from '../manifest/manifest.js'
 import { JsonError, type JsonValue, parseJson, toPlain } from '../safetensors/json.js'
 import { type Activation, PACK_FORMAT, type PackInfo } from './pack.js'
 import { type Problems, quote } from '../safetensors/problems.js'

@@ -4,7 +4,7 @@
  * Types only. `read.ts` turns bytes into a `Pack` and refuses everything that is not one, `write.ts` is the
  * inverse. Bytes in, bytes out: knows neither files nor HTTP nor the engine.
  */
-import type { Design } from '../family/manifest.js'
+import type { Design } from '../manifest/manifest.js'
 
 export const PACK_FORMAT = 'facet-pack/1'
 

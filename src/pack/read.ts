@@ -5,7 +5,7 @@
  * bounded by its size.
  */
 import { FacetError } from '../errors.js'
-import { type Design, designs, type FamilyManifest } from '../family/manifest.js'
+import { type Design, designs, type FamilyManifest } from '../manifest/manifest.js'
 import { type ExpectedTensor, expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
 import { decodeFloat16, firstNonFinite16, firstNonFinite32 } from '../safetensors/float16.js'
 import { DEFAULT_LABEL_LIMITS, decodeMetadata, type LabelLimits } from './metadata.js'

@@ -2,7 +2,7 @@
  * A pack to bytes, the inverse of `read.ts`. The same pack gives the same bytes.
  */
 import { FacetError } from '../errors.js'
-import type { FamilyManifest } from '../family/manifest.js'
+import type { FamilyManifest } from '../manifest/manifest.js'
 import { expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
 import { encodeFloat16, Float16RangeError, firstNonFinite32 } from '../safetensors/float16.js'
 import { encodeMetadata } from './metadata.js'

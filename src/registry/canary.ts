@@ -4,7 +4,7 @@
  */
 import type { Engine } from '../engine/engine.js'
 import { FacetError } from '../errors.js'
-import type { InputSpec } from '../family/manifest.js'
+import type { InputSpec } from '../manifest/manifest.js'
 
 /** Runs the canary on a row. @throws FacetError `invalid_pack` (422) naming the images that fail */
 export type Canary = (row: number, generation: number) => Promise<void>

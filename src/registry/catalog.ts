@@ -5,7 +5,7 @@
  * here in one step. A state is never changed, only replaced.
  */
 import { FacetError, unknownDomain } from '../errors.js'
-import { BASE_DOMAIN } from '../family/manifest.js'
+import { BASE_DOMAIN } from '../manifest/manifest.js'
 import type { DomainRecord, VersionRecord } from '../store/store.js'
 import { named } from './failures.js'
 import type { Standing } from './rows.js'

@@ -1,7 +1,7 @@
 /** The live memory account (design: sections 6 and 9): what is resident, and what it would cost apart. */
 import type { BankDtype } from '../engine/messages.js'
-import type { BankLayout } from '../family/layout.js'
-import type { FamilyManifest } from '../family/manifest.js'
+import type { BankLayout } from '../manifest/layout.js'
+import type { FamilyManifest } from '../manifest/manifest.js'
 import type { MemoryAccount } from './types.js'
 
 const F32 = 4

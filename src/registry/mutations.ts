@@ -6,7 +6,7 @@
  */
 import type { Clock } from '../clock.js'
 import { draining, FacetError } from '../errors.js'
-import { BASE_DOMAIN } from '../family/manifest.js'
+import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { checkDomainId } from '../domain-id.js'
 import { KeyedQueue } from '../keyed-queue.js'
 import type { Store, VersionRecord } from '../store/store.js'

@@ -2,7 +2,7 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.js'
 import type { BankDtype } from '../engine/messages.js'
-import type { Family } from '../family.js'
+import type { Family } from '../family/family.js'
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
 import type { Canary } from './canary.js'

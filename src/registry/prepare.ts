@@ -4,8 +4,8 @@
  * A few milliseconds on the calling thread. It is behind one function so that it can move to another.
  */
 import type { BankDtype, RowTensors } from '../engine/messages.js'
-import type { Design } from '../family/manifest.js'
-import type { Family } from '../family.js'
+import type { Design } from '../manifest/manifest.js'
+import type { Family } from '../family/family.js'
 import type { Activation, Pack } from '../pack/pack.js'
 import { readPack } from '../pack/read.js'
 import { packRow } from '../engine/row.js'

@@ -5,7 +5,7 @@
  * `catalog.ts`'s; here they are put together and answer the floors above.
  */
 import { draining, FacetError } from '../errors.js'
-import { BASE_DOMAIN } from '../family/manifest.js'
+import { BASE_DOMAIN } from '../manifest/manifest.js'
 import type { Seed } from '../store/seeds.js'
 import { baseState, Catalog } from './catalog.js'
 import { named } from './failures.js'

@@ -1,7 +1,7 @@
 /**
  * `family.json` from text to a checked manifest: shape by JSON Schema, meaning by hand.
  *
- * Text in, manifest out; `read.ts` reads the files.
+ * Text in, manifest out; `family/folder.ts` reads the files.
  */
 import { createRequire } from 'node:module'
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'

@@ -1,13 +1,13 @@
 /**
  * A family in memory: its manifest, the layout of its bank, and its base. Bytes in, bytes out; the folder it
- * lies in is `family-folder.ts`'s.
+ * lies in is `folder.ts`'s.
  */
-import { FacetError } from './errors.js'
-import type { Pack } from './pack/pack.js'
-import { type Problems, quote } from './safetensors/problems.js'
-import { readPack } from './pack/read.js'
-import type { BankLayout } from './family/layout.js'
-import type { FamilyManifest, FileEntry } from './family/manifest.js'
+import { FacetError } from '../errors.js'
+import type { Pack } from '../pack/pack.js'
+import { type Problems, quote } from '../safetensors/problems.js'
+import { readPack } from '../pack/read.js'
+import type { BankLayout } from '../manifest/layout.js'
+import type { FamilyManifest, FileEntry } from '../manifest/manifest.js'
 
 export const MANIFEST_FILE = 'family.json'
 export const BASE_FILE = 'base.safetensors'

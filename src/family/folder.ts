@@ -8,10 +8,10 @@ import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { BASE_FILE, checkFile, type Family, MANIFEST_FILE, readBase, TRUNK_FILES } from './family.js'
-import { bankLayout } from './family/layout.js'
-import type { FileEntry } from './family/manifest.js'
-import { FamilyError, parseManifest } from './family/schema.js'
-import { Problems } from './safetensors/problems.js'
+import { bankLayout } from '../manifest/layout.js'
+import type { FileEntry } from '../manifest/manifest.js'
+import { FamilyError, parseManifest } from '../manifest/schema.js'
+import { Problems } from '../safetensors/problems.js'
 
 /**
  * Reads `<dir>/family.json` and checks everything it says: sizes and SHA-256 of all files, and that
