@@ -10,7 +10,8 @@ t.test(
   async (t) => {
     const dir = t.testdir()
     await compileProgram(dir, ['src', 'bench'])
-    const { code, out, err } = await new Program(join(dir, 'bench', 'soak.js'), ['--seconds', '6']).exit
+    const { code, out, err } = await new Program(join(dir, 'bench', 'soak', 'index.js'), ['--seconds', '6'])
+      .exit
     t.equal(code, 0, `${out}${err}`)
     const { soak } = JSON.parse(out.trim().split('\n').at(-1)!)
     t.match(soak, { failed: 0, wrong: 0, misjudged: 0, violations: [], exitCode: 0 })
