@@ -4,7 +4,7 @@
 #   docker build -t facet:cuda --target cuda .
 #   docker run -p 8080:8080 -v facet-data:/data -e FACET_ADMIN_TOKEN=... facet
 
-FROM node:20-bookworm-slim AS build
+FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci
@@ -13,7 +13,7 @@ COPY src src
 RUN npx tsc -p tsconfig.build.json && npm prune --omit=dev
 
 FROM nvidia/cuda:12.9.1-cudnn-runtime-ubuntu24.04 AS cuda
-COPY --from=node:20-bookworm-slim /usr/local/bin/node /usr/local/bin/node
+COPY --from=node:24-bookworm-slim /usr/local/bin/node /usr/local/bin/node
 WORKDIR /app
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
@@ -31,7 +31,7 @@ HEALTHCHECK --start-period=60s CMD ["node", "-e", "fetch('http://127.0.0.1:'+pro
 ENTRYPOINT ["node", "dist/src/cli.js"]
 CMD ["serve"]
 
-FROM node:20-bookworm-slim AS cpu
+FROM node:24-bookworm-slim AS cpu
 WORKDIR /app
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
