@@ -19,7 +19,7 @@ import { random } from '../random.js'
 import { machine } from '../machine.js'
 import { type RunningServer, startServer } from '../server.js'
 import { NumberedPacks } from './packs.js'
-import { send, type Wire } from './requests.js'
+import { send, type Wire } from '../client.js'
 
 const KEEP = 3
 const CLIENTS = 4

@@ -10,7 +10,8 @@ import { answer } from '../processes.js'
 import { random } from '../random.js'
 import { type Answer, judgeAnswer, Ledger, type Reference, type Watch } from './ledger.js'
 import { NumberedPacks } from './packs.js'
-import { type BadRequest, badRequests, multipart, type Reply, send, type Wire } from './requests.js'
+import { type Reply, send, type Wire } from '../client.js'
+import { type BadRequest, badRequests, multipart } from './requests.js'
 import type { Tally } from './verdict.js'
 
 export interface SoakJob {

@@ -1,39 +1,5 @@
-/** What a soak sends: one way to send it, bodies of several parts, and requests that must be refused. */
-import { type Agent, request } from 'node:http'
-
-export interface Wire {
-  method: string
-  path: string
-  type?: string
-  body?: Uint8Array
-}
-
-export interface Reply {
-  status: number
-  text: string
-}
-
-/** Sends one request. @param signal makes the client leave */
-export function send(agent: Agent, url: string, wire: Wire, signal?: AbortSignal): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    const { method, path, type, body } = wire
-    const headers = { ...(type && { 'content-type': type }), 'content-length': body?.length ?? 0 }
-    const sent = request(
-      `${url}${path}`,
-      { method, agent, headers, ...(signal && { signal }) },
-      (response) => {
-        const chunks: Buffer[] = []
-        response.on('data', (chunk: Buffer) => chunks.push(chunk))
-        response.on('end', () =>
-          resolve({ status: response.statusCode!, text: Buffer.concat(chunks).toString() }),
-        )
-        response.on('error', reject)
-      },
-    )
-    sent.on('error', reject)
-    sent.end(body)
-  })
-}
+/** What a soak sends: bodies of several parts, and requests that must be refused. */
+import type { Wire } from '../client.js'
 
 const EDGE = 'soak-edge'
 

@@ -1,6 +1,7 @@
 /** The load generator: a process of its own, so that what it costs is not taken for the server's. */
-import { Agent, request } from 'node:http'
+import { Agent } from 'node:http'
 import sharp, { type Sharp } from 'sharp'
+import { send } from '../client.js'
 import { answer } from '../processes.js'
 import { random } from '../random.js'
 
@@ -48,22 +49,6 @@ for (let i = 0; i < 32; i++) {
   images.png64.push(await (await makeImage(64, 64)).png().toBuffer())
 }
 
-function post(agent: Agent, url: string, body: Buffer): Promise<{ status: number; text: string }> {
-  return new Promise((resolve, reject) => {
-    const headers = { 'content-type': 'application/octet-stream', 'content-length': body.length }
-    const sent = request(url, { method: 'POST', agent, headers }, (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.on('end', () =>
-        resolve({ status: response.statusCode!, text: Buffer.concat(chunks).toString() }),
-      )
-      response.on('error', reject)
-    })
-    sent.on('error', reject)
-    sent.end(body)
-  })
-}
-
 async function run({ url, domains, order, kind, images: count, atOnce }: LoadJob): Promise<LoadResult> {
   const agent = new Agent({ keepAlive: true, maxSockets: atOnce })
   const result: LoadResult = { latencies: [], failed: 0, failure: null, ms: 0 }
@@ -79,7 +64,12 @@ async function run({ url, domains, order, kind, images: count, atOnce }: LoadJob
       const body = images[kind][mine % images[kind].length]!
       const start = performance.now()
       try {
-        const { status, text } = await post(agent, `${url}/v1/domains/${domains[at]}/predict`, body)
+        const { status, text } = await send(agent, url, {
+          method: 'POST',
+          path: `/v1/domains/${domains[at]}/predict`,
+          type: 'application/octet-stream',
+          body,
+        })
         if (status === 200) result.latencies.push(performance.now() - start)
         else fail(`HTTP ${status}: ${text.slice(0, 200)}`)
       } catch (error) {

@@ -1,0 +1,36 @@
+/** One HTTP request over a kept connection, as the load processes send it. */
+import { type Agent, request } from 'node:http'
+
+export interface Wire {
+  method: string
+  path: string
+  type?: string
+  body?: Uint8Array
+}
+
+export interface Reply {
+  status: number
+  text: string
+}
+
+/** Sends one request. @param signal makes the client leave */
+export function send(agent: Agent, url: string, wire: Wire, signal?: AbortSignal): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const { method, path, type, body } = wire
+    const headers = { ...(type && { 'content-type': type }), 'content-length': body?.length ?? 0 }
+    const sent = request(
+      `${url}${path}`,
+      { method, agent, headers, ...(signal && { signal }) },
+      (response) => {
+        const chunks: Buffer[] = []
+        response.on('data', (chunk: Buffer) => chunks.push(chunk))
+        response.on('end', () =>
+          resolve({ status: response.statusCode!, text: Buffer.concat(chunks).toString() }),
+        )
+        response.on('error', reject)
+      },
+    )
+    sent.on('error', reject)
+    sent.end(body)
+  })
+}
