@@ -54,7 +54,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's default")
     p.add_argument("--name", help="of the run; default <domain>.<design>")
-    p.add_argument("--work", default="training/work", help="checkpoints (not for the repository)")
+    p.add_argument("--work", default="training/runs", help="checkpoints (not for the repository)")
     p.add_argument("--results", default=str(HERE / "results"), help="where the results file goes")
     return p.parse_args(argv)
 

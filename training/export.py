@@ -1,7 +1,7 @@
 """Turns trained networks into packs and model cards.
 
-    python training/export.py --family models/resnet26-half --work training/work              every trained parallel run
-    python training/export.py --family models/resnet26-half --work training/work --domain sketch --design series --out DIR
+    python training/export.py --family models/resnet26-half --work training/runs              every trained parallel run
+    python training/export.py --family models/resnet26-half --work training/runs --domain sketch --design series --out DIR
 """
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def card(domain: domains.Domain, result: dict, family: str, path: Path, referenc
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--family", required=True, help="directory with family.json (name, fingerprint)")
-    p.add_argument("--work", default="training/work", help="where adapt left <run>.final.pt")
+    p.add_argument("--work", default="training/runs", help="where adapt left <run>.final.pt")
     p.add_argument("--results", default=str(Path(__file__).parent / "results"))
     p.add_argument("--out", help="default adapters/<family>")
     p.add_argument("--domain", choices=list(domains.DOMAINS), help="only this one")

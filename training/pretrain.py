@@ -1,6 +1,6 @@
 """Trains a trunk from nothing and writes it as `.safetensors` (for adapt) and `.onnx` (for the family builder).
 
-    python training/pretrain.py --data DIR --out training/work/resnet26 --width 1.0 --epochs 30
+    python training/pretrain.py --data DIR --out training/runs/resnet26 --width 1.0 --epochs 30
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Runs what is missing of the whole plan, in order, several runs side by side; safe to stop and start again at any moment,
 and several sweeps may share one work directory.
 
-    python training/sweep.py --data DIR --trunk FILE --work training/work [--stage search] [--plan]
+    python training/sweep.py --data DIR --trunk FILE --work training/runs [--stage search] [--plan]
 
 A run is a row here and a process of adapt.py; a finished run is a results file. What it does not know: how to train.
 """
@@ -103,7 +103,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", required=True)
     p.add_argument("--trunk", required=True)
-    p.add_argument("--work", default="training/work")
+    p.add_argument("--work", default="training/runs")
     p.add_argument("--results", default=str(HERE / "results"))
     p.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each: faster than one run on all cores")
     p.add_argument("--stage", action="append", help="only this stage (search, parallel, designs, fewshot); may be repeated")
