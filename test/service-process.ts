@@ -1,26 +1,20 @@
 /**
  * The real program as a process of its own, and requests to it that say when the server has them.
  *
- * `src` is compiled to plain JavaScript first: a child then starts in a fraction of the time that the test
- * runner's loader takes.
+ * `src` is compiled to plain JavaScript first: a child is then what users run, without any loader of tests.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { dirname, join } from 'node:path'
-import ts from 'typescript'
+import { transpile } from './loader/transpile.mjs'
 
 const ROOT = join(import.meta.dirname, '..')
 
 /** Compiles the program into a folder below the repository (for `node_modules`); answers its entry.
  * @param folders of TypeScript to compile: `bench` where its programs are to run too */
 export async function compileProgram(dir: string, folders = ['src']): Promise<string> {
-  const compilerOptions = {
-    module: ts.ModuleKind.ESNext,
-    target: ts.ScriptTarget.ES2022,
-    verbatimModuleSyntax: true,
-  }
   const names = await Promise.all(
     folders.map(async (folder) => {
       const inside = await readdir(join(ROOT, folder), { recursive: true })
@@ -32,8 +26,7 @@ export async function compileProgram(dir: string, folders = ['src']): Promise<st
     await mkdir(dirname(target), { recursive: true })
     if (name.endsWith('.json')) await cp(source, target)
     if (!name.endsWith('.ts')) continue
-    const { outputText } = ts.transpileModule(await readFile(source, 'utf8'), { compilerOptions })
-    await writeFile(target.replace(/\.ts$/, '.js'), outputText)
+    await writeFile(target.replace(/\.ts$/, '.js'), transpile(source))
   }
   for (const name of ['package.json', 'openapi.yaml', 'models', 'adapters'])
     await symlink(join(ROOT, name), join(dir, name))

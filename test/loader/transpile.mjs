@@ -1,0 +1,52 @@
+/**
+ * TypeScript to JavaScript, kept on disk by the hash of the source: a test process, or a worker of one, starts
+ * without loading the compiler, which takes it longer than most tests run. Types are checked by `npm run typecheck`.
+ */
+import { createHash } from 'node:crypto'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { basename, join } from 'node:path'
+
+const require = createRequire(import.meta.url)
+/** Bump it when the options below change. */
+const OPTIONS = 1
+const { version } = require('typescript/package.json')
+const kept = join(import.meta.dirname, '..', '..', '.tap', 'transpiled')
+
+/**
+ * The JavaScript of a TypeScript file, its source map inside.
+ * @param {string} path
+ * @returns {string}
+ */
+export function transpile(path) {
+  const source = readFileSync(path, 'utf8')
+  const hash = createHash('sha256').update(`${OPTIONS} ${version} ${path} ${source}`).digest('hex')
+  const file = join(kept, `${basename(path, '.ts')}-${hash.slice(0, 32)}.js`)
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    const output = compile(path, source)
+    mkdirSync(kept, { recursive: true })
+    // Several processes may do this at once.
+    const temporary = `${file}.${process.pid}`
+    writeFileSync(temporary, output)
+    renameSync(temporary, file)
+    return output
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {string} source
+ */
+function compile(path, source) {
+  /** @type {typeof import('typescript')} */
+  const ts = require('typescript')
+  const compilerOptions = {
+    module: ts.ModuleKind.ESNext,
+    target: ts.ScriptTarget.ES2022,
+    verbatimModuleSyntax: true,
+    inlineSourceMap: true,
+  }
+  return ts.transpileModule(source, { compilerOptions, fileName: path }).outputText
+}
