@@ -21,11 +21,15 @@ export interface BatchLimit {
 
 /** Read and checked. Durations are milliseconds, sizes bytes, folders absolute paths. */
 export interface ServeConfig
-  extends Omit<Flags, 'adapters' | 'bank' | 'maxBatch' | 'rateBurst' | 'tokenFile'> {
+  extends Omit<Flags, 'adapters' | 'bank' | 'lanes' | 'maxBatch' | 'rateBurst' | 'threads' | 'tokenFile'> {
   adapters: string
   /** The folder was named, and so must be there. */
   adaptersGiven: boolean
   bank: BankMode
+  /** Runs side by side. */
+  lanes: number
+  /** Threads of one run. */
+  threads: number
   maxBatch: BatchLimit
   rateBurst: number
   tokenFile?: string
@@ -34,6 +38,9 @@ export interface ServeConfig
   /** `FACET_PREDICT_TOKEN` */
   predictToken?: string
 }
+
+/** Unless told: each lane holds the trunk once more, and memory is what a family saves. */
+const mostLanes = 8
 
 const adminVariable = 'FACET_ADMIN_TOKEN'
 const predictVariable = 'FACET_PREDICT_TOKEN'
@@ -80,8 +87,9 @@ export function serveCommand(action: (config: ServeConfig) => Promise<void>): Co
 }
 
 function complete(flags: Flags): ServeConfig {
-  const { adapters, tokenFile, bank, maxBatch, rateBurst, ...rest } = flags
+  const { adapters, tokenFile, bank, lanes, threads, maxBatch, rateBurst, ...rest } = flags
   const cuda = flags.device.kind === 'cuda'
+  const sideBySide = lanes ?? (cuda || bank === 'resident' ? 1 : Math.min(threads, mostLanes))
   const family = resolve(flags.family)
   const { [adminVariable]: adminToken, [predictVariable]: predictToken } = process.env
   return {
@@ -90,7 +98,9 @@ function complete(flags: Flags): ServeConfig {
     adapters: resolve(adapters ?? packageFile(`adapters/${basename(family)}`)),
     adaptersGiven: adapters !== undefined,
     data: resolve(flags.data),
-    bank: bank ?? (cuda ? 'compact' : 'resident'),
+    bank: bank ?? (cuda ? 'compact' : 'shared'),
+    lanes: sideBySide,
+    threads: Math.max(1, Math.floor(threads / sideBySide)),
     // A GPU may want large batches; on a CPU the measuring ends long before.
     maxBatch:
       maxBatch === 'auto' ? { max: largestBatch[cuda ? 'cuda' : 'cpu'] } : { max: maxBatch, fixed: maxBatch },
@@ -112,7 +122,8 @@ function unknownVariable(): string | undefined {
 /** What is wrong although each value is right by itself. */
 function conflict(config: ServeConfig): string | undefined {
   const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
-  const { maxBody, maxBodies, rateLimit, rateBurst } = config
+  const { maxBody, maxBodies, rateLimit, rateBurst, bank, lanes } = config
+  if (bank === 'resident' && lanes > 1) return `--bank resident has one lane, not --lanes ${lanes}`
   if (maxImages > maxQueue) {
     return `--max-images ${maxImages} is more than --max-queue ${maxQueue}: such a request could never be queued`
   }

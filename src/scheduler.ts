@@ -1,10 +1,11 @@
 /**
- * Which entries run together, and when: a queue per domain, one batch at a time.
+ * Which entries run together, and when: a queue per domain, and as many batches at a time as there are lanes.
  *
  * - Fair: a batch takes one entry per waiting domain in turn, so a flood of one domain costs another at
  *   most the batch that is running and its share of the next.
- * - Work-conserving: when nothing runs, a batch leaves as soon as the current turn's submissions are in; while
- *   one runs, the next one fills. Nobody waits for a batch to become full.
+ * - Work-conserving: when a lane is free, a batch leaves as soon as the current turn's submissions are in; while
+ *   all run, the next one fills. Nobody waits for a batch to become full, and lanes that are free share what
+ *   waits.
  * - Bounded: in all and per domain, and who floods leaves room for who does not; what does not fit is refused
  *   with an estimate of when to come back.
  * - Nothing is run for nobody: entries whose client left or whose deadline passed leave the queue at once.
@@ -20,14 +21,16 @@ export interface SchedulerOptions<T, R> {
   /** Runs a batch and answers in its order. An `Error` in the answer fails its entry, a throw all of them. */
   run(batch: T[]): Promise<(R | Error)[]>
   clock: Clock
+  /** Batches that run side by side. */
+  lanes: number
   /** Most entries of the next batch; asked before each. */
   maxBatch: () => number
   /** Most entries waiting, in all and of one domain. */
   maxQueue: number
   maxQueuePerDomain: number
   /**
-   * Puts off the first batch of an idle scheduler, so that what is submitted together leaves together: a request
-   * of eight domains takes eight leases, and each of them submits by itself. A microtask unless given, and that
+   * Puts off the next batch where a lane is free, so that what is submitted together leaves together: a request of
+   * eight domains takes eight leases, and each of them submits by itself. A microtask unless given, and that
    * is enough: leases of resident versions are all granted in one turn of the microtask queue, their submissions
    * follow each other in the next, and what is queued by the first of them runs after the last. `setImmediate`
    * would gain only what other requests decoded meanwhile, at the price of a turn of the event loop.
@@ -76,7 +79,7 @@ class Request<T, R> {
 
 class Entry<T, R> extends Linked<Entry<T, R>> {
   /** Its queue while it waits, null before and after. */
-  lane: Lane<T, R> | null = null
+  queue: DomainQueue<T, R> | null = null
 
   constructor(
     readonly request: Request<T, R>,
@@ -89,8 +92,8 @@ class Entry<T, R> extends Linked<Entry<T, R>> {
   }
 }
 
-/** The queue of one domain. It exists while something waits in it. */
-class Lane<T, R> extends Linked<Lane<T, R>> {
+/** What waits of one domain. It exists while something does. */
+class DomainQueue<T, R> extends Linked<DomainQueue<T, R>> {
   readonly entries = new LinkedList<Entry<T, R>>()
 
   constructor(readonly domain: string) {
@@ -100,12 +103,13 @@ class Lane<T, R> extends Linked<Lane<T, R>> {
 
 export class Scheduler<T, R> {
   readonly #options: SchedulerOptions<T, R>
-  readonly #lanes = new Map<string, Lane<T, R>>()
-  /** The same lanes in the order of their turns. */
-  readonly #turns = new LinkedList<Lane<T, R>>()
+  readonly #queues = new Map<string, DomainQueue<T, R>>()
+  /** The same queues in the order of their turns. */
+  readonly #turns = new LinkedList<DomainQueue<T, R>>()
   readonly #deadlines: Deadlines<Request<T, R>>
   #length = 0
-  #busy = false
+  /** Batches that run. */
+  #running = 0
   /** A start was put off and is on its way. */
   #starting = false
   #draining: { done: Promise<void>; finish: () => void } | null = null
@@ -122,18 +126,18 @@ export class Scheduler<T, R> {
     })
   }
 
-  /** Entries waiting, those of the running batch not counted. */
+  /** Entries waiting, those of the running batches not counted. */
   get length(): number {
     return this.#length
   }
 
   lengthOf(domain: string): number {
-    return this.#lanes.get(domain)?.entries.length ?? 0
+    return this.#queues.get(domain)?.entries.length ?? 0
   }
 
   /** True while a batch runs. */
   get busy(): boolean {
-    return this.#busy
+    return this.#running > 0
   }
 
   /**
@@ -165,10 +169,10 @@ export class Scheduler<T, R> {
     })
   }
 
-  /** Fails everything that waits, with one error. The running batch is `run`'s to end. */
+  /** Fails everything that waits, with one error. The running batches are `run`'s to end. */
   rejectAll(error: FacetError): void {
-    for (let lane = this.#turns.first; lane !== null; lane = this.#turns.first) {
-      this.#fail(lane.entries.first!.request, error)
+    for (let queue = this.#turns.first; queue !== null; queue = this.#turns.first) {
+      this.#fail(queue.entries.first!.request, error)
     }
   }
 
@@ -180,7 +184,7 @@ export class Scheduler<T, R> {
         finish = resolve
       })
       this.#draining = { done, finish }
-      if (!this.#busy && this.#length === 0) finish()
+      if (!this.busy && this.#length === 0) finish()
     }
     return this.#draining.done
   }
@@ -219,7 +223,7 @@ export class Scheduler<T, R> {
       const share = waiting > 0 ? maxQueue - this.#length : maxQueue
       if (waiting + count <= Math.min(maxQueuePerDomain, share)) continue
       // Its queue shrinks by one a turn, and each other domain has its turn too.
-      const retryAfter = this.#secondsFor(Math.min(this.#length, waiting * this.#lanes.size))
+      const retryAfter = this.#secondsFor(Math.min(this.#length, waiting * this.#queues.size))
       const message = `The queue of domain ${domain} (--max-queue-per-domain) is full: ${waiting} images wait.`
       throw this.#refuse(new FacetError('queue_full', message, { retryAfter }), 'domain_queue_full')
     }
@@ -231,29 +235,29 @@ export class Scheduler<T, R> {
   }
 
   #secondsFor(entries: number): number {
-    return Math.max(1, Math.ceil((entries * this.#msPerEntry) / 1000))
+    return Math.max(1, Math.ceil((entries * this.#msPerEntry) / this.#options.lanes / 1000))
   }
 
   #enqueue(entry: Entry<T, R>): void {
-    let lane = this.#lanes.get(entry.domain)
-    if (lane === undefined) {
-      lane = new Lane(entry.domain)
-      this.#lanes.set(entry.domain, lane)
-      this.#turns.push(lane)
+    let queue = this.#queues.get(entry.domain)
+    if (queue === undefined) {
+      queue = new DomainQueue(entry.domain)
+      this.#queues.set(entry.domain, queue)
+      this.#turns.push(queue)
     }
-    lane.entries.push(entry)
-    entry.lane = lane
+    queue.entries.push(entry)
+    entry.queue = queue
     entry.request.queued++
     this.#length++
   }
 
   #dequeue(entry: Entry<T, R>): void {
-    const lane = entry.lane!
-    lane.entries.remove(entry)
-    entry.lane = null
-    if (lane.entries.length === 0) {
-      this.#turns.remove(lane)
-      this.#lanes.delete(lane.domain)
+    const queue = entry.queue!
+    queue.entries.remove(entry)
+    entry.queue = null
+    if (queue.entries.length === 0) {
+      this.#turns.remove(queue)
+      this.#queues.delete(queue.domain)
     }
     this.#length--
     if (--entry.request.queued === 0) this.#unwatch(entry.request)
@@ -286,7 +290,7 @@ export class Scheduler<T, R> {
   #fail(request: Request<T, R>, error: FacetError): void {
     const first = request.failure
     if (first === null || (error.index ?? 0) < (first.index ?? 0)) request.failure = error
-    for (const entry of request.entries) if (entry.lane !== null) this.#dequeue(entry)
+    for (const entry of request.entries) if (entry.queue !== null) this.#dequeue(entry)
     this.#settle(request)
   }
 
@@ -297,7 +301,7 @@ export class Scheduler<T, R> {
   }
 
   #start(): void {
-    if (this.#busy || this.#starting) return
+    if (this.#running === this.#options.lanes || this.#starting) return
     this.#starting = true
     const defer = this.#options.defer ?? queueMicrotask
     defer(() => {
@@ -306,14 +310,14 @@ export class Scheduler<T, R> {
     })
   }
 
-  /** Starts the next batch where none runs; after this, nothing waits unless something runs. */
+  /** Gives every free lane its share of what waits; after this, nothing waits unless all lanes run. */
   #next(): void {
-    if (this.#busy) return
-    this.#busy = true
-    const batch = this.#take(Math.max(1, this.#options.maxBatch()))
-    if (batch.length > 0) return void this.#run(batch)
-    this.#busy = false
-    this.#draining?.finish()
+    for (let free = this.#options.lanes - this.#running; free > 0 && this.#length > 0; free--) {
+      const share = Math.ceil(this.#length / free)
+      const batch = this.#take(Math.min(share, Math.max(1, this.#options.maxBatch())))
+      if (batch.length > 0) void this.#run(batch)
+    }
+    if (!this.busy && this.#length === 0) this.#draining?.finish()
   }
 
   /** The next batch: one entry a domain in turn, until it is full or nothing waits. */
@@ -321,9 +325,9 @@ export class Scheduler<T, R> {
     const batch: Entry<T, R>[] = []
     const now = this.#options.clock.now()
     while (batch.length < most) {
-      const lane = this.#turns.first
-      if (lane === null) break
-      const entry = lane.entries.first!
+      const queue = this.#turns.first
+      if (queue === null) break
+      const entry = queue.entries.first!
       // Its timer may be late where the event loop is.
       if (entry.request.deadline <= now) {
         this.#drop(entry.request, new FacetError('deadline_exceeded', 'The deadline passed in the queue.'))
@@ -332,9 +336,9 @@ export class Scheduler<T, R> {
       this.#dequeue(entry)
       entry.request.running++
       batch.push(entry)
-      if (lane.entries.length > 0) {
-        this.#turns.remove(lane)
-        this.#turns.push(lane)
+      if (queue.entries.length > 0) {
+        this.#turns.remove(queue)
+        this.#turns.push(queue)
       }
     }
     return batch
@@ -342,6 +346,7 @@ export class Scheduler<T, R> {
 
   async #run(batch: Entry<T, R>[]): Promise<void> {
     const { run, clock, observe } = this.#options
+    this.#running++
     const start = clock.now()
     let answers: (R | Error)[]
     try {
@@ -367,7 +372,7 @@ export class Scheduler<T, R> {
         this.#settle(request)
       }
     })
-    this.#busy = false
+    this.#running--
     this.#next()
   }
 }

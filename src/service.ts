@@ -78,10 +78,10 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     family: manifest.name,
     device: providerName(config.device),
   })
-  const adapterBytes = rowBytes(layout, config.bankDtype, 0, 0)
+  const adapterBytes = rowBytes(layout, config.bankDtype, 0, 0, config.lanes)
   const { classes = 0 } = family.base.head ?? {}
   // Room for the base and one more of its size at least.
-  const least = 2 * rowBytes(layout, config.bankDtype, manifest.features, classes)
+  const least = 2 * rowBytes(layout, config.bankDtype, manifest.features, classes, config.lanes)
   const memory = Math.max(config.bankMemory, least)
   const engine = new Engine({
     family,
@@ -89,6 +89,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     bankDtype: config.bankDtype,
     bankMode: config.bank,
     device: config.device,
+    lanes: config.lanes,
     threads: config.threads,
     logger,
     clock,
@@ -103,6 +104,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
       metrics.inference(inferenceMs / 1000)
     }),
     clock,
+    lanes: config.lanes,
     maxBatch: () => sizer.size,
     maxQueue: config.maxQueue,
     maxQueuePerDomain: config.maxQueuePerDomain,
@@ -135,6 +137,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
       minResidencyMs: config.minResidency,
       keepVersions: config.keepVersions,
       bankDtype: config.bankDtype,
+      copies: { lanes: config.lanes, trunks: engine.trunks },
       memory,
     },
     observe: {

@@ -60,14 +60,22 @@ export const settings = {
   storeQuota: size(serving, 0, Number.POSITIVE_INFINITY, 'bytes of packs in the store'),
 
   device: setting(engine, 'device', device, { kind: 'cpu' }, 'cpu', 'cpu, cuda or cuda:NUMBER'),
-  threads: number(engine, count(1, 1024), cores, 'threads of one run', 'the cores this process may use'),
+  threads: number(engine, count(1, 1024), cores, 'threads of all runs', 'the cores this process may use'),
+  lanes: setting(
+    engine,
+    'n',
+    count(1, 64),
+    undefined,
+    'one a thread on cpu, 8 at most; 1 on cuda',
+    'runs side by side, which share --threads; each holds the trunk once more',
+  ),
   bank: setting(
     engine,
     'mode',
-    choice(['resident', 'compact']),
+    choice(['shared', 'resident', 'compact']),
     undefined,
-    'resident on cpu, compact on cuda',
-    'resident: a run is fed the whole bank; compact: the rows of its domains',
+    'shared on cpu, compact on cuda',
+    'shared: one bank for all lanes, a run is fed the rows of its domains; compact: the same in padded batches; resident: one lane, a run is fed the whole bank',
   ),
   bankDtype: setting(
     engine,

@@ -41,7 +41,7 @@ t.test('without anything the defaults serve the demo family on loopback', async 
     host: '127.0.0.1',
     port: 8080,
     device: { kind: 'cpu' },
-    bank: 'resident',
+    bank: 'shared',
     bankDtype: 'f32',
     bankMemory: 2 ** 30,
     maxBatch: { max: 8 },
@@ -107,8 +107,17 @@ t.test('values of each kind', async (t) => {
     device: { kind: 'cuda', id: 0 },
     maxBatch: { max: 256 },
   })
-  t.match((await serve(['--device', 'cuda', '--bank', 'resident'])).config, { bank: 'resident' })
+  t.match((await serve(['--device', 'cuda', '--bank', 'resident'])).config, { bank: 'resident', lanes: 1 })
   t.same((await serve(['--max-batch', 'auto'])).config?.maxBatch, { max: 8 })
+  const threads = async (...flags: string[]) => {
+    const { config } = await serve(flags)
+    return [config!.lanes, config!.threads]
+  }
+  t.same(await threads('--threads', '4'), [4, 1], 'a thread a lane')
+  t.same(await threads('--threads', '20'), [8, 2], 'the lanes share the threads')
+  t.same(await threads('--threads', '4', '--lanes', '2'), [2, 2])
+  t.same(await threads('--threads', '1', '--lanes', '2'), [2, 1])
+  t.same(await threads('--threads', '4', '--device', 'cuda'), [1, 4])
 })
 
 t.test('tokens come from the environment alone', async (t) => {
@@ -160,7 +169,7 @@ t.test('what is wrong is named, with its value and what is accepted', async (t) 
     ],
     [
       ['--bank', 'small'],
-      [/--bank /, /resident, compact/],
+      [/--bank /, /shared, resident, compact/],
     ],
     [
       ['--max-batch', 'some'],
@@ -188,6 +197,7 @@ t.test('what is wrong is named, with its value and what is accepted', async (t) 
       ['--request-timeout', '2m'],
       [/--request-timeout 2m/, /--max-request-timeout 1m/],
     ],
+    [['--bank', 'resident', '--lanes', '2'], [/--bank resident has one lane, not --lanes 2/]],
     [
       ['--decode-threads', '99'],
       [/--decode-threads 99/, /UV_THREADPOOL_SIZE=100/],

@@ -41,6 +41,30 @@ for (const [how, fault, reason] of [
   })
 }
 
+t.test('a lane that dies takes no run of another with it, and both are replaced', async (t) => {
+  const clock = new ManualClock()
+  const { engine, control } = await startEngine(t, { clock, bankMode: 'shared', lanes: 2 })
+  await engine.stage(1, randomRow(1, 4))
+  const up = new Promise<number>((resolve) => engine.once('up', resolve))
+  control.nextRun(Fault.waits)
+  const other = engine.run({ ...base(), rows: Int32Array.of(1) }, 1)
+  await control.inRun()
+  const down = new Promise((resolve) => engine.once('down', resolve))
+  // `nextRun` would let the held run go on.
+  control.addFault(Fault.exits)
+  await t.rejects(engine.run(base(), 1), restarting)
+  await down
+  clock.advance(100)
+  t.equal(engine.state, 'restarting', 'not before the other lane has answered')
+  control.release()
+  t.equal((await other).logits[0]!.length, 4)
+  t.equal(await up, 2)
+  t.equal(control.sessions, 2 * 2 * 3, 'two graphs and the heads, in two lanes, twice')
+  await t.rejects(engine.run({ ...base(), rows: Int32Array.of(1) }, 2), { code: 'inference_failed' })
+  await engine.stage(1, randomRow(1, 4))
+  t.equal((await engine.run({ ...base(), rows: Int32Array.of(1) }, 2)).logits[0]!.length, 4)
+})
+
 t.test('a run that throws fails its own batch and tells a client nothing of the server', async (t) => {
   const { engine, control } = await startEngine(t)
   control.nextRun(Fault.throws)

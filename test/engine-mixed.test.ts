@@ -76,27 +76,32 @@ t.test('a head is the product of its weights with the features, small and large'
   }
 })
 
-t.test('the compact bank gives what the resident one gives, whatever the batch', async (t) => {
-  const { engine: compact } = await startEngine(t, { bankMode: 'compact' })
-  const mixes = [[1], [4, 4, 4], [8, 0, 3, 8, 2], [5, 6], [1, 2, 3, 4, 5, 6, 7, 8, 0], [7, 1, 7]]
-  for (const either of [engine, compact]) {
-    for (const row of domains) await either.stage(row, randomRow(row, classes[row]!))
-  }
-  for (const [seed, mix] of mixes.entries()) {
-    const rows = Int32Array.from(mix)
+for (const [bankMode, lanes] of [
+  ['compact', 1],
+  ['shared', 2],
+] as const) {
+  t.test(`the ${bankMode} bank gives what the resident one gives, whatever the batch`, async (t) => {
+    const { engine: compact } = await startEngine(t, { bankMode, lanes })
+    const mixes = [[1], [4, 4, 4], [8, 0, 3, 8, 2], [5, 6], [1, 2, 3, 4, 5, 6, 7, 8, 0], [7, 1, 7]]
+    for (const either of [engine, compact]) {
+      for (const row of domains) await either.stage(row, randomRow(row, classes[row]!))
+    }
+    for (const [seed, mix] of mixes.entries()) {
+      const rows = Int32Array.from(mix)
+      const runOf = (either: typeof engine) => either.run({ pixels: randomPixels(mix.length, seed), rows }, 1)
+      // As many at once as there are lanes: each has its turn.
+      const [expected, ...found] = await Promise.all([engine, ...Array(lanes).fill(compact)].map(runOf))
+      for (const result of found) t.ok(worst(result, expected!) < 1e-5, `rows ${mix}`)
+    }
+    await compact.stage(4, randomRow(40, 12))
+    await engine.stage(4, randomRow(40, 12))
+    const rows = Int32Array.of(4, 5)
     const [expected, found] = await Promise.all(
-      [engine, compact].map((either) => either.run({ pixels: randomPixels(mix.length, seed), rows }, 1)),
+      [engine, compact].map((either) => either.run({ pixels: randomPixels(2, 9), rows }, 1)),
     )
-    t.ok(worst(found!, expected!) < 1e-5, `rows ${mix}`)
-  }
-  await compact.stage(4, randomRow(40, 12))
-  await engine.stage(4, randomRow(40, 12))
-  const rows = Int32Array.of(4, 5)
-  const [expected, found] = await Promise.all(
-    [engine, compact].map((either) => either.run({ pixels: randomPixels(2, 9), rows }, 1)),
-  )
-  t.ok(worst(found!, expected!) < 1e-5, 'after a row was staged again')
-})
+    t.ok(worst(found!, expected!) < 1e-5, 'after a row was staged again')
+  })
+}
 
 for (const bankMode of ['resident', 'compact'] as const) {
   t.test(`a ${bankMode} bank in half precision is within its rounding`, async (t) => {

@@ -12,6 +12,7 @@ const engine = new Engine({
   bankDtype: 'f32',
   bankMode: 'resident',
   device: { kind: 'cpu' },
+  lanes: 1,
   threads: 1,
   logger: pino({ level: 'silent' }),
   clock: systemClock,

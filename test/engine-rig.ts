@@ -49,6 +49,11 @@ export class Control {
   nextRun(fault: Fault): void {
     Atomics.store(this.#shared, IN_RUN, 0)
     Atomics.store(this.#shared, RELEASE, 0)
+    this.addFault(fault)
+  }
+
+  /** The same while a run is held. */
+  addFault(fault: Fault): void {
     Atomics.store(this.#shared, NEXT_RUN, fault)
   }
 
@@ -76,6 +81,7 @@ export function makeEngine(
     bankDtype: 'f32',
     bankMode: 'resident',
     device: { kind: 'cpu' },
+    lanes: 1,
     threads: 1,
     logger: pino({ level: 'silent' }),
     clock: systemClock,

@@ -12,24 +12,24 @@ t.test('the account of a known family, by hand', async (t) => {
     ].map((slot) => ({ ...manifest.slots[0]!, ...slot })),
   }
   const layout = { elements: 50 }
-  t.equal(rowBytes(layout, 'f32', 4, 0), 200)
-  t.equal(rowBytes(layout, 'f16', 4, 3), 100 + (3 * 4 + 3) * 4)
+  t.equal(rowBytes(layout, 'f32', 4, 0, 2), 200)
+  t.equal(rowBytes(layout, 'f16', 4, 3, 2), 100 + 2 * (3 * 4 + 3) * 4, 'each lane has its own copy of a head')
   const residents = [
     { classes: 0, active: true },
     { classes: 3, active: true },
     { classes: 2, active: false },
   ]
-  const account = memoryAccount(family, layout, 'f16', residents, 7)
+  const account = memoryAccount(family, layout, 'f16', residents, 7, { lanes: 2, trunks: 4 })
   const adapters = 3 * 100
-  const heads = 60 + 40
+  const heads = 2 * (60 + 40)
   const dedicated = 2 * (4000 + 4 * (8 + 2 * 5)) + 60
   t.same(account, {
-    trunk: 4000,
+    trunk: 4 * 4000,
     adapters,
     heads,
     rows: { used: 3, capacity: 7 },
     dedicated,
-    saving: dedicated / (4000 + adapters + heads),
+    saving: dedicated / (16_000 + adapters + heads),
   })
 })
 

@@ -7,7 +7,7 @@ import { settle } from './manual-clock.js'
 
 const SMALL = 3
 const LARGE = 300
-const bytes = (classes: number) => rowBytes(bankLayout(manifest), 'f32', manifest.features, classes)
+const bytes = (classes: number) => rowBytes(bankLayout(manifest), 'f32', manifest.features, classes, 1)
 
 /** A pack with a head of so many classes. */
 function packOf(marker: number, classes: number) {

@@ -33,6 +33,7 @@ function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
         })
       }),
     clock,
+    lanes: 1,
     maxBatch: () => 4,
     maxQueue: 100,
     maxQueuePerDomain: 50,
@@ -288,6 +289,37 @@ t.test('rejectAll fails what waits and leaves the running batch alone', async (t
   t.equal(runs.length, 1)
 })
 
+t.test('free lanes share what waits, and a batch leaves for each that gets free', async (t) => {
+  const { scheduler, submit, runs } = harness({ lanes: 2, defer: queueMicrotask })
+  const first = submit('a', 'a1', 'a2', 'a3')
+  const second = submit('b', 'b1')
+  await settle()
+  t.same(
+    runs.map(({ batch }) => batch),
+    [
+      ['a1', 'b1'],
+      ['a2', 'a3'],
+    ],
+    'half each, although one batch would hold all',
+  )
+  const third = submit('c', 'c1', 'c2')
+  const ended = scheduler.drain()
+  await settle()
+  t.equal(runs.length, 2, 'no lane is free')
+  await runs[1]!.finish()
+  t.same(runs[2]?.batch, ['c1', 'c2'], 'the first that is takes what waits')
+  await runs[2]!.finish()
+  t.equal((await third)[1]?.value, 'C2', 'answered while the first batch still runs')
+  t.ok(scheduler.busy)
+  await runs[0]!.finish()
+  t.same(
+    (await first).map(({ value }) => value),
+    ['A1', 'A2', 'A3'],
+  )
+  await Promise.all([second, ended])
+  t.notOk(scheduler.busy)
+})
+
 t.test('a hundred thousand entries of a thousand domains pass, and nothing stays behind', async (t) => {
   let largest = 0
   const scheduler = new Scheduler<number, number>({
@@ -296,6 +328,7 @@ t.test('a hundred thousand entries of a thousand domains pass, and nothing stays
       return batch
     },
     clock: new ManualClock(),
+    lanes: 3,
     maxBatch: () => 32,
     maxQueue: 200_000,
     maxQueuePerDomain: 100,

@@ -60,7 +60,8 @@ for (const dtype of ['f32', 'f16'] as const) {
       t.same(here.map(({ domain }) => domain).sort(), [...resident].sort(), what)
       for (const { classes, bytes } of here) t.equal(bytes.resident, adapter + head(classes))
       const expected = {
-        trunk_bytes: trunk,
+        // One lane, two graphs.
+        trunk_bytes: 2 * trunk,
         adapter_bytes: used * adapter,
         // A version that was replaced stays until its row is needed; all packs here have five classes.
         head_bytes: here.reduce((sum, { classes }) => sum + head(classes), (used - here.length) * head(5)),
@@ -68,7 +69,7 @@ for (const dtype of ['f32', 'f16'] as const) {
         dedicated_bytes: here.reduce((sum, { classes }) => sum + dedicated(classes), 0),
       }
       const { adapter_bytes, head_bytes, dedicated_bytes } = expected
-      const saving = dedicated_bytes / (trunk + adapter_bytes + head_bytes)
+      const saving = dedicated_bytes / (2 * trunk + adapter_bytes + head_bytes)
       const { memory } = (await json('/v1/family')) as { memory: Memory }
       t.same(memory, { ...expected, saving }, what)
 

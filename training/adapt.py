@@ -37,7 +37,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--trunk", required=True, help="the trunk's .safetensors")
     p.add_argument("--epochs", type=int, default=20)
     p.add_argument("--steps", type=int, default=0, help="so many steps whatever the epochs, for few images")
-    p.add_argument("--lr", type=float, help="default 0.05; 0.02 for finetune")
+    p.add_argument("--lr", type=float, help="default: by design, see default_rate")
     p.add_argument("--weight-decay", type=float, help="default: by design and training-set size, see default_decay")
     p.add_argument("--dropout", type=float, default=0.0, help="on whole channels of the parallel branch's input")
     p.add_argument("--erase", type=float, default=0.0, help="share of training images with a random rectangle erased")
@@ -66,8 +66,13 @@ def default_decay(design: str, images: int) -> float:
     return 2e-3 if images < 6000 else 5e-4
 
 
+def default_rate(design: str) -> float:
+    """Learning rate by design; the search behind it is in training/README.md."""
+    return {"finetune": 0.02, "parallel": 0.2, "series": 0.2}.get(design, 0.05)
+
+
 def recipe_of(args: argparse.Namespace, images: int) -> loop.Recipe:
-    lr = args.lr if args.lr is not None else {"finetune": 0.02}.get(args.design, 0.05)
+    lr = args.lr if args.lr is not None else default_rate(args.design)
     decay = args.weight_decay if args.weight_decay is not None else default_decay(args.design, images)
     return loop.Recipe(epochs=args.epochs, lr=lr, head_lr=max(lr, 0.05), batch=min(args.batch, images), weight_decay=decay,
                        schedule=args.schedule, seed=args.seed, precision=args.precision, compile=args.compile, erase=args.erase,

@@ -18,7 +18,7 @@ export class BankSide {
   maxBatch: number | null = null
   readonly #sizer: BatchSizer
 
-  private constructor(engine: Engine, family: Family, largest: number) {
+  private constructor(engine: Engine, family: Family, lanes: number, largest: number) {
     this.engine = engine
     this.family = family
     this.#sizer = new BatchSizer({ max: largest })
@@ -29,6 +29,7 @@ export class BankSide {
         if (this.maxBatch === null) this.#sizer.record(size, ms)
       }),
       clock: systemClock,
+      lanes,
       maxBatch: () => this.maxBatch ?? this.#sizer.size,
       maxQueue: 1 << 20,
       maxQueuePerDomain: 1 << 20,
@@ -39,19 +40,19 @@ export class BankSide {
   static async start(
     family: Family,
     packs: Iterable<Pack>,
-    options: Pick<EngineOptions, 'rows' | 'threads'> & Partial<EngineOptions>,
+    options: Pick<EngineOptions, 'rows' | 'lanes' | 'threads'> & Partial<EngineOptions>,
   ): Promise<BankSide> {
     const engine = new Engine({
       family,
       bankDtype: 'f32',
-      bankMode: 'resident',
+      bankMode: 'shared',
       device: { kind: 'cpu' },
       logger: pino({ level: 'silent' }),
       clock: systemClock,
       ...options,
     })
     await engine.start()
-    const side = new BankSide(engine, family, largestBatch[options.device?.kind ?? 'cpu'])
+    const side = new BankSide(engine, family, options.lanes, largestBatch[options.device?.kind ?? 'cpu'])
     let row = 1
     for (const pack of packs) await side.stage(row++, pack)
     return side

@@ -55,7 +55,7 @@ async function open(options: BenchOptions): Promise<EngineRig> {
   try {
     await fleet.open(domains, network)
     await single.open(1, network)
-    bank = await BankSide.start(family, packs, { rows: domains + 2, threads })
+    bank = await BankSide.start(family, packs, { rows: domains + 2, lanes: threads, threads: 1 })
     const rig = { slice: sliceOf(options), bank, fleet, single, batch, rival, images, next }
     await checkEqual(rig, backbone, Math.min(4, domains))
     return rig

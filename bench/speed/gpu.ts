@@ -162,7 +162,11 @@ async function compactBank({ bank, images, seconds, domains }: Rig) {
 
 /** How far the device's features lie from the CPU's, relative to the largest. */
 async function agreement({ bank, images, domains }: Rig, packs: Pack[]) {
-  const cpu = await BankSide.start(bank.family, packs, { rows: packs.length + 1, threads: availableCores() })
+  const cpu = await BankSide.start(bank.family, packs, {
+    rows: packs.length + 1,
+    lanes: 1,
+    threads: availableCores(),
+  })
   try {
     const errors = []
     for (const size of [1, 7, 32]) {
@@ -231,7 +235,7 @@ async function main(): Promise<void> {
     const family = await makeFamily(backbone, join(dir, 'full'))
     const packs = Array.from({ length: flags.domains }, (_, domain) => randomPack(family, domain))
     const idle = deviceBytes(device)
-    const rows = { rows: packs.length + 1, threads: availableCores() }
+    const rows = { rows: packs.length + 1, lanes: 1, threads: availableCores() }
     const bank = await BankSide.start(family, packs, { ...rows, device, bankMode: 'compact' })
     closing.push(() => bank.close())
     const images = randomImages(family, 64)

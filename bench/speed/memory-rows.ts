@@ -38,7 +38,7 @@ async function open(options: BenchOptions): Promise<MemoryRig> {
   const curves = new Map<Dtype, Points>()
   let dedicated: Points | undefined
   return {
-    tensors: rowBytes(family.layout, 'f32', family.manifest.features, CLASSES),
+    tensors: rowBytes(family.layout, 'f32', family.manifest.features, CLASSES, 1),
     many,
     async curve(dtype, upTo) {
       const known = curves.get(dtype)

@@ -27,7 +27,7 @@ async function open(options: BenchOptions): Promise<PlotRig> {
     await fleet.open(domains, (domain) => dedicatedOnnx(backbone, packs[domain]!))
     // Beyond the dedicated ones the numbers repeat; every domain still has a row of its own to be read.
     const rows = Array.from({ length: many }, (_, row) => packs[row % domains]!)
-    return { fleet, bank: await BankSide.start(family, rows, { rows: many + 1, threads }) }
+    return { fleet, bank: await BankSide.start(family, rows, { rows: many + 1, lanes: threads, threads: 1 }) }
   } catch (error) {
     await fleet.close()
     throw error

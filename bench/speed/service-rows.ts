@@ -264,7 +264,7 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
 async function cold(rig: ServiceRig, options: BenchOptions): Promise<Measured> {
   const { family, seeds, load, full } = rig
   const { features } = family.manifest
-  const row = rowBytes(family.layout, 'f32', features, CLASSES)
+  const row = rowBytes(family.layout, 'f32', features, CLASSES, options.threads)
   const rows = Math.max(2, Math.floor(full.domains.length / 3))
   const flags = flagsOf(family.dir, seeds, join(options.dir, 'data-cold'), options.threads)
   const small = ['--bank-memory', String(rows * row), '--min-residency', '1ms']

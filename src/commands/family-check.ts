@@ -82,6 +82,7 @@ async function familyFeatures(
     bankDtype: 'f32',
     bankMode: 'resident',
     device: { kind: 'cpu' },
+    lanes: 1,
     threads: availableCores(),
     logger: pino({ level: 'silent' }),
     clock: systemClock,

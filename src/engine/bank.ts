@@ -1,67 +1,50 @@
 /**
- * The bank: the adapters and heads of the resident domains, one row each, as the trunks' inputs.
+ * The bank as a lane sees it: the adapters and heads of the resident domains, one row each, as the trunks' inputs.
  *
- * Typed arrays only: it is given a function that makes a tensor of one, and knows no ONNX Runtime. It lives
- * in the worker, in plain `ArrayBuffer`s (a shared one is refused as an input). Rows are overwritten in
- * place between runs; tensors are made once.
+ * Typed arrays only: it is given a function that makes a tensor of one, and knows no ONNX Runtime. What it feeds
+ * lies in plain `ArrayBuffer`s of its own, because onnxruntime-node refuses shared ones. Tensors are made once.
  */
-import { AFFINE, BIAS, SCALE } from '../manifest/layout.js'
-import type { BankDtype, BankMode, EngineInit, HeadTensors, RowTensors } from './messages.js'
+import { BIAS, SCALE } from '../manifest/layout.js'
+import { type BankArray, type BankInput, type BankSpec, arrayType, bankInputs } from './bank-spec.js'
+import type { BankMode, HeadTensors, RowTensors } from './messages.js'
 
-export type BankArray = Float32Array | Uint16Array
 export type MakeTensor<T> = (data: BankArray, dims: readonly number[]) => T
 /** Gives memory back at once: these arrays' buffers are not used again. */
 export type Free = (arrays: readonly BankArray[]) => void
 
-/** One graph input of the bank: its name, and the shape and elements of one row of it. */
-interface BankInput {
-  name: string
-  dims: readonly number[]
-  elements: number
-}
+type Feeds<T> = Readonly<Record<string, T>>
 
 /** What one run needs. */
 export interface BankFeeds<T> {
   /** A tensor per graph input of the bank. */
-  tensors: Readonly<Record<string, T>>
+  tensors: Feeds<T>
   /** Each sample's row in those tensors, `[N]`. */
   rows: ArrayLike<number>
   /** True when every sample is of one row. */
   uniform: boolean
 }
 
-type BankSpec = Pick<EngineInit, 'rows' | 'bankDtype' | 'affine' | 'biases' | 'matrices' | 'features'>
-
 /** Rows by number, their heads, and whether they may be used. How rows become inputs is the mode's. */
 export abstract class Bank<T> {
+  protected readonly spec: BankSpec
   protected readonly inputs: readonly BankInput[]
   protected readonly makeTensor: MakeTensor<T>
   protected readonly free: Free
-  readonly #spec: BankSpec
   /** Heads of the rows that may be used; a row that is not here was never staged, or was cleared. */
   readonly #heads = new Map<number, HeadTensors | null>()
 
   constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
-    this.#spec = spec
+    this.spec = spec
     this.makeTensor = makeTensor
     this.free = free
-    const matrices = spec.matrices.map(({ input, rows, columns }) => {
-      return { name: input, dims: [rows, columns], elements: rows * columns }
-    })
-    this.inputs = [{ name: AFFINE, dims: [spec.affine], elements: spec.affine }, ...matrices]
+    this.inputs = bankInputs(spec)
   }
 
-  /**
-   * Writes a row and takes over the buffers it comes in. Either all of it is written or, when something does
-   * not fit, nothing.
-   * @throws RangeError naming the row and the tensor.
-   */
-  stage(row: number, tensors: RowTensors): void {
-    const arrays = this.#check(row, tensors)
-    const head = tensors.head && ownHead(tensors.head)
+  /** Writes a row that fits (`checkRow`), and takes over the buffers it comes in. */
+  stage(row: number, { affine, matrices, head }: RowTensors): void {
     this.#dropHead(row)
-    this.write(row, arrays)
-    this.#heads.set(row, head)
+    this.write(row, [affine, ...matrices])
+    this.#heads.set(row, head && ownHead(head))
   }
 
   /** Makes a row unusable until it is staged again, and lets go of its head. */
@@ -79,7 +62,7 @@ export abstract class Bank<T> {
 
   /**
    * The inputs of a run over these rows, one per sample. The tensors are the bank's own and stay right until
-   * the next `stage`, `clear` or `feeds`.
+   * its next call.
    * @throws RangeError for a row that is not staged.
    */
   feeds(rows: Int32Array): BankFeeds<T> {
@@ -88,73 +71,62 @@ export abstract class Bank<T> {
   }
 
   /**
-   * The inputs of a run of the trunk for one domain: views of its row.
+   * The inputs of a run of the trunk for one domain, right until the next call.
    * @throws RangeError for a row that is not staged.
    */
-  feedsOfOne(row: number): Readonly<Record<string, T>> {
+  feedsOfOne(row: number): Feeds<T> {
     this.head(row)
-    const [affine, ...matrices] = this.view(row)
-    const scales = this.#spec.affine - this.#spec.biases
+    return this.one(row)
+  }
+
+  protected abstract write(row: number, arrays: readonly BankArray[]): void
+  protected abstract drop(row: number): void
+  protected abstract one(row: number): Feeds<T>
+  protected abstract gather(rows: Int32Array): Omit<BankFeeds<T>, 'uniform'>
+
+  /** Tensors for the trunk for one domain. @param arrays one row's values, one array per input */
+  protected tensorsOfOne([affine, ...matrices]: readonly BankArray[]): Feeds<T> {
+    const scales = this.spec.affine - this.spec.biases
     const feeds: Record<string, T> = {
       [SCALE]: this.makeTensor(affine!.subarray(0, scales), [1, scales, 1, 1]),
-      [BIAS]: this.makeTensor(affine!.subarray(scales), [this.#spec.biases]),
+      [BIAS]: this.makeTensor(affine!.subarray(scales), [this.spec.biases]),
     }
-    for (const [index, { input, rows, columns }] of this.#spec.matrices.entries()) {
+    for (const [index, { input, rows, columns }] of this.spec.matrices.entries()) {
       feeds[input] = this.makeTensor(matrices[index]!, [rows, columns, 1, 1])
     }
     return feeds
   }
 
-  protected abstract write(row: number, arrays: readonly BankArray[]): void
-  protected abstract drop(row: number): void
-  /** A staged row's values, one array per input. */
-  protected abstract view(row: number): readonly BankArray[]
-  protected abstract gather(rows: Int32Array): Omit<BankFeeds<T>, 'uniform'>
+  /** Tensors for the trunk for any domains. @param arrays of `rows` rows or more, one per input */
+  protected tensorsOfMany(arrays: readonly BankArray[], rows: number): Feeds<T> {
+    return Object.fromEntries(
+      this.inputs.map(({ name, dims, elements }, index) => {
+        return [name, this.makeTensor(arrays[index]!.subarray(0, rows * elements), [rows, ...dims])]
+      }),
+    )
+  }
+
+  /** One array per graph input, for so many rows. Fresh zeroed memory takes no page until it is written. */
+  protected arraysFor(rows: number): BankArray[] {
+    return this.inputs.map(({ elements }) => new (arrayType(this.spec.bankDtype))(rows * elements))
+  }
 
   #dropHead(row: number): void {
     const head = this.#heads.get(row)
     if (head) this.free([head.weight, head.bias])
     this.#heads.delete(row)
   }
-
-  #check(row: number, { affine, matrices, head }: RowTensors): readonly BankArray[] {
-    const { rows, bankDtype, features } = this.#spec
-    if (!Number.isInteger(row) || row < 0 || row >= rows)
-      throw new RangeError(`bank row ${row} is outside 0-${rows - 1}`)
-    const arrays = [affine, ...matrices]
-    if (arrays.length !== this.inputs.length)
-      throw new RangeError(`bank row ${row}: ${arrays.length} tensors, the trunk takes ${this.inputs.length}`)
-    for (const [index, { name, elements }] of this.inputs.entries()) {
-      const array = arrays[index]!
-      if (!(array instanceof arrayType(bankDtype)) || array.length !== elements)
-        throw new RangeError(
-          `bank row ${row}, ${name}: ${array.constructor.name} of ${array.length}, not ${bankDtype} of ${elements}`,
-        )
-    }
-    if (head && (head.weight.length !== head.classes * features || head.bias.length !== head.classes))
-      throw new RangeError(`bank row ${row}: the head is not [${head.classes}, ${features}] with a bias`)
-    return arrays
-  }
 }
 
-/**
- * The whole bank is fed to each run, which costs nothing on the CPU: inputs are not copied there.
- *
- * One array per graph input holds all rows. Fresh zeroed memory takes no page until it is written, so that
- * rows cost their bytes when they are staged.
- */
-export class ResidentBank<T> extends Bank<T> {
+/** The whole bank is fed to each run, which costs nothing on the CPU: inputs are not copied there. */
+class ResidentBank<T> extends Bank<T> {
   readonly #arrays: readonly BankArray[]
-  readonly #tensors: Readonly<Record<string, T>>
+  readonly #tensors: Feeds<T>
 
   constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
     super(spec, makeTensor, free)
-    this.#arrays = this.inputs.map(({ elements }) => new (arrayType(spec.bankDtype))(spec.rows * elements))
-    this.#tensors = Object.fromEntries(
-      this.inputs.map(({ name, dims }, index) => {
-        return [name, makeTensor(this.#arrays[index]!, [spec.rows, ...dims])]
-      }),
-    )
+    this.#arrays = this.arraysFor(spec.rows)
+    this.#tensors = this.tensorsOfMany(this.#arrays, spec.rows)
   }
 
   protected override write(row: number, arrays: readonly BankArray[]): void {
@@ -166,10 +138,12 @@ export class ResidentBank<T> extends Bank<T> {
 
   protected override drop(): void {}
 
-  protected override view(row: number): readonly BankArray[] {
-    return this.inputs.map(({ elements }, index) => {
-      return this.#arrays[index]!.subarray(row * elements, (row + 1) * elements)
-    })
+  protected override one(row: number): Feeds<T> {
+    return this.tensorsOfOne(
+      this.inputs.map(({ elements }, index) => {
+        return this.#arrays[index]!.subarray(row * elements, (row + 1) * elements)
+      }),
+    )
   }
 
   protected override gather(rows: Int32Array): Omit<BankFeeds<T>, 'uniform'> {
@@ -178,91 +152,78 @@ export class ResidentBank<T> extends Bank<T> {
 }
 
 /**
- * Only the rows of the batch's domains are fed, renumbered: for devices to which every input is copied at
- * each run. A batch of one domain feeds that row's own arrays; others are gathered into buffers that are
- * kept and grow as batches of more domains come.
+ * Only the rows of the batch's domains are fed, renumbered: copied from where they lie, which other lanes may
+ * read too, into buffers that are kept and grow as batches of more domains come.
  */
-export class CompactBank<T> extends Bank<T> {
-  readonly #dtype: BankDtype
-  readonly #rows = new Map<number, { arrays: readonly BankArray[]; tensors: Readonly<Record<string, T>> }>()
+class GatheringBank<T> extends Bank<T> {
+  readonly #rows = new Map<number, readonly BankArray[]>()
   #gathered: BankArray[] = []
   #capacity = 0
+  /** Which row lies at each place of `#gathered`: what is there already is not copied again. */
+  #places: (number | undefined)[] = []
   /** By number of distinct rows. */
-  readonly #gatheredTensors = new Map<number, Readonly<Record<string, T>>>()
-
-  constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
-    super(spec, makeTensor, free)
-    this.#dtype = spec.bankDtype
-  }
+  readonly #tensors = new Map<number, Feeds<T>>()
+  #tensorsOne: Feeds<T> | undefined
 
   protected override write(row: number, arrays: readonly BankArray[]): void {
-    const own = arrays.map((array) => ownArray(array))
     this.drop(row)
-    this.#rows.set(row, { arrays: own, tensors: this.#tensorsOf(own, 1) })
+    this.#rows.set(row, arrays)
   }
 
   protected override drop(row: number): void {
-    this.free(this.#rows.get(row)?.arrays ?? [])
     this.#rows.delete(row)
+    this.#places = this.#places.map((held) => (held === row ? undefined : held))
   }
 
-  protected override view(row: number): readonly BankArray[] {
-    return this.#rows.get(row)!.arrays
+  protected override one(row: number): Feeds<T> {
+    this.#reserve(1)
+    this.#copy(row, 0)
+    this.#tensorsOne ??= this.tensorsOfOne(
+      this.inputs.map(({ elements }, index) => this.#gathered[index]!.subarray(0, elements)),
+    )
+    return this.#tensorsOne
   }
 
   protected override gather(rows: Int32Array): Omit<BankFeeds<T>, 'uniform'> {
-    const place = new Map<number, number>()
-    for (const row of rows) if (!place.has(row)) place.set(row, place.size)
-    const renumbered = rows.map((row) => place.get(row)!)
-    if (place.size === 1) return { tensors: this.#rows.get(rows[0]!)!.tensors, rows: renumbered }
-    this.#reserve(place.size)
-    for (const [row, to] of place) {
-      const { arrays } = this.#rows.get(row)!
-      for (const [index, { elements }] of this.inputs.entries()) {
-        this.#gathered[index]!.set(arrays[index]!, to * elements)
-      }
-    }
-    let tensors = this.#gatheredTensors.get(place.size)
+    const places = new Map<number, number>()
+    for (const row of rows) if (!places.has(row)) places.set(row, places.size)
+    const distinct = places.size
+    this.#reserve(distinct)
+    for (const [row, place] of places) this.#copy(row, place)
+    let tensors = this.#tensors.get(distinct)
     if (!tensors) {
-      tensors = this.#tensorsOf(this.#gathered, place.size)
-      this.#gatheredTensors.set(place.size, tensors)
+      tensors = this.tensorsOfMany(this.#gathered, distinct)
+      this.#tensors.set(distinct, tensors)
     }
-    return { tensors, rows: renumbered }
+    return { tensors, rows: rows.map((row) => places.get(row)!) }
+  }
+
+  #copy(row: number, place: number): void {
+    if (this.#places[place] === row) return
+    const arrays = this.#rows.get(row)!
+    for (const [index, { elements }] of this.inputs.entries()) {
+      this.#gathered[index]!.set(arrays[index]!, place * elements)
+    }
+    this.#places[place] = row
   }
 
   #reserve(rows: number): void {
     if (rows <= this.#capacity) return
+    this.free(this.#gathered)
     this.#capacity = 2 ** Math.ceil(Math.log2(rows))
-    this.#gathered = this.inputs.map(
-      ({ elements }) => new (arrayType(this.#dtype))(this.#capacity * elements),
-    )
-    this.#gatheredTensors.clear()
-  }
-
-  #tensorsOf(arrays: readonly BankArray[], rows: number): Readonly<Record<string, T>> {
-    return Object.fromEntries(
-      this.inputs.map(({ name, dims, elements }, index) => {
-        return [name, this.makeTensor(arrays[index]!.subarray(0, rows * elements), [rows, ...dims])]
-      }),
-    )
+    this.#gathered = this.arraysFor(this.#capacity)
+    this.#places = []
+    this.#tensors.clear()
+    this.#tensorsOne = undefined
   }
 }
 
 export function makeBank<T>(mode: BankMode, spec: BankSpec, makeTensor: MakeTensor<T>, free: Free): Bank<T> {
-  return mode === 'resident'
-    ? new ResidentBank(spec, makeTensor, free)
-    : new CompactBank(spec, makeTensor, free)
+  return new (mode === 'resident' ? ResidentBank : GatheringBank)(spec, makeTensor, free)
 }
 
-function arrayType(dtype: BankDtype): Float32ArrayConstructor | Uint16ArrayConstructor {
-  return dtype === 'f32' ? Float32Array : Uint16Array
-}
-
-/** The array itself, or a copy where it is a part of a larger buffer, which would be kept alive as a whole. */
-function ownArray<A extends BankArray>(array: A): A {
-  return (array.byteLength === array.buffer.byteLength ? array : array.slice()) as A
-}
-
+/** The head itself, or a copy where it is a part of a larger buffer, which would be kept alive as a whole. */
 function ownHead({ classes, weight, bias }: HeadTensors): HeadTensors {
-  return { classes, weight: ownArray(weight), bias: ownArray(bias) }
+  const own = (array: Float32Array) => (array.byteLength === array.buffer.byteLength ? array : array.slice())
+  return { classes, weight: own(weight), bias: own(bias) }
 }

@@ -10,11 +10,14 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.js'
 import { draining, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
+import { checkRow } from './bank-spec.js'
+import { Lanes } from './lanes.js'
 import { packRow } from './row.js'
 import type { BankDtype, BankMode, EngineBatch, EngineInit, EngineResult, RowTensors } from './messages.js'
-import { EngineThread, RequestFailed, ThreadGone } from './thread.js'
+import { SharedRows } from './shared-rows.js'
+import { RequestFailed, ThreadGone } from './thread.js'
 
-/** Milliseconds before a dead thread is replaced: the first time, and at most. Each try doubles it. */
+/** Milliseconds before dead threads are replaced: the first time, and at most. Each try doubles it. */
 const FIRST_RESTART_MS = 100
 const LAST_RESTART_MS = 30_000
 
@@ -25,11 +28,13 @@ export interface EngineOptions {
   bankDtype: BankDtype
   bankMode: BankMode
   device: EngineInit['device']
+  /** Runs side by side, each in a thread of its own with its own sessions; 1 for a resident bank. */
+  lanes: number
   /** Threads of one run. */
   threads: number
   logger: Logger
   clock: Clock
-  /** Makes the worker's thread, where it is not the engine's own: tests wrap it to inject faults. */
+  /** Makes a lane's thread, where it is not the engine's own: tests wrap it to inject faults. */
   createWorker?: () => Worker
 }
 
@@ -39,7 +44,7 @@ function createWorker(): Worker {
 
 export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped'
 
-/** `down`: the thread died, and every row with it. `up`: a new one is ready; only the base is staged. */
+/** `down`: a thread died, and every row with it. `up`: new ones are ready; only the base is staged. */
 export interface EngineEvents {
   down: [reason: Error]
   up: [generation: number]
@@ -47,10 +52,14 @@ export interface EngineEvents {
 
 export class Engine extends EventEmitter<EngineEvents> {
   readonly #options: EngineOptions
+  readonly #init: EngineInit
+  readonly #sharedRows: SharedRows | null
+  /** Rows in the runs that are not answered yet, and in how many. */
+  readonly #running = new Map<number, number>()
   #state: EngineState = 'starting'
   #generation = 0
   #provider = ''
-  #thread: EngineThread | undefined
+  #lanes: Lanes | undefined
   #started: Promise<void> | undefined
   #stopped: Promise<void> | undefined
   #cancelRestart: (() => void) | undefined
@@ -60,14 +69,19 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   constructor(options: EngineOptions) {
     super()
+    if (options.bankMode === 'resident' && options.lanes !== 1)
+      throw new RangeError(`a resident bank is in one lane, not in ${options.lanes}`)
     this.#options = options
+    const init = engineInit(options)
+    this.#sharedRows = options.bankMode === 'resident' ? null : new SharedRows(init)
+    this.#init = { ...init, base: this.#sharedRows?.write(0, init.base) ?? init.base }
   }
 
   get state(): EngineState {
     return this.#state
   }
 
-  /** Counts the threads that became ready: 1 after `start`. Rows staged in an earlier one are gone. */
+  /** How often the threads became ready: 1 after `start`. Rows staged in an earlier generation are gone. */
   get generation(): number {
     return this.#generation
   }
@@ -82,9 +96,14 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#options.rows
   }
 
+  /** Sessions that hold the trunk's weights. */
+  get trunks(): number {
+    return this.#options.lanes * (this.#init.trunkOfOne === null ? 1 : 2)
+  }
+
   /**
-   * Loads the trunk and runs the base once. When that fails nothing is left running and the engine is
-   * stopped; only a thread that was ready once is replaced.
+   * Loads the trunk and runs the base once in each lane. When that fails nothing is left running and the engine
+   * is stopped; only threads that were ready once are replaced.
    * @throws Error naming the cause and the remedy; FacetError `draining` when stopped meanwhile.
    */
   start(): Promise<void> {
@@ -96,15 +115,17 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Writes a row; runs sent before see the old one, runs sent after the new one. Takes the buffers of
-   * `tensors` over.
-   * @throws RangeError for row 0 (the base's) and rows the bank has not; FacetError `engine_restarting`
-   * (503), `draining` (503), or `internal` when the tensors do not fit the trunk.
+   * Writes a row that no run uses; runs sent after it see the new one. Buffers of `tensors` may be taken over.
+   * @throws RangeError for row 0 (the base's), rows the bank has not, a row in a run, and tensors that do not
+   * fit the trunk; FacetError `engine_restarting` (503), `draining` (503).
    */
   async stage(row: number, tensors: RowTensors): Promise<void> {
-    this.#checkRow(row)
+    this.#checkNumber(row)
+    if (this.#running.has(row)) throw new RangeError(`bank row ${row} is in a run`)
+    checkRow(row, tensors, this.#init)
     try {
-      await this.#live().stage(row, tensors)
+      const lanes = this.#live()
+      await lanes.stage(row, this.#sharedRows?.write(row, tensors) ?? tensors)
     } catch (error) {
       throw this.#publicError(error, 'internal', 'The adapter could not be brought into the bank.')
     }
@@ -115,8 +136,8 @@ export class Engine extends EventEmitter<EngineEvents> {
    * @throws RangeError for row 0 and rows the bank has not.
    */
   clear(row: number): void {
-    this.#checkRow(row)
-    if (this.#state === 'ready') this.#thread?.clear(row)
+    this.#checkNumber(row)
+    if (this.#state === 'ready') this.#lanes?.clear(row)
   }
 
   /**
@@ -133,10 +154,12 @@ export class Engine extends EventEmitter<EngineEvents> {
       throw new RangeError(
         `${batch.pixels.length} pixel values for ${samples} samples of ${height}x${width}x3`,
       )
+    const rows = new Set(batch.rows)
     try {
-      const thread = this.#live()
+      const lanes = this.#live()
       if (generation !== this.#generation) throw engineRestarting()
-      return await thread.run(batch)
+      this.#count(rows, 1)
+      return await lanes.run(batch).finally(() => this.#count(rows, -1))
     } catch (error) {
       throw this.#publicError(error, 'inference_failed', 'The model run failed.')
     }
@@ -152,7 +175,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Ends the engine: what was sent is answered, then the thread exits by itself. Resolves when it has. May be
+   * Ends the engine: what was sent is answered, then the threads exit by themselves. Resolves when they have. May be
    * called at any time and more than once; never aborts a run, so a run that hangs holds it up.
    */
   stop(): Promise<void> {
@@ -163,21 +186,20 @@ export class Engine extends EventEmitter<EngineEvents> {
   async #stop(): Promise<void> {
     this.#state = 'stopping'
     this.#cancelRestart?.()
-    this.#thread?.finish()
-    await this.#thread?.gone
+    this.#lanes?.finish()
+    await this.#lanes?.gone
     this.#state = 'stopped'
   }
 
-  /** Starts a thread; one that fails to start ends by itself. */
+  /** Starts the threads; those that fail to start end by themselves. */
   async #launch(): Promise<void> {
     const { clock, logger } = this.#options
     if (this.#stopped) throw draining()
     const began = clock.now()
-    const init = this.#init()
-    const thread = new EngineThread((this.#options.createWorker ?? createWorker)())
-    this.#thread = thread
-    void thread.gone.then((reason) => this.#lost(reason))
-    const provider = await thread.start(init)
+    const lanes = new Lanes(this.#options.lanes, this.#options.createWorker ?? createWorker)
+    this.#lanes = lanes
+    void lanes.lost.then((reason) => this.#lost(reason))
+    const provider = await lanes.start(this.#init)
     if (this.#stopped) throw draining()
     this.#provider = provider
     this.#generation += 1
@@ -185,28 +207,6 @@ export class Engine extends EventEmitter<EngineEvents> {
     this.#state = 'ready'
     logger.info({ provider, generation: this.#generation, ms: this.#readySince - began }, 'engine ready')
     this.emit('up', this.#generation)
-  }
-
-  #init(): EngineInit {
-    const { family, rows, bankDtype, bankMode, device, threads } = this.#options
-    const { base, layout, manifest, trunk, trunkOfOne } = family
-    return {
-      trunk: trunk[bankDtype],
-      // A device that copies its inputs keeps to one graph, whose shapes it has searched algorithms for.
-      trunkOfOne: bankMode === 'resident' ? trunkOfOne[bankDtype] : null,
-      rows,
-      bankDtype,
-      bankMode,
-      device,
-      threads,
-      affine: layout.affine,
-      biases: layout.biases,
-      matrices: layout.matrices.map(({ input, rows, columns }) => ({ input, rows, columns })),
-      height: manifest.input.height,
-      width: manifest.input.width,
-      features: manifest.features,
-      base: packRow(base, base, manifest, layout, bankDtype),
-    }
   }
 
   /** A thread has exited. Unless it was ready, whoever started it hears of that. */
@@ -228,24 +228,34 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   async #restart(): Promise<void> {
     try {
+      // The other lanes of the last generation may still be at their last run.
+      await this.#lanes?.gone
       await this.#launch()
     } catch (error) {
-      await this.#thread?.gone
       if (this.#stopped) return
       this.#options.logger.error({ err: error, attempt: this.#attempts }, 'engine restart failed')
       this.#restartLater()
     }
   }
 
-  #checkRow(row: number): void {
+  /** More runs that use these rows, or fewer. */
+  #count(rows: Iterable<number>, by: 1 | -1): void {
+    for (const row of rows) {
+      const runs = (this.#running.get(row) ?? 0) + by
+      if (runs > 0) this.#running.set(row, runs)
+      else this.#running.delete(row)
+    }
+  }
+
+  #checkNumber(row: number): void {
     if (Number.isInteger(row) && row >= 1 && row < this.rows) return
     throw new RangeError(`bank row ${row} is not a domain's: those are 1-${this.rows - 1}`)
   }
 
-  #live(): EngineThread {
+  #live(): Lanes {
     if (this.#state === 'stopping' || this.#state === 'stopped') throw draining()
     if (this.#state !== 'ready') throw engineRestarting()
-    return this.#thread!
+    return this.#lanes!
   }
 
   /** What a client may hear; the cause stays in the log. */
@@ -254,5 +264,27 @@ export class Engine extends EventEmitter<EngineEvents> {
     if (!(error instanceof RequestFailed)) return error
     this.#options.logger.error({ err: error }, message)
     return new FacetError(code, message, { cause: error })
+  }
+}
+
+function engineInit(options: EngineOptions): EngineInit {
+  const { family, rows, bankDtype, bankMode, device, threads } = options
+  const { base, layout, manifest, trunk, trunkOfOne } = family
+  return {
+    trunk: trunk[bankDtype],
+    // A device that copies its inputs keeps to one graph, whose shapes it has searched algorithms for.
+    trunkOfOne: bankMode === 'compact' ? null : trunkOfOne[bankDtype],
+    rows,
+    bankDtype,
+    bankMode,
+    device,
+    threads,
+    affine: layout.affine,
+    biases: layout.biases,
+    matrices: layout.matrices.map(({ input, rows, columns }) => ({ input, rows, columns })),
+    height: manifest.input.height,
+    width: manifest.input.width,
+    features: manifest.features,
+    base: packRow(base, base, manifest, layout, bankDtype),
   }
 }

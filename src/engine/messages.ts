@@ -1,13 +1,16 @@
 /**
- * Everything that crosses between the engine's handle (main thread) and its worker, in one place.
+ * Everything that crosses between the engine's handle (main thread) and the worker of a lane, in one place.
  *
- * Array buffers travel by transfer, never by copy. A `SharedArrayBuffer` is refused by onnxruntime-node as
- * an input, so the bank lives in the worker alone.
+ * Array buffers travel by transfer, never by copy; shared ones are seen by every lane.
  */
 
 export type BankDtype = 'f32' | 'f16'
-/** `resident`: the whole bank is fed to each run. `compact`: only the rows of the batch's domains. */
-export type BankMode = 'resident' | 'compact'
+/**
+ * `shared`: the rows lie in memory that all lanes share, each feeds its runs those of the batch's domains.
+ * `compact`: the same for a device that copies its inputs: batches are padded to few sizes, one graph runs all.
+ * `resident`: the only lane has the whole bank and feeds it to each run.
+ */
+export type BankMode = 'resident' | 'shared' | 'compact'
 
 /** One bank row, laid out by `family/layout.ts`. f16 values travel as their 16 bits. */
 export interface RowTensors {
@@ -55,7 +58,7 @@ export interface EngineInit {
   bankMode: BankMode
   /** `cpu`, or `cuda` with a device number. */
   device: { kind: 'cpu' } | { kind: 'cuda'; id: number }
-  /** Threads of one run. */
+  /** Threads of one run in one lane. */
   threads: number
   /** The bank's layout and the trunk's input and output sizes. */
   affine: number

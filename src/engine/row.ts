@@ -2,7 +2,7 @@
  * A pack to one row of the bank: what the engine feeds to the trunk (layout: `family/layout.ts`).
  *
  * Every buffer of the result is its own plain `ArrayBuffer` of exact length, so that all of them can be
- * transferred to the engine's worker.
+ * transferred to the engine's workers.
  */
 import type { BankDtype, RowTensors } from './messages.js'
 import { FacetError } from '../errors.js'

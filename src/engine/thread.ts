@@ -1,6 +1,6 @@
 /**
  * One worker thread, from its start to its exit: requests out, answers matched to them, and what is pending
- * when it dies. Knows the messages; whether and when another thread follows is the engine's business.
+ * when it dies. Knows the messages, and no other thread.
  */
 import type { Worker } from 'node:worker_threads'
 import type { EngineBatch, EngineInit, EngineResult, FromWorker, RowTensors, ToWorker } from './messages.js'
@@ -47,6 +47,11 @@ export class EngineThread {
     this.#ready.catch(() => {})
   }
 
+  /** Requests that are not answered yet. */
+  get pending(): number {
+    return this.#pending.size
+  }
+
   /** Loads the trunk. Resolves with the provider's name after a forward pass on the base. */
   start(init: EngineInit): Promise<string> {
     this.#post({ type: 'init', init }, [])
@@ -57,8 +62,8 @@ export class EngineThread {
   async stage(row: number, tensors: RowTensors): Promise<void> {
     const { affine, matrices, head } = tensors
     const arrays = [affine, ...matrices, ...(head ? [head.weight, head.bias] : [])]
-    const buffers = new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))
-    await this.#request({ type: 'stage', row, tensors }, [...buffers])
+    const own = arrays.flatMap(({ buffer }) => (buffer instanceof ArrayBuffer ? [buffer] : []))
+    await this.#request({ type: 'stage', row, tensors }, [...new Set(own)])
   }
 
   clear(row: number): void {

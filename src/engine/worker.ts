@@ -1,5 +1,5 @@
 /**
- * The engine's thread: the trunk's sessions, the bank and the heads behind the messages of `messages.ts`.
+ * The thread of a lane: the trunk's sessions, the bank and the heads behind the messages of `messages.ts`.
  *
  * The service's only importer of onnxruntime-node, because `session.run()` blocks the thread it is called on (design:
  * section 4). No policy: it does what each message says, in order, and answers.
@@ -7,7 +7,8 @@
 import { MessageChannel, type MessagePort, parentPort } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
-import { type Bank, type BankArray, makeBank } from './bank.js'
+import { type Bank, makeBank } from './bank.js'
+import type { BankArray } from './bank-spec.js'
 import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
 import type {
   EngineBatch,

@@ -14,21 +14,30 @@ export interface ResidentWeights {
   active: boolean
 }
 
-/** Bytes of one bank row and its head: the adapter in the bank's type, the head in f32. */
+/** How often the engine holds what it holds more than once. */
+export interface Copies {
+  /** Heads of one version. */
+  lanes: number
+  /** The trunk's weights. */
+  trunks: number
+}
+
+/** Bytes of one bank row and its head: the adapter in the bank's type, the head in f32 in each lane. */
 export function rowBytes(
   layout: Pick<BankLayout, 'elements'>,
   dtype: BankDtype,
   features: number,
   classes: number,
+  lanes: number,
 ): number {
-  return layout.elements * (dtype === 'f16' ? F16 : F32) + headElements(features, classes) * F32
+  return layout.elements * (dtype === 'f16' ? F16 : F32) + headElements(features, classes) * F32 * lanes
 }
 
 /**
  * The account over the resident versions, the base's included.
  *
- * - trunk: `manifest.parameters.trunk` f32 weights, held once by the session.
- * - adapters, heads: a bank row and a head for each resident version.
+ * - trunk: `manifest.parameters.trunk` f32 weights, held by each session of the engine.
+ * - adapters, heads: a bank row for each resident version, and a head for it in each lane.
  * - dedicated: for each resident *active* version one network with the adapter merged in, f32. Merging a
  *   parallel or series matrix changes the values of the slot's convolution and not its size, and folds the
  *   scale into it, so such a network has the trunk's weights, one bias for each of a slot's channels (for a
@@ -42,17 +51,19 @@ export function memoryAccount(
   dtype: BankDtype,
   residents: Iterable<ResidentWeights>,
   capacity: number,
+  { lanes, trunks }: Copies,
 ): MemoryAccount {
   const slots = manifest.slots.reduce((sum, { kind, out }) => sum + (kind === 'norm' ? 2 * out : out), 0)
-  const trunk = manifest.parameters.trunk * F32
-  const adapter = rowBytes(layout, dtype, 0, 0)
+  const network = manifest.parameters.trunk * F32
+  const trunk = trunks * network
+  const adapter = rowBytes(layout, dtype, 0, 0, lanes)
   let heads = 0
   let dedicated = 0
   let used = 0
   for (const { classes, active } of residents) {
     used++
-    heads += headElements(manifest.features, classes) * F32
-    if (active) dedicated += trunk + (slots + headElements(manifest.features, classes)) * F32
+    heads += headElements(manifest.features, classes) * F32 * lanes
+    if (active) dedicated += network + (slots + headElements(manifest.features, classes)) * F32
   }
   const adapters = used * adapter
   const saving = dedicated / (trunk + adapters + heads)

@@ -9,7 +9,7 @@ import { BASE_DOMAIN } from '../manifest/manifest.js'
 import type { Seed } from '../store/seeds.js'
 import { baseState, Catalog } from './catalog.js'
 import { named } from './failures.js'
-import { memoryAccount, rowBytes } from './memory.js'
+import { type Copies, memoryAccount, rowBytes } from './memory.js'
 import { Mutations } from './mutations.js'
 import { baseSeed, openingStates } from './opening.js'
 import type { RegistryOptions } from './options.js'
@@ -153,7 +153,14 @@ export class Registry {
       const standing = this.#catalog.standing(version)
       return { classes, active: standing === 'active' || standing === 'pinned' }
     })
-    return memoryAccount(family.manifest, family.layout, limits.bankDtype, residents, engine.rows)
+    return memoryAccount(
+      family.manifest,
+      family.layout,
+      limits.bankDtype,
+      residents,
+      engine.rows,
+      this.#copies,
+    )
   }
 
   /**
@@ -250,10 +257,14 @@ export class Registry {
     return new PinRoom({ rows: engine.rows, memory, bytes }, this.#base.record, largest)
   }
 
+  get #copies(): Copies {
+    return this.#options.limits.copies ?? { lanes: 1, trunks: 1 }
+  }
+
   /** Of a bank row and a head of so many classes. */
   #bytes(classes: number): number {
     const { family, limits } = this.#options
-    return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes)
+    return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes, this.#copies.lanes)
   }
 
   *#pinnedVersions(): Iterable<string> {

@@ -59,10 +59,11 @@ export interface Lease {
 
 /** The live memory account (design: sections 6 and 9). Bytes. */
 export interface MemoryAccount {
+  /** In all sessions of the engine. */
   trunk: number
   /** Bank rows in use, the base's included. */
   adapters: number
-  /** Heads of the same versions. */
+  /** Heads of the same versions, in all lanes. */
   heads: number
   /** Rows in use, and rows the bank may hold. */
   rows: { used: number; capacity: number }

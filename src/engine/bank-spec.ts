@@ -1,0 +1,54 @@
+/** What a bank row consists of, for both ends: the handle, which checks rows, and the lanes, which feed them. */
+import { AFFINE } from '../manifest/layout.js'
+import type { BankDtype, EngineInit, RowTensors } from './messages.js'
+
+/** Plain where it is fed or transferred, shared where several lanes read it. */
+export type BankArray = Float32Array | Uint16Array
+
+export type BankSpec = Pick<EngineInit, 'rows' | 'bankDtype' | 'affine' | 'biases' | 'matrices' | 'features'>
+
+/** One graph input of the bank: its name, and the shape and elements of one row of it. */
+export interface BankInput {
+  name: string
+  dims: readonly number[]
+  elements: number
+}
+
+/** In the order of `RowTensors`: the affine row, then the matrices. */
+export function bankInputs({ affine, matrices }: Pick<BankSpec, 'affine' | 'matrices'>): BankInput[] {
+  return [
+    { name: AFFINE, dims: [affine], elements: affine },
+    ...matrices.map(({ input, rows, columns }) => {
+      return { name: input, dims: [rows, columns], elements: rows * columns }
+    }),
+  ]
+}
+
+export function arrayType(
+  dtype: BankDtype,
+): (Float32ArrayConstructor | Uint16ArrayConstructor) &
+  (new (
+    buffer: SharedArrayBuffer,
+    offset: number,
+    length: number,
+  ) => BankArray) {
+  return dtype === 'f32' ? Float32Array : Uint16Array
+}
+
+/** @throws RangeError naming the row and the tensor that does not fit the trunk */
+export function checkRow(row: number, { affine, matrices, head }: RowTensors, spec: BankSpec): void {
+  const { bankDtype, features } = spec
+  const inputs = bankInputs(spec)
+  const arrays = [affine, ...matrices]
+  if (arrays.length !== inputs.length)
+    throw new RangeError(`bank row ${row}: ${arrays.length} tensors, the trunk takes ${inputs.length}`)
+  for (const [index, { name, elements }] of inputs.entries()) {
+    const array = arrays[index]!
+    if (!(array instanceof arrayType(bankDtype)) || array.length !== elements)
+      throw new RangeError(
+        `bank row ${row}, ${name}: ${array.constructor.name} of ${array.length}, not ${bankDtype} of ${elements}`,
+      )
+  }
+  if (head && (head.weight.length !== head.classes * features || head.bias.length !== head.classes))
+    throw new RangeError(`bank row ${row}: the head is not [${head.classes}, ${features}] with a bias`)
+}
