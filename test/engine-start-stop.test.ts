@@ -89,6 +89,7 @@ t.test('stop in the middle of a start, of a restart, and before any start', asyn
 
 t.test('a process that stops its engine in the middle of a run exits with 0', async (t) => {
   const child = fileURLToPath(new URL('./engine-process.ts', import.meta.url))
-  const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, child])
+  const loader = process.execArgv.filter((argument) => argument.includes('loader/register'))
+  const { stdout } = await promisify(execFile)(process.execPath, [...loader, child])
   t.equal(stdout, 'answered 32\nstopped\n')
 })

@@ -10,7 +10,7 @@ t.test(
   async (t) => {
     const dir = t.testdir()
     await compileProgram(dir, ['src', 'bench'])
-    const { code, out, err } = await new Program(join(dir, 'bench', 'soak', 'index.js'), ['--seconds', '6'])
+    const { code, out, err } = await new Program(join(dir, 'bench', 'soak', 'index.js'), ['--seconds', '4'])
       .exit
     t.equal(code, 0, `${out}${err}`)
     const { soak } = JSON.parse(out.trim().split('\n').at(-1)!)
