@@ -196,7 +196,10 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     clock,
     readiness: () => readiness.check(),
     draining: () => readiness.draining,
-    execution: () => ({ provider: engine.provider, maxBatch: sizer.size, bankDtype: config.bankDtype }),
+    execution: () => {
+      const { lanes, bankDtype } = config
+      return { provider: engine.provider, lanes, maxBatch: sizer.size, bankDtype }
+    },
     openapi,
     version: VERSION,
   })

@@ -57,6 +57,8 @@ export interface ReadyAnswer {
 export interface Execution {
   /** `cpu`, or `cuda:0`. */
   provider: string
+  /** Runs side by side. */
+  lanes: number
   /** Most images of one run. */
   maxBatch: number
   /** Number type of the bank's rows. */

@@ -45,7 +45,7 @@ export function operationRoutes(app: FastifyInstance, deps: AppDeps): void {
   app.get('/v1/family', { config: { scope: 'predict' } }, async () => {
     const { name, fingerprint, design, input, features, slots, parameters, files, license, provenance } =
       family.manifest
-    const { provider, maxBatch, bankDtype } = execution()
+    const { provider, lanes, maxBatch, bankDtype } = execution()
     const { trunk, adapters, heads, rows, dedicated, saving } = registry.memory()
     return {
       name,
@@ -58,7 +58,7 @@ export function operationRoutes(app: FastifyInstance, deps: AppDeps): void {
       bytes: Object.fromEntries(Object.entries(files).map(([file, entry]) => [file, entry.bytes])),
       license,
       provenance,
-      execution: { provider, max_batch: maxBatch, bank_dtype: bankDtype },
+      execution: { provider, lanes, max_batch: maxBatch, bank_dtype: bankDtype },
       memory: {
         trunk_bytes: trunk,
         adapter_bytes: adapters,
