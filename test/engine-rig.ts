@@ -18,8 +18,8 @@ export const family = await readFamily('models/resnet26-half')
 const { height, width } = family.manifest.input
 export const imageBytes = height * width * 3
 
-/** A worker needs tap's TypeScript loader and not the rest of tap, which takes a second to start. */
-const loaders = process.execArgv.filter((argument) => !/@tapjs\/(mock|processinfo)/.test(argument))
+/** A worker needs our TypeScript loader and nothing of tap, which takes a second to start. */
+const loaders = process.execArgv.filter((argument) => !/@tapjs\//.test(argument))
 
 /** What a test knows of, and does to, the workers it has started. */
 export class Control {
