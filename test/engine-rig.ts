@@ -98,6 +98,7 @@ export async function startEngine(
 ): Promise<{ engine: Engine; control: Control }> {
   const made = makeEngine(t, options)
   await made.engine.start()
+  await made.engine.widened()
   return made
 }
 

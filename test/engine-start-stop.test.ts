@@ -93,3 +93,26 @@ t.test('a process that stops its engine in the middle of a run exits with 0', as
   const { stdout } = await promisify(execFile)(process.execPath, [...loader, child])
   t.equal(stdout, 'answered 32\nstopped\n')
 })
+
+t.test('the second lane follows while the first serves, and knows what was staged meanwhile', async (t) => {
+  const { engine, control } = makeEngine(t, { bankMode: 'shared', lanes: 2 })
+  await engine.start()
+  t.equal(control.sessions, 3, 'one lane: two graphs and the heads')
+  await engine.stage(1, randomRow(1, 4))
+  const runs = () =>
+    Array.from({ length: 2 }, () => engine.run({ pixels: randomPixels(1, 1), rows: Int32Array.of(1) }, 1))
+  const [alone] = await Promise.all(runs())
+  await engine.widened()
+  t.equal(control.sessions, 6)
+  for (const { features, logits } of await Promise.all(runs())) {
+    t.strictSame(features, alone!.features)
+    t.strictSame(logits, alone!.logits)
+  }
+})
+
+t.test('stop before the second lane has followed', async (t) => {
+  const { engine } = makeEngine(t, { bankMode: 'shared', lanes: 2 })
+  await engine.start()
+  await engine.stop()
+  t.equal(engine.state, 'stopped')
+})

@@ -52,6 +52,7 @@ export class BankSide {
       ...options,
     })
     await engine.start()
+    await engine.widened()
     const side = new BankSide(engine, family, options.lanes, largestBatch[options.device?.kind ?? 'cpu'])
     let row = 1
     for (const pack of packs) await side.stage(row++, pack)

@@ -102,8 +102,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Loads the trunk and runs the base once in each lane. When that fails nothing is left running and the engine
-   * is stopped; only threads that were ready once are replaced.
+   * Loads the trunk and runs the base once in one lane; the others follow while it serves. When that fails nothing is
+   * left running and the engine is stopped; only threads that were ready once are replaced.
    * @throws Error naming the cause and the remedy; FacetError `draining` when stopped meanwhile.
    */
   start(): Promise<void> {
@@ -112,6 +112,11 @@ export class Engine extends EventEmitter<EngineEvents> {
       throw error
     })
     return this.#started
+  }
+
+  /** Resolves when all lanes have followed the first. @throws Error where one did not, and the engine is down */
+  async widened(): Promise<void> {
+    await this.#lanes?.widened()
   }
 
   /**

@@ -1,6 +1,6 @@
 /**
  * The engine's threads as one: each has the trunk's sessions and knows every row, and a run goes to the one with
- * the least to do. They begin and end together: when one is lost the others finish what they were sent.
+ * the least to do. When one is lost the others finish what they were sent, and all are gone.
  *
  * Two threads that share the operators of one run wait for each other at each; a run a thread does not (measured:
  * docs/performance.md). Whether and when other threads follow is the engine's business.
@@ -15,31 +15,50 @@ export class Lanes {
   /** Resolves when all of them have. */
   readonly gone: Promise<unknown>
   readonly #threads: readonly EngineThread[]
+  #widened: Promise<void> = Promise.resolve()
 
   constructor(count: number, createWorker: () => Worker) {
-    this.#threads = Array.from({ length: count }, () => new EngineThread(createWorker()))
+    this.#threads = Array.from({ length: count }, () => new EngineThread(createWorker))
     this.lost = Promise.race(this.#threads.map(({ gone }) => gone))
     this.gone = Promise.all(this.#threads.map(({ gone }) => gone))
     void this.lost.then(() => this.finish())
   }
 
-  /** Loads the trunk in each. Resolves with the provider's name when all have done a forward pass on the base. */
+  /**
+   * Loads the trunk in the first; the others follow one by one, so that the start does not wait for them.
+   * Resolves with the provider's name when the first has done a forward pass on the base.
+   */
   async start(init: EngineInit): Promise<string> {
-    const [provider] = await Promise.all(this.#threads.map((thread) => thread.start(init)))
-    return provider!
+    const [first, ...others] = this.#threads
+    const provider = await first!.start(init)
+    this.#widened = others.reduce(async (before, thread) => {
+      await before
+      await thread.start(init)
+    }, Promise.resolve())
+    // One that fails is lost, which says it all.
+    this.#widened.catch(() => {})
+    return provider
+  }
+
+  /** Resolves when all have done a forward pass. @throws RequestFailed, ThreadGone */
+  widened(): Promise<void> {
+    return this.#widened
   }
 
   /**
-   * Makes a row known to all. Buffers that are not shared are taken over.
+   * Makes a row known to all; those not ready yet learn of it before their first run. Buffers that are not
+   * shared are taken over.
    * @throws RequestFailed, ThreadGone
    */
   async stage(row: number, { head, ...adapter }: RowTensors): Promise<void> {
     const last = this.#threads.length - 1
-    await Promise.all(
-      this.#threads.map((thread, index) => {
-        return thread.stage(row, { ...adapter, head: index < last ? structuredClone(head) : head })
-      }),
-    )
+    const ready: Promise<void>[] = []
+    for (const [index, thread] of this.#threads.entries()) {
+      const staged = thread.stage(row, { ...adapter, head: index < last ? structuredClone(head) : head })
+      if (thread.ready) ready.push(staged)
+      else staged.catch(() => {})
+    }
+    await Promise.all(ready)
   }
 
   clear(row: number): void {
@@ -48,8 +67,9 @@ export class Lanes {
 
   /** @throws RequestFailed, ThreadGone */
   run(batch: EngineBatch): Promise<EngineResult> {
-    const least = this.#threads.reduce((best, thread) => (thread.pending < best.pending ? thread : best))
-    return least.run(batch)
+    const ready = this.#threads.filter((thread) => thread.ready)
+    const [first] = this.#threads
+    return ready.reduce((best, thread) => (thread.pending < best.pending ? thread : best), first!).run(batch)
   }
 
   /** Asks every thread to end once what was sent to it is answered. */

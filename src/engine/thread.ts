@@ -22,29 +22,34 @@ type WithoutId<T> = T extends { id: number } ? Omit<T, 'id'> : never
 export class EngineThread {
   /** Resolves with the reason when the thread has exited, whatever ended it. Never rejects. */
   readonly gone: Promise<Error>
-  readonly #worker: Worker
+  readonly #createWorker: () => Worker
+  #worker: Worker | undefined
+  /** What was sent before the start. */
+  #backlog: { message: ToWorker; transfer: ArrayBuffer[] }[] = []
   readonly #pending = new Map<number, Pending>()
   readonly #ready: Promise<string>
   #settleReady!: { resolve(provider: string): void; reject(error: Error): void }
+  #resolveGone: (reason: Error) => void = () => {}
+  #isReady = false
   #lastId = 0
   #gone: ThreadGone | undefined
 
-  /** @param worker just made: nothing of it has been heard yet */
-  constructor(worker: Worker) {
-    this.#worker = worker
-    let cause: unknown
-    this.#worker.on('error', (error) => {
-      cause = error
-    })
-    this.#worker.on('message', (message: FromWorker) => this.#receive(message))
+  /** @param createWorker called at the start; nothing of the worker has been heard then */
+  constructor(createWorker: () => Worker) {
+    this.#createWorker = createWorker
     this.gone = new Promise((resolve) => {
-      this.#worker.once('exit', (code) => resolve(this.#close(code, cause)))
+      this.#resolveGone = resolve
     })
     this.#ready = new Promise((resolve, reject) => {
       this.#settleReady = { resolve, reject }
     })
-    // A thread that dies before anybody started it has nobody waiting here.
+    // A thread that ends before anybody started it has nobody waiting here.
     this.#ready.catch(() => {})
+  }
+
+  /** True from the forward pass on, and until the thread is gone. */
+  get ready(): boolean {
+    return this.#isReady
   }
 
   /** Requests that are not answered yet. */
@@ -52,9 +57,23 @@ export class EngineThread {
     return this.#pending.size
   }
 
-  /** Loads the trunk. Resolves with the provider's name after a forward pass on the base. */
+  /** Loads the trunk; then comes what was sent before. Resolves with the provider's name after a forward pass on the
+   * base. @throws RequestFailed, ThreadGone */
   start(init: EngineInit): Promise<string> {
+    if (this.#gone) return Promise.reject(this.#gone)
+    const worker = this.#createWorker()
+    let cause: unknown
+    worker.on('error', (error) => {
+      cause = error
+    })
+    worker.on('message', (message: FromWorker) => this.#receive(message))
+    worker.once('exit', (code) => {
+      const why = cause instanceof Error ? cause.message : `exit code ${code}`
+      this.#close(new ThreadGone(`the engine's thread ended: ${why}`, { cause }))
+    })
+    this.#worker = worker
     this.#post({ type: 'init', init }, [])
+    for (const { message, transfer } of this.#backlog.splice(0)) this.#post(message, transfer)
     return this.#ready
   }
 
@@ -85,7 +104,8 @@ export class EngineThread {
    * run that aborts the process (design: section 4).
    */
   finish(): void {
-    this.#post({ type: 'stop' }, [])
+    if (this.#worker) this.#post({ type: 'stop' }, [])
+    else this.#close(new ThreadGone("the engine's thread was not started"))
   }
 
   #request(message: WithoutId<ToWorker>, transfer: ArrayBuffer[]): Promise<EngineResult | undefined> {
@@ -98,12 +118,14 @@ export class EngineThread {
   }
 
   #post(message: ToWorker, transfer: ArrayBuffer[]): void {
-    this.#worker.postMessage(message, transfer)
+    if (this.#worker) this.#worker.postMessage(message, transfer)
+    else this.#backlog.push({ message, transfer })
   }
 
   #receive(message: FromWorker): void {
     switch (message.type) {
       case 'ready':
+        this.#isReady = true
         this.#settleReady.resolve(message.provider)
         break
       case 'staged':
@@ -125,12 +147,14 @@ export class EngineThread {
     return pending
   }
 
-  #close(code: number, cause: unknown): ThreadGone {
-    const why = cause instanceof Error ? cause.message : `exit code ${code}`
-    this.#gone = new ThreadGone(`the engine's thread ended: ${why}`, { cause })
-    this.#settleReady.reject(this.#gone)
-    for (const { reject } of this.#pending.values()) reject(this.#gone)
+  #close(reason: ThreadGone): void {
+    if (this.#gone) return
+    this.#gone = reason
+    this.#isReady = false
+    this.#backlog = []
+    this.#settleReady.reject(reason)
+    for (const { reject } of this.#pending.values()) reject(reason)
     this.#pending.clear()
-    return this.#gone
+    this.#resolveGone(reason)
   }
 }
