@@ -9,7 +9,9 @@
  * first bytes, every other loader of libvips is switched off. Knows no HTTP and no model.
  */
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
+import { type Crop, enlarge, type Size } from './enlarge.js'
 import { FacetError } from './errors.js'
+import { plainHeader } from './image-header.js'
 import type { InputSpec } from './manifest/manifest.js'
 
 export type ImageType = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff'
@@ -81,18 +83,47 @@ export async function decodeImage(
   if (type === null) throw new FacetError('unsupported_media_type', refusal(bytes))
   stopIfGone(limits.signal)
 
+  const plain = plainHeader(bytes, type)
+  if (plain !== null) {
+    checkPixels(plain, limits.maxPixels)
+    return await plainPixels(bytes, plain, input, limits.maxPixels).catch(undecodable(type))
+  }
   const header = await sharp(bytes, opening).metadata().catch(undecodable(type))
   checkHeader(header, type, limits.maxPixels)
   stopIfGone(limits.signal)
 
-  let image = sharp(bytes, opening).timeout({ seconds: patience }).autoOrient()
+  let image = patient(bytes, opening).autoOrient()
   if (header.hasAlpha) image = await withoutAlpha(image).catch(undecodable(type))
-  const { width, height } = header.autoOrient
-  return await trunkPixels(image, width, height, input).catch(undecodable(type))
+  const geometry = geometryOf(header.autoOrient, input)
+  return await trunkPixels(image, geometry, input).catch(undecodable(type))
 }
 
 /** `warning` also refuses damage inside a JPEG's data, where weaker levels answer with grey areas. */
-const opening: SharpOptions = { failOn: 'warning', limitInputPixels: false, animated: false }
+const opening = { failOn: 'warning', limitInputPixels: false, animated: false } satisfies SharpOptions
+
+/** Larger images, and larger answers, are enlarged off the event loop's thread. */
+const MOST_ENLARGED = 128 * 128
+
+/** Of an image that needs no turning and no blending. libvips checks the pixels against what we read, too. */
+async function plainPixels(
+  bytes: Uint8Array,
+  size: Size,
+  input: InputSpec,
+  maxPixels: number,
+): Promise<Uint8Array> {
+  const image = patient(bytes, { ...opening, limitInputPixels: maxPixels })
+  const geometry = geometryOf(size, input)
+  const most = Math.max(size.width * size.height, input.width * input.height)
+  if (geometry.scale <= 1 || input.kernel !== 'linear' || most > MOST_ENLARGED)
+    return trunkPixels(image, geometry, input)
+  const pixels = await rgb(image).toBuffer()
+  if (pixels.length !== size.width * size.height * 3) throw new Error('unexpected size')
+  return enlarge(pixels, size, geometry.resized, geometry.crop)
+}
+
+function patient(bytes: Uint8Array, options: SharpOptions): Sharp {
+  return sharp(bytes, options).timeout({ seconds: patience })
+}
 
 /** libvips would weigh colours by alpha while it resizes; training saw them without. */
 async function withoutAlpha(image: Sharp): Promise<Sharp> {
@@ -101,25 +132,34 @@ async function withoutAlpha(image: Sharp): Promise<Sharp> {
   return sharp(data, { raw: { width, height, channels }, limitInputPixels: false })
 }
 
-async function trunkPixels(
-  image: Sharp,
-  width: number,
-  height: number,
-  input: InputSpec,
-): Promise<Uint8Array> {
+/** How an upright image comes to the trunk's input. */
+interface Geometry {
+  scale: number
+  resized: Size
+  crop: Crop
+}
+
+function geometryOf({ width, height }: Size, input: InputSpec): Geometry {
   const scale = input.resize / Math.min(width, height)
   const resized = { width: Math.round(width * scale), height: Math.round(height * scale) }
   const left = Math.floor((resized.width - input.width) / 2)
   const top = Math.floor((resized.height - input.height) / 2)
+  return { scale, resized, crop: { left, top, width: input.width, height: input.height } }
+}
 
+async function trunkPixels(
+  image: Sharp,
+  { scale, resized, crop }: Geometry,
+  input: InputSpec,
+): Promise<Uint8Array> {
   // libvips enlarges half an output pixel off centre. At twice the size its odd rows and columns are exact.
   const fine = scale > 1 ? 2 : 1
   image = image.resize(resized.width * fine, resized.height * fine, { fit: 'fill', kernel: input.kernel })
   image = image.extract({
-    left: left * fine,
-    top: top * fine,
-    width: input.width * fine,
-    height: input.height * fine,
+    left: crop.left * fine,
+    top: crop.top * fine,
+    width: crop.width * fine,
+    height: crop.height * fine,
   })
   const pixels = await rgb(image).toBuffer()
   if (pixels.length !== input.height * input.width * 3 * fine * fine) throw new Error('unexpected channels')
@@ -147,13 +187,17 @@ function rgb(image: Sharp): Sharp {
 }
 
 function checkHeader(header: Metadata, type: ImageType, maxPixels: number): void {
-  const { width, height, format, compression } = header
+  const { format, compression } = header
   if (format === 'heif' && compression !== 'av1') {
     throw new FacetError('unsupported_media_type', `The file is called AVIF and holds ${compression}.`)
   }
   if (format !== (type === 'avif' ? 'heif' : type)) {
     throw new FacetError('undecodable_image', `The file begins like ${name(type)} and is something else.`)
   }
+  checkPixels(header, maxPixels)
+}
+
+function checkPixels({ width, height }: Size, maxPixels: number): void {
   if (width * height > maxPixels) {
     const message = `The image has ${width} x ${height} pixels; at most ${maxPixels} in all are accepted (--max-image-pixels).`
     throw new FacetError('image_too_large', message)

@@ -1,0 +1,121 @@
+/** Plain JPEGs and PNGs take a shorter way, small ones past libvips' resizing: to the same pixels, bit for bit. */
+import { readFileSync } from 'node:fs'
+import sharp, { type Sharp } from 'sharp'
+import t from 'tap'
+import { decodeImage } from '../src/image.js'
+import { plainHeader } from '../src/image-header.js'
+import type { InputSpec } from '../src/manifest/manifest.js'
+import { Random } from './random.js'
+
+const input: InputSpec = {
+  height: 64,
+  width: 64,
+  resize: 72,
+  kernel: 'linear',
+  mean: [0, 0, 0],
+  std: [1, 1, 1],
+}
+const limits = { maxPixels: 1_000_000 }
+const draw = new Random(7)
+const fixture = (name: string): Buffer => readFileSync(new URL(`./fixtures/images/${name}`, import.meta.url))
+
+function noise(width: number, height: number): Sharp {
+  return sharp(draw.bytes(width * height * 3), { raw: { width, height, channels: 3 } })
+}
+
+/** The same pixels as a PNG, which is plain, and as a TIFF, which libvips enlarges. */
+async function bothWays(image: Sharp): Promise<[Buffer, Buffer]> {
+  const png = await image.clone().png().toBuffer()
+  return [png, await sharp(png).keepIccProfile().tiff({ compression: 'none' }).toBuffer()]
+}
+
+/** An XMP segment behind the first marker: no longer plain. */
+function withXmp(jpeg: Buffer): Buffer {
+  const xmp = Buffer.from('\xff\xe1\0\x20http://ns.adobe.com/xap/1.0/\0 ', 'latin1')
+  return Buffer.concat([jpeg.subarray(0, 2), xmp, jpeg.subarray(2)])
+}
+
+t.test('small images are enlarged as libvips does it', async (t) => {
+  const specs = [input, { ...input, height: 96, width: 96, resize: 110 }, { ...input, width: 20, resize: 64 }]
+  const sizes: [number, number][] = [
+    [64, 64],
+    [28, 28],
+    [32, 32],
+    [7, 5],
+    [1, 1],
+    [71, 73],
+    [128, 128],
+  ]
+  while (sizes.length < 60) sizes.push([1 + draw.below(100), 1 + draw.below(100)])
+  for (const [width, height] of sizes) {
+    const [png, tiff] = await bothWays(noise(width, height))
+    t.ok(plainHeader(png, 'png'), 'is plain')
+    for (const spec of specs) {
+      const same = Buffer.from(await decodeImage(tiff, spec, limits)).equals(
+        await decodeImage(png, spec, limits),
+      )
+      t.ok(same, `${width}x${height} to ${spec.resize}`)
+    }
+  }
+})
+
+t.test('so are grey ones, palettes, and those with a profile', async (t) => {
+  const grey = noise(40, 50).toColourspace('b-w')
+  const [png, tiff] = await bothWays(grey)
+  t.equal((await sharp(png).metadata()).channels, 1)
+  t.same(await decodeImage(png, input, limits), Uint8Array.from(await decodeImage(tiff, input, limits)))
+  const palette = await noise(40, 50).png({ palette: true, colours: 16 }).toBuffer()
+  const spread = await sharp(palette).tiff({ compression: 'none' }).toBuffer()
+  t.equal((await sharp(palette).metadata()).isPalette, true)
+  t.same(await decodeImage(palette, input, limits), Uint8Array.from(await decodeImage(spread, input, limits)))
+  const [wide, wideTiff] = await bothWays(noise(40, 50).withIccProfile('p3'))
+  t.equal((await sharp(wideTiff).metadata()).hasProfile, true)
+  t.same(await decodeImage(wide, input, limits), Uint8Array.from(await decodeImage(wideTiff, input, limits)))
+})
+
+t.test('a JPEG gives the same pixels whichever way it takes', async (t) => {
+  for (const [width, height] of [
+    [30, 40],
+    [64, 64],
+    [72, 72],
+    [150, 90],
+    [333, 250],
+    [700, 900],
+  ] as const) {
+    for (const progressive of [false, true]) {
+      const jpeg = await noise(width, height).blur(2).jpeg({ progressive }).toBuffer()
+      t.same(plainHeader(jpeg, 'jpeg'), { width, height })
+      t.equal(plainHeader(withXmp(jpeg), 'jpeg'), null)
+      const same = Buffer.from(await decodeImage(jpeg, input, limits)).equals(
+        await decodeImage(withXmp(jpeg), input, limits),
+      )
+      t.ok(same, `${width}x${height}${progressive ? ', progressive' : ''}`)
+    }
+  }
+})
+
+t.test('what may turn, blend or hold more is left to libvips', async (t) => {
+  for (const name of [
+    'exif-6.jpg',
+    'exif-6.png',
+    'cmyk.jpg',
+    'colour-16bit.png',
+    'colour-alpha.png',
+    'grey-alpha.png',
+    'animated.png',
+  ]) {
+    t.equal(plainHeader(fixture(name), name.endsWith('png') ? 'png' : 'jpeg'), null, name)
+  }
+  t.equal(plainHeader(fixture('colour.webp'), 'webp'), null)
+})
+
+t.test('a header that stops anywhere is not read beyond its end', async (t) => {
+  for (const [type, bytes] of [
+    ['jpeg', fixture('colour.jpg')],
+    ['png', fixture('colour.png')],
+  ] as const) {
+    t.ok(plainHeader(bytes, type))
+    for (let end = 0; end < Math.min(700, bytes.length - 13); end++) plainHeader(bytes.subarray(0, end), type)
+    t.equal(plainHeader(bytes.subarray(0, 60), type), null)
+  }
+})
