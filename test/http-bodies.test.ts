@@ -1,7 +1,11 @@
-/** The bytes of bodies that requests hold at once are bounded, whatever becomes of the requests. */
+/**
+ * The bytes of bodies that requests hold at once are bounded, whatever becomes of the requests; and no part of a
+ * body is passed over.
+ */
 import { connect, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
+import { Readable } from 'node:stream'
 import t from 'tap'
 import type { Predicting } from '../src/http/deps.js'
 import { image, type TestAppOptions, testApp } from './http-app.js'
@@ -105,4 +109,56 @@ t.test('a body refused on the way gives its bytes back', async (t) => {
     t.not(answer.statusCode, 200)
     t.equal((await app.inject({ method: 'POST', url: path, headers, payload: '' })).statusCode, 400)
   }
+})
+
+t.test('a part that is no form data is refused by its index, where a parser passes it over', async (t) => {
+  const { app, domains } = await testApp(t)
+  const part = (head: string) => Buffer.concat([Buffer.from(`--ed ge\r\n${head}\r\n`), image(1), crlf])
+  const crlf = Buffer.from('\r\n')
+  const sound = part('Content-Disposition: form-data; name="colours"; filename="a.png"\r\n')
+  const cases: [string, string, RegExp, number?][] = [
+    ['an attachment', 'Content-Disposition: attachment; name="colours"\r\n', /is "attachment; name=/, 1],
+    ['no disposition', 'Content-Type: image/png\r\n', /no readable Content-Disposition/, 1],
+    ['no head', '', /no readable Content-Disposition/, 1],
+    ['a bad line before it', 'no colon\r\nContent-Disposition: form-data; name="a"\r\n', /no readable/, 1],
+    ['no name', 'Content-Disposition: form-data; filename="b.png"\r\n', /part has no name/, 1],
+    [
+      'a line break in the name',
+      "Content-Disposition: form-data; name*=utf-8''a%0Ab\r\n",
+      /name is malformed/,
+    ],
+  ]
+  const bodies = (head: string) => [
+    Buffer.concat([sound, part(head), sound, Buffer.from('--ed ge--\r\n')]),
+    Buffer.concat([sound, part(head), Buffer.from('--ed ge--')]),
+  ]
+  const send = (url: string, body: Buffer, piece: number) =>
+    app.inject({
+      method: url.endsWith('fresh') ? 'PUT' : 'POST',
+      url,
+      headers: { 'content-type': 'multipart/form-data; charset=utf-8; boundary="ed ge"' },
+      payload: Readable.from(
+        Array.from({ length: Math.ceil(body.length / piece) }, (_, i) =>
+          body.subarray(i * piece, (i + 1) * piece),
+        ),
+      ),
+    })
+  for (const [what, head, detail, index] of cases)
+    for (const body of bodies(head))
+      for (const piece of [1, 50, 10_000]) {
+        const answer = await send(path, body, piece)
+        t.match(answer.json(), { status: 400, code: 'malformed_request', detail }, `${what}, ${piece}`)
+        t.equal(answer.json().index, index, 'which part')
+      }
+  for (const piece of [1, 50, 10_000]) {
+    const answer = await send(path, Buffer.concat([sound, sound, Buffer.from('--ed ge--')]), piece)
+    t.equal(answer.json().results?.length, 2, 'and the sound ones are all taken')
+  }
+  const pack = Buffer.concat([part(cases[0]![1]), Buffer.from('--ed ge--')])
+  t.match((await send('/v1/domains/fresh', pack, 99)).json(), {
+    status: 400,
+    code: 'malformed_request',
+    index: 0,
+  })
+  t.equal(domains.active, 0)
 })

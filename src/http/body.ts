@@ -8,6 +8,7 @@ import multipart from '@fastify/multipart'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FacetError } from '../errors.js'
 import { onlyField, parseJsonBody } from './json.js'
+import { headLimits, PartHeads } from './part-heads.js'
 import { bodyTooLarge } from './problems.js'
 
 export type MediaType = 'image/*' | 'application/octet-stream' | 'multipart/form-data' | 'application/json'
@@ -49,7 +50,7 @@ export async function readBodies(app: FastifyInstance): Promise<void> {
     async (_request: FastifyRequest, text: string) => parseJsonBody(text),
   )
   // Every part is read as bytes, with or without a file name, so that one limit holds for all of them.
-  const options = { isPartAFile: () => true, limits: { headerPairs: 32, headerSize: 8192 } }
+  const options = { isPartAFile: () => true, limits: headLimits }
   await app.register(multipart, options)
   app.addHook('onRequest', checkContentType)
 }
@@ -121,12 +122,17 @@ async function partsOf(
   // One more than we take: the parser only cuts a part short, the loop below refuses it.
   const parserLimits = { files: limits.parts, parts: limits.parts + 1, fileSize: limits.bytes + 1 }
   const parts: Part[] = []
+  const heads = new PartHeads(request.headers['content-type']!)
+  const readHeads = (chunk: Buffer) => heads.read(chunk)
   let total = 0
   try {
+    request.raw.on('data', readHeads)
     for await (const part of request.parts({ limits: parserLimits })) {
       if (part.type !== 'file') throw new FacetError('malformed_request', 'A part could not be read.')
       const name = part.fieldname ?? null
       accept?.(name)
+      if (name === null)
+        throw new FacetError('malformed_request', 'The part has no name in its Content-Disposition.')
       const chunks: Buffer[] = []
       for await (const chunk of part.file as AsyncIterable<Buffer>) {
         total += chunk.length
@@ -138,7 +144,10 @@ async function partsOf(
     }
   } catch (error) {
     throw partError(error, parts.length, limits)
+  } finally {
+    request.raw.off('data', readHeads)
   }
+  heads.check(parts.length)
   if (parts.length === 0) throw new FacetError('empty_body', 'The multipart body has no parts.')
   return parts
 }
