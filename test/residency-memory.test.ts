@@ -106,6 +106,45 @@ t.test('pins leave room for the largest head there is', async (t) => {
   t.equal(next.registry.get('a').pinned, false, 'a smaller bank drops the pin')
 })
 
+t.test('a pinned domain gets no larger version than the pins leave room for', async (t) => {
+  const rig = await openRig(t, rigOf(2))
+  await rig.register({ a: packOf(1, SMALL), b: packOf(2, SMALL), other: packOf(3, LARGE) })
+  for (const domain of ['a', 'b']) await rig.registry.patch(domain, { pinned: true }, {})
+  const before = rig.registry.get('a')
+  const large = packOf(4, LARGE)
+  const refused = {
+    code: 'pins_exceed_memory',
+    status: 409,
+    message: /"a" is pinned, and its version of 300 classes .* beside 1 other pinned domains: unpin one/,
+  }
+  await t.rejects(rig.put('a', large), refused)
+  t.same(rig.registry.get('a'), before, 'nothing has changed')
+  await t.rejects(rig.store.readBlob(large.version), 'and nothing is kept')
+  await rig.put('a', large, false)
+  await t.rejects(rig.registry.activate('a', large.version, {}), refused)
+  t.equal(await rig.serves('a'), 1)
+  await rig.put('a', packOf(5, SMALL))
+  t.equal(await rig.serves('a'), 5, 'one of the same size is taken')
+  await rig.touch('other')
+  t.equal(rig.residency('other'), 'resident', 'what comes and goes has its room')
+  await rig.registry.patch('b', { pinned: false }, {})
+  await rig.registry.activate('a', large.version, {})
+  t.equal(await rig.serves('a'), 4)
+  await rig.touch('b', 'other')
+  t.match(rig.registry.get('a'), { pinned: true, residency: 'resident' })
+
+  const two = await openRig(t, rigOf(3))
+  await two.register({ a: packOf(1, SMALL), b: packOf(2, SMALL) })
+  for (const domain of ['a', 'b']) await two.registry.patch(domain, { pinned: true }, {})
+  const both = await Promise.allSettled(['a', 'b'].map((domain, i) => two.put(domain, packOf(6 + i, LARGE))))
+  t.equal(both.filter(({ status }) => status === 'rejected').length, 0, 'two fit beside a third')
+  const tight = await openRig(t, rigOf(2.5))
+  await tight.register({ a: packOf(1, SMALL), b: packOf(2, SMALL) })
+  for (const domain of ['a', 'b']) await tight.registry.patch(domain, { pinned: true }, {})
+  const one = await Promise.allSettled(['a', 'b'].map((domain, i) => tight.put(domain, packOf(6 + i, LARGE))))
+  t.match(one, [{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'pins_exceed_memory' } }])
+})
+
 t.test('the age of the least recently used row, and the number of pins', async (t) => {
   const rig = await openRig(t)
   t.equal(rig.registry.lruAge(), 0)

@@ -49,8 +49,8 @@ export class Mutations {
   readonly #queue = new KeyedQueue()
   /** Versions on their way into a record, with how many changes bring them: not to be collected. */
   readonly #held = new Map<string, number>()
-  /** Domains whose pins are on their way. */
-  readonly #pinning = new Set<string>()
+  /** Classes that pinned domains are about to have, or domains about to be pinned. */
+  readonly #pinning = new Map<string, number>()
   #closed = false
 
   constructor(options: MutationsOptions) {
@@ -87,7 +87,8 @@ export class Mutations {
       const state = catalog.sound(domain)
       const { version } = resolveVersion(domain, state.versions, text)
       if (version === state.active) return state
-      await this.#resident(domain, version, () => this.#write({ ...state, active: version }))
+      const next = { ...state, active: version }
+      await this.#withPin(state, next, () => this.#resident(domain, version, () => this.#write(next)))
       this.#audit({ action: 'activate', domain, version, dropped: [] })
       return catalog.require(domain)
     })
@@ -128,15 +129,11 @@ export class Mutations {
     return this.#run(domain, pre, async () => {
       const state = catalog.sound(domain)
       if (state.pinned === pinned) return state
-      if (pinned) this.#checkPins(state)
-      if (pinned) this.#pinning.add(domain)
-      try {
-        const write = () => this.#write({ ...state, pinned })
-        if (pinned && state.active !== null) await this.#resident(domain, state.active, write)
-        else await write()
-      } finally {
-        this.#pinning.delete(domain)
-      }
+      const next = { ...state, pinned }
+      const write = () => this.#write(next)
+      await this.#withPin(state, next, () =>
+        pinned && state.active !== null ? this.#resident(domain, state.active, write) : write(),
+      )
       this.#audit({ action: pinned ? 'pin' : 'unpin', domain, version: state.active, dropped: [] })
       return catalog.require(domain)
     })
@@ -169,15 +166,17 @@ export class Mutations {
     const versions = retained([...others, entry], keepVersions, new Set([active, version]))
     const dropped = others.filter((other) => !versions.includes(other)).map((other) => other.version)
     const state = { domain, active, versions, pinned: before?.pinned ?? false, updated: null }
-    const warm = await this.#warm(prepared, known === undefined)
-    await this.#holding(version, async () => {
-      try {
-        if (!entry.seed) await store.putBlob(version, bytes)
-        await this.#write(state, warm)
-      } catch (error) {
-        warm.discard()
-        throw error
-      }
+    await this.#withPin(before, state, async () => {
+      const warm = await this.#warm(prepared, known === undefined)
+      await this.#holding(version, async () => {
+        try {
+          if (!entry.seed) await store.putBlob(version, bytes)
+          await this.#write(state, warm)
+        } catch (error) {
+          warm.discard()
+          throw error
+        }
+      })
     })
     this.#audit({ action: activate ? 'register' : 'stage', domain, version, dropped })
     if (dropped.length > 0) await this.#collect()
@@ -267,17 +266,44 @@ export class Mutations {
     checkPreconditions(state !== undefined, state?.active ?? null, pre)
   }
 
-  #checkPins(wanted: DomainState): void {
+  /**
+   * Runs `change`, which makes `next` of `before`, where the pins fit with it: a domain that is to be pinned, or a
+   * larger version of one that is.
+   */
+  async #withPin(
+    before: DomainState | undefined,
+    next: DomainState,
+    change: () => Promise<void>,
+  ): Promise<void> {
+    const classes = activeClasses(next)
+    const wasPinned = before?.pinned === true
+    if (!next.pinned || (wasPinned && classes <= activeClasses(before))) return change()
+    this.#checkPins(next, wasPinned)
+    this.#pinning.set(next.domain, classes)
+    try {
+      await change()
+    } finally {
+      this.#pinning.delete(next.domain)
+    }
+  }
+
+  #checkPins(wanted: DomainState, isPinned: boolean): void {
     const { catalog, pinRoom } = this.#options
     const room = pinRoom(catalog.mostClasses())
     for (const state of catalog.states()) {
-      const pinned = state.pinned || this.#pinning.has(state.domain)
-      if (pinned && state.domain !== BASE_DOMAIN) room.add(activeClasses(state))
+      const { domain, pinned } = state
+      const coming = this.#pinning.get(domain)
+      if (domain === BASE_DOMAIN || domain === wanted.domain || !(pinned || coming !== undefined)) continue
+      room.add(Math.max(activeClasses(state), coming ?? 0))
     }
-    if (room.add(activeClasses(wanted))) return
+    const classes = activeClasses(wanted)
+    if (room.add(classes)) return
+    const remedy = 'unpin one, or give the bank more memory (--bank-memory).'
     throw new FacetError(
       'pins_exceed_memory',
-      `${room.pins} domains are pinned and the bank has room for no more beside what comes and goes: unpin one, or give the bank more memory (--bank-memory).`,
+      isPinned
+        ? `"${wanted.domain}" is pinned, and its version of ${classes} classes leaves no room for what comes and goes, beside ${room.pins} other pinned domains: ${remedy}`
+        : `${room.pins} domains are pinned and the bank has room for no more beside what comes and goes: ${remedy}`,
     )
   }
 

@@ -195,7 +195,7 @@ export class Registry {
    * Registers a pack: validated, tried on a staged row, durable, then active (or staged only, as `activate`
    * says). After this resolves no request is admitted to the version before. A version the domain has already
    * is activated again; one whose stored bytes are damaged is repaired.
-   * @throws FacetError `bad_domain_id` (400), `base_immutable` (409), `invalid_pack` (422),
+   * @throws FacetError `bad_domain_id` (400), `base_immutable`, `pins_exceed_memory` (409), `invalid_pack` (422),
    * `precondition_failed` (412), `bank_full`, `engine_restarting`, `draining` (503), `store_full` (507),
    * `store_failed` (500). Nothing has changed then.
    */
@@ -211,9 +211,9 @@ export class Registry {
   /**
    * Makes a version of the domain the active one; it is resident before it is.
    * @param version in full, or a unique prefix of at least 6 hex digits
-   * @throws FacetError `unknown_domain`, `unknown_version` (404), `ambiguous_version`, `base_immutable` (409),
-   * `precondition_failed` (412), `store_full` (507), `store_failed` (500), and where it cannot be loaded as
-   * `acquire`
+   * @throws FacetError `unknown_domain`, `unknown_version` (404), `ambiguous_version`, `base_immutable`,
+   * `pins_exceed_memory` (409), `precondition_failed` (412), `store_full` (507), `store_failed` (500), and where
+   * it cannot be loaded as `acquire`
    */
   async activate(domain: string, version: string, pre: Preconditions): Promise<DomainView> {
     return domainView(await this.#mutations.activate(domain, version, pre), this.#shown)
