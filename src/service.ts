@@ -15,16 +15,14 @@ import { Engine } from './engine/engine.js'
 import { providerName } from './engine/provider.js'
 import { draining, engineRestarting } from './errors.js'
 import type { FamilyManifest } from './manifest/manifest.js'
+import type { Family } from './family/family.js'
 import { readFamily } from './family/folder.js'
 import { naming } from './file-problem.js'
-import { buildApp } from './http/app.js'
 import { Gate } from './gate.js'
 import type { HttpConfig } from './http/deps.js'
 import { exposures } from './http/exposure.js'
 import { addressError, checkAddress } from './http/port.js'
 import { Principals } from './http/token-file.js'
-import { decodeImage } from './image.js'
-import { Metrics } from './metrics.js'
 import { packageFile, VERSION } from './package.js'
 import { batchRunner, Predictor, type Sample, type SampleResult } from './predictor.js'
 import { RateLimit } from './rate-limit.js'
@@ -71,13 +69,6 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   const family = await readFamily(config.family)
   const { manifest, layout } = family
   const principals = await Principals.open(config, clock, logger)
-  const openapi = await readFile(packageFile('openapi.yaml'), 'utf8')
-  const metrics = new Metrics({
-    maxDomains: config.metricsMaxDomains,
-    version: VERSION,
-    family: manifest.name,
-    device: providerName(config.device),
-  })
   const adapterBytes = rowBytes(layout, config.bankDtype, 0, 0, config.lanes)
   const { classes = 0 } = family.base.head ?? {}
   // Room for the base and one more of its size at least.
@@ -94,6 +85,39 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     logger,
     clock,
     ...(parts.createWorker && { createWorker: parts.createWorker }),
+  })
+  // Its threads load the trunk while this one loads and builds all the rest.
+  const started = engine.start()
+  started.catch(() => {})
+  try {
+    return await serveOn(engine, started, { family, principals, memory }, config, parts)
+  } catch (error) {
+    await engine.stop()
+    throw error
+  }
+}
+
+/** All parts around an engine that is starting. */
+async function serveOn(
+  engine: Engine,
+  started: Promise<void>,
+  { family, principals, memory }: { family: Family; principals: Principals; memory: number },
+  config: ServeConfig,
+  { logger, clock, fs }: ServiceParts,
+): Promise<Service> {
+  const { manifest } = family
+  const [seeds, openapi, { buildApp }, { decodeImage }, { Metrics }] = await Promise.all([
+    readSeeds(config.adapters, describePack),
+    readFile(packageFile('openapi.yaml'), 'utf8'),
+    import('./http/app.js'),
+    import('./image.js'),
+    import('./metrics.js'),
+  ])
+  const metrics = new Metrics({
+    maxDomains: config.metricsMaxDomains,
+    version: VERSION,
+    family: manifest.name,
+    device: providerName(config.device),
   })
   const readiness = new Readiness({ engine, clock, logger })
   const sizer = new BatchSizer(config.maxBatch)
@@ -122,13 +146,13 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     quota: config.storeQuota,
     clock,
     logger,
-    ...(parts.fs && { fs: parts.fs }),
+    ...(fs && { fs }),
   })
   const registry = new Registry({
     family,
     engine,
     store,
-    seeds: await readSeeds(config.adapters, describePack),
+    seeds,
     canary: createCanary(engine, manifest.input),
     clock,
     logger,
@@ -206,7 +230,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   const stop = stopper({ app, principals, readiness, scheduler, engine, registry, clock }, config.gracePeriod)
   try {
     // In this order the pinned domains are resident before the first request comes.
-    await engine.start()
+    await started
     await registry.open()
     await app.listen({ host: config.host, port: config.port })
   } catch (error) {
