@@ -63,7 +63,7 @@ async function exhaust(url: string): Promise<Socket[]> {
 }
 
 t.test('out of file descriptors', async (t) => {
-  const program = new Program(cli, ['serve', ...flags], OPEN_FILES)
+  const program = new Program(cli, ['serve', ...flags], { openFiles: OPEN_FILES })
   const url = await program.url()
   t.equal((await put(url, 'shop', packBytes(1, 'shop'))).status, 201)
   const before = (await predict(url, 'shop')).text

@@ -49,9 +49,14 @@ export class Program {
   /**
    * @param args of `facet`
    * @param openFiles the process's limit of file descriptors
+   * @param preload a module that the process and its threads load first
    */
-  constructor(cli: string, args: string[], openFiles?: number) {
-    const own = [process.execPath, cli, ...args]
+  constructor(
+    cli: string,
+    args: string[],
+    { openFiles, preload }: { openFiles?: number; preload?: string } = {},
+  ) {
+    const own = [process.execPath, ...(preload === undefined ? [] : ['--import', preload]), cli, ...args]
     const limited = ['/bin/sh', '-c', `ulimit -n ${openFiles} && exec "$0" "$@"`, ...own]
     const [command, ...rest] = openFiles === undefined ? own : limited
     // An environment of its own: the test runner's would load its instruments into the child.

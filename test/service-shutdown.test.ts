@@ -22,7 +22,10 @@ const pack = packBytes(1, 'late')
 const many = Buffer.from(JSON.stringify({ images: Array(64).fill(image.toString('base64')) }))
 
 function serve(...own: string[]): Program {
-  const program = new Program(cli, ['serve', ...flags, ...own])
+  return started(new Program(cli, ['serve', ...flags, ...own]))
+}
+
+function started(program: Program): Program {
   t.teardown(() => program.kill('SIGKILL'))
   return program
 }
@@ -93,6 +96,41 @@ t.test(
     await program.logged('stopped')
   },
 )
+
+for (const back of [true, false]) {
+  const what = back ? 'that comes back' : 'that does not'
+  t.test(`SIGTERM while the engine restarts, ${what}: all are answered, then it exits`, async (t) => {
+    const own = ['--load-timeout', back ? '5m' : '300ms', '--grace-period', '10m']
+    const preload = new URL('./mortal-engine.mjs', import.meta.url).href
+    const program = started(new Program(cli, ['serve', ...flags, ...own], { preload }))
+    const url = await program.url()
+    program.kill('SIGUSR2')
+    await program.logged('engine down')
+    await program.logged('engine restart failed')
+
+    const fresh = packBytes(back ? 2 : 3, 'fresh')
+    const upload = open(url, 'PUT', '/v1/domains/fresh', 'application/octet-stream', fresh.length)
+    const cold = predicting(url, 'eurosat')
+    const resident = predicting(url, 'base')
+    for (const sent of [upload, cold, resident]) await sent.admitted
+    cold.end(image)
+    resident.end(image)
+    upload.write(fresh.subarray(0, 1000))
+    program.kill('SIGTERM')
+    await program.logged('stopping')
+    await refusing(url)
+    if (back) program.kill('SIGUSR2')
+    upload.end(fresh.subarray(1000))
+    for (const [name, sent] of Object.entries({ upload, cold, resident })) {
+      const { status, body } = await sent.answer
+      const allowed = back ? [200, 201, 503] : [503]
+      t.ok(allowed.includes(status), `${name}: ${status} ${body}`)
+    }
+    if (back) t.equal((await cold.answer).status, 200, 'what can wait for it does')
+    t.match(await program.exit, { code: 0, signal: null, err: '' })
+    await program.logged('stopped')
+  })
+}
 
 t.test('SIGINT under load: what it took it answers, and what it acknowledged is there', async (t) => {
   const program = serve()
