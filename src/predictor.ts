@@ -218,9 +218,7 @@ export function batchRunner(
   return async (batch) => {
     const { generation } = engine
     const current = batch.filter((sample) => sample.generation === generation)
-    const stale = engineRestarting()
-    const overflow = new FacetError('inference_failed', 'The model gives no finite answer for this image.')
-    if (current.length === 0) return batch.map(() => stale)
+    if (current.length === 0) return batch.map(() => engineRestarting())
     const joined = new Uint8Array(current.length * pixels)
     const rows = new Int32Array(current.length)
     current.forEach((sample, index) => {
@@ -232,14 +230,20 @@ export function batchRunner(
     observe?.({ size: current.length, ms: clock.now() - start, inferenceMs: result.inferenceMs })
     let next = 0
     return batch.map((sample) => {
-      if (sample.generation !== generation) return stale
+      if (sample.generation !== generation) return engineRestarting()
       const index = next++
       const own = result.features.subarray(index * features, (index + 1) * features)
       const logits = result.logits[index] ?? null
-      if (!own.every(Number.isFinite) || !(logits?.every(Number.isFinite) ?? true)) return overflow
+      if (!finite(own) || !(logits === null || finite(logits)))
+        return new FacetError('inference_failed', 'The model gives no finite answer for this image.')
       return { features: own, logits, inferenceMs: result.inferenceMs }
     })
   }
+}
+
+function finite(values: Float32Array): boolean {
+  for (const value of values) if (!Number.isFinite(value)) return false
+  return true
 }
 
 /** Positions of the items of each domain and version, in order of first appearance. */
