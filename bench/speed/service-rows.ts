@@ -18,6 +18,8 @@ import type { LoopDelay } from './service-process.js'
 import { median, quantile, spread } from '../statistics.js'
 
 const CONNECTIONS = 32
+/** Images before anything is measured. */
+const WARM_UP = 600
 /** Uploads at once, fewer than the service takes. */
 const UPLOADS = 3
 
@@ -67,9 +69,10 @@ async function open({ dir, domains, threads }: BenchOptions): Promise<ServiceRig
     const load = await Child.start(new URL('./load-process.js', import.meta.url))
     started.push(load)
     const rig = { family, press, seeds, full, demo, bare, load }
-    // Every domain is resident and every path is warm before anything is measured.
+    // Every domain is resident, and most of the code compiled, before anything is measured.
     for (const served of [full, demo, bare]) {
-      await sent(load, served, 'jpeg', Math.max(64, domains), CONNECTIONS, 'given')
+      await sent(load, served, 'jpeg', Math.max(WARM_UP, domains), CONNECTIONS, 'given')
+      await sent(load, served, 'png64', WARM_UP / 2, CONNECTIONS)
     }
     return rig
   } catch (error) {
