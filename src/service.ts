@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net'
 import type { Worker } from 'node:worker_threads'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import { BatchSizer } from './batch-size.js'
+import { BatchSizer, largestBatch } from './batch-size.js'
 import type { Clock } from './clock.js'
 import type { ServeConfig } from './config.js'
 import { Engine } from './engine/engine.js'
@@ -82,6 +82,8 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     device: config.device,
     lanes: config.lanes,
     threads: config.threads,
+    // A larger one, and a GPU's, would make for a long start.
+    warmBatch: config.device.kind === 'cpu' ? Math.min(config.maxBatch.max, largestBatch.cpu) : 1,
     logger,
     clock,
     ...(parts.createWorker && { createWorker: parts.createWorker }),

@@ -32,6 +32,8 @@ export interface EngineOptions {
   lanes: number
   /** Threads of one run. */
   threads: number
+  /** The most images of a run that memory is taken for at the start; 1 unless given. More are run all the same. */
+  warmBatch?: number
   logger: Logger
   clock: Clock
   /** Makes a lane's thread, where it is not the engine's own: tests wrap it to inject faults. */
@@ -273,7 +275,7 @@ export class Engine extends EventEmitter<EngineEvents> {
 }
 
 function engineInit(options: EngineOptions): EngineInit {
-  const { family, rows, bankDtype, bankMode, device, threads } = options
+  const { family, rows, bankDtype, bankMode, device, threads, warmBatch = 1 } = options
   const { base, layout, manifest, trunk, trunkOfOne } = family
   return {
     trunk: trunk[bankDtype],
@@ -290,6 +292,7 @@ function engineInit(options: EngineOptions): EngineInit {
     height: manifest.input.height,
     width: manifest.input.width,
     features: manifest.features,
+    warmBatch,
     base: packRow(base, base, manifest, layout, bankDtype),
   }
 }

@@ -67,6 +67,8 @@ export interface EngineInit {
   height: number
   width: number
   features: number
+  /** Images of the forward pass on the base: memory for batches of so many is taken then, not in the first hour. */
+  warmBatch: number
   base: RowTensors
 }
 

@@ -78,7 +78,10 @@ class Trunk {
     })
     const trunk = new Trunk(init, session, sessionOfOne, heads)
     trunk.stage(0, init.base)
-    const black = { pixels: new Uint8Array(init.height * init.width * 3), rows: Int32Array.of(0) }
+    const black = {
+      pixels: new Uint8Array(init.warmBatch * init.height * init.width * 3),
+      rows: new Int32Array(init.warmBatch),
+    }
     for (const one of sessionOfOne ? [true, false] : [false]) {
       const features = await trunk.#features(black, one)
       if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
