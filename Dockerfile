@@ -22,6 +22,9 @@ COPY models models
 COPY adapters adapters
 # The CUDA provider is not in the npm package; its own installer fetches the matching one.
 RUN node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install=cuda12
+# glibc's allocator grows for an hour under mixed loads and decodes slower (docs/reliability.md, docs/LOG.md).
+RUN apt-get update && apt-get install -y --no-install-recommends libjemalloc2 && rm -rf /var/lib/apt/lists/*
+ENV LD_PRELOAD=libjemalloc.so.2
 ENV FACET_HOST=0.0.0.0 FACET_PORT=8080 FACET_DATA=/data FACET_DEVICE=cuda NODE_ENV=production
 RUN useradd --system --uid 10001 facet && install -d -o facet /data
 USER facet
@@ -38,6 +41,9 @@ COPY --from=build /app/dist dist
 COPY package.json openapi.yaml ./
 COPY models models
 COPY adapters adapters
+# glibc's allocator grows for an hour under mixed loads and decodes slower (docs/reliability.md, docs/LOG.md).
+RUN apt-get update && apt-get install -y --no-install-recommends libjemalloc2 && rm -rf /var/lib/apt/lists/*
+ENV LD_PRELOAD=libjemalloc.so.2
 ENV FACET_HOST=0.0.0.0 FACET_PORT=8080 FACET_DATA=/data NODE_ENV=production
 RUN useradd --system --uid 10001 facet && install -d -o facet /data
 USER facet
