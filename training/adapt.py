@@ -42,6 +42,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--dropout", type=float, default=0.0, help="on whole channels of the parallel branch's input")
     p.add_argument("--erase", type=float, default=0.0, help="share of training images with a random rectangle erased")
     p.add_argument("--init", choices=("zero", "he"), default="zero", help="of the matrices")
+    p.add_argument("--start", help="begin with the weights of a finished run of this domain and design, its .final.pt")
     p.add_argument("--batch", type=int, default=64)
     p.add_argument("--schedule", type=loop.parse_schedule, default="32:0.3,48:0.35,64:0.35",
                    help="resolutions with their share of the steps; default %(default)s")
@@ -141,7 +142,9 @@ def main(argv: list[str] | None = None) -> dict:
     mean, std = data.statistics(train)
     trunk = load_file(args.trunk)
     network = net.ResNet26(len(folders), net.trunk_width(trunk), args.design, args.dropout, args.init)
-    if args.design != "scratch":
+    if args.start:
+        network.load_state_dict(torch.load(args.start, map_location="cpu")["network"])
+    elif args.design != "scratch":
         network.load_trunk(trunk)
     recipe = recipe_of(args, len(train))
     checkpoint = Path(args.work) / f"{name}.pt"
@@ -176,7 +179,7 @@ def main(argv: list[str] | None = None) -> dict:
 
 def portable(script: str, argv: list[str]) -> str:
     """The command as another machine would type it: directories and the trunk's path give way to words."""
-    words, stand_in = list(argv), {"--data": "DIR", "--trunk": "TRUNK"}
+    words, stand_in = list(argv), {"--data": "DIR", "--trunk": "TRUNK", "--start": "RUN"}
     for i, word in enumerate(words):
         if word in stand_in:
             words[i + 1] = stand_in[word]

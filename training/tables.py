@@ -105,16 +105,16 @@ def search_section(search: list[dict]) -> list[str]:
     if not search:
         return []
     whole, few = ([r for r in search if bool(r["shots"]) == wanted] for wanted in (False, True))
-    rows = [[r["domain"], f"{r['recipe']['lr']:g}", f"{r['recipe']['weight_decay']:g}", r["init"], f"{r['dropout']:g}", str(r["images"]["train"]),
+    rows = [[r["domain"], r["design"], f"{r['recipe']['lr']:g}", f"{r['recipe']['weight_decay']:g}", r["init"], f"{r['dropout']:g}", str(r["images"]["train"]),
              str(r["images"]["val"]), str(r["recipe"]["epochs"]), f"{r['accuracy']['val']:.2f}"]
-            for r in sorted(whole, key=lambda r: (r["domain"], r["init"], r["dropout"], r["recipe"]["lr"], r["recipe"]["weight_decay"]))]
-    lines = ["## Choosing on validation", "", "A fifth of train held out; test images never read. Parallel design on all other images of train:",
-             ""] + table(["domain", "lr", "weight decay", "init", "dropout", "train", "val", "epochs", "val accuracy"], rows)
+            for r in sorted(whole, key=lambda r: (r["domain"], r["design"], r["init"], r["dropout"], r["recipe"]["lr"], r["recipe"]["weight_decay"]))]
+    lines = ["## Choosing on validation", "", "A fifth of train held out; test images never read:",
+             ""] + table(["domain", "design", "lr", "weight decay", "init", "dropout", "train", "val", "epochs", "val accuracy"], rows)
     if few:
         rows = [[r["domain"], str(r["shots"]), r["design"], f"{r['recipe']['lr']:g}", f"{r['recipe']['weight_decay']:g}",
                  f"{r['accuracy']['val']:.2f}"]
                 for r in sorted(few, key=lambda r: (r["design"], r["recipe"]["lr"], r["recipe"]["weight_decay"]))]
-        lines += [f"The recipe of the runs with few examples, {few[0]['recipe']['steps']} steps, {few[0]['images']['val']} images held out:",
+        lines += [f"The recipe of the runs with few examples, {few[0]['recipe']['steps']} steps, a fifth of train held out:",
                   ""] + table(["domain", "images a class", "design", "lr", "weight decay", "val accuracy"], rows)
     return lines
 
