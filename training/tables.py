@@ -42,6 +42,10 @@ def score(result: dict) -> float:
     return result["accuracy"]["test"]
 
 
+def epochs(run: dict) -> str:
+    return f"{run['recipe']['epochs']}{'+' if ' --start ' in run['command'] else ''}"
+
+
 def accuracy_section(found: dict) -> list[str]:
     rows = []
     for d, designs in found.items():
@@ -52,10 +56,11 @@ def accuracy_section(found: dict) -> list[str]:
         gain = f"{score(p) - score(designs['feature']):+.1f}" if p and "feature" in designs else ""
         first = p or next(iter(designs.values()))
         rows.append([d, f"{first['classes']:,}", f"{first['images']['train']:,}", f"{first['images']['test']:,}",
-                     str(p["recipe"]["epochs"]) if p else "", *cells, gain])
+                     epochs(p) if p else "", *cells, gain])
     lines = ["## Test accuracy", "",
              "Top-1 in percent on the whole test split, PyTorch fp32, one run each (seed 0). Bold: best of the row. Empty: not run. "
-             "All designs but feature had the epochs of the parallel run; feature trains a linear head on fixed features. "
+             "All designs but feature had the epochs of the parallel run (a + behind them: in its last cycle, which began with the weights of the one "
+             "before; the others had 30); feature trains a linear head on fixed features. "
              "Train: images used; gtsrb and cifar100 took only the first 150 a class (of 400 and 250), and cifar100 and aircraft "
              "their `val` split too (cifar100: 150 + 50 a class).", ""]
     return lines + table(["domain", "classes", "train", "test", "epochs", *COLUMNS, "parallel over feature"], rows)
