@@ -89,7 +89,7 @@ export function serveCommand(action: (config: ServeConfig) => Promise<void>): Co
 function complete(flags: Flags): ServeConfig {
   const { adapters, tokenFile, bank, lanes, threads, maxBatch, rateBurst, ...rest } = flags
   const cuda = flags.device.kind === 'cuda'
-  const sideBySide = lanes ?? (cuda || bank === 'resident' ? 1 : Math.min(threads, mostLanes))
+  const sideBySide = lanes ?? (cuda || bank === 'resident' ? 1 : lanesFor(threads))
   const family = resolve(flags.family)
   const { [adminVariable]: adminToken, [predictVariable]: predictToken } = process.env
   return {
@@ -109,6 +109,11 @@ function complete(flags: Flags): ServeConfig {
     ...(adminToken !== undefined && { adminToken }),
     ...(predictToken !== undefined && { predictToken }),
   }
+}
+
+/** Few enough, and the threads shared out with as few left over as can be. */
+function lanesFor(threads: number): number {
+  return Math.floor(threads / Math.ceil(threads / mostLanes))
 }
 
 function unknownVariable(): string | undefined {

@@ -26,7 +26,7 @@ const tables: readonly number[] = [0xc4, 0xdb, 0xdd, 0xfe]
 function plainJpeg(view: DataView): PlainHeader | null {
   let found: PlainHeader | null = null
   let at = 2
-  while (at + 4 <= view.byteLength) {
+  for (let part = 0; part < MOST_PARTS && at + 4 <= view.byteLength; part++) {
     if (view.getUint8(at) !== 0xff) return null
     const marker = view.getUint8(at + 1)
     const length = view.getUint16(at + 2)
@@ -47,25 +47,31 @@ function plainJpeg(view: DataView): PlainHeader | null {
 }
 
 /** Chunks that neither turn an image nor make it transparent nor move. */
-const plainChunks = new Set('PLTE IDAT gAMA cHRM sRGB iCCP pHYs sBIT bKGD hIST tIME'.split(' '))
+const plainChunks = new Set(
+  'PLTE IDAT gAMA cHRM sRGB iCCP pHYs sBIT bKGD hIST tIME'.split(' ').map(chunkName),
+)
+const [IHDR, IEND] = [chunkName('IHDR'), chunkName('IEND')]
+/** An image of more chunks or segments is not plain: counting them must not hold the event loop up. */
+const MOST_PARTS = 4096
 /** Grey, RGB and palette. */
 const opaque: readonly number[] = [0, 2, 3]
 
 /** Reads the chunks to the last: what turns the image may stand behind its data. */
 function plainPng(view: DataView): PlainHeader | null {
-  if (view.byteLength < 33 || nameAt(view, 12) !== 'IHDR' || view.getUint32(8) !== 13) return null
+  if (view.byteLength < 33 || view.getUint32(12) !== IHDR || view.getUint32(8) !== 13) return null
   const [width, height] = [view.getUint32(16), view.getUint32(20)]
   if (width === 0 || height === 0 || view.getUint8(24) > 8 || !opaque.includes(view.getUint8(25))) return null
   let at = 33
-  while (at + 8 <= view.byteLength) {
-    const name = nameAt(view, at + 4)
-    if (name === 'IEND') return { width, height }
+  for (let part = 0; part < MOST_PARTS && at + 8 <= view.byteLength; part++) {
+    const name = view.getUint32(at + 4)
+    if (name === IEND) return { width, height }
     if (!plainChunks.has(name)) return null
     at += 12 + view.getUint32(at)
   }
   return null
 }
 
-function nameAt(view: DataView, at: number): string {
-  return String.fromCharCode(...Array.from({ length: 4 }, (_, index) => view.getUint8(at + index)))
+/** Its four letters as one number. */
+function chunkName(letters: string): number {
+  return Buffer.from(letters, 'latin1').readUInt32BE()
 }

@@ -21,8 +21,8 @@ export interface SchedulerOptions<T, R> {
   /** Runs a batch and answers in its order. An `Error` in the answer fails its entry, a throw all of them. */
   run(batch: T[]): Promise<(R | Error)[]>
   clock: Clock
-  /** Batches that run side by side. */
-  lanes: number
+  /** Batches that may run side by side; asked before each, and at least 1. */
+  lanes: () => number
   /** Most entries of the next batch; asked before each. */
   maxBatch: () => number
   /** Most entries waiting, in all and of one domain. */
@@ -235,7 +235,7 @@ export class Scheduler<T, R> {
   }
 
   #secondsFor(entries: number): number {
-    return Math.max(1, Math.ceil((entries * this.#msPerEntry) / this.#options.lanes / 1000))
+    return Math.max(1, Math.ceil((entries * this.#msPerEntry) / this.#lanes / 1000))
   }
 
   #enqueue(entry: Entry<T, R>): void {
@@ -300,8 +300,12 @@ export class Scheduler<T, R> {
     else request.resolve(request.outcomes)
   }
 
+  get #lanes(): number {
+    return Math.max(1, this.#options.lanes())
+  }
+
   #start(): void {
-    if (this.#running === this.#options.lanes || this.#starting) return
+    if (this.#running >= this.#lanes || this.#starting) return
     this.#starting = true
     const defer = this.#options.defer ?? queueMicrotask
     defer(() => {
@@ -312,7 +316,7 @@ export class Scheduler<T, R> {
 
   /** Gives every free lane its share of what waits; after this, nothing waits unless all lanes run. */
   #next(): void {
-    for (let free = this.#options.lanes - this.#running; free > 0 && this.#length > 0; free--) {
+    for (let free = this.#lanes - this.#running; free > 0 && this.#length > 0; free--) {
       const share = Math.ceil(this.#length / free)
       const batch = this.#take(Math.min(share, Math.max(1, this.#options.maxBatch())))
       if (batch.length > 0) void this.#run(batch)

@@ -130,7 +130,7 @@ async function serveOn(
       metrics.inference(inferenceMs / 1000)
     }),
     clock,
-    lanes: config.lanes,
+    lanes: () => engine.readyLanes,
     maxBatch: () => sizer.size,
     maxQueue: config.maxQueue,
     maxQueuePerDomain: config.maxQueuePerDomain,

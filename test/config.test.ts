@@ -114,7 +114,8 @@ t.test('values of each kind', async (t) => {
     return [config!.lanes, config!.threads]
   }
   t.same(await threads('--threads', '4'), [4, 1], 'a thread a lane')
-  t.same(await threads('--threads', '20'), [8, 2], 'the lanes share the threads')
+  t.same(await threads('--threads', '20'), [6, 3], 'the lanes share the threads')
+  t.same(await threads('--threads', '12'), [6, 2])
   t.same(await threads('--threads', '4', '--lanes', '2'), [2, 2])
   t.same(await threads('--threads', '1', '--lanes', '2'), [2, 1])
   t.same(await threads('--threads', '4', '--device', 'cuda'), [1, 4])

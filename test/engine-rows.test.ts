@@ -9,24 +9,29 @@ const shared = await startEngine(t, { bankMode: 'shared', lanes: 2 })
 const { engine, control } = resident
 const one = (row: number, seed = 1) => ({ pixels: randomPixels(1, seed), rows: Int32Array.of(row) })
 
-t.test('a row in a run is not written; once answered it is, and later runs see the new one', async (t) => {
-  const answers: EngineResult[] = []
-  for (const seed of [10, 20]) {
-    await engine.stage(2, randomRow(seed, 4))
-    answers.push(await engine.run(one(2), 1))
-  }
-  control.nextRun(Fault.waits)
-  const running = engine.run(one(2), 1)
-  await control.inRun()
-  await t.rejects(engine.stage(2, randomRow(10, 4)), {
-    name: 'RangeError',
-    message: 'bank row 2 is in a run',
-  })
-  control.release()
-  t.strictSame((await running).features, answers[1]!.features)
-  await engine.stage(2, randomRow(10, 4))
-  t.strictSame((await engine.run(one(2), 1)).features, answers[0]!.features)
-})
+for (const [mode, { engine, control }] of Object.entries({ resident, compact, shared })) {
+  t.test(
+    `${mode}: a row in a run is not written; once answered it is, and later runs see the new one`,
+    async (t) => {
+      const answers: EngineResult[] = []
+      for (const seed of [10, 20]) {
+        await engine.stage(2, randomRow(seed, 4))
+        answers.push(await engine.run(one(2), 1))
+      }
+      control.nextRun(Fault.waits)
+      const running = engine.run(one(2), 1)
+      await control.inRun()
+      await t.rejects(engine.stage(2, randomRow(10, 4)), {
+        name: 'RangeError',
+        message: 'bank row 2 is in a run',
+      })
+      control.release()
+      t.strictSame((await running).features, answers[1]!.features)
+      await engine.stage(2, randomRow(10, 4))
+      t.strictSame((await engine.run(one(2), 1)).features, answers[0]!.features)
+    },
+  )
+}
 
 for (const [mode, { engine }] of Object.entries({ resident, compact, shared })) {
   t.test(`${mode}: a row that was never staged, or was cleared, is refused and harms no other`, async (t) => {

@@ -116,3 +116,26 @@ t.test('stop before the second lane has followed', async (t) => {
   await engine.stop()
   t.equal(engine.state, 'stopped')
 })
+
+t.test('a thread that cannot be made is a thread lost: the engine tries again, and says why', async (t) => {
+  const clock = new ManualClock()
+  const { control, engine } = makeEngine(t, {
+    bankMode: 'shared',
+    lanes: 2,
+    clock,
+    createWorker: () => {
+      if (++made === 2) throw new Error('EAGAIN')
+      return control.createWorker()
+    },
+  })
+  let made = 0
+  const down = new Promise<Error>((resolve) => engine.once('down', resolve))
+  await engine.start()
+  t.match((await down).cause, { message: 'EAGAIN' })
+  const up = new Promise<number>((resolve) => engine.once('up', resolve))
+  while (clock.pending === 0) await new Promise(setImmediate)
+  clock.advance(100)
+  t.equal(await up, 2)
+  await engine.widened()
+  t.equal(engine.readyLanes, 2)
+})

@@ -272,7 +272,7 @@ export async function testApp(
   const scheduler = new Scheduler<Sample, SampleResult>({
     run: countingTrunk(domains.rows),
     clock,
-    lanes: 1,
+    lanes: () => 1,
     maxBatch: () => 4,
     maxQueue: 64,
     maxQueuePerDomain: 32,

@@ -119,3 +119,21 @@ t.test('a header that stops anywhere is not read beyond its end', async (t) => {
     t.equal(plainHeader(bytes.subarray(0, 60), type), null)
   }
 })
+
+t.test(
+  'an image of very many parts is left to libvips: counting them here would hold up every client',
+  async (t) => {
+    const png = fixture('colour.png')
+    const empty = Buffer.from([0, 0, 0, 0, ...Buffer.from('IDAT'), 0x35, 0xaf, 0x06, 0x1e])
+    const withEmpty = (chunks: number) =>
+      Buffer.concat([png.subarray(0, 33), Buffer.alloc(12 * chunks, empty), png.subarray(33)])
+    t.same(plainHeader(withEmpty(3), 'png'), plainHeader(png, 'png'))
+    t.equal(plainHeader(withEmpty(10_000), 'png'), null)
+    const jpeg = fixture('colour.jpg')
+    const comment = Buffer.from([0xff, 0xfe, 0, 2])
+    const withComments = (count: number) =>
+      Buffer.concat([jpeg.subarray(0, 2), Buffer.alloc(4 * count, comment), jpeg.subarray(2)])
+    t.same(plainHeader(withComments(3), 'jpeg'), plainHeader(jpeg, 'jpeg'))
+    t.equal(plainHeader(withComments(10_000), 'jpeg'), null)
+  },
+)

@@ -49,7 +49,7 @@ function build(
     run,
     observe: { rejected: (reason) => void rejected.push(reason) },
     clock,
-    lanes: 1,
+    lanes: () => 1,
     maxBatch: () => 8,
     maxQueue: options.maxQueue ?? 64,
     maxQueuePerDomain: 64,

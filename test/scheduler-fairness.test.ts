@@ -27,7 +27,7 @@ async function simulate(flood: number, domains = 1): Promise<Outcome> {
   const scheduler = new Scheduler<string, string>({
     run: (batch) => new Promise((resolve) => clock.after(RUN_MS, () => resolve(batch))),
     clock,
-    lanes: 1,
+    lanes: () => 1,
     maxBatch: () => MAX_BATCH,
     maxQueue: 1024,
     maxQueuePerDomain: 256,

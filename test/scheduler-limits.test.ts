@@ -18,7 +18,7 @@ function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
       })
     },
     clock,
-    lanes: 1,
+    lanes: () => 1,
     maxBatch: () => 2,
     maxQueue: 10,
     maxQueuePerDomain: 6,

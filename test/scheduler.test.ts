@@ -33,7 +33,7 @@ function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
         })
       }),
     clock,
-    lanes: 1,
+    lanes: () => 1,
     maxBatch: () => 4,
     maxQueue: 100,
     maxQueuePerDomain: 50,
@@ -290,7 +290,7 @@ t.test('rejectAll fails what waits and leaves the running batch alone', async (t
 })
 
 t.test('free lanes share what waits, and a batch leaves for each that gets free', async (t) => {
-  const { scheduler, submit, runs } = harness({ lanes: 2, defer: queueMicrotask })
+  const { scheduler, submit, runs } = harness({ lanes: () => 2, defer: queueMicrotask })
   const first = submit('a', 'a1', 'a2', 'a3')
   const second = submit('b', 'b1')
   await settle()
@@ -328,7 +328,7 @@ t.test('a hundred thousand entries of a thousand domains pass, and nothing stays
       return batch
     },
     clock: new ManualClock(),
-    lanes: 3,
+    lanes: () => 3,
     maxBatch: () => 32,
     maxQueue: 200_000,
     maxQueuePerDomain: 100,

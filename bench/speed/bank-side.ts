@@ -29,7 +29,7 @@ export class BankSide {
         if (this.maxBatch === null) this.#sizer.record(size, ms)
       }),
       clock: systemClock,
-      lanes,
+      lanes: () => lanes,
       maxBatch: () => this.maxBatch ?? this.#sizer.size,
       maxQueue: 1 << 20,
       maxQueuePerDomain: 1 << 20,

@@ -98,6 +98,11 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#options.rows
   }
 
+  /** Runs that can go side by side now: fewer than at last while lanes are still following. */
+  get readyLanes(): number {
+    return this.#lanes?.ready ?? 0
+  }
+
   /** Sessions that hold the trunk's weights. */
   get trunks(): number {
     return this.#options.lanes * (this.#init.trunkOfOne === null ? 1 : 2)
@@ -128,10 +133,10 @@ export class Engine extends EventEmitter<EngineEvents> {
    */
   async stage(row: number, tensors: RowTensors): Promise<void> {
     this.#checkNumber(row)
-    if (this.#running.has(row)) throw new RangeError(`bank row ${row} is in a run`)
     checkRow(row, tensors, this.#init)
+    const lanes = this.#live()
+    if (this.#running.has(row)) throw new RangeError(`bank row ${row} is in a run`)
     try {
-      const lanes = this.#live()
       await lanes.stage(row, this.#sharedRows?.write(row, tensors) ?? tensors)
     } catch (error) {
       throw this.#publicError(error, 'internal', 'The adapter could not be brought into the bank.')

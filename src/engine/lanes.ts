@@ -40,6 +40,11 @@ export class Lanes {
     return provider
   }
 
+  /** How many have done a forward pass and are not gone. */
+  get ready(): number {
+    return this.#threads.filter((thread) => thread.ready).length
+  }
+
   /** Resolves when all have done a forward pass. @throws RequestFailed, ThreadGone */
   widened(): Promise<void> {
     return this.#widened

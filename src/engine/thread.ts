@@ -31,6 +31,7 @@ export class EngineThread {
   #settleReady!: { resolve(provider: string): void; reject(error: Error): void }
   #resolveGone: (reason: Error) => void = () => {}
   #isReady = false
+  #startFailure: RequestFailed | undefined
   #lastId = 0
   #gone: ThreadGone | undefined
 
@@ -61,13 +62,20 @@ export class EngineThread {
    * base. @throws RequestFailed, ThreadGone */
   start(init: EngineInit): Promise<string> {
     if (this.#gone) return Promise.reject(this.#gone)
-    const worker = this.#createWorker()
+    let worker: Worker
+    try {
+      worker = this.#createWorker()
+    } catch (cause) {
+      this.#close(new ThreadGone("the engine's thread could not be made", { cause }))
+      return this.#ready
+    }
     let cause: unknown
     worker.on('error', (error) => {
       cause = error
     })
     worker.on('message', (message: FromWorker) => this.#receive(message))
     worker.once('exit', (code) => {
+      cause ??= this.#startFailure
       const why = cause instanceof Error ? cause.message : `exit code ${code}`
       this.#close(new ThreadGone(`the engine's thread ended: ${why}`, { cause }))
     })
@@ -135,8 +143,10 @@ export class EngineThread {
         this.#take(message.id)?.resolve(message.result)
         break
       case 'failed': {
+        const failure = new RequestFailed(message.message)
+        if (message.id === null) this.#startFailure = failure
         const waiting = message.id === null ? this.#settleReady : this.#take(message.id)
-        waiting?.reject(new RequestFailed(message.message))
+        waiting?.reject(failure)
       }
     }
   }

@@ -2,7 +2,7 @@
  * TypeScript to JavaScript, kept on disk by the hash of the source: a test process, or a worker of one, starts
  * without loading the compiler, which takes it longer than most tests run. Types are checked by `npm run typecheck`.
  */
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, join } from 'node:path'
@@ -27,8 +27,8 @@ export function transpile(path) {
   } catch {
     const output = compile(path, source)
     mkdirSync(kept, { recursive: true })
-    // Several processes may do this at once.
-    const temporary = `${file}.${process.pid}`
+    // Several processes, and workers of one, may do this at once.
+    const temporary = `${file}.${randomUUID()}`
     writeFileSync(temporary, output)
     renameSync(temporary, file)
     return output
