@@ -96,7 +96,8 @@ export function problemHeaders(error: FacetError): Record<string, string> {
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const failure = tooManyBytes(error, request) ?? toFacetError(error)
   request.failure = failure
-  if (failure.status >= 500)
+  // A deadline is the client's to choose; the metrics count those that pass.
+  if (failure.status >= 500 && failure.code !== 'deadline_exceeded')
     request.log.error({ err: failure.cause ?? failure, code: failure.code }, 'failed')
   else if (failure.cause !== undefined)
     request.log.debug({ err: failure.cause, code: failure.code }, 'refused')
