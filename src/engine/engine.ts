@@ -67,7 +67,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   #cancelRestart: (() => void) | undefined
   /** Restarts since the engine last ran for longer than the longest wait. */
   #attempts = 0
-  #readySince = 0
+  /** When the last lane became ready; Infinity before. */
+  #wholeSince = Number.POSITIVE_INFINITY
 
   constructor(options: EngineOptions) {
     super()
@@ -215,9 +216,15 @@ export class Engine extends EventEmitter<EngineEvents> {
     if (this.#stopped) throw draining()
     this.#provider = provider
     this.#generation += 1
-    this.#readySince = clock.now()
+    this.#wholeSince = Number.POSITIVE_INFINITY
+    lanes.widened().then(
+      () => {
+        this.#wholeSince = clock.now()
+      },
+      () => {},
+    )
     this.#state = 'ready'
-    logger.info({ provider, generation: this.#generation, ms: this.#readySince - began }, 'engine ready')
+    logger.info({ provider, generation: this.#generation, ms: clock.now() - began }, 'engine ready')
     this.emit('up', this.#generation)
   }
 
@@ -225,7 +232,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   #lost(reason: Error): void {
     if (this.#state !== 'ready') return
     const { clock, logger } = this.#options
-    if (clock.now() - this.#readySince > LAST_RESTART_MS) this.#attempts = 0
+    if (clock.now() - this.#wholeSince > LAST_RESTART_MS) this.#attempts = 0
     this.#state = 'restarting'
     logger.error({ err: reason, generation: this.#generation }, 'engine down')
     this.emit('down', reason)
