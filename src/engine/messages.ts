@@ -1,7 +1,8 @@
 /**
  * Everything that crosses between the engine's handle (main thread) and the worker of a lane, in one place.
  *
- * Array buffers travel by transfer, never by copy; shared ones are seen by every lane.
+ * Pixels, answers and rows travel by transfer, or lie in memory that every lane sees; each lane but one gets its
+ * own copy of a head.
  */
 
 export type BankDtype = 'f32' | 'f16'
@@ -43,7 +44,7 @@ export interface EngineResult {
   logits: (Float32Array | null)[]
   /** Milliseconds in the trunk run and in the heads. */
   inferenceMs: number
-  /** Runs of the trunk since this worker started, this one and the handshake's included. */
+  /** Runs of the trunk in this lane since it started, this one and the handshake's included. */
   runs: number
 }
 
@@ -72,7 +73,7 @@ export interface EngineInit {
   base: RowTensors
 }
 
-/** Handled strictly in order: a run never sees a row that is half written, and `stop` comes after it. */
+/** Handled strictly in order: a run sees the rows that were staged before it, and `stop` comes after it. */
 export type ToWorker =
   | { type: 'init'; init: EngineInit }
   | { type: 'stage'; id: number; row: number; tensors: RowTensors }

@@ -37,7 +37,7 @@ function sessionOptions(init: EngineInit): InferenceSession.SessionOptions {
   }
 }
 
-/** Everything one engine generation has: it is made by `init` and gone with the thread. */
+/** Everything a lane has: it is made by `init` and gone with the thread. */
 class Trunk {
   readonly #init: EngineInit
   readonly #session: InferenceSession
