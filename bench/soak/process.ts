@@ -48,6 +48,7 @@ class Load {
   readonly #images: Buffer[]
   readonly #references: Reference[][] = []
   readonly #bad: BadRequest[]
+  #turn = 0
   readonly #tally = {
     ...{
       requests: 0,
@@ -123,10 +124,11 @@ class Load {
   }
 
   #work(): Work {
-    const share = this.#next()
-    if (share < BAD) return () => this.#mistake(this.#pick(this.#bad))
-    if (share < BAD + CHANGE) return this.#change()
-    if (share < BAD + CHANGE + LEAVES) return () => this.#leave()
+    // By count and not by chance: a short run has some of each, however slow the machine.
+    const turn = this.#turn++
+    if (turn % (1 / BAD) === 10) return () => this.#mistake(this.#pick(this.#bad))
+    if (turn % (1 / CHANGE) === 5) return this.#change()
+    if (this.#next() < LEAVES) return () => this.#leave()
     const kind = this.#next()
     if (kind < 0.5) return () => this.#predict()
     if (kind < 0.65) return () => this.#embed()
