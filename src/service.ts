@@ -11,6 +11,7 @@ import type { Logger } from 'pino'
 import { BatchSizer, largestBatch } from './batch-size.js'
 import type { Clock } from './clock.js'
 import type { ServeConfig } from './config.js'
+import { rowBytes } from './engine/bank-spec.js'
 import { Engine } from './engine/engine.js'
 import { providerName } from './engine/provider.js'
 import { draining, engineRestarting } from './errors.js'
@@ -28,7 +29,6 @@ import { batchRunner, Predictor, type Sample, type SampleResult } from './predic
 import { RateLimit } from './rate-limit.js'
 import { Readiness } from './readiness.js'
 import { createCanary } from './registry/canary.js'
-import { rowBytes } from './registry/memory.js'
 import { describePack } from './registry/opening.js'
 import { Registry } from './registry/registry.js'
 import { Scheduler } from './scheduler.js'
@@ -69,14 +69,15 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   const family = await readFamily(config.family)
   const { manifest, layout } = family
   const principals = await Principals.open(config, clock, logger)
-  const adapterBytes = rowBytes(layout, config.bankDtype, 0, 0, config.lanes)
+  const adapterBytes = rowBytes(layout, config.bankDtype, 0, 0)
   const { classes = 0 } = family.base.head ?? {}
   // Room for the base and one more of its size at least.
-  const least = 2 * rowBytes(layout, config.bankDtype, manifest.features, classes, config.lanes)
+  const least = 2 * rowBytes(layout, config.bankDtype, manifest.features, classes)
   const memory = Math.max(config.bankMemory, least)
   const engine = new Engine({
     family,
     rows: Math.floor(memory / adapterBytes),
+    memory,
     bankDtype: config.bankDtype,
     bankMode: config.bank,
     device: config.device,
@@ -163,7 +164,6 @@ async function serveOn(
       minResidencyMs: config.minResidency,
       keepVersions: config.keepVersions,
       bankDtype: config.bankDtype,
-      copies: { lanes: config.lanes, trunks: engine.trunks },
       memory,
     },
     observe: {
