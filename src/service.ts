@@ -121,11 +121,10 @@ async function serveOn(
     family: manifest.name,
     device: providerName(config.device),
   })
-  const readiness = new Readiness({ engine, clock, logger })
+  const readiness = new Readiness({ engine, clock, logger, timeoutMs: config.requestTimeout })
   const sizer = new BatchSizer(config.maxBatch)
   const scheduler = new Scheduler<Sample, SampleResult>({
     run: batchRunner(engine, clock, imageSizes(manifest), ({ size, ms, inferenceMs }) => {
-      readiness.proved()
       sizer.record(size, ms)
       metrics.inference(inferenceMs / 1000)
     }),
