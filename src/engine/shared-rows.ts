@@ -6,6 +6,7 @@
  * Knows no lanes: that no run reads a row while it is written is the caller's business.
  */
 import { arrayType, type BankArray, type BankSpec, bankInputs } from './bank-spec.js'
+import { free } from './free.js'
 import type { RowTensors } from './messages.js'
 
 export class SharedRows {
@@ -16,7 +17,8 @@ export class SharedRows {
     this.#spec = spec
   }
 
-  /** Copies a row that fits into its place. The answer's adapter is shared, its head the one given. */
+  /** Copies a row that fits into its place and frees what it came in. The answer's adapter is shared, its head the one
+   * given. */
   write(row: number, { affine, matrices, head }: RowTensors): RowTensors {
     let arrays = this.#rows.get(row)
     if (!arrays) {
@@ -25,6 +27,7 @@ export class SharedRows {
     }
     const given = [affine, ...matrices]
     for (const [index, array] of arrays.entries()) array.set(given[index]!)
+    free(given)
     const [sharedAffine, ...sharedMatrices] = arrays
     return { affine: sharedAffine!, matrices: sharedMatrices, head }
   }
