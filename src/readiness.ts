@@ -1,24 +1,29 @@
 /**
- * Is the service ready? Answered by a real forward pass, unless a batch has just succeeded.
+ * Is the service ready? Answered by a real forward pass in every lane of the engine: requests of the other lanes prove
+ * nothing of one that hangs. Proofs are shared and hold for a while, so asking often costs little.
  */
 import type { Logger } from 'pino'
 import type { Clock } from './clock.js'
 import type { ReadyAnswer } from './http/deps.js'
 
-/** A batch that succeeded this recently, ms, proves the engine as well as a probe does. */
+/** A forward pass this recent, ms, needs no other. */
 const PROOF_MS = 2_000
 
 export interface ReadinessOptions {
+  /** `probe` resolves when every lane has answered. */
   engine: { readonly state: string; probe(): Promise<void> }
   clock: Clock
   logger: Logger
+  /** A lane that does not answer an image within this, ms, is no use to the requests. */
+  timeoutMs: number
 }
 
 export class Readiness {
   readonly #options: ReadinessOptions
   #draining = false
   #provedAt = Number.NEGATIVE_INFINITY
-  #probe: Promise<void> | undefined
+  /** The forward passes under way; a lane that hangs keeps them so. */
+  #probe: { since: number; answer: Promise<ReadyAnswer> } | undefined
 
   constructor(options: ReadinessOptions) {
     this.#options = options
@@ -33,27 +38,38 @@ export class Readiness {
     this.#draining = true
   }
 
-  /** A batch was answered. */
-  proved(): void {
-    this.#provedAt = this.#options.clock.now()
-  }
-
-  /** Many callers share one probe. */
+  /** Resolves within the time-out, whatever the lanes do. Many callers share one probe. */
   async check(): Promise<ReadyAnswer> {
-    const { engine, clock, logger } = this.#options
+    const { engine, clock, logger, timeoutMs } = this.#options
     if (this.#draining) return { ready: false, code: 'draining', reason: 'The service is shutting down.' }
     if (engine.state !== 'ready') return { ready: false, reason: `The engine is ${engine.state}.` }
-    if (clock.now() - this.#provedAt < PROOF_MS) return { ready: true }
-    this.#probe ??= engine.probe().finally(() => {
-      this.#probe = undefined
+    const now = clock.now()
+    if (now - this.#provedAt < PROOF_MS) return { ready: true }
+    this.#probe ??= { since: now, answer: this.#prove() }
+    const { since, answer } = this.#probe
+    return new Promise((resolve) => {
+      const cancel = clock.after(Math.max(0, since + timeoutMs - now), () => {
+        logger.error({ ms: clock.now() - since }, 'a lane of the engine does not answer')
+        resolve({ ready: false, reason: 'A lane of the engine does not answer.' })
+      })
+      void answer.then((proved) => {
+        cancel()
+        resolve(proved)
+      })
     })
+  }
+
+  async #prove(): Promise<ReadyAnswer> {
+    const { engine, clock, logger } = this.#options
     try {
-      await this.#probe
+      await engine.probe()
+      this.#provedAt = clock.now()
+      return { ready: true }
     } catch (error) {
       logger.error({ err: error }, 'forward pass failed')
       return { ready: false, reason: 'A forward pass on the base failed.' }
+    } finally {
+      this.#probe = undefined
     }
-    this.proved()
-    return { ready: true }
   }
 }

@@ -26,6 +26,7 @@ import { addressError, checkAddress } from './http/port.js'
 import { Principals } from './http/token-file.js'
 import { packageFile, VERSION } from './package.js'
 import { batchRunner, Predictor, type Sample, type SampleResult } from './predictor.js'
+import { showBytes } from './quantities.js'
 import { RateLimit } from './rate-limit.js'
 import { Readiness } from './readiness.js'
 import { createCanary } from './registry/canary.js'
@@ -67,17 +68,13 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   const { logger, clock } = parts
   await checkInputs(config)
   const family = await readFamily(config.family)
-  const { manifest, layout } = family
+  const { layout } = family
   const principals = await Principals.open(config, clock, logger)
-  const adapterBytes = rowBytes(layout, config.bankDtype, 0, 0)
-  const { classes = 0 } = family.base.head ?? {}
-  // Room for the base and one more of its size at least.
-  const least = 2 * rowBytes(layout, config.bankDtype, manifest.features, classes)
-  const memory = Math.max(config.bankMemory, least)
+  checkMemory(config, family)
   const engine = new Engine({
     family,
-    rows: Math.floor(memory / adapterBytes),
-    memory,
+    rows: Math.floor(config.bankMemory / rowBytes(layout, config.bankDtype, 0, 0)),
+    memory: config.bankMemory,
     bankDtype: config.bankDtype,
     bankMode: config.bank,
     device: config.device,
@@ -93,7 +90,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   const started = engine.start()
   started.catch(() => {})
   try {
-    return await serveOn(engine, started, { family, principals, memory }, config, parts)
+    return await serveOn(engine, started, { family, principals }, config, parts)
   } catch (error) {
     await engine.stop()
     throw error
@@ -104,7 +101,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
 async function serveOn(
   engine: Engine,
   started: Promise<void>,
-  { family, principals, memory }: { family: Family; principals: Principals; memory: number },
+  { family, principals }: { family: Family; principals: Principals },
   config: ServeConfig,
   { logger, clock, fs }: ServiceParts,
 ): Promise<Service> {
@@ -122,11 +119,10 @@ async function serveOn(
     family: manifest.name,
     device: providerName(config.device),
   })
-  const readiness = new Readiness({ engine, clock, logger })
+  const readiness = new Readiness({ engine, clock, logger, timeoutMs: config.requestTimeout })
   const sizer = new BatchSizer(config.maxBatch)
   const scheduler = new Scheduler<Sample, SampleResult>({
     run: batchRunner(engine, clock, imageSizes(manifest), ({ size, ms, inferenceMs }) => {
-      readiness.proved()
       sizer.record(size, ms)
       metrics.inference(inferenceMs / 1000)
     }),
@@ -164,7 +160,7 @@ async function serveOn(
       minResidencyMs: config.minResidency,
       keepVersions: config.keepVersions,
       bankDtype: config.bankDtype,
-      memory,
+      memory: config.bankMemory,
     },
     observe: {
       load: (outcome, tier, seconds) => metrics.adapterLoad(outcome, tier, seconds),
@@ -182,7 +178,7 @@ async function serveOn(
     pinned: () => registry.pinned(),
     lruAge: () => registry.lruAge(),
     storeBytes: () => store.usage().bytes,
-    bankCapacity: () => memory,
+    bankCapacity: () => config.bankMemory,
   })
   const refused = (reason: string) => metrics.rejected(reason)
   const decoding = new Gate({
@@ -255,6 +251,16 @@ async function checkInputs({ family, adapters, adaptersGiven, host, port }: Serv
   if (adaptersGiven)
     await naming('The shipped packs (--adapters)', adapters, adaptersRemedy, () => readdir(adapters))
   if (port !== 0) await checkAddress(host, port)
+}
+
+/** The base is always resident, and a domain needs room beside it: one of the base's size at least. */
+function checkMemory({ bankMemory, bankDtype }: ServeConfig, { manifest, layout, base }: Family): void {
+  const { classes = 0 } = base.head ?? {}
+  const least = 2 * rowBytes(layout, bankDtype, manifest.features, classes)
+  if (bankMemory >= least) return
+  throw new Error(
+    `--bank-memory ${showBytes(bankMemory)} holds no domain: the base of family '${manifest.name}' and one more domain of its size take ${least} bytes. Give it ${Math.ceil(least / 2 ** 20)}MiB or more.`,
+  )
 }
 
 function imageSizes({ input, features }: FamilyManifest): { pixels: number; features: number } {

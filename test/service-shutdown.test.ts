@@ -11,7 +11,7 @@ const dir = t.testdir()
 const cli = await compileProgram(dir)
 const data = join(dir, 'data')
 const flags = [
-  ...['--port', '0', '--threads', '1', '--bank-memory', '64MiB', '--max-batch', '8', '--data', data],
+  ...['--port', '0', '--lanes', '2', '--bank-memory', '64MiB', '--max-batch', '8', '--data', data],
   // A busy machine must not run into the deadlines of clients.
   ...['--request-timeout', '5m', '--max-request-timeout', '5m'],
 ]
@@ -228,6 +228,10 @@ t.test('a start that fails says why, without a stack, and ends with 1', async (t
       /^facet: The token file \(--token-file\) \S+none cannot be used: there is no such/,
     ],
     [['--token-file', family], /^facet: The token file \(--token-file\) \S+ cannot be used: it is a folder/],
+    [
+      ['--bank-memory', '500KiB'],
+      /^facet: --bank-memory 500KiB holds no domain: the base of family 'resnet26-half' .* take \d+ bytes\. Give it \d+MiB or more\.\n$/,
+    ],
     [['--trusted-proxy', 'proxy.local'], /^error: .*'proxy\.local' is invalid\. IP addresses or networks/],
     [['--max-bach', '8'], /^error: unknown option '--max-bach'/],
   ]

@@ -188,12 +188,20 @@ export class Engine extends EventEmitter<EngineEvents> {
     }
   }
 
-  /** A real forward pass on the base. @throws FacetError as `run`, and when the features are not finite. */
+  /**
+   * A real forward pass on the base in every lane that is ready. Resolves when all have answered, so a lane that hangs
+   * holds it up. @throws FacetError as `run`, and when the features are not finite.
+   */
   async probe(): Promise<void> {
     const { height, width } = this.#options.family.manifest.input
-    const pixels = new Uint8Array(height * width * 3)
-    const { features } = await this.run({ pixels, rows: Int32Array.of(0) }, this.#generation)
-    if (!features.every(Number.isFinite))
+    const black = () => ({ pixels: new Uint8Array(height * width * 3), rows: Int32Array.of(0) })
+    let results: EngineResult[]
+    try {
+      results = await this.#live().runInEach(black)
+    } catch (error) {
+      throw this.#publicError(error, 'inference_failed', 'The model run failed.')
+    }
+    if (!results.every(({ features }) => features.every(Number.isFinite)))
       throw new FacetError('inference_failed', 'The forward pass on the base is not finite.')
   }
 

@@ -76,6 +76,11 @@ export class Lanes {
     return ready.reduce((best, thread) => (thread.pending < best.pending ? thread : best), first!).run(batch)
   }
 
+  /** A batch in each thread that is ready, made anew for each. @throws RequestFailed, ThreadGone */
+  runInEach(batch: () => EngineBatch): Promise<EngineResult[]> {
+    return Promise.all(this.#threads.filter((thread) => thread.ready).map((thread) => thread.run(batch())))
+  }
+
   /** Asks every thread to end once what was sent to it is answered. */
   finish(): void {
     for (const thread of this.#threads) thread.finish()

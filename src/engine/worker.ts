@@ -4,11 +4,11 @@
  * The service's only importer of onnxruntime-node, because `session.run()` blocks the thread it is called on (design:
  * section 4). No policy: it does what each message says, in order, and answers.
  */
-import { MessageChannel, type MessagePort, parentPort } from 'node:worker_threads'
+import { type MessagePort, parentPort } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
 import { type Bank, makeBank } from './bank.js'
-import type { BankArray } from './bank-spec.js'
+import { free } from './free.js'
 import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
 import type {
   EngineBatch,
@@ -205,19 +205,6 @@ class Trunk {
     })
     out.set(y!.data as Float32Array)
   }
-}
-
-/** A port that leads nowhere. */
-const nowhere = new MessageChannel().port1
-nowhere.close()
-
-/**
- * Frees buffers now rather than when the collector comes by: what is transferred to a closed port is dropped
- * with the message. Without it a thousand staged rows left some 45 MB behind for long.
- */
-function free(arrays: readonly BankArray[]): void {
-  if (arrays.length > 0)
-    nowhere.postMessage(null, [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))])
 }
 
 /** Opens a graph. One that does not belong to its manifest must not start. */

@@ -77,7 +77,7 @@ export class Mutations {
       await this.#put(domain, bytes, prepared, options.activate, before)
       const state = this.#options.catalog.require(domain)
       return { created: before === undefined, version: prepared.version, state }
-    })
+    }).finally(() => prepared.release())
   }
 
   /** See `Registry.activate`. */

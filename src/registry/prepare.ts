@@ -3,6 +3,7 @@
  *
  * A few milliseconds on the calling thread. It is behind one function so that it can move to another.
  */
+import { free } from '../engine/free.js'
 import type { BankDtype, RowTensors } from '../engine/messages.js'
 import type { Design } from '../manifest/manifest.js'
 import type { Family } from '../family/family.js'
@@ -26,8 +27,10 @@ export interface Prepared extends About {
   version: string
   /** Size of the pack file. */
   bytes: number
-  /** A fresh row each time: the engine takes its buffers over. */
+  /** A fresh row each time: the engine takes its buffers over. @throws Error after `release` */
   row(): RowTensors
+  /** Frees the decoded weights, now; the bytes they came in are the caller's. */
+  release(): void
 }
 
 /** @throws FacetError `invalid_pack` (422) with every problem found */
@@ -36,13 +39,27 @@ export type Prepare = (bytes: Uint8Array) => Promise<Prepared>
 export function preparer(family: Family, dtype: BankDtype): Prepare {
   return async (bytes) => {
     const pack = readPack(bytes, family.manifest)
+    let released = false
     return {
       ...about(pack),
       version: await sha256(bytes),
       bytes: bytes.length,
-      row: () => packRow(pack, family.base, family.manifest, family.layout, dtype),
+      row() {
+        if (released) throw new Error('a row of a pack that was released')
+        return packRow(pack, family.base, family.manifest, family.layout, dtype)
+      },
+      release() {
+        released = true
+        free(weightsOf(pack).filter(({ buffer }) => buffer !== bytes.buffer))
+      },
     }
   }
+}
+
+function weightsOf({ slots, head }: Pack): Float32Array[] {
+  const weights = head ? [head.weight, head.bias] : []
+  for (const { scale, bias, matrix } of slots.values()) weights.push(scale, bias, ...(matrix ? [matrix] : []))
+  return weights
 }
 
 export function about(pack: Pack): About {

@@ -361,10 +361,14 @@ export class Residency {
     const done = (outcome: 'ok' | 'error') => observe?.load?.(outcome, source, (clock.now() - start) / 1000)
     try {
       const prepared = await prepare(await read(version))
-      if (!(await this.#fill(place, prepared))) return null
-      const resident = this.#publish(place, prepared)
-      done('ok')
-      return resident
+      try {
+        if (!(await this.#fill(place, prepared))) return null
+        const resident = this.#publish(place, prepared)
+        done('ok')
+        return resident
+      } finally {
+        prepared.release()
+      }
     } catch (error) {
       this.#rows.giveBack(place)
       if (!passing(error)) done('error')

@@ -1,0 +1,141 @@
+/** The whole service with two lanes: what one of them meets, and what the other goes on doing meanwhile. */
+import t from 'tap'
+import type { Clock } from '../src/clock.js'
+import { systemClock } from '../src/clock.js'
+import { Fault } from './faulty-worker-control.js'
+import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
+
+/** Real time that a test can leap ahead: what falls due by that is called at once. */
+class LeapingClock implements Clock {
+  #skew = 0
+  readonly #timers = new Set<{ at: number; fire: () => void }>()
+
+  now(): number {
+    return systemClock.now() + this.#skew
+  }
+
+  date(): Date {
+    return systemClock.date()
+  }
+
+  after(ms: number, callback: () => void): () => void {
+    const cancel = () => {
+      stop()
+      this.#timers.delete(timer)
+    }
+    const fire = () => {
+      cancel()
+      callback()
+    }
+    const timer = { at: this.now() + ms, fire }
+    const stop = systemClock.after(ms, fire)
+    this.#timers.add(timer)
+    return cancel
+  }
+
+  leap(ms: number): void {
+    this.#skew += ms
+    for (const { at, fire } of [...this.#timers]) if (at <= this.now()) fire()
+  }
+}
+
+const image = await pngImage(1)
+const clock = new LeapingClock()
+const patient = ['--request-timeout', '1h', '--max-request-timeout', '2h', '--load-timeout', '1h']
+const { service, url, control } = await runService(
+  t,
+  // Memory for the base and four more.
+  [
+    ...['--lanes', '2', '--max-batch', '1', '--bank-memory', '2200KiB', '--min-residency', '0ms'],
+    ...['--max-uploads', '8', ...patient],
+  ],
+  { clock },
+)
+await service.engine.widened()
+for (const [index, domain] of ['shop', 'bakery'].entries()) await put(url, domain, packBytes(index, domain))
+
+const ask = (domain: string) => post(url, `/v1/domains/${domain}/predict`, image)
+const status = async (answer: Promise<Response>) => (await answer).status
+const ready = () => fetch(`${url}/readyz`)
+const until = async (condition: () => boolean) => {
+  while (!condition()) await new Promise(setImmediate)
+}
+
+/** A lane's run meets `fault`; the other lane is free. */
+async function inRun(fault: Fault, domain = 'shop'): Promise<{ answer: Promise<Response> }> {
+  control.nextRun(fault)
+  const answer = ask(domain)
+  await control.inRun()
+  return { answer }
+}
+
+t.test('a lane that hangs is not ready, though the other one answers (pain 15)', async (t) => {
+  t.equal(await status(ready()), 200)
+  const held = await inRun(Fault.waits)
+  t.equal(await status(ready()), 200, 'proved a moment ago')
+  // Past what a proof is worth.
+  clock.leap(60_000)
+  const { runs } = control
+  const asked = ready()
+  await until(() => control.runs > runs)
+  for (const domain of ['shop', 'bakery', 'base']) t.equal(await status(ask(domain)), 200, domain)
+  clock.leap(3_600_000)
+  const answer = await asked
+  t.equal(answer.status, 503)
+  t.match(await answer.json(), { code: 'engine_restarting', detail: 'A lane of the engine does not answer.' })
+  t.equal(await status(ready()), 503, 'told at once from then on')
+  t.equal(await status(fetch(`${url}/livez`)), 200)
+  control.release()
+  t.equal(await status(held.answer), 200)
+  while ((await status(ready())) !== 200);
+  t.pass('ready again once it has answered')
+})
+
+t.test('a run that throws in one lane fails alone; the run of the other lane is answered', async (t) => {
+  const held = await inRun(Fault.waits)
+  control.addFault(Fault.throws)
+  t.equal(await status(ask('bakery')), 500)
+  t.equal(await status(ask('bakery')), 200, 'the lane goes on')
+  control.release()
+  t.equal(await status(held.answer), 200)
+})
+
+t.test('what is registered while a lane is in a run comes into no row of that run', async (t) => {
+  const alone = await predict(url, 'shop', image)
+  const held = await inRun(Fault.waits)
+  // More than there are rows, so that every row which may be given away is. They wait for the lane; who is
+  // resident does not.
+  const names = Array.from({ length: 7 }, (_, index) => `other-${index}`)
+  const registered = [put(url, 'shop', packBytes(9, 'new'))]
+  for (const [index, name] of names.entries()) registered.push(put(url, name, packBytes(20 + index, name)))
+  for (let turn = 0; turn < 5; turn++) t.equal(await status(ask('base')), 200)
+  t.equal(service.registry.get('shop').version, alone.version, 'not replaced yet')
+  control.release()
+  t.match(await (await held.answer).json(), { results: [alone] }, 'by the pack it was admitted with')
+  for (const answer of registered) t.ok((await answer).ok)
+  t.match(await predict(url, 'shop', image), { predictions: [{ label: /^new-/ }] })
+  for (const name of names)
+    t.match(await predict(url, name, image), { predictions: [{ label: new RegExp(`^${name}-`) }] })
+})
+
+t.test('a lane that dies takes no answer of the other with it; both are back, and all domains', async (t) => {
+  const before = [await predict(url, 'shop', image), await predict(url, 'bakery', image)]
+  const held = await inRun(Fault.waits)
+  const down = new Promise((resolve) => service.engine.once('down', resolve))
+  const up = new Promise((resolve) => service.engine.once('up', resolve))
+  control.addFault(Fault.exits)
+  const lost = await ask('bakery')
+  t.equal(lost.status, 503)
+  t.equal(lost.headers.get('retry-after'), '1')
+  await down
+  t.equal(await status(ready()), 503)
+  control.release()
+  t.equal(await status(held.answer), 200)
+  await up
+  await service.engine.widened()
+  t.equal(service.engine.readyLanes, 2)
+  t.equal(await status(ready()), 200)
+  // More at once than one lane takes.
+  const after = await Promise.all(['shop', 'bakery', 'shop', 'bakery'].map((d) => predict(url, d, image)))
+  t.same(after, [...before, ...before])
+})
