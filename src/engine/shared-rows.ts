@@ -6,7 +6,7 @@
  * Knows no lanes: that no run reads a row while it is written is the caller's business.
  */
 import { arrayType, type BankArray, type BankSpec, bankInputs } from './bank-spec.js'
-import { free } from './free.js'
+import { free } from '../free.js'
 import type { RowTensors } from './messages.js'
 
 export class SharedRows {
