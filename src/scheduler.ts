@@ -1,8 +1,11 @@
 /**
- * Which entries run together, and when: a queue per domain, and as many batches at a time as there are lanes.
+ * Which entries run together, and when: one line for all, with few places for each domain, and as many batches at a
+ * time as there are lanes.
  *
- * - Fair: a batch takes one entry per waiting domain in turn, so a flood of one domain costs another at
- *   most the batch that is running and its share of the next.
+ * - Fair: what a domain submits beyond its places waits behind them and gets one at the end of the line when one of
+ *   its own leaves, so a flood of one domain costs another at most the batch that is running and two entries. With
+ *   one place each (a round robin) a second image of a domain would wait a whole round longer than its
+ *   neighbours, and the slowest of random traffic three times the median (docs/LOG.md).
  * - Work-conserving: when a lane is free, a batch leaves as soon as the current turn's submissions are in; while
  *   all run, the next one fills. Nobody waits for a batch to become full, and lanes that are free share what
  *   waits.
@@ -80,6 +83,8 @@ class Request<T, R> {
 class Entry<T, R> extends Linked<Entry<T, R>> {
   /** Its queue while it waits, null before and after. */
   queue: DomainQueue<T, R> | null = null
+  /** It is in the line, and not behind it. */
+  placed = false
 
   constructor(
     readonly request: Request<T, R>,
@@ -93,19 +98,27 @@ class Entry<T, R> extends Linked<Entry<T, R>> {
 }
 
 /** What waits of one domain. It exists while something does. */
-class DomainQueue<T, R> extends Linked<DomainQueue<T, R>> {
-  readonly entries = new LinkedList<Entry<T, R>>()
+class DomainQueue<T, R> {
+  /** Entries in the line. */
+  placed = 0
+  /** Those that wait for a place in it. */
+  readonly behind = new LinkedList<Entry<T, R>>()
 
-  constructor(readonly domain: string) {
-    super()
+  constructor(readonly domain: string) {}
+
+  get length(): number {
+    return this.placed + this.behind.length
   }
 }
+
+/** The most places of a domain in the line. */
+const PLACES = 2
 
 export class Scheduler<T, R> {
   readonly #options: SchedulerOptions<T, R>
   readonly #queues = new Map<string, DomainQueue<T, R>>()
-  /** The same queues in the order of their turns. */
-  readonly #turns = new LinkedList<DomainQueue<T, R>>()
+  /** Who is next. Empty only where nothing waits. */
+  readonly #line = new LinkedList<Entry<T, R>>()
   readonly #deadlines: Deadlines<Request<T, R>>
   #length = 0
   /** Batches that run. */
@@ -132,7 +145,7 @@ export class Scheduler<T, R> {
   }
 
   lengthOf(domain: string): number {
-    return this.#queues.get(domain)?.entries.length ?? 0
+    return this.#queues.get(domain)?.length ?? 0
   }
 
   /** True while a batch runs. */
@@ -171,8 +184,8 @@ export class Scheduler<T, R> {
 
   /** Fails everything that waits, with one error. The running batches are `run`'s to end. */
   rejectAll(error: FacetError): void {
-    for (let queue = this.#turns.first; queue !== null; queue = this.#turns.first) {
-      this.#fail(queue.entries.first!.request, error)
+    for (let entry = this.#line.first; entry !== null; entry = this.#line.first) {
+      this.#fail(entry.request, error)
     }
   }
 
@@ -222,7 +235,7 @@ export class Scheduler<T, R> {
       // that does not (Choudhury and Hahne, 1998: dynamic thresholds).
       const share = waiting > 0 ? maxQueue - this.#length : maxQueue
       if (waiting + count <= Math.min(maxQueuePerDomain, share)) continue
-      // Its queue shrinks by one a turn, and each other domain has its turn too.
+      // While one of its entries leaves, one of each other domain does.
       const retryAfter = this.#secondsFor(Math.min(this.#length, waiting * this.#queues.size))
       const message = `The queue of domain ${domain} (--max-queue-per-domain) is full: ${waiting} images wait.`
       throw this.#refuse(new FacetError('queue_full', message, { retryAfter }), 'domain_queue_full')
@@ -243,24 +256,38 @@ export class Scheduler<T, R> {
     if (queue === undefined) {
       queue = new DomainQueue(entry.domain)
       this.#queues.set(entry.domain, queue)
-      this.#turns.push(queue)
     }
-    queue.entries.push(entry)
+    queue.behind.push(entry)
     entry.queue = queue
+    this.#place(queue)
     entry.request.queued++
     this.#length++
   }
 
   #dequeue(entry: Entry<T, R>): void {
     const queue = entry.queue!
-    queue.entries.remove(entry)
+    if (entry.placed) {
+      this.#line.remove(entry)
+      queue.placed--
+      this.#place(queue)
+    } else queue.behind.remove(entry)
     entry.queue = null
-    if (queue.entries.length === 0) {
-      this.#turns.remove(queue)
-      this.#queues.delete(queue.domain)
-    }
+    if (queue.length === 0) this.#queues.delete(queue.domain)
     this.#length--
     if (--entry.request.queued === 0) this.#unwatch(entry.request)
+  }
+
+  /** Gives a queue's entries the places in the line that it has free. */
+  #place(queue: DomainQueue<T, R>): void {
+    // Where entries run one by one, two of a flood would cost the others a run more.
+    const places = Math.min(PLACES, this.#lanes * this.#maxBatch)
+    for (let entry = queue.behind.first; entry !== null; entry = queue.behind.first) {
+      if (queue.placed >= places) return
+      queue.behind.remove(entry)
+      this.#line.push(entry)
+      entry.placed = true
+      queue.placed++
+    }
   }
 
   /** Only what waits is watched: a request that left at once costs neither listener nor timer. */
@@ -304,6 +331,10 @@ export class Scheduler<T, R> {
     return Math.max(1, this.#options.lanes())
   }
 
+  get #maxBatch(): number {
+    return Math.max(1, this.#options.maxBatch())
+  }
+
   #start(): void {
     if (this.#running >= this.#lanes || this.#starting) return
     this.#starting = true
@@ -318,20 +349,19 @@ export class Scheduler<T, R> {
   #next(): void {
     for (let free = this.#lanes - this.#running; free > 0 && this.#length > 0; free--) {
       const share = Math.ceil(this.#length / free)
-      const batch = this.#take(Math.min(share, Math.max(1, this.#options.maxBatch())))
+      const batch = this.#take(Math.min(share, this.#maxBatch))
       if (batch.length > 0) void this.#run(batch)
     }
     if (!this.busy && this.#length === 0) this.#draining?.finish()
   }
 
-  /** The next batch: one entry a domain in turn, until it is full or nothing waits. */
+  /** The next batch: who is first in the line, until it is full or nothing waits. */
   #take(most: number): Entry<T, R>[] {
     const batch: Entry<T, R>[] = []
     const now = this.#options.clock.now()
     while (batch.length < most) {
-      const queue = this.#turns.first
-      if (queue === null) break
-      const entry = queue.entries.first!
+      const entry = this.#line.first
+      if (entry === null) break
       // Its timer may be late where the event loop is.
       if (entry.request.deadline <= now) {
         this.#drop(entry.request, new FacetError('deadline_exceeded', 'The deadline passed in the queue.'))
@@ -340,10 +370,6 @@ export class Scheduler<T, R> {
       this.#dequeue(entry)
       entry.request.running++
       batch.push(entry)
-      if (queue.entries.length > 0) {
-        this.#turns.remove(queue)
-        this.#turns.push(queue)
-      }
     }
     return batch
   }

@@ -11,6 +11,7 @@ import type { Logger } from 'pino'
 import { BatchSizer, largestBatch } from './batch-size.js'
 import type { Clock } from './clock.js'
 import type { ServeConfig } from './config.js'
+import { rowBytes } from './engine/bank-spec.js'
 import { Engine } from './engine/engine.js'
 import { providerName } from './engine/provider.js'
 import { draining, engineRestarting } from './errors.js'
@@ -29,7 +30,6 @@ import { showBytes } from './quantities.js'
 import { RateLimit } from './rate-limit.js'
 import { Readiness } from './readiness.js'
 import { createCanary } from './registry/canary.js'
-import { rowBytes } from './registry/memory.js'
 import { describePack } from './registry/opening.js'
 import { Registry } from './registry/registry.js'
 import { Scheduler } from './scheduler.js'
@@ -73,7 +73,8 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   checkMemory(config, family)
   const engine = new Engine({
     family,
-    rows: Math.floor(config.bankMemory / rowBytes(layout, config.bankDtype, 0, 0, config.lanes)),
+    rows: Math.floor(config.bankMemory / rowBytes(layout, config.bankDtype, 0, 0)),
+    memory: config.bankMemory,
     bankDtype: config.bankDtype,
     bankMode: config.bank,
     device: config.device,
@@ -159,7 +160,6 @@ async function serveOn(
       minResidencyMs: config.minResidency,
       keepVersions: config.keepVersions,
       bankDtype: config.bankDtype,
-      copies: { lanes: config.lanes, trunks: engine.trunks },
       memory: config.bankMemory,
     },
     observe: {
@@ -254,12 +254,9 @@ async function checkInputs({ family, adapters, adaptersGiven, host, port }: Serv
 }
 
 /** The base is always resident, and a domain needs room beside it: one of the base's size at least. */
-function checkMemory(
-  { bankMemory, bankDtype, lanes }: ServeConfig,
-  { manifest, layout, base }: Family,
-): void {
+function checkMemory({ bankMemory, bankDtype }: ServeConfig, { manifest, layout, base }: Family): void {
   const { classes = 0 } = base.head ?? {}
-  const least = 2 * rowBytes(layout, bankDtype, manifest.features, classes, lanes)
+  const least = 2 * rowBytes(layout, bankDtype, manifest.features, classes)
   if (bankMemory >= least) return
   throw new Error(
     `--bank-memory ${showBytes(bankMemory)} holds no domain: the base of family '${manifest.name}' and one more domain of its size take ${least} bytes. Give it ${Math.ceil(least / 2 ** 20)}MiB or more.`,

@@ -1,7 +1,8 @@
 import t from 'tap'
 import type { EngineResult } from '../src/engine/messages.js'
 import { Fault } from './faulty-worker-control.js'
-import { randomPixels, randomRow, startEngine } from './engine-rig.js'
+import { rowBytes } from '../src/engine/bank-spec.js'
+import { family, randomPixels, randomRow, relativeError, startEngine } from './engine-rig.js'
 
 const resident = await startEngine(t)
 const compact = await startEngine(t, { bankMode: 'compact' })
@@ -54,6 +55,48 @@ for (const [mode, { engine }] of Object.entries({ resident, compact, shared })) 
     t.equal((await engine.run(one(2), 1)).logits[0]!.length, 4, 'a cleared row can be staged again')
   })
 }
+
+t.test('rows never hold more memory than the bank is given, whatever comes and goes', async (t) => {
+  const { features } = family.manifest
+  const bytes = (classes: number) => rowBytes(family.layout, 'f32', features, classes)
+  const base = family.base.head!.classes
+  const memory = bytes(base) + 3 * bytes(4)
+  const { engine } = await startEngine(t, { bankMode: 'shared', memory })
+  const refused = { name: 'RangeError', message: /bytes of shared memory are in use/ }
+  for (const row of [1, 2, 3]) await engine.stage(row, randomRow(row, 4))
+  await t.rejects(engine.stage(4, randomRow(4, 4)), refused, 'it is full')
+  t.equal((await engine.run(one(3), 1)).logits[0]!.length, 4, 'what is there stays')
+
+  engine.clear(1)
+  engine.clear(3)
+  const large = Math.floor((2 * bytes(4) - bytes(0)) / (4 * (features + 1)))
+  await engine.stage(5, randomRow(5, large))
+  const alone = await resident.engine.stage(5, randomRow(5, large)).then(() => resident.engine.run(one(5), 1))
+  const found = await engine.run(one(5), 1)
+  const error = relativeError(found.logits[0]!, alone.logits[0]!)
+  t.ok(error < 1e-4, `a head as large as two rows takes their places, in two pieces (error ${error})`)
+  await t.rejects(engine.stage(1, randomRow(1, 4)), refused)
+
+  await engine.stage(5, randomRow(5, 4))
+  await engine.stage(1, randomRow(1, 4))
+  t.strictSame((await engine.run(one(2), 1)).logits[0]!.length, 4, 'a smaller version gives the rest back')
+})
+
+t.test('a row that is cleared in a run keeps its memory until that is answered', async (t) => {
+  const base = family.base.head!.classes
+  const bytes = (classes: number) => rowBytes(family.layout, 'f32', family.manifest.features, classes)
+  const { engine, control } = await startEngine(t, { bankMode: 'shared', memory: bytes(base) + bytes(4) })
+  await engine.stage(1, randomRow(1, 4))
+  const expected = await engine.run(one(1), 1)
+  control.nextRun(Fault.waits)
+  const running = engine.run(one(1), 1)
+  await control.inRun()
+  engine.clear(1)
+  await t.rejects(engine.stage(2, randomRow(2, 4)), { name: 'RangeError' })
+  control.release()
+  t.strictSame((await running).logits, expected.logits)
+  await engine.stage(2, randomRow(2, 4))
+})
 
 t.test('tensors that do not fit the trunk are refused and the row stays as it was', async (t) => {
   await engine.stage(1, randomRow(1, 4))

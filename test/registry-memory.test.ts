@@ -1,5 +1,6 @@
 import t from 'tap'
-import { memoryAccount, rowBytes } from '../src/registry/memory.js'
+import { rowBytes } from '../src/engine/bank-spec.js'
+import { memoryAccount } from '../src/registry/memory.js'
 import { makePack, manifest, openRig } from './registry-rig.js'
 
 t.test('the account of a known family, by hand', async (t) => {
@@ -12,16 +13,17 @@ t.test('the account of a known family, by hand', async (t) => {
     ].map((slot) => ({ ...manifest.slots[0]!, ...slot })),
   }
   const layout = { elements: 50 }
-  t.equal(rowBytes(layout, 'f32', 4, 0, 2), 200)
-  t.equal(rowBytes(layout, 'f16', 4, 3, 2), 100 + 2 * (3 * 4 + 3) * 4, 'each lane has its own copy of a head')
+  t.equal(rowBytes(layout, 'f32', 4, 0), 200)
+  t.equal(rowBytes(layout, 'f16', 4, 3), 100 + (3 * 4 + 3) * 4)
+  t.equal(rowBytes(layout, 'f16', 4, 2), 100 + (2 * 4 + 2) * 4 + 4, 'in words of eight bytes')
   const residents = [
     { classes: 0, active: true },
     { classes: 3, active: true },
     { classes: 2, active: false },
   ]
-  const account = memoryAccount(family, layout, 'f16', residents, 7, { lanes: 2, trunks: 4 })
+  const account = memoryAccount(family, layout, 'f16', residents, { rows: 7, trunks: 4 })
   const adapters = 3 * 100
-  const heads = 2 * (60 + 40)
+  const heads = 60 + 40
   const dedicated = 2 * (4000 + 4 * (8 + 2 * 5)) + 60
   t.same(account, {
     trunk: 4 * 4000,

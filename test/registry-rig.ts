@@ -35,6 +35,7 @@ export type Step = (name: string) => Promise<void>
 /** Keeps rows as an engine does: in order, one content a row, all of them lost in a crash. */
 export class MemoryEngine extends EventEmitter<EngineEvents> {
   readonly rows: number
+  readonly trunks = 1
   state: EngineState = 'ready'
   generation = 1
   /** Rows staged so far, in order. */

@@ -1,13 +1,13 @@
 /** The bank's memory covers adapters and heads: few large heads fill it as many small ones do. */
 import t from 'tap'
-import { rowBytes } from '../src/registry/memory.js'
+import { rowBytes } from '../src/engine/bank-spec.js'
 import { bankLayout } from '../src/manifest/layout.js'
 import { makePack, manifest, openRig, type Rig, type RigOptions, track } from './registry-rig.js'
 import { settle } from './manual-clock.js'
 
 const SMALL = 3
 const LARGE = 300
-const bytes = (classes: number) => rowBytes(bankLayout(manifest), 'f32', manifest.features, classes, 1)
+const bytes = (classes: number) => rowBytes(bankLayout(manifest), 'f32', manifest.features, classes)
 
 /** A pack with a head of so many classes. */
 function packOf(marker: number, classes: number) {

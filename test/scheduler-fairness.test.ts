@@ -9,8 +9,8 @@ import { Random } from './random.js'
 
 const RUN_MS = 10
 const MAX_BATCH = 8
-/** The quiet domain sends one image in so many ms on average: a quarter of its share of full batches. */
-const QUIET_EVERY_MS = 40
+/** The quiet domain sends one image while the engine could run so many. */
+const QUIET_EVERY = 32
 const STEP_MS = 2
 const ROUNDS = 150
 
@@ -22,16 +22,25 @@ interface Outcome {
   floodAnswered: number
 }
 
-async function simulate(flood: number, domains = 1): Promise<Outcome> {
+interface Traffic {
+  /** Images of the flood for each of the quiet domain. */
+  flood: number
+  domains?: number
+  lanes?: number
+  maxBatch?: number
+}
+
+async function simulate({ flood, domains = 1, lanes = 1, maxBatch = MAX_BATCH }: Traffic): Promise<Outcome> {
   const clock = new ManualClock()
   const scheduler = new Scheduler<string, string>({
     run: (batch) => new Promise((resolve) => clock.after(RUN_MS, () => resolve(batch))),
     clock,
-    lanes: () => 1,
-    maxBatch: () => MAX_BATCH,
+    lanes: () => lanes,
+    maxBatch: () => maxBatch,
     maxQueue: 1024,
     maxQueuePerDomain: 256,
   })
+  const quietEveryMs = (QUIET_EVERY * RUN_MS) / (lanes * maxBatch)
   const random = new Random(7)
   const outcome: Outcome = { runs: [], quietRefused: 0, floodRefused: 0, floodAnswered: 0 }
   const answers: Promise<void>[] = []
@@ -53,12 +62,12 @@ async function simulate(flood: number, domains = 1): Promise<Outcome> {
   // Arrivals by chance and not in step with the runs.
   let sent = 0
   while (sent < ROUNDS) {
-    if (random.next() < STEP_MS / QUIET_EVERY_MS) {
+    if (random.next() < STEP_MS / quietEveryMs) {
       quiet()
       sent++
     }
     for (let domain = 0; domain < domains; domain++) {
-      const mean = (flood * STEP_MS) / QUIET_EVERY_MS / domains
+      const mean = (flood * STEP_MS) / quietEveryMs / domains
       for (let count = Math.floor(mean + random.next()); count > 0; count--) noisy(domain)
     }
     clock.advance(STEP_MS)
@@ -76,8 +85,8 @@ async function simulate(flood: number, domains = 1): Promise<Outcome> {
 const p99 = ({ runs }: Outcome) => runs[Math.ceil(0.99 * runs.length) - 1]!
 
 t.test('a domain that floods at 100x costs a quiet one at most two batch runs', async (t) => {
-  const idle = await simulate(0)
-  const loaded = await simulate(100)
+  const idle = await simulate({ flood: 0 })
+  const loaded = await simulate({ flood: 100 })
   t.equal(idle.quietRefused + loaded.quietRefused, 0, 'the quiet one is never refused')
   t.equal(loaded.runs.length, ROUNDS)
   t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
@@ -87,9 +96,52 @@ t.test('a domain that floods at 100x costs a quiet one at most two batch runs', 
 })
 
 t.test('the flood may come from several domains, as many as share a batch with the quiet one', async (t) => {
-  const idle = await simulate(0)
-  const loaded = await simulate(100, MAX_BATCH - 1)
+  const idle = await simulate({ flood: 0 })
+  const loaded = await simulate({ flood: 100, domains: MAX_BATCH - 1 })
   t.equal(loaded.quietRefused, 0, 'the queue keeps room for it')
   t.ok(loaded.floodRefused > 0)
   t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+})
+
+for (const [lanes, maxBatch] of [
+  [1, 2],
+  [2, 1],
+] as const) {
+  t.test(`${lanes} lanes and batches of ${maxBatch}: the same`, async (t) => {
+    const idle = await simulate({ flood: 0, lanes, maxBatch })
+    const loaded = await simulate({ flood: 100, lanes, maxBatch })
+    t.equal(loaded.quietRefused, 0)
+    t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+  })
+}
+
+t.test('random traffic is answered evenly: the slowest wait little longer than the rest', async (t) => {
+  const clock = new ManualClock()
+  const random = new Random(3)
+  const scheduler = new Scheduler<string, string>({
+    run: (batch) => new Promise((resolve) => clock.after(RUN_MS * batch.length, () => resolve(batch))),
+    clock,
+    lanes: () => 2,
+    maxBatch: () => 1,
+    maxQueue: 1024,
+    maxQueuePerDomain: 256,
+  })
+  const waits: number[] = []
+  let sent = 0
+  const client = async () => {
+    while (sent++ < 2000) {
+      const since = clock.now()
+      await scheduler.submit([{ domain: `d${Math.floor(random.next() * 50)}`, item: 'x' }])
+      waits.push(clock.now() - since)
+    }
+  }
+  const clients = Promise.all(Array.from({ length: 8 }, client))
+  while (waits.length < 2000) {
+    await settle()
+    clock.advance(RUN_MS)
+  }
+  await clients
+  waits.sort((a, b) => a - b)
+  const [p50, p99] = [0.5, 0.99].map((share) => waits[Math.floor(share * waits.length)]!)
+  t.ok(p99! <= 1.3 * p50!, `p99 ${p99} ms, p50 ${p50} ms`)
 })

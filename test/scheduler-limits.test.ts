@@ -129,7 +129,7 @@ t.test('Retry-After follows the measured run time', async (t) => {
   clock.advance(4000)
   await end()
   admitted.push(submit('x', ['x']), submit('a', ['1', '2', '3', '4', '5', '6']), submit('b', ['1', '2']))
-  // 2 s an entry, 8 wait. The queue of a moves by one in two turns.
+  // 2 s an entry, 8 wait. While one of a leaves, one of b does.
   await t.rejects(submit('b', ['3', '4', '5']), { code: 'queue_full', retryAfter: 16 })
   await t.rejects(submit('a', ['7']), { retryAfter: 16, message: /domain a/ })
   await endAll()

@@ -130,7 +130,7 @@ t.test('maxBatch is asked before each batch, and is at least one', async (t) => 
   await Promise.all(answers)
 })
 
-t.test('a batch mixes domains, one entry of each in turn', async (t) => {
+t.test('a batch mixes domains, two entries of each in turn', async (t) => {
   const { runs, submit, batches } = harness()
   const answers = [
     submit('x', 'x'),
@@ -139,16 +139,55 @@ t.test('a batch mixes domains, one entry of each in turn', async (t) => {
     submit('c', 'c1'),
   ]
   await runs[0]?.finish()
-  t.same(runs[1]?.batch, ['a1', 'b1', 'c1', 'a2'])
+  t.same(runs[1]?.batch, ['a1', 'a2', 'b1', 'b2'])
   await runs[1]?.finish()
-  t.same(runs[2]?.batch, ['b2', 'a3', 'a4'])
+  t.same(runs[2]?.batch, ['c1', 'a3', 'a4'])
   await runs[2]?.finish()
   await Promise.all(answers)
   t.same(batches, [
     [1, 1],
-    [4, 3],
+    [4, 2],
     [3, 2],
   ])
+})
+
+t.test('a second entry of a domain keeps the place it came to, a third waits for one', async (t) => {
+  const { runs, scheduler, submit } = harness({ maxBatch: () => 2 })
+  const answers = ['x', 'a1', 'b1', 'a2', 'a3', 'c1', 'd1'].map((item) => submit(item[0]!, item))
+  for (let i = 0; scheduler.busy; i++) await runs[i]?.finish()
+  t.same(
+    runs.map(({ batch }) => batch),
+    [['x'], ['a1', 'b1'], ['a2', 'c1'], ['d1', 'a3']],
+  )
+  await Promise.all(answers)
+})
+
+t.test('where entries run one by one, each domain has one place', async (t) => {
+  const { runs, scheduler, submit } = harness({ maxBatch: () => 1 })
+  const answers = ['x', 'a1', 'a2', 'b1'].map((item) => submit(item[0]!, item))
+  for (let i = 0; scheduler.busy; i++) await runs[i]?.finish()
+  t.same(
+    runs.flatMap(({ batch }) => batch),
+    ['x', 'a1', 'b1', 'a2'],
+  )
+  await Promise.all(answers)
+})
+
+t.test('who leaves gives the place to the next of its domain', async (t) => {
+  const { runs, scheduler, submit } = harness({ maxBatch: () => 2 })
+  const client = new AbortController()
+  const answers = [submit('x', 'x'), submit('a', 'a1')]
+  const gone = scheduler.submit([{ domain: 'a', item: 'gone' }], { signal: client.signal })
+  answers.push(submit('a', 'a3'), submit('b', 'b1'))
+  client.abort()
+  await t.rejects(gone, { code: 'client_closed' })
+  t.equal(scheduler.lengthOf('a'), 2)
+  for (let i = 0; scheduler.busy; i++) await runs[i]?.finish()
+  t.same(
+    runs.map(({ batch }) => batch),
+    [['x'], ['a1', 'b1'], ['a3']],
+  )
+  await Promise.all(answers)
 })
 
 t.test('a domain that floods delays another by the running batch only (pain 13)', async (t) => {
@@ -297,8 +336,8 @@ t.test('free lanes share what waits, and a batch leaves for each that gets free'
   t.same(
     runs.map(({ batch }) => batch),
     [
-      ['a1', 'b1'],
-      ['a2', 'a3'],
+      ['a1', 'a2'],
+      ['b1', 'a3'],
     ],
     'half each, although one batch would hold all',
   )

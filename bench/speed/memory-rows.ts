@@ -6,7 +6,7 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { rowBytes } from '../../src/registry/memory.js'
+import { rowBytes } from '../../src/engine/bank-spec.js'
 import type { LoadJob, LoadResult } from './load-process.js'
 import { CLASSES, makeFamily, randomBackbone, randomPack } from '../networks.js'
 import { domainName, fillStore, PackPress } from '../packs.js'
@@ -38,7 +38,7 @@ async function open(options: BenchOptions): Promise<MemoryRig> {
   const curves = new Map<Dtype, Points>()
   let dedicated: Points | undefined
   return {
-    tensors: rowBytes(family.layout, 'f32', family.manifest.features, CLASSES, 1),
+    tensors: rowBytes(family.layout, 'f32', family.manifest.features, CLASSES),
     many,
     async curve(dtype, upTo) {
       const known = curves.get(dtype)

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import type { Family } from '../../src/family/family.js'
 import { readFamily } from '../../src/family/folder.js'
 import { packageFile } from '../../src/package.js'
-import { rowBytes } from '../../src/registry/memory.js'
+import { rowBytes } from '../../src/engine/bank-spec.js'
 import type { ImageKind, LoadJob, LoadResult } from './load-process.js'
 import { CLASSES, makeFamily, randomBackbone, randomPack } from '../networks.js'
 import { domainName, PackPress, writeSeeds } from '../packs.js'
@@ -267,7 +267,7 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
 async function cold(rig: ServiceRig, options: BenchOptions): Promise<Measured> {
   const { family, seeds, load, full } = rig
   const { features } = family.manifest
-  const row = rowBytes(family.layout, 'f32', features, CLASSES, options.threads)
+  const row = rowBytes(family.layout, 'f32', features, CLASSES)
   const rows = Math.max(2, Math.floor(full.domains.length / 3))
   const flags = flagsOf(family.dir, seeds, join(options.dir, 'data-cold'), options.threads)
   const small = ['--bank-memory', String(rows * row), '--min-residency', '1ms']

@@ -1,8 +1,8 @@
 /** What a bank row consists of, for both ends: the handle, which checks rows, and the lanes, which feed them. */
-import { AFFINE } from '../manifest/layout.js'
+import { AFFINE, type BankLayout } from '../manifest/layout.js'
 import type { BankDtype, EngineInit, RowTensors } from './messages.js'
+import { wholeWords } from './shared-memory.js'
 
-/** Plain where it is fed or transferred, shared where several lanes read it. */
 export type BankArray = Float32Array | Uint16Array
 
 export type BankSpec = Pick<EngineInit, 'rows' | 'bankDtype' | 'affine' | 'biases' | 'matrices' | 'features'>
@@ -24,15 +24,23 @@ export function bankInputs({ affine, matrices }: Pick<BankSpec, 'affine' | 'matr
   ]
 }
 
-export function arrayType(
-  dtype: BankDtype,
-): (Float32ArrayConstructor | Uint16ArrayConstructor) &
-  (new (
-    buffer: SharedArrayBuffer,
-    offset: number,
-    length: number,
-  ) => BankArray) {
+export function arrayType(dtype: BankDtype): Float32ArrayConstructor | Uint16ArrayConstructor {
   return dtype === 'f32' ? Float32Array : Uint16Array
+}
+
+/** Bytes of one bank row and its head: the adapter in the bank's type, the head in f32. */
+export function rowBytes(
+  { elements }: Pick<BankLayout, 'elements'>,
+  dtype: BankDtype,
+  features: number,
+  classes: number,
+): number {
+  const head = (classes * features + classes) * Float32Array.BYTES_PER_ELEMENT
+  return wholeWords(elements * arrayType(dtype).BYTES_PER_ELEMENT + head)
+}
+
+export function bytesOf({ buffer, byteOffset, byteLength }: BankArray): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength)
 }
 
 /** @throws RangeError naming the row and the tensor that does not fit the trunk */

@@ -5,8 +5,9 @@
  * lies in plain `ArrayBuffer`s of its own, because onnxruntime-node refuses shared ones. Tensors are made once.
  */
 import { BIAS, SCALE } from '../manifest/layout.js'
-import { type BankArray, type BankInput, type BankSpec, arrayType, bankInputs } from './bank-spec.js'
-import type { BankMode, HeadTensors, RowTensors } from './messages.js'
+import { type BankArray, type BankInput, type BankSpec, arrayType, bankInputs, bytesOf } from './bank-spec.js'
+import type { BankMode, HeadTensors, RowTensors, SharedRow } from './messages.js'
+import { copyBytes } from './shared-memory.js'
 
 export type MakeTensor<T> = (data: BankArray, dims: readonly number[]) => T
 /** Gives memory back at once: these arrays' buffers are not used again. */
@@ -24,14 +25,12 @@ export interface BankFeeds<T> {
   uniform: boolean
 }
 
-/** Rows by number, their heads, and whether they may be used. How rows become inputs is the mode's. */
-export abstract class Bank<T> {
+/** Rows by number, and whether they may be used. What a row comes in, and how rows become inputs, is the mode's. */
+export abstract class Bank<T, Row = RowTensors | SharedRow> {
   protected readonly spec: BankSpec
   protected readonly inputs: readonly BankInput[]
   protected readonly makeTensor: MakeTensor<T>
   protected readonly free: Free
-  /** Heads of the rows that may be used; a row that is not here was never staged, or was cleared. */
-  readonly #heads = new Map<number, HeadTensors | null>()
 
   constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
     this.spec = spec
@@ -40,25 +39,17 @@ export abstract class Bank<T> {
     this.inputs = bankInputs(spec)
   }
 
-  /** Writes a row that fits (`checkRow`), and takes over the buffers it comes in. */
-  stage(row: number, { affine, matrices, head }: RowTensors): void {
-    this.#dropHead(row)
-    this.write(row, [affine, ...matrices])
-    this.#heads.set(row, head && ownHead(head))
-  }
+  /** Brings in a row that fits (`checkRow`); buffers that are not shared are taken over. */
+  abstract stage(row: number, content: Row): void
 
   /** Makes a row unusable until it is staged again, and lets go of its head. */
-  clear(row: number): void {
-    this.#dropHead(row)
-    this.drop(row)
-  }
+  abstract clear(row: number): void
 
-  /** The head of a row, null without. @throws RangeError for a row that is not staged. */
-  head(row: number): HeadTensors | null {
-    const head = this.#heads.get(row)
-    if (head === undefined) throw new RangeError(`bank row ${row} is not staged`)
-    return head
-  }
+  /** Classes of the row's head, 0 without. @throws RangeError for a row that is not staged. */
+  abstract classes(row: number): number
+
+  /** The head of a row that has one, right until the next call. */
+  abstract head(row: number): HeadTensors
 
   /**
    * The inputs of a run over these rows, one per sample. The tensors are the bank's own and stay right until
@@ -66,7 +57,7 @@ export abstract class Bank<T> {
    * @throws RangeError for a row that is not staged.
    */
   feeds(rows: Int32Array): BankFeeds<T> {
-    for (const row of rows) this.head(row)
+    for (const row of rows) this.classes(row)
     return { ...this.gather(rows), uniform: rows.every((row) => row === rows[0]) }
   }
 
@@ -75,12 +66,10 @@ export abstract class Bank<T> {
    * @throws RangeError for a row that is not staged.
    */
   feedsOfOne(row: number): Feeds<T> {
-    this.head(row)
+    this.classes(row)
     return this.one(row)
   }
 
-  protected abstract write(row: number, arrays: readonly BankArray[]): void
-  protected abstract drop(row: number): void
   protected abstract one(row: number): Feeds<T>
   protected abstract gather(rows: Int32Array): Omit<BankFeeds<T>, 'uniform'>
 
@@ -110,16 +99,15 @@ export abstract class Bank<T> {
   protected arraysFor(rows: number): BankArray[] {
     return this.inputs.map(({ elements }) => new (arrayType(this.spec.bankDtype))(rows * elements))
   }
+}
 
-  #dropHead(row: number): void {
-    const head = this.#heads.get(row)
-    if (head) this.free([head.weight, head.bias])
-    this.#heads.delete(row)
-  }
+function notStaged(row: number): RangeError {
+  return new RangeError(`bank row ${row} is not staged`)
 }
 
 /** The whole bank is fed to each run, which costs nothing on the CPU: inputs are not copied there. */
-class ResidentBank<T> extends Bank<T> {
+class ResidentBank<T> extends Bank<T, RowTensors> {
+  readonly #heads = new Map<number, HeadTensors | null>()
   readonly #arrays: readonly BankArray[]
   readonly #tensors: Feeds<T>
 
@@ -129,14 +117,31 @@ class ResidentBank<T> extends Bank<T> {
     this.#tensors = this.tensorsOfMany(this.#arrays, spec.rows)
   }
 
-  protected override write(row: number, arrays: readonly BankArray[]): void {
+  override stage(row: number, { affine, matrices, head }: RowTensors): void {
+    this.clear(row)
+    const arrays = [affine, ...matrices]
     for (const [index, { elements }] of this.inputs.entries()) {
       this.#arrays[index]!.set(arrays[index]!, row * elements)
     }
     this.free(arrays)
+    this.#heads.set(row, head && ownHead(head))
   }
 
-  protected override drop(): void {}
+  override clear(row: number): void {
+    const head = this.#heads.get(row)
+    if (head) this.free([head.weight, head.bias])
+    this.#heads.delete(row)
+  }
+
+  override classes(row: number): number {
+    const head = this.#heads.get(row)
+    if (head === undefined) throw notStaged(row)
+    return head?.classes ?? 0
+  }
+
+  override head(row: number): HeadTensors {
+    return this.#heads.get(row)!
+  }
 
   protected override one(row: number): Feeds<T> {
     return this.tensorsOfOne(
@@ -152,11 +157,11 @@ class ResidentBank<T> extends Bank<T> {
 }
 
 /**
- * Only the rows of the batch's domains are fed, renumbered: copied from where they lie, which other lanes may
- * read too, into buffers that are kept and grow as batches of more domains come.
+ * Only the rows of the batch's domains are fed, renumbered: copied from where they lie, which other lanes read
+ * too, into buffers that are kept and grow as batches of more domains come.
  */
-class GatheringBank<T> extends Bank<T> {
-  readonly #rows = new Map<number, readonly BankArray[]>()
+class GatheringBank<T> extends Bank<T, SharedRow> {
+  readonly #rows = new Map<number, SharedRow>()
   #gathered: BankArray[] = []
   #capacity = 0
   /** Which row lies at each place of `#gathered`: what is there already is not copied again. */
@@ -164,15 +169,43 @@ class GatheringBank<T> extends Bank<T> {
   /** By number of distinct rows. */
   readonly #tensors = new Map<number, Feeds<T>>()
   #tensorsOne: Feeds<T> | undefined
+  /** The head that was asked for last, and whose it is. */
+  #head: Float32Array = new Float32Array(0)
+  #headOf: number | undefined
 
-  protected override write(row: number, arrays: readonly BankArray[]): void {
-    this.drop(row)
-    this.#rows.set(row, arrays)
+  override stage(row: number, content: SharedRow): void {
+    this.clear(row)
+    this.#rows.set(row, content)
   }
 
-  protected override drop(row: number): void {
+  override clear(row: number): void {
     this.#rows.delete(row)
     this.#places = this.#places.map((held) => (held === row ? undefined : held))
+    if (this.#headOf === row) this.#headOf = undefined
+  }
+
+  override classes(row: number): number {
+    const content = this.#rows.get(row)
+    if (content === undefined) throw notStaged(row)
+    return content.classes
+  }
+
+  override head(row: number): HeadTensors {
+    const { spans, classes } = this.#rows.get(row)!
+    const weights = classes * this.spec.features
+    const elements = weights + classes
+    if (this.#head.length < elements) {
+      this.free([this.#head])
+      this.#head = new Float32Array(elements)
+      this.#headOf = undefined
+    }
+    const head = this.#head.subarray(0, elements)
+    if (this.#headOf !== row) {
+      const adapter = this.inputs.reduce((sum, { elements }) => sum + elements, 0)
+      copyBytes(spans, [bytesOf(head)], adapter * arrayType(this.spec.bankDtype).BYTES_PER_ELEMENT)
+      this.#headOf = row
+    }
+    return { classes, weight: head.subarray(0, weights), bias: head.subarray(weights) }
   }
 
   protected override one(row: number): Feeds<T> {
@@ -200,10 +233,10 @@ class GatheringBank<T> extends Bank<T> {
 
   #copy(row: number, place: number): void {
     if (this.#places[place] === row) return
-    const arrays = this.#rows.get(row)!
-    for (const [index, { elements }] of this.inputs.entries()) {
-      this.#gathered[index]!.set(arrays[index]!, place * elements)
-    }
+    const [affine, ...matrices] = this.inputs.map(({ elements }, index) => {
+      return bytesOf(this.#gathered[index]!.subarray(place * elements, (place + 1) * elements))
+    })
+    copyBytes(this.#rows.get(row)!.spans, [...matrices, affine!])
     this.#places[place] = row
   }
 
@@ -218,6 +251,7 @@ class GatheringBank<T> extends Bank<T> {
   }
 }
 
+/** In `resident` mode rows come in tensors, in the others in shared memory. */
 export function makeBank<T>(mode: BankMode, spec: BankSpec, makeTensor: MakeTensor<T>, free: Free): Bank<T> {
   return new (mode === 'resident' ? ResidentBank : GatheringBank)(spec, makeTensor, free)
 }

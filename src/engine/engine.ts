@@ -25,6 +25,9 @@ export interface EngineOptions {
   family: Family
   /** Rows of the bank, the base's (0) included. */
   rows: number
+  /** Bytes of all rows and heads at most (`rowBytes` each); unbounded unless given. A resident bank keeps rows beside
+   * its heads, whatever this says. */
+  memory?: number
   bankDtype: BankDtype
   bankMode: BankMode
   device: EngineInit['device']
@@ -58,6 +61,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   readonly #sharedRows: SharedRows | null
   /** Rows in the runs that are not answered yet, and in how many. */
   readonly #running = new Map<number, number>()
+  /** Rows that were cleared meanwhile. */
+  readonly #cleared = new Set<number>()
   #state: EngineState = 'starting'
   #generation = 0
   #provider = ''
@@ -75,9 +80,11 @@ export class Engine extends EventEmitter<EngineEvents> {
     if (options.bankMode === 'resident' && options.lanes !== 1)
       throw new RangeError(`a resident bank is in one lane, not in ${options.lanes}`)
     this.#options = options
+    const { bankDtype, bankMode, family, memory = Infinity } = options
     const init = engineInit(options)
-    this.#sharedRows = options.bankMode === 'resident' ? null : new SharedRows(init)
-    this.#init = { ...init, base: this.#sharedRows?.write(0, init.base) ?? init.base }
+    this.#sharedRows = bankMode === 'resident' ? null : new SharedRows(init, memory)
+    const base = packRow(family.base, family.base, family.manifest, family.layout, bankDtype)
+    this.#init = { ...init, base: this.#sharedRows?.write(0, base) ?? base }
   }
 
   get state(): EngineState {
@@ -150,7 +157,10 @@ export class Engine extends EventEmitter<EngineEvents> {
    */
   clear(row: number): void {
     this.#checkNumber(row)
-    if (this.#state === 'ready') this.#lanes?.clear(row)
+    if (this.#state !== 'ready') return
+    this.#lanes?.clear(row)
+    if (this.#running.has(row)) this.#cleared.add(row)
+    else this.#sharedRows?.free(row)
   }
 
   /**
@@ -217,6 +227,8 @@ export class Engine extends EventEmitter<EngineEvents> {
     const { clock, logger } = this.#options
     if (this.#stopped) throw draining()
     const began = clock.now()
+    // No lane is left that could read them.
+    this.#sharedRows?.reset()
     const lanes = new Lanes(this.#options.lanes, this.#options.createWorker ?? createWorker)
     this.#lanes = lanes
     void lanes.lost.then((reason) => this.#lost(reason))
@@ -269,8 +281,12 @@ export class Engine extends EventEmitter<EngineEvents> {
   #count(rows: Iterable<number>, by: 1 | -1): void {
     for (const row of rows) {
       const runs = (this.#running.get(row) ?? 0) + by
-      if (runs > 0) this.#running.set(row, runs)
-      else this.#running.delete(row)
+      if (runs > 0) {
+        this.#running.set(row, runs)
+        continue
+      }
+      this.#running.delete(row)
+      if (this.#cleared.delete(row)) this.#sharedRows?.free(row)
     }
   }
 
@@ -294,9 +310,9 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 }
 
-function engineInit(options: EngineOptions): EngineInit {
+function engineInit(options: EngineOptions): Omit<EngineInit, 'base'> {
   const { family, rows, bankDtype, bankMode, device, threads, warmBatch = 1 } = options
-  const { base, layout, manifest, trunk, trunkOfOne } = family
+  const { layout, manifest, trunk, trunkOfOne } = family
   return {
     trunk: trunk[bankDtype],
     // A device that copies its inputs keeps to one graph, whose shapes it has searched algorithms for.
@@ -313,6 +329,5 @@ function engineInit(options: EngineOptions): EngineInit {
     width: manifest.input.width,
     features: manifest.features,
     warmBatch,
-    base: packRow(base, base, manifest, layout, bankDtype),
   }
 }

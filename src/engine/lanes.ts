@@ -6,7 +6,7 @@
  * docs/performance.md). Whether and when other threads follow is the engine's business.
  */
 import type { Worker } from 'node:worker_threads'
-import type { EngineBatch, EngineInit, EngineResult, RowTensors } from './messages.js'
+import type { EngineBatch, EngineInit, EngineResult, RowTensors, SharedRow } from './messages.js'
 import { EngineThread } from './thread.js'
 
 export class Lanes {
@@ -51,15 +51,14 @@ export class Lanes {
   }
 
   /**
-   * Makes a row known to all; those not ready yet learn of it before their first run. Buffers that are not
-   * shared are taken over.
+   * Makes a row known to all; those not ready yet learn of it before their first run. Buffers that are not shared are
+   * taken over, so only one lane may be given such.
    * @throws RequestFailed, ThreadGone
    */
-  async stage(row: number, { head, ...adapter }: RowTensors): Promise<void> {
-    const last = this.#threads.length - 1
+  async stage(row: number, content: RowTensors | SharedRow): Promise<void> {
     const ready: Promise<void>[] = []
-    for (const [index, thread] of this.#threads.entries()) {
-      const staged = thread.stage(row, { ...adapter, head: index < last ? structuredClone(head) : head })
+    for (const thread of this.#threads) {
+      const staged = thread.stage(row, content)
       if (thread.ready) ready.push(staged)
       else staged.catch(() => {})
     }

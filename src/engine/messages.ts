@@ -1,8 +1,8 @@
 /**
  * Everything that crosses between the engine's handle (main thread) and the worker of a lane, in one place.
  *
- * Pixels, answers and rows travel by transfer, or lie in memory that every lane sees; each lane but one gets its
- * own copy of a head.
+ * Pixels and answers travel by transfer. Rows do where one lane has them all, and lie in memory that every lane sees
+ * elsewhere.
  */
 
 export type BankDtype = 'f32' | 'f16'
@@ -28,6 +28,14 @@ export interface HeadTensors {
   weight: Float32Array
   /** `[classes]` */
   bias: Float32Array
+}
+
+/** A row with its head in memory that every lane sees: the bytes of its matrices, affine row, head weight and head
+ * bias, one span after the other. */
+export interface SharedRow {
+  spans: Uint8Array[]
+  /** 0 without a head. */
+  classes: number
 }
 
 export interface EngineBatch {
@@ -70,13 +78,13 @@ export interface EngineInit {
   features: number
   /** Images of the forward pass on the base: memory for batches of so many is taken then, not in the first hour. */
   warmBatch: number
-  base: RowTensors
+  base: RowTensors | SharedRow
 }
 
 /** Handled strictly in order: a run sees the rows that were staged before it, and `stop` comes after it. */
 export type ToWorker =
   | { type: 'init'; init: EngineInit }
-  | { type: 'stage'; id: number; row: number; tensors: RowTensors }
+  | { type: 'stage'; id: number; row: number; content: RowTensors | SharedRow }
   | { type: 'clear'; row: number }
   | { type: 'run'; id: number; batch: EngineBatch }
   | { type: 'stop' }

@@ -1,48 +1,48 @@
 /**
- * The rows that all lanes read: one shared buffer a row, made when the row is first used and used again for
- * each version that comes into it. (A buffer a version would be given back only when every lane's garbage
- * collector had come by, and shared memory does not hasten one.)
+ * The rows that all lanes read, in shared memory: a row's matrices, its affine row and its head, one after the other.
  *
- * Knows no lanes: that no run reads a row while it is written is the caller's business.
+ * Knows no lanes: that no run reads a row while it is written or freed is the caller's business.
  */
-import { arrayType, type BankArray, type BankSpec, bankInputs } from './bank-spec.js'
 import { free } from '../free.js'
-import type { RowTensors } from './messages.js'
+import { type BankSpec, bytesOf, rowBytes } from './bank-spec.js'
+import type { RowTensors, SharedRow } from './messages.js'
+import { copyBytes, SharedMemory } from './shared-memory.js'
 
 export class SharedRows {
   readonly #spec: BankSpec
-  readonly #rows = new Map<number, readonly BankArray[]>()
+  readonly #memory: SharedMemory
+  readonly #rows = new Map<number, readonly Uint8Array[]>()
 
-  constructor(spec: BankSpec) {
+  /** @param limit bytes of all rows at most, each counted by `rowBytes` */
+  constructor(spec: BankSpec, limit: number) {
     this.#spec = spec
+    this.#memory = new SharedMemory(limit)
   }
 
-  /** Copies a row that fits into its place and frees what it came in. The answer's adapter is shared, its head the one
-   * given. */
-  write(row: number, { affine, matrices, head }: RowTensors): RowTensors {
-    let arrays = this.#rows.get(row)
-    if (!arrays) {
-      arrays = this.#make()
-      this.#rows.set(row, arrays)
-    }
-    const given = [affine, ...matrices]
-    for (const [index, array] of arrays.entries()) array.set(given[index]!)
+  /** Copies a row that fits the trunk into shared memory, in the place of the one before, and frees what it
+   * came in.
+   * @throws RangeError where the limit leaves no room for it */
+  write(row: number, { affine, matrices, head }: RowTensors): SharedRow {
+    this.free(row)
+    const { bankDtype, features } = this.#spec
+    const classes = head?.classes ?? 0
+    const elements = matrices.reduce((sum, { length }) => sum + length, affine.length)
+    const spans = this.#memory.take(rowBytes({ elements }, bankDtype, features, classes))
+    this.#rows.set(row, spans)
+    const given = [...matrices, affine, ...(head ? [head.weight, head.bias] : [])]
+    copyBytes(given.map(bytesOf), spans)
     free(given)
-    const [sharedAffine, ...sharedMatrices] = arrays
-    return { affine: sharedAffine!, matrices: sharedMatrices, head }
+    return { spans, classes }
   }
 
-  /** Views of one buffer, one per graph input. */
-  #make(): BankArray[] {
-    const inputs = bankInputs(this.#spec)
-    const Type = arrayType(this.#spec.bankDtype)
-    const total = inputs.reduce((sum, { elements }) => sum + elements, 0)
-    const buffer = new SharedArrayBuffer(total * Type.BYTES_PER_ELEMENT)
-    let offset = 0
-    return inputs.map(({ elements }) => {
-      const array = new Type(buffer, offset, elements)
-      offset += array.byteLength
-      return array
-    })
+  /** Gives a row's bytes to others. A no-op for a row that has none. */
+  free(row: number): void {
+    this.#memory.giveBack(this.#rows.get(row) ?? [])
+    this.#rows.delete(row)
+  }
+
+  /** Frees every row but the base's. */
+  reset(): void {
+    for (const row of [...this.#rows.keys()]) if (row !== 0) this.free(row)
   }
 }

@@ -3,7 +3,15 @@
  * when it dies. Knows the messages, and no other thread.
  */
 import type { Worker } from 'node:worker_threads'
-import type { EngineBatch, EngineInit, EngineResult, FromWorker, RowTensors, ToWorker } from './messages.js'
+import type {
+  EngineBatch,
+  EngineInit,
+  EngineResult,
+  FromWorker,
+  RowTensors,
+  SharedRow,
+  ToWorker,
+} from './messages.js'
 
 /** The thread answered that this one request failed; it goes on. */
 export class RequestFailed extends Error {}
@@ -85,12 +93,9 @@ export class EngineThread {
     return this.#ready
   }
 
-  /** @throws RequestFailed, ThreadGone */
-  async stage(row: number, tensors: RowTensors): Promise<void> {
-    const { affine, matrices, head } = tensors
-    const arrays = [affine, ...matrices, ...(head ? [head.weight, head.bias] : [])]
-    const own = arrays.flatMap(({ buffer }) => (buffer instanceof ArrayBuffer ? [buffer] : []))
-    await this.#request({ type: 'stage', row, tensors }, [...new Set(own)])
+  /** Takes buffers over that are not shared. @throws RequestFailed, ThreadGone */
+  async stage(row: number, content: RowTensors | SharedRow): Promise<void> {
+    await this.#request({ type: 'stage', row, content }, 'spans' in content ? [] : transferOf(content))
   }
 
   clear(row: number): void {
@@ -167,4 +172,10 @@ export class EngineThread {
     this.#pending.clear()
     this.#resolveGone(reason)
   }
+}
+
+/** Each buffer once: a row may lie in one. */
+function transferOf({ affine, matrices, head }: RowTensors): ArrayBuffer[] {
+  const arrays = [affine, ...matrices, ...(head ? [head.weight, head.bias] : [])]
+  return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))]
 }

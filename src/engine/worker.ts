@@ -17,6 +17,7 @@ import type {
   FromWorker,
   HeadTensors,
   RowTensors,
+  SharedRow,
   ToWorker,
 } from './messages.js'
 import { providerEntry, providerName, startFailure } from './provider.js'
@@ -89,8 +90,8 @@ class Trunk {
     return trunk
   }
 
-  stage(row: number, tensors: RowTensors): void {
-    this.#bank.stage(row, tensors)
+  stage(row: number, content: RowTensors | SharedRow): void {
+    this.#bank.stage(row, content)
   }
 
   clear(row: number): void {
@@ -165,9 +166,9 @@ class Trunk {
     const samplesOf = new Map<number, number[]>()
     let total = 0
     rows.forEach((row, sample) => {
-      const head = this.#bank.head(row)
-      if (!head) return
-      total += head.classes
+      const classes = this.#bank.classes(row)
+      if (classes === 0) return
+      total += classes
       const samples = samplesOf.get(row)
       if (samples) samples.push(sample)
       else samplesOf.set(row, [sample])
@@ -175,7 +176,7 @@ class Trunk {
     const all = new Float32Array(total)
     let offset = 0
     for (const [row, samples] of samplesOf) {
-      const head = this.#bank.head(row)!
+      const head = this.#bank.head(row)
       const out = all.subarray(offset, offset + samples.length * head.classes)
       await this.#runHead(features, samples, head, out)
       samples.forEach((sample, position) => {
@@ -243,7 +244,7 @@ function serve(port: MessagePort): void {
         trunk = await Trunk.open(message.init)
         return reply({ type: 'ready', provider: providerName(message.init.device) })
       case 'stage':
-        trunk!.stage(message.row, message.tensors)
+        trunk!.stage(message.row, message.content)
         return reply({ type: 'staged', id: message.id })
       case 'clear':
         return trunk!.clear(message.row)

@@ -1,11 +1,11 @@
 /** The live memory account (design: sections 6 and 9): what is resident, and what it would cost apart. */
+import { arrayType } from '../engine/bank-spec.js'
 import type { BankDtype } from '../engine/messages.js'
 import type { BankLayout } from '../manifest/layout.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import type { MemoryAccount } from './types.js'
 
-const F32 = 4
-const F16 = 2
+const F32 = Float32Array.BYTES_PER_ELEMENT
 
 /** One resident version. */
 export interface ResidentWeights {
@@ -14,30 +14,11 @@ export interface ResidentWeights {
   active: boolean
 }
 
-/** How often the engine holds what it holds more than once. */
-export interface Copies {
-  /** Heads of one version. */
-  lanes: number
-  /** The trunk's weights. */
-  trunks: number
-}
-
-/** Bytes of one bank row and its head: the adapter in the bank's type, the head in f32 in each lane. */
-export function rowBytes(
-  layout: Pick<BankLayout, 'elements'>,
-  dtype: BankDtype,
-  features: number,
-  classes: number,
-  lanes: number,
-): number {
-  return layout.elements * (dtype === 'f16' ? F16 : F32) + headElements(features, classes) * F32 * lanes
-}
-
 /**
  * The account over the resident versions, the base's included.
  *
- * - trunk: `manifest.parameters.trunk` f32 weights, held by each session of the engine.
- * - adapters, heads: a bank row for each resident version, and a head for it in each lane.
+ * - trunk: `manifest.parameters.trunk` f32 weights, held by each of the engine's `trunks` sessions.
+ * - adapters, heads: a bank row and a head for each resident version.
  * - dedicated: for each resident *active* version one network with the adapter merged in, f32. Merging a
  *   parallel or series matrix changes the values of the slot's convolution and not its size, and folds the
  *   scale into it, so such a network has the trunk's weights, one bias for each of a slot's channels (for a
@@ -50,19 +31,18 @@ export function memoryAccount(
   layout: Pick<BankLayout, 'elements'>,
   dtype: BankDtype,
   residents: Iterable<ResidentWeights>,
-  capacity: number,
-  { lanes, trunks }: Copies,
+  { rows: capacity, trunks }: { rows: number; trunks: number },
 ): MemoryAccount {
   const slots = manifest.slots.reduce((sum, { kind, out }) => sum + (kind === 'norm' ? 2 * out : out), 0)
   const network = manifest.parameters.trunk * F32
   const trunk = trunks * network
-  const adapter = rowBytes(layout, dtype, 0, 0, lanes)
+  const adapter = layout.elements * arrayType(dtype).BYTES_PER_ELEMENT
   let heads = 0
   let dedicated = 0
   let used = 0
   for (const { classes, active } of residents) {
     used++
-    heads += headElements(manifest.features, classes) * F32 * lanes
+    heads += headElements(manifest.features, classes) * F32
     if (active) dedicated += network + (slots + headElements(manifest.features, classes)) * F32
   }
   const adapters = used * adapter

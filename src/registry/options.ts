@@ -6,7 +6,6 @@ import type { Family } from '../family/family.js'
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
 import type { Canary } from './canary.js'
-import type { Copies } from './memory.js'
 import type { BankEngine, ResidencyLimits, ResidencyObserver } from './residency.js'
 
 export interface RegistryLimits extends ResidencyLimits {
@@ -14,8 +13,6 @@ export interface RegistryLimits extends ResidencyLimits {
   keepVersions: number
   /** Number type of the engine's bank. */
   bankDtype: BankDtype
-  /** Once each unless given. */
-  copies: Copies
 }
 
 /** A change of the control plane, told after it is durable and in force. */

@@ -4,12 +4,13 @@
  * Knows no HTTP and no batches. Changes are `mutations.ts`'s, rows and loads `residency.ts`'s, states
  * `catalog.ts`'s; here they are put together and answer the floors above.
  */
+import { rowBytes } from '../engine/bank-spec.js'
 import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import type { Seed } from '../store/seeds.js'
 import { baseState, Catalog } from './catalog.js'
 import { named } from './failures.js'
-import { type Copies, memoryAccount, rowBytes } from './memory.js'
+import { memoryAccount } from './memory.js'
 import { Mutations } from './mutations.js'
 import { baseSeed, openingStates } from './opening.js'
 import type { RegistryOptions } from './options.js'
@@ -153,14 +154,8 @@ export class Registry {
       const standing = this.#catalog.standing(version)
       return { classes, active: standing === 'active' || standing === 'pinned' }
     })
-    return memoryAccount(
-      family.manifest,
-      family.layout,
-      limits.bankDtype,
-      residents,
-      engine.rows,
-      this.#copies,
-    )
+    const { manifest, layout } = family
+    return memoryAccount(manifest, layout, limits.bankDtype, residents, engine)
   }
 
   /**
@@ -257,14 +252,10 @@ export class Registry {
     return new PinRoom({ rows: engine.rows, memory, bytes }, this.#base.record, largest)
   }
 
-  get #copies(): Copies {
-    return this.#options.limits.copies ?? { lanes: 1, trunks: 1 }
-  }
-
   /** Of a bank row and a head of so many classes. */
   #bytes(classes: number): number {
     const { family, limits } = this.#options
-    return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes, this.#copies.lanes)
+    return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes)
   }
 
   *#pinnedVersions(): Iterable<string> {

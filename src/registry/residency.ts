@@ -17,7 +17,10 @@ import type { ResidencyState } from './types.js'
 import { short } from './versions.js'
 
 /** What the bank needs of an engine. */
-export type BankEngine = Pick<Engine, 'rows' | 'state' | 'generation' | 'stage' | 'clear' | 'on' | 'off'>
+export type BankEngine = Pick<
+  Engine,
+  'rows' | 'trunks' | 'state' | 'generation' | 'stage' | 'clear' | 'on' | 'off'
+>
 
 /** Where a version's bytes are: this store, or a shipped pack. */
 export type Tier = 'store' | 'seed'

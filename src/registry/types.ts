@@ -63,7 +63,7 @@ export interface MemoryAccount {
   trunk: number
   /** Bank rows in use, the base's included. */
   adapters: number
-  /** Heads of the same versions, in all lanes. */
+  /** Heads of the same versions. */
   heads: number
   /** Rows in use, and rows the bank may hold. */
   rows: { used: number; capacity: number }

@@ -1,0 +1,127 @@
+/**
+ * Bytes that all threads see, handed out by the piece and taken back.
+ *
+ * Shared memory is given back to the system only when the garbage collector of every thread has come by, so none is
+ * given back: large segments are made as they are needed, up to a limit, and freed bytes are used again. What is
+ * asked for may be scattered over several spans, so free bytes are never too fragmented to be used.
+ *
+ * Knows no rows.
+ */
+
+/** What is not written to takes no memory yet. */
+const SEGMENT = 64 * 2 ** 20
+/** Spans begin and end on such bytes: V8 copies shared memory byte by byte where the two sides' words do not align. */
+const WORD = 8
+
+/** Bytes that a piece takes. */
+export function wholeWords(bytes: number): number {
+  return Math.ceil(bytes / WORD) * WORD
+}
+
+interface Free {
+  buffer: SharedArrayBuffer
+  start: number
+  end: number
+}
+
+export class SharedMemory {
+  readonly #limit: number
+  /** In the order of segments and places, neighbours merged. */
+  readonly #free: Free[] = []
+  readonly #segments: SharedArrayBuffer[] = []
+  #total = 0
+
+  /** @param limit bytes at most, words all of them */
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  /**
+   * Takes so many bytes, in whole words: one span where one is large enough, otherwise several, to be read one after
+   * the other. What is in them is undefined.
+   * @throws RangeError where the limit leaves no room
+   */
+  take(bytes: number): Uint8Array[] {
+    const wanted = wholeWords(bytes)
+    let room = this.#free.reduce((sum, { start, end }) => sum + end - start, 0)
+    let whole = this.#free.find(({ start, end }) => end - start >= wanted)
+    while (room < wanted) {
+      const segment = this.#grow()
+      room += segment.end - segment.start
+      whole ??= segment.end - segment.start >= wanted ? segment : undefined
+    }
+    if (whole) return [this.#cut(whole, wanted)]
+    const spans: Uint8Array[] = []
+    for (let left = wanted; left > 0; left -= spans.at(-1)!.length) {
+      const first = this.#free[0]!
+      spans.push(this.#cut(first, Math.min(left, first.end - first.start)))
+    }
+    return spans
+  }
+
+  /** Takes spans back. Nobody reads them any more. */
+  giveBack(spans: readonly Uint8Array[]): void {
+    for (const { buffer, byteOffset, length } of spans) {
+      const shared = buffer as unknown as SharedArrayBuffer
+      this.#insert({ buffer: shared, start: byteOffset, end: byteOffset + length })
+    }
+  }
+
+  #grow(): Free {
+    const bytes = Math.min(SEGMENT, Math.floor((this.#limit - this.#total) / WORD) * WORD)
+    if (bytes <= 0) throw new RangeError(`${this.#limit} bytes of shared memory are in use`)
+    const buffer = new SharedArrayBuffer(bytes)
+    this.#segments.push(buffer)
+    this.#total += bytes
+    const free = { buffer, start: 0, end: bytes }
+    this.#free.push(free)
+    return free
+  }
+
+  /** The first bytes of a free piece. */
+  #cut(free: Free, bytes: number): Uint8Array {
+    const span = new Uint8Array(free.buffer, free.start, bytes)
+    free.start += bytes
+    if (free.start === free.end) this.#free.splice(this.#free.indexOf(free), 1)
+    return span
+  }
+
+  #insert(piece: Free): void {
+    const place = (free: Free) => this.#segments.indexOf(free.buffer)
+    const own = place(piece)
+    let index = this.#free.findIndex((free) => {
+      return place(free) > own || (free.buffer === piece.buffer && free.start >= piece.end)
+    })
+    if (index < 0) index = this.#free.length
+    const [before, after] = [this.#free[index - 1], this.#free[index]]
+    const joinsBefore = before?.buffer === piece.buffer && before.end === piece.start
+    const joinsAfter = after?.buffer === piece.buffer && piece.end === after.start
+    if (joinsBefore) before.end = joinsAfter ? after.end : piece.end
+    else if (joinsAfter) after.start = piece.start
+    else this.#free.splice(index, 0, piece)
+    if (joinsBefore && joinsAfter) this.#free.splice(index, 1)
+  }
+}
+
+/**
+ * Copies bytes from one list of arrays to another, as if each list were one array: from `skip` on, until either ends.
+ */
+export function copyBytes(from: readonly Uint8Array[], to: readonly Uint8Array[], skip = 0): void {
+  let source = 0
+  let at = skip
+  for (const target of to) {
+    for (let done = 0; done < target.length; ) {
+      const span = from[source]
+      if (span === undefined) return
+      if (at >= span.length) {
+        at -= span.length
+        source++
+        continue
+      }
+      const part = span.subarray(at, at + target.length - done)
+      target.set(part, done)
+      at += part.length
+      done += part.length
+    }
+  }
+}
