@@ -122,9 +122,8 @@ function checkMetadata(metadata: Record<string, unknown>, family: FamilyManifest
   const mean = channels(metadata.mean)
   const std = channels(metadata.std)
   for (let i = 0; i < 3; i++) {
-    need(std[i]! > 0, 'std')
-    need(Math.fround(1 / (255 * std[i]!)) < Infinity, 'std too small')
-    need(Math.abs(Math.fround(mean[i]! / std[i]!)) < Infinity, 'mean too large')
+    need(std[i]! >= 0.0001 && std[i]! <= 10_000, 'std')
+    need(Math.abs(mean[i]!) <= 10_000, 'mean')
   }
   if (metadata.metrics !== undefined) {
     const metrics = strictJson(metadata.metrics as string)
