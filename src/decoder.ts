@@ -4,7 +4,7 @@
  * the same either way.
  */
 import type { Clock } from './clock.js'
-import { Gate } from './gate.js'
+import { Gate, type GateWait } from './gate.js'
 import { decodeImage, sniffImage } from './image.js'
 import type { InputSpec } from './manifest/manifest.js'
 import { smallImage } from './pixels/small.js'
@@ -15,8 +15,9 @@ export interface DecoderOptions {
   clock: Clock
   /** Images at once on libvips' threads. */
   threads: number
-  /** Images that may wait for one of them. */
+  /** Images that may wait for one of them, in all and of one domain. */
   maxWaiting: number
+  maxWaitingOfOne: number
   /** Most pixels of an image. */
   maxPixels: number
   /** An image was refused or left: `queue_full`, `deadline_exceeded` or `client_closed`. */
@@ -32,20 +33,20 @@ export class Decoder {
   readonly #turns = new Turns(WAITING_TURNS)
 
   constructor(options: DecoderOptions) {
-    const { threads: width, maxWaiting, clock, refused } = options
+    const { threads: width, maxWaiting, maxWaitingOfOne, clock, refused } = options
     this.#options = options
-    const words = { task: 'decoded', option: '--max-queue' }
-    this.#gate = new Gate({ width, clock, maxWaiting, words, ...(refused && { refused }) })
+    const words = { task: 'decoded', option: '--max-queue', optionOfOne: '--max-queue-per-domain' }
+    this.#gate = new Gate({ width, clock, maxWaiting, maxWaitingOfOne, words, ...(refused && { refused }) })
   }
 
-  /** Asks for room for `count` images at once. @throws FacetError `queue_full` */
-  admit(count: number): void {
-    this.#gate.admit(count)
+  /** Asks for room for so many images of each domain at once. @throws FacetError `queue_full` */
+  admit(counts: ReadonlyMap<string, number>): void {
+    this.#gate.admit(counts)
   }
 
-  /** Encoded bytes to `[input.height, input.width, 3]`.
+  /** Encoded bytes to `[input.height, input.width, 3]`. @param wait whose `owner` is the domain
    * @throws FacetError of `decodeImage` and of `Gate.run` */
-  async decode(image: Uint8Array, wait: { signal?: AbortSignal; deadline?: number }): Promise<Uint8Array> {
+  async decode(image: Uint8Array, wait: GateWait): Promise<Uint8Array> {
     const { input, maxPixels } = this.#options
     const type = sniffImage(image)
     const small = type === 'jpeg' || type === 'png' ? smallImage(image, type, input, maxPixels) : null

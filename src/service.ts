@@ -185,6 +185,7 @@ async function serveOn(
     clock,
     threads: config.decodeThreads,
     maxWaiting: config.maxQueue,
+    maxWaitingOfOne: config.maxQueuePerDomain,
     maxPixels: config.maxImagePixels,
     refused,
   })
@@ -193,7 +194,7 @@ async function serveOn(
   const predictor = new Predictor({
     decode: (image, wait) => decoder.decode(image, wait),
     admit: (counts) => {
-      decoder.admit([...counts.values()].reduce((sum, count) => sum + count, 0))
+      decoder.admit(counts)
       rateLimit?.take(counts)
     },
     acquire: (domain, version, options) => registry.acquire(domain, version, options),

@@ -19,7 +19,15 @@ const fixture = (name: string): Buffer => readFileSync(new URL(`./fixtures/image
 
 function decoder(options: Partial<DecoderOptions> = {}): Decoder {
   const clock = new ManualClock()
-  return new Decoder({ input, clock, threads: 2, maxWaiting: 100, maxPixels, ...options })
+  return new Decoder({
+    input,
+    clock,
+    threads: 2,
+    maxWaiting: 100,
+    maxWaitingOfOne: 100,
+    maxPixels,
+    ...options,
+  })
 }
 
 t.test('many at once: the first few here, the others in libvips, all with the same pixels', async (t) => {

@@ -20,8 +20,11 @@ function step(name: string): void {
 function mortal(file: FileHandle): FileHandle {
   const { sync, close } = file
   const write = file.write.bind(file) as (bytes: Uint8Array) => Promise<{ bytesWritten: number }>
+  let whole = true
   const halves = async (bytes: Uint8Array) => {
     step('write')
+    if (!whole) return write(bytes)
+    whole = false
     const half = await write(bytes.subarray(0, Math.ceil(bytes.length / 2)))
     step('write, halfway')
     return half
