@@ -51,7 +51,10 @@ function open(bytes: Uint8Array, family: FamilyManifest): Content {
       Array.isArray(shape) && shape.length <= 2 && shape.every((size) => size >= 1 && size <= 1e6),
       `${name}: shape`,
     )
-    need(Array.isArray(offsets) && offsets.length === 2, `${name}: offsets`)
+    need(
+      Array.isArray(offsets) && offsets.length === 2 && offsets.every(Number.isSafeInteger),
+      `${name}: offsets`,
+    )
     const size = dtype === 'F32' ? 4 : 2
     const count = shape.reduce((product, dimension) => product * dimension, 1)
     need(offsets[0]! + 8 + length === cursor && offsets[0]! % size === 0, `${name}: begin`)
