@@ -11,6 +11,8 @@ export interface Wire {
 export interface Reply {
   status: number
   text: string
+  /** Its `Server-Timing`. */
+  timing: string
 }
 
 /** Sends one request. @param signal makes the client leave */
@@ -25,7 +27,11 @@ export function send(agent: Agent, url: string, wire: Wire, signal?: AbortSignal
         const chunks: Buffer[] = []
         response.on('data', (chunk: Buffer) => chunks.push(chunk))
         response.on('end', () =>
-          resolve({ status: response.statusCode!, text: Buffer.concat(chunks).toString() }),
+          resolve({
+            status: response.statusCode!,
+            text: Buffer.concat(chunks).toString(),
+            timing: String(response.headers['server-timing'] ?? ''),
+          }),
         )
         response.on('error', reject)
       },

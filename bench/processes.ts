@@ -83,8 +83,20 @@ export function cpuMs(pid: number): number {
 
 /** Bytes of memory that are this process's alone. */
 export function privateBytes(pid: number): number {
-  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')
+  return rollup(pid, /^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm)
+}
+
+/**
+ * The same without what the kernel may drop and read again: pages of libraries, which count as private or shared as
+ * other processes on the machine come and go.
+ */
+export function privateDirtyBytes(pid: number): number {
+  return rollup(pid, /^Private_Dirty:\s+(\d+) kB$/gm)
+}
+
+function rollup(pid: number, lines: RegExp): number {
   let kib = 0
-  for (const match of rollup.matchAll(/^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm)) kib += Number(match[1])
+  for (const match of readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1').matchAll(lines))
+    kib += Number(match[1])
   return kib * 1024
 }

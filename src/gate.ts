@@ -1,6 +1,7 @@
 /**
- * At most so many tasks at once, in order of arrival; and a bounded number that wait. Who waits leaves when the
- * client has left or the deadline comes, and takes no turn then.
+ * At most so many tasks at once; and a bounded number that wait, in all and of each owner. Owners take turns, so that
+ * one that floods delays another by the tasks at once and its own turn; the tasks of one go in order of arrival. Who
+ * waits leaves when the client has left or the deadline comes, and takes no turn then.
  */
 import type { Clock } from './clock.js'
 import { Deadlines } from './deadlines.js'
@@ -10,15 +11,18 @@ export interface GateOptions {
   /** Tasks at once. */
   width: number
   clock: Clock
-  /** Tasks that may wait; unbounded unless given. */
+  /** Tasks that may wait, in all and of one owner; unbounded unless given. */
   maxWaiting?: number
-  /** What happens behind the gate and what sets its bound, for messages. */
-  words?: { task: string; option: string }
+  maxWaitingOfOne?: number
+  /** What happens behind the gate and what sets its bounds, for messages. */
+  words?: { task: string; option: string; optionOfOne: string }
   /** A task was refused or left: `queue_full`, `deadline_exceeded` or `client_closed`. */
   refused?(reason: string): void
 }
 
 export interface GateWait {
+  /** Whose task it is; all are of one unless told. */
+  owner?: string
   /** `clock.now()` milliseconds. */
   deadline?: number
   /** Aborted when the client left. */
@@ -26,6 +30,7 @@ export interface GateWait {
 }
 
 interface Waiter {
+  readonly owner: string
   readonly deadline: number
   place: number
   enter(): void
@@ -37,7 +42,9 @@ const RETRY_SECONDS = 1
 
 export class Gate {
   readonly #options: GateOptions
-  readonly #waiting = new Set<Waiter>()
+  /** By owner, the next one to have a turn first; an owner is here while a task of it waits. */
+  readonly #waiting = new Map<string, Set<Waiter>>()
+  #length = 0
   readonly #deadlines: Deadlines<Waiter>
   #free: number
 
@@ -52,19 +59,24 @@ export class Gate {
 
   /** Tasks that wait for their turn. */
   get waiting(): number {
-    return this.#waiting.size
+    return this.#length
   }
 
-  /** Asks for room for `count` tasks that come in the same turn, so that all of them find it, or none comes.
+  /** Asks for room for tasks that come in the same turn, by owner, so that all of them find it, or none comes.
    * @throws FacetError `queue_full` (429) */
-  admit(count: number): void {
-    const { maxWaiting = Infinity, words, refused } = this.#options
-    if (this.#waiting.size + Math.max(0, count - this.#free) <= maxWaiting) return
-    refused?.('queue_full')
-    const [what, by] = words ? [` to be ${words.task}`, ` (${words.option})`] : ['', '']
-    throw new FacetError('queue_full', `Too many images wait${what}: ${maxWaiting}${by} may.`, {
-      retryAfter: RETRY_SECONDS,
-    })
+  admit(counts: ReadonlyMap<string, number>): void {
+    const { maxWaiting = Infinity, maxWaitingOfOne = Infinity, words } = this.#options
+    let all = 0
+    for (const count of counts.values()) all += count
+    if (this.#length + Math.max(0, all - this.#free) > maxWaiting)
+      throw this.#full(`${maxWaiting}`, words?.option)
+    for (const [owner, count] of counts) {
+      const waiting = this.#waiting.get(owner)?.size ?? 0
+      // Who waits already may take no more than is left, as in the scheduler: the room is never full for others.
+      const share = waiting > 0 ? maxWaiting - this.#length : maxWaiting
+      if (waiting + Math.max(0, count - this.#free) > Math.min(maxWaitingOfOne, share))
+        throw this.#full(`${Math.min(maxWaitingOfOne, share)} of '${owner}'`, words?.optionOfOne)
+    }
   }
 
   /**
@@ -76,19 +88,30 @@ export class Gate {
     try {
       return await task()
     } finally {
-      const [next] = this.#waiting
-      if (next) next.enter()
-      else this.#free++
+      this.#next()
     }
   }
 
-  async #enter({ deadline = Infinity, signal }: GateWait): Promise<void> {
+  #next(): void {
+    const [turn] = this.#waiting
+    if (turn === undefined) {
+      this.#free++
+      return
+    }
+    const [owner, waiters] = turn
+    const [waiter] = waiters
+    waiter!.enter()
+    // Its next turn comes after all others'.
+    if (this.#waiting.delete(owner) && waiters.size > 0) this.#waiting.set(owner, waiters)
+  }
+
+  async #enter({ owner = '', deadline = Infinity, signal }: GateWait): Promise<void> {
     if (signal?.aborted) throw this.#left(signal)
     if (deadline <= this.#options.clock.now()) {
       this.#options.refused?.('deadline_exceeded')
       throw this.#tooLate()
     }
-    this.admit(1)
+    this.admit(new Map([[owner, 1]]))
     if (this.#free > 0) {
       this.#free--
       return
@@ -96,11 +119,12 @@ export class Gate {
     await new Promise<void>((resolve, reject) => {
       const abort = () => waiter.leave(this.#left(signal!))
       const end = () => {
-        this.#waiting.delete(waiter)
+        this.#leave(waiter)
         this.#deadlines.remove(waiter)
         signal?.removeEventListener('abort', abort)
       }
       const waiter: Waiter = {
+        owner,
         deadline,
         place: -1,
         enter: () => {
@@ -112,9 +136,28 @@ export class Gate {
           reject(error)
         },
       }
-      this.#waiting.add(waiter)
+      const others = this.#waiting.get(owner)
+      if (others) others.add(waiter)
+      else this.#waiting.set(owner, new Set([waiter]))
+      this.#length++
       if (deadline !== Infinity) this.#deadlines.add(waiter)
       signal?.addEventListener('abort', abort, { once: true })
+    })
+  }
+
+  #leave(waiter: Waiter): void {
+    const own = this.#waiting.get(waiter.owner)!
+    own.delete(waiter)
+    if (own.size === 0) this.#waiting.delete(waiter.owner)
+    this.#length--
+  }
+
+  #full(most: string, option: string | undefined): FacetError {
+    const { words, refused } = this.#options
+    refused?.('queue_full')
+    const [what, by] = words ? [` to be ${words.task}`, ` (${option})`] : ['', '']
+    return new FacetError('queue_full', `Too many images wait${what}: ${most}${by} may.`, {
+      retryAfter: RETRY_SECONDS,
     })
   }
 

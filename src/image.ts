@@ -9,10 +9,11 @@
  * first bytes, every other loader of libvips is switched off. Knows no HTTP and no model.
  */
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
-import { type Crop, enlarge, type Size } from './enlarge.js'
 import { FacetError } from './errors.js'
+import { type Geometry, geometryOf } from './image-geometry.js'
 import { plainHeader } from './image-header.js'
 import type { InputSpec } from './manifest/manifest.js'
+import { enlarge, type Size } from './pixels/enlarge.js'
 
 export type ImageType = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff'
 
@@ -130,21 +131,6 @@ async function withoutAlpha(image: Sharp): Promise<Sharp> {
   const { data, info } = await rgb(image).toBuffer({ resolveWithObject: true })
   const { width, height, channels } = info
   return sharp(data, { raw: { width, height, channels }, limitInputPixels: false })
-}
-
-/** How an upright image comes to the trunk's input. */
-interface Geometry {
-  scale: number
-  resized: Size
-  crop: Crop
-}
-
-function geometryOf({ width, height }: Size, input: InputSpec): Geometry {
-  const scale = input.resize / Math.min(width, height)
-  const resized = { width: Math.round(width * scale), height: Math.round(height * scale) }
-  const left = Math.floor((resized.width - input.width) / 2)
-  const top = Math.floor((resized.height - input.height) / 2)
-  return { scale, resized, crop: { left, top, width: input.width, height: input.height } }
 }
 
 async function trunkPixels(

@@ -66,7 +66,10 @@ export interface SampleResult {
 
 export interface PredictorOptions {
   /** Encoded bytes to pixels `[H, W, 3]`, when there is a thread for it. */
-  decode(image: Uint8Array, wait: { signal?: AbortSignal; deadline?: number }): Promise<Uint8Array>
+  decode(
+    image: Uint8Array,
+    wait: { owner: string; signal?: AbortSignal; deadline?: number },
+  ): Promise<Uint8Array>
   /** Throws where a request with so many images of each domain may not come in, before any work on it. */
   admit?(counts: ReadonlyMap<string, number>): void
   acquire(
@@ -144,7 +147,8 @@ export class Predictor {
     const each = items.map((_, index) => [index])
     return together(each, options, async ([index], wait) => {
       const start = clock.now()
-      const pixels = await decode(items[index!]!.image, wait)
+      const { domain, image } = items[index!]!
+      const pixels = await decode(image, { ...wait, owner: domain })
       const ms = clock.now() - start
       observe?.decode?.(ms / 1000)
       return { pixels, ms }

@@ -19,7 +19,6 @@ import type { FamilyManifest } from './manifest/manifest.js'
 import type { Family } from './family/family.js'
 import { readFamily } from './family/folder.js'
 import { naming } from './file-problem.js'
-import { Gate } from './gate.js'
 import type { HttpConfig } from './http/deps.js'
 import { exposures } from './http/exposure.js'
 import { addressError, checkAddress } from './http/port.js'
@@ -106,11 +105,11 @@ async function serveOn(
   { logger, clock, fs }: ServiceParts,
 ): Promise<Service> {
   const { manifest } = family
-  const [seeds, openapi, { buildApp }, { decodeImage }, { Metrics }] = await Promise.all([
+  const [seeds, openapi, { buildApp }, { Decoder }, { Metrics }] = await Promise.all([
     readSeeds(config.adapters, describePack),
     readFile(packageFile('openapi.yaml'), 'utf8'),
     import('./http/app.js'),
-    import('./image.js'),
+    import('./decoder.js'),
     import('./metrics.js'),
   ])
   const metrics = new Metrics({
@@ -181,22 +180,21 @@ async function serveOn(
     bankCapacity: () => config.bankMemory,
   })
   const refused = (reason: string) => metrics.rejected(reason)
-  const decoding = new Gate({
-    width: config.decodeThreads,
+  const decoder = new Decoder({
+    input: manifest.input,
     clock,
+    threads: config.decodeThreads,
     maxWaiting: config.maxQueue,
-    words: { task: 'decoded', option: '--max-queue' },
+    maxWaitingOfOne: config.maxQueuePerDomain,
+    maxPixels: config.maxImagePixels,
     refused,
   })
   const { rateLimit: rate, rateBurst: burst } = config
   const rateLimit = rate > 0 ? new RateLimit({ rate, burst, clock, refused }) : undefined
   const predictor = new Predictor({
-    decode: (image, wait) => {
-      const limits = { maxPixels: config.maxImagePixels, ...(wait.signal && { signal: wait.signal }) }
-      return decoding.run(() => decodeImage(image, manifest.input, limits), wait)
-    },
+    decode: (image, wait) => decoder.decode(image, wait),
     admit: (counts) => {
-      decoding.admit([...counts.values()].reduce((sum, count) => sum + count, 0))
+      decoder.admit(counts)
       rateLimit?.take(counts)
     },
     acquire: (domain, version, options) => registry.acquire(domain, version, options),

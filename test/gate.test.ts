@@ -11,22 +11,25 @@ function harness(options: Partial<GateOptions> = {}) {
     width: 2,
     clock,
     maxWaiting: 3,
-    words: { task: 'decoded', option: '--max-queue' },
+    words: { task: 'decoded', option: '--max-queue', optionOfOne: '--max-queue-per-domain' },
     refused: (reason) => void refused.push(reason),
     ...options,
   })
   const running = new Map<string, () => void>()
   const begun: string[] = []
   const enter = (name: string, wait?: Parameters<Gate['run']>[1]) => {
-    const answer = gate.run(() => {
-      begun.push(name)
-      return new Promise<string>((resolve) => {
-        running.set(name, () => {
-          running.delete(name)
-          resolve(name)
+    const answer = gate.run(
+      () => {
+        begun.push(name)
+        return new Promise<string>((resolve) => {
+          running.set(name, () => {
+            running.delete(name)
+            resolve(name)
+          })
         })
-      })
-    }, wait)
+      },
+      { owner: name, ...wait },
+    )
     answer.catch(() => {})
     return answer
   }
@@ -63,15 +66,15 @@ t.test('who finds the waiting room full is refused, and changes nothing', async 
   for (const name of ['a', 'b', 'c', 'd']) void enter(name)
   await settle()
   const full = { code: 'queue_full', status: 429, retryAfter: 1, message: /decoded: 3 \(--max-queue\)/ }
-  t.throws(() => gate.admit(2), full, 'two need room, one has it')
-  gate.admit(1)
+  t.throws(() => gate.admit(new Map([['', 2]])), full, 'two need room, one has it')
+  gate.admit(new Map([['', 1]]))
   void enter('e')
   await t.rejects(enter('f'), full)
   t.same(refused, ['queue_full', 'queue_full'])
   for (const name of ['a', 'b', 'c', 'd', 'e']) await end(name)
   t.same(begun, ['a', 'b', 'c', 'd', 'e'])
-  gate.admit(5)
-  t.throws(() => gate.admit(6), full, 'more than two at once and three waiting never fit')
+  gate.admit(new Map([['', 5]]))
+  t.throws(() => gate.admit(new Map([['', 6]])), full, 'more than two at once and three waiting never fit')
 })
 
 t.test('a client that leaves frees its place and takes no turn', async (t) => {
@@ -113,6 +116,35 @@ t.test('a deadline that passes while waiting is told at once', async (t) => {
   t.equal(clock.pending, 0)
   t.same(refused, ['deadline_exceeded', 'deadline_exceeded'])
 })
+
+t.test(
+  'owners take turns: one that floods delays another by one task, and never has it refused',
+  async (t) => {
+    const { begun, enter, end, gate } = harness({ width: 1, maxWaiting: 6, maxWaitingOfOne: 3 })
+    for (let turn = 0; turn < 4; turn++) void enter(`flood-${turn}`, { owner: 'flood' })
+    const full = { code: 'queue_full', status: 429, message: /3 of 'flood' \(--max-queue-per-domain\)/ }
+    await t.rejects(enter('flood-4', { owner: 'flood' }), full)
+    const mixed = new Map([
+      ['quiet', 1],
+      ['flood', 1],
+    ])
+    t.throws(() => gate.admit(mixed), full, 'all of a request or nothing')
+    void enter('other-0', { owner: 'other' })
+    void enter('other-1', { owner: 'other' })
+    await t.rejects(
+      enter('other-2', { owner: 'other' }),
+      { code: 'queue_full' },
+      'the last place is for who has none',
+    )
+    void enter('quiet', { owner: 'quiet' })
+    await settle()
+    t.equal(gate.waiting, 6)
+    const turns = ['flood-0', 'flood-1', 'other-0', 'quiet', 'flood-2', 'other-1', 'flood-3']
+    for (const name of turns) await end(name)
+    t.same(begun, turns)
+    t.equal(gate.waiting, 0)
+  },
+)
 
 t.test('a flood never holds more than runs and may wait', async (t) => {
   const { enter, end, gate, running } = harness()

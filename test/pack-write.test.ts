@@ -89,7 +89,7 @@ const float32 = fc.float({ noNaN: true, noDefaultInfinity: true })
 const float16 = fc
   .integer({ min: 0, max: 0xffff })
   .filter((bits) => (bits & 0x7c00) !== 0x7c00)
-  .map((bits) => decodeFloat16(new Uint16Array([bits]))[0]!)
+  .map((bits) => decodeFloat16(new Uint16Array([bits])).floats[0]!)
 
 for (const design of designs) {
   t.test(`${design}: write then read is the identity`, async () => {
@@ -131,7 +131,7 @@ t.test('the writer refuses, all at once, what the reader would', async (t) => {
   const misfits: [Partial<Pack>, RegExp][] = [
     [{ labels: ['a', 'b'] }, /labels has 2 entries, expected 3/],
     [{ labels: null }, /head is given without labels/],
-    [{ std: [0.1, 0, 0.1] }, /std\[1\] must be above 0/],
+    [{ std: [0.1, 0, 0.1] }, /std\[1\] must lie between 0.0001 and 10000/],
     [{ mean: [Number.NaN, 0, 0] }, /mean is \[null,0,0\]/],
     [{ design: 'bn' }, /"bn" has no matrix/],
     [{ family: 'x' }, /another family/],
@@ -174,10 +174,13 @@ t.test(
     const all = Uint16Array.from({ length: 65536 }, (_, bits) => bits).filter(
       (bits) => (bits & 0x7c00) !== 0x7c00,
     )
-    const values = decodeFloat16(all)
+    const { floats: values, finite } = decodeFloat16(all)
+    t.ok(finite)
+    for (const bits of [0x7c00, 0xfc00, 0x7e00, 0x7c01, 0xffff])
+      t.notOk(decodeFloat16(Uint16Array.of(0x3c00, bits, 0xbc00)).finite, `${bits}`)
     t.same(encodeFloat16(values), all)
     t.same(
-      [...decodeFloat16(new Uint16Array([0x3c00, 0xc000, 0x0001, 0x7bff, 0x7c00]))],
+      [...decodeFloat16(new Uint16Array([0x3c00, 0xc000, 0x0001, 0x7bff, 0x7c00])).floats],
       [1, -2, 2 ** -24, 65504, Infinity],
     )
 

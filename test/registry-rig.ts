@@ -303,7 +303,7 @@ export function blobPath({ version }: Made): string {
 
 function seedOf([domain, { bytes, version }]: [string, Made]): Seed {
   const record = { version, bytes: bytes.length, created: '', design: 'unknown', classes: 0, seed: true }
-  const seed = { domain, path: `${domain}.safetensors`, read: async () => bytes }
+  const seed = { domain, path: `${domain}.safetensors`, read: async () => bytes.slice() }
   try {
     return { ...seed, record: { ...record, ...describePack(bytes) } }
   } catch (failure) {

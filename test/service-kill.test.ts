@@ -4,15 +4,20 @@ import t from 'tap'
 import { applied, type DomainState, KillLedger } from '../bench/soak/kill-model.js'
 import { compileProgram, Program } from './service-process.js'
 
-t.test('killed while it starts and while clients change domains (pain 11: lost at restart)', async (t) => {
-  const dir = t.testdir()
-  await compileProgram(dir, ['src', 'bench'])
-  const { code, out, err } = await new Program(join(dir, 'bench', 'soak', 'kills.js'), ['--kills', '4']).exit
-  t.match({ code, err }, { code: 0, err: '' }, out)
-  const { kills } = JSON.parse(out.trim().split('\n').at(-1)!)
-  t.match(kills, { kills: 4, atStart: 1, violations: 0 })
-  t.ok(kills.acknowledged > 0 && kills.checks > 0, out)
-})
+t.test(
+  'killed while it starts, in uploads, and while clients change domains (pain 11: lost at restart)',
+  async (t) => {
+    const dir = t.testdir()
+    await compileProgram(dir, ['src', 'bench'])
+    const { code, out, err } = await new Program(join(dir, 'bench', 'soak', 'kills.js'), ['--kills', '4'])
+      .exit
+    t.match({ code, err }, { code: 0, err: '' }, out)
+    const { kills } = JSON.parse(out.trim().split('\n').at(-1)!)
+    t.match(kills, { kills: 4, atStart: 1, atStep: 2, violations: 0 })
+    t.equal(Object.keys(kills.steps).length, 2, 'each at an operation of its own')
+    t.ok(kills.acknowledged > 0 && kills.checks > 0, out)
+  },
+)
 
 t.test('the check finds a lost, a torn and an invented change', async (t) => {
   const ledger = new KillLedger()

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { packageFile } from '../../src/package.js'
 import { verifyStore } from '../../src/store/verify.js'
-import { Child, privateBytes } from '../processes.js'
+import { Child, privateDirtyBytes } from '../processes.js'
 import { type RunningServer, startServer } from '../server.js'
 import type { SoakJob } from './process.js'
 import { jsonLine, type Sample, type Soak, type Tally, table, violations } from './verdict.js'
@@ -108,7 +108,7 @@ async function traffic(
   await load.ask({ type: 'start' })
   while (elapsed() < seconds) {
     await new Promise((resolve) => setTimeout(resolve, 1000))
-    samples.push({ seconds: elapsed(), bytes: privateBytes(server.pid) })
+    samples.push({ seconds: elapsed(), bytes: privateDirtyBytes(server.pid) })
     show(seconds, samples.at(-1)!, await load.ask<Tally>({ type: 'progress' }))
   }
   const tally = await load.ask<Tally>({ type: 'stop' })

@@ -1,6 +1,7 @@
 /**
- * `npm run kills -- [--kills N] [--seed S]`: SIGKILL of the real service, again and again on one data folder,
- * at moments of chance: while it starts, and while clients register, activate, pin and delete through HTTP.
+ * `npm run kills -- [--kills N] [--seed S]`: SIGKILL of the real service, again and again on one data folder: at
+ * one file operation of an upload after the other; and at moments of chance, while it starts and while clients
+ * register, activate, pin and delete through HTTP.
  *
  * After each restart every acknowledged change is there, and each unacknowledged one wholly or not at all;
  * every version's bytes are its own, and every active one answers. Ends with 1 where that is not so.
@@ -26,8 +27,14 @@ const CLIENTS = 4
 const DOMAINS_EACH = 2
 /** The longest a killed service takes requests, ms. */
 const LONGEST_MS = 1500
-/** One kill in so many meets the start. */
-const AT_START = 4
+/** What the kills meet, in turn. */
+const MANNERS = ['step', 'traffic', 'step', 'start'] as const
+/** File operations to die at, more than two uploads have; and how far the next one is from the last, so that each has
+ * its turn and few kills are spread as well. */
+const STEPS = 40
+const STRIDE = 17
+/** Uploads without as many operations are not uploads. */
+const MOST_UPLOADS = 20
 
 interface View {
   version: string | null
@@ -35,9 +42,18 @@ interface View {
   versions: { version: string }[]
 }
 
+/** A change, its request, and the status of its success. */
+interface Sending {
+  change: Change
+  wire: Wire
+  status: number
+}
+
 class Kills {
   readonly violations: string[] = []
-  readonly counts = { kills: 0, atStart: 0, acknowledged: 0, open: 0, openDone: 0, checks: 0 }
+  readonly counts = { kills: 0, atStart: 0, atStep: 0, acknowledged: 0, open: 0, openDone: 0, checks: 0 }
+  /** Kills by the file operation that did not come any more. */
+  readonly steps = new Map<string, number>()
   readonly #next: () => number
   readonly #flags: string[]
   readonly #packs: NumberedPacks
@@ -65,18 +81,25 @@ class Kills {
 
   /** Starts, checks, changes and kills, `kills` times, and checks once more. */
   async run(kills: number): Promise<void> {
-    let startMs = 500
+    // The folder is made by a service that lives.
+    const first = await this.#start()
+    let startMs = first.startMs
+    await first.stop()
     for (let kill = 0; kill < kills; kill++) {
       this.counts.kills++
-      if (kill % AT_START === AT_START - 1) {
+      const manner = MANNERS[kill % MANNERS.length]
+      if (manner === 'start') {
         await this.#killStart(this.#next() * startMs)
         this.counts.atStart++
         continue
       }
-      const server = await this.#start()
+      const step = 1 + ((this.counts.atStep * STRIDE) % STEPS)
+      const server = await this.#start(manner === 'step' ? step : undefined)
       startMs = server.startMs
       await this.#check(server.url)
-      await this.#killInTraffic(server)
+      await (manner === 'step' ? this.#dieAtStep(server, step) : this.#killInTraffic(server))
+      this.counts.open += this.#ledger.open
+      this.#agent.destroy()
       show(this.counts, kills)
     }
     const server = await this.#start()
@@ -85,9 +108,38 @@ class Kills {
     if (code !== 0) this.violations.push(`the service ended with ${code}`)
   }
 
-  #start(): Promise<RunningServer> {
+  /** @param step the file operation of its uploads that it does not survive */
+  #start(step?: number): Promise<RunningServer> {
     this.#agent = new Agent({ keepAlive: true })
-    return startServer(this.#flags)
+    if (step === undefined) return startServer(this.#flags)
+    const preload = new URL('./mortal-disk.js', import.meta.url).href
+    const env = { NODE_OPTIONS: `--import=${preload}`, KILL_AT_STEP: String(step) }
+    return startServer(this.#flags, env, ({ stdout }) => {
+      stdout!.on('data', (text: Buffer) => {
+        const killed = /"killed":"([^"]+)"/.exec(text.toString())?.[1]
+        if (killed) this.steps.set(killed, (this.steps.get(killed) ?? 0) + 1)
+      })
+    })
+  }
+
+  /** Uploads one pack after the other until the service dies of one. */
+  async #dieAtStep(server: RunningServer, step: number): Promise<void> {
+    this.counts.atStep++
+    for (let upload = 0; upload < MOST_UPLOADS; upload++) {
+      const domain = this.#domains[upload % this.#domains.length]!
+      const kind = this.#next() < 0.5 ? 'put' : 'stage'
+      const alive = await this.#send(
+        server.url,
+        domain,
+        this.#upload(domain, this.#ledger.state(domain), kind),
+      ).then(
+        () => true,
+        () => false,
+      )
+      if (!alive) return server.kill()
+    }
+    this.violations.push(`${MOST_UPLOADS} uploads had no file operation ${step}`)
+    await server.kill()
   }
 
   async #killStart(afterMs: number): Promise<void> {
@@ -116,14 +168,15 @@ class Kills {
     dead = true
     await server.kill()
     await clients
-    this.counts.open += this.#ledger.open
-    this.#agent.destroy()
   }
 
   /** Makes some change that the domain's state allows. */
   async #change(url: string, domain: string): Promise<void> {
+    await this.#send(url, domain, this.#choose(domain, this.#ledger.state(domain)))
+  }
+
+  async #send(url: string, domain: string, { change, wire, status }: Sending): Promise<void> {
     const state = this.#ledger.state(domain)
-    const { change, wire, status } = this.#choose(domain, state)
     this.#ledger.sent(domain, applied(state, change, KEEP))
     const reply = await send(this.#agent, url, wire)
     if (reply.status !== status) throw new Error(`${change.kind}: HTTP ${reply.status}: ${reply.text}`)
@@ -131,7 +184,7 @@ class Kills {
     this.counts.acknowledged++
   }
 
-  #choose(domain: string, state: DomainState): { change: Change; wire: Wire; status: number } {
+  #choose(domain: string, state: DomainState): Sending {
     const path = `/v1/domains/${domain}`
     const share = this.#next()
     const idle = state?.versions.filter((version) => version !== state.active) ?? []
@@ -155,10 +208,13 @@ class Kills {
       const wire = { method: 'DELETE', path: `${path}/versions/${other}` }
       return { change: { kind: 'delete-version', version: other }, wire, status: 204 }
     }
+    return this.#upload(domain, state, share < 0.5 ? 'stage' : 'put')
+  }
+
+  #upload(domain: string, state: DomainState, kind: 'stage' | 'put'): Sending {
     const { version, bytes } = this.#packs.copy(this.#copies++)
-    const kind = share < 0.5 ? 'stage' : 'put'
-    const query = kind === 'stage' ? '?activate=false' : ''
-    const wire = { method: 'PUT', path: path + query, type: 'application/octet-stream', body: bytes }
+    const path = `/v1/domains/${domain}${kind === 'stage' ? '?activate=false' : ''}`
+    const wire = { method: 'PUT', path, type: 'application/octet-stream', body: bytes }
     return { change: { kind, version }, wire, status: state ? 200 : 201 }
   }
 
@@ -246,18 +302,26 @@ async function main(): Promise<void> {
     await kills.run(wanted)
     const { problems } = await verifyStore(join(dir, 'data'))
     for (const { subject, message } of problems) kills.violations.push(`store: ${subject}: ${message}`)
-    const { counts, violations } = kills
+    const { counts, steps, violations } = kills
     const seconds = Math.round((performance.now() - start) / 1000)
     if (process.stderr.isTTY) process.stderr.write('\n')
     for (const violation of violations.slice(0, 20)) console.error(`violated: ${violation}`)
     console.log(
-      `${counts.kills} kills, ${counts.atStart} of them while starting; ${counts.acknowledged} changes acknowledged; ` +
+      `${counts.kills} kills, ${counts.atStart} of them while starting, ${counts.atStep} at a file operation of an upload ` +
+        `(${[...steps].map(([step, count]) => `${step} ${count}`).join(', ')}); ${counts.acknowledged} changes acknowledged; ` +
         `${counts.open} under way when killed, ${counts.openDone} of them done; ` +
         `${violations.length} violations, seed ${seed}, ${seconds} s`,
     )
     console.log(
       JSON.stringify({
-        kills: { ...counts, violations: violations.length, seed, seconds, machine: machine() },
+        kills: {
+          ...counts,
+          steps: Object.fromEntries(steps),
+          violations: violations.length,
+          seed,
+          seconds,
+          machine: machine(),
+        },
       }),
     )
     process.exitCode = violations.length > 0 ? 1 : 0

@@ -2,7 +2,7 @@
 import { machine } from '../machine.js'
 import { quantile } from '../statistics.js'
 
-/** Private bytes at a moment of the run. */
+/** Private bytes, those that cannot be dropped, at a moment of the run. */
 export interface Sample {
   seconds: number
   bytes: number

@@ -42,6 +42,7 @@ export class BankSide {
     packs: Iterable<Pack>,
     options: Pick<EngineOptions, 'rows' | 'lanes' | 'threads'> & Partial<EngineOptions>,
   ): Promise<BankSide> {
+    const { kind } = options.device ?? { kind: 'cpu' }
     const engine = new Engine({
       family,
       bankDtype: 'f32',
@@ -49,11 +50,12 @@ export class BankSide {
       device: { kind: 'cpu' },
       logger: pino({ level: 'silent' }),
       clock: systemClock,
+      warmBatch: kind === 'cpu' ? largestBatch.cpu : 1,
       ...options,
     })
     await engine.start()
     await engine.widened()
-    const side = new BankSide(engine, family, options.lanes, largestBatch[options.device?.kind ?? 'cpu'])
+    const side = new BankSide(engine, family, options.lanes, largestBatch[kind])
     let row = 1
     for (const pack of packs) await side.stage(row++, pack)
     return side

@@ -111,35 +111,52 @@ async function rounds(seconds: number, round: (number: number) => Promise<void>)
   for (let number = 0; number < 2 || performance.now() < end; number++) await round(number)
 }
 
-/** CPU time an image, through HTTP and from memory, in turn. */
-async function tax(load: Child, served: Served, images: number, seconds: number) {
+/** CPU time an image, through HTTP, from memory, and of a bare handler for the same images, in turn. */
+async function tax({ load, bare }: ServiceRig, served: Served, images: number, seconds: number) {
   const { child, domains } = served
   const http: number[] = []
   const memory: number[] = []
-  const ratios: number[] = []
+  const nothing: number[] = []
   let perSecond = 0
+  const cost = async ({ pid }: Child, work: () => Promise<unknown>) => {
+    const before = cpuMs(pid)
+    await work()
+    return (cpuMs(pid) - before) / images
+  }
   await rounds(seconds, async () => {
-    const before = cpuMs(child.pid)
-    const { ms } = await sent(load, served, 'jpeg', images, CONNECTIONS)
-    http.push((cpuMs(child.pid) - before) / images)
-    perSecond = Math.max(perSecond, (1000 * images) / ms)
-    const start = cpuMs(child.pid)
-    await child.ask<number[]>({ type: 'feed', domains, images, atOnce: CONNECTIONS })
-    memory.push((cpuMs(child.pid) - start) / images)
-    ratios.push(memory.at(-1)! / http.at(-1)!)
+    const through = async () => {
+      const { ms } = await sent(load, served, 'jpeg', images, CONNECTIONS)
+      perSecond = Math.max(perSecond, (1000 * images) / ms)
+    }
+    http.push(await cost(child, through))
+    const fed = { type: 'feed', domains, images, atOnce: CONNECTIONS }
+    memory.push(await cost(child, () => child.ask<number[]>(fed)))
+    nothing.push(await cost(bare.child, () => sent(load, bare, 'jpeg', images, CONNECTIONS)))
   })
-  return { ratios, http: median(http), memory: median(memory), perSecond }
+  const ratios = memory.map((own, index) => own / http[index]!)
+  const bounds = memory.map((own, index) => own / (own + nothing[index]!))
+  return {
+    ratios,
+    http: median(http),
+    memory: median(memory),
+    bare: median(nothing),
+    bound: median(bounds),
+    perSecond,
+  }
 }
 
-async function serviceTax({ load, full, demo }: ServiceRig, { seconds }: BenchOptions): Promise<Measured> {
-  const wide = await tax(load, full, 128, seconds)
-  const half = await tax(load, demo, 256, seconds)
-  const words = ({ ratios, http, memory }: typeof wide) =>
-    `${spread(ratios)}, ${http.toFixed(2)} ms of CPU an image through HTTP, ${memory.toFixed(2)} from memory`
+async function serviceTax(rig: ServiceRig, { seconds }: BenchOptions): Promise<Measured> {
+  const wide = await tax(rig, rig.full, 128, seconds)
+  const half = await tax(rig, rig.demo, 256, seconds)
+  const words = ({ ratios, http, memory, bare, bound }: typeof wide) =>
+    `${spread(ratios)}, ${http.toFixed(2)} ms of CPU an image through HTTP, ${memory.toFixed(2)} from memory, ${bare.toFixed(2)} in a bare fastify + sharp handler, with which it would be ${bound.toFixed(3)}`
   return {
     values: {
       service_vs_engine: median(wide.ratios),
       service_vs_engine_demo: median(half.ratios),
+      service_vs_engine_bound: wide.bound,
+      service_vs_engine_bound_demo: half.bound,
+      bare_cpu_ms: wide.bare,
       service_cpu_ms: wide.http,
       engine_cpu_ms: wide.memory,
       service_cpu_ms_demo: half.http,

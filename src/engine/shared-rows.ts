@@ -3,8 +3,8 @@
  *
  * Knows no lanes: that no run reads a row while it is written or freed is the caller's business.
  */
+import { free } from '../free.js'
 import { type BankSpec, bytesOf, rowBytes } from './bank-spec.js'
-import { free } from './free.js'
 import type { RowTensors, SharedRow } from './messages.js'
 import { copyBytes, SharedMemory } from './shared-memory.js'
 
@@ -19,7 +19,8 @@ export class SharedRows {
     this.#memory = new SharedMemory(limit)
   }
 
-  /** Copies a row that fits the trunk into shared memory, in the place of the one before, and frees what it came in.
+  /** Copies a row that fits the trunk into shared memory, in the place of the one before, and frees what it
+   * came in.
    * @throws RangeError where the limit leaves no room for it */
   write(row: number, { affine, matrices, head }: RowTensors): SharedRow {
     this.free(row)
@@ -28,9 +29,9 @@ export class SharedRows {
     const elements = matrices.reduce((sum, { length }) => sum + length, affine.length)
     const spans = this.#memory.take(rowBytes({ elements }, bankDtype, features, classes))
     this.#rows.set(row, spans)
-    const arrays = [...matrices, affine, ...(head ? [head.weight, head.bias] : [])]
-    copyBytes(arrays.map(bytesOf), spans)
-    free(arrays)
+    const given = [...matrices, affine, ...(head ? [head.weight, head.bias] : [])]
+    copyBytes(given.map(bytesOf), spans)
+    free(given)
     return { spans, classes }
   }
 

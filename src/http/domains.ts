@@ -10,6 +10,7 @@ import { checkDomain } from './auth.js'
 import { packOf } from './body.js'
 import { uploadBudget } from './budget.js'
 import type { AppDeps } from './deps.js'
+import { free } from '../free.js'
 import { FacetError } from '../errors.js'
 import { onlyField } from './json.js'
 import { checkVersion, queryOf, trueOrFalse, wholeNumber } from './parameters.js'
@@ -104,7 +105,9 @@ export function domainRoutes(
         request.changed = { activate: active }
         const pre = preconditionsOf(request)
         const bytes = await packOf(request, { bytes: config.maxPack, option: '--max-pack' })
-        const { created, version, view } = await registry.put(domain, bytes, { activate: active, ...pre })
+        const { created, version, view } = await registry
+          .put(domain, bytes, { activate: active, ...pre })
+          .finally(() => free([bytes]))
         request.changed = { version, activate: active }
         void reply.code(created ? 201 : 200).header('location', `/v1/domains/${domain}`)
         return { ...answer(reply, view), uploaded: version }

@@ -111,22 +111,24 @@ function readChannels(
   return value as [number, number, number]
 }
 
-/** What the trunk gets is `pixel / (255 std) - mean / std` in float32. */
+/**
+ * On the 0-1 scale; images of one colour have a std near 1/255, and a std of 1/255 is how pixels are left on 0-255. What
+ * the trunk gets, `pixel / (255 std) - mean / std`, keeps far from the ends of float32.
+ */
+const STD = { least: 1e-4, most: 1e4 }
+const MOST_MEAN = 1e4
+
 function checkNormalisation(mean: number[], std: number[], problems: Problems): void {
-  const bad = std.findIndex((value) => !(value > 0))
-  if (bad >= 0) {
-    problems.add(`std is ${quote(std)}, but std[${bad}] must be above 0`)
-    return
-  }
-  for (let channel = 0; channel < 3; channel++) {
-    const scale = Math.fround(1 / (255 * std[channel]!))
-    const shift = Math.fround(mean[channel]! / std[channel]!)
-    if (!Number.isFinite(scale) || !Number.isFinite(shift)) {
+  const check = (field: string, values: number[], least: number, most: number) => {
+    values.forEach((value, channel) => {
+      if (value >= least && value <= most) return
       problems.add(
-        `mean ${quote(mean)} and std ${quote(std)} do not fit float32 in channel ${channel}: 1/(255 std) and mean/std must be finite`,
+        `${field} is ${quote(values)}, but ${field}[${channel}] must lie between ${least} and ${most} (RGB, 0-1 scale)`,
       )
-    }
+    })
   }
+  check('mean', mean, -MOST_MEAN, MOST_MEAN)
+  check('std', std, STD.least, STD.most)
 }
 
 function readLabels(text: string | undefined, problems: Problems, limits: LabelLimits): string[] | null {

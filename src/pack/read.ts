@@ -7,7 +7,7 @@
 import { FacetError } from '../errors.js'
 import { type Design, designs, type FamilyManifest } from '../manifest/manifest.js'
 import { type ExpectedTensor, expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
-import { decodeFloat16, firstNonFinite16, firstNonFinite32 } from '../safetensors/float16.js'
+import { decodeFloat16, firstNonFinite32 } from '../safetensors/float16.js'
 import { DEFAULT_LABEL_LIMITS, decodeMetadata, type LabelLimits } from './metadata.js'
 import type { Head, Pack, PackInfo, SlotWeights } from './pack.js'
 import { type Problems, quote } from '../safetensors/problems.js'
@@ -156,16 +156,11 @@ function decode(name: string, { dtype, bytes }: Tensor, problems: Problems): Flo
   // A typed array must start at a multiple of its element size; where the file's bytes do not, they are copied.
   const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes)
   const length = bytes.length / size
-  let bad: number
+  let finite = false
   let floats: Float32Array
-  if (dtype === 'F32') {
-    floats = new Float32Array(aligned.buffer, aligned.byteOffset, length)
-    bad = firstNonFinite32(floats)
-  } else {
-    const bits = new Uint16Array(aligned.buffer, aligned.byteOffset, length)
-    floats = decodeFloat16(bits)
-    bad = firstNonFinite16(bits)
-  }
+  if (dtype === 'F32') floats = new Float32Array(aligned.buffer, aligned.byteOffset, length)
+  else ({ floats, finite } = decodeFloat16(new Uint16Array(aligned.buffer, aligned.byteOffset, length)))
+  const bad = finite ? -1 : firstNonFinite32(floats)
   if (bad < 0) return floats
   problems.add(`tensor ${quote(name)}: value ${bad} is ${floats[bad]}, expected finite values`)
   return undefined

@@ -1,5 +1,5 @@
 /** The live memory account (design: sections 6 and 9): what is resident, and what it would cost apart. */
-import { rowBytes } from '../engine/bank-spec.js'
+import { arrayType } from '../engine/bank-spec.js'
 import type { BankDtype } from '../engine/messages.js'
 import type { BankLayout } from '../manifest/layout.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
@@ -36,13 +36,13 @@ export function memoryAccount(
   const slots = manifest.slots.reduce((sum, { kind, out }) => sum + (kind === 'norm' ? 2 * out : out), 0)
   const network = manifest.parameters.trunk * F32
   const trunk = trunks * network
-  const adapter = rowBytes(layout, dtype, 0, 0)
+  const adapter = layout.elements * arrayType(dtype).BYTES_PER_ELEMENT
   let heads = 0
   let dedicated = 0
   let used = 0
   for (const { classes, active } of residents) {
     used++
-    heads += rowBytes(layout, dtype, manifest.features, classes) - adapter
+    heads += headElements(manifest.features, classes) * F32
     if (active) dedicated += network + (slots + headElements(manifest.features, classes)) * F32
   }
   const adapters = used * adapter

@@ -3,7 +3,7 @@
  *
  * A few milliseconds on the calling thread. It is behind one function so that it can move to another.
  */
-import { free } from '../engine/free.js'
+import { free } from '../free.js'
 import type { BankDtype, RowTensors } from '../engine/messages.js'
 import type { Design } from '../manifest/manifest.js'
 import type { Family } from '../family/family.js'

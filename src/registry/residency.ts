@@ -8,6 +8,7 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.js'
 import type { Engine } from '../engine/engine.js'
 import { draining, engineRestarting, FacetError } from '../errors.js'
+import { free } from '../free.js'
 import { bankFull, clientGone, passing, tooLate, unloadable } from './failures.js'
 import { Gate } from '../gate.js'
 import type { About, Prepare, Prepared } from './prepare.js'
@@ -53,7 +54,7 @@ export interface ResidencyOptions {
   limits: ResidencyLimits
   base: { version: string; about: About }
   prepare: Prepare
-  /** The bytes of a cold version. */
+  /** The bytes of a cold version, for nobody else. */
   read(version: string): Promise<Uint8Array>
   tier(version: string): Tier
   /** Classes of a version's head, as it is listed. */
@@ -360,7 +361,8 @@ export class Residency {
     const source = tier(version)
     const done = (outcome: 'ok' | 'error') => observe?.load?.(outcome, source, (clock.now() - start) / 1000)
     try {
-      const prepared = await prepare(await read(version))
+      const bytes = await read(version)
+      const prepared = await prepare(bytes)
       try {
         if (!(await this.#fill(place, prepared))) return null
         const resident = this.#publish(place, prepared)
@@ -368,6 +370,7 @@ export class Residency {
         return resident
       } finally {
         prepared.release()
+        free([bytes])
       }
     } catch (error) {
       this.#rows.giveBack(place)

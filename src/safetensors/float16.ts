@@ -37,18 +37,22 @@ function values(): Float32Array {
   return table
 }
 
-/** Half-precision bits to float32; exact. Infinities and NaN come through as such. */
-export function decodeFloat16(bits: Uint16Array): Float32Array {
+/**
+ * Half-precision bits to float32; exact. Infinities and NaN come through as such.
+ *
+ * @returns `finite` too, which would be another pass over memory: whether all values are
+ */
+export function decodeFloat16(bits: Uint16Array): { floats: Float32Array; finite: boolean } {
   const lookup = values()
-  const out = new Float32Array(bits.length)
-  for (let i = 0; i < bits.length; i++) out[i] = lookup[bits[i]!]!
-  return out
-}
-
-/** First index whose half-precision value is not finite, or -1. */
-export function firstNonFinite16(bits: Uint16Array): number {
-  for (let i = 0; i < bits.length; i++) if ((bits[i]! & 0x7c00) === 0x7c00) return i
-  return -1
+  const floats = new Float32Array(bits.length)
+  let carries = 0
+  for (let i = 0; i < bits.length; i++) {
+    const half = bits[i]!
+    floats[i] = lookup[half]!
+    // An exponent of nothing but ones carries into the sign's place, and no other does.
+    carries |= (half & 0x7c00) + 0x400
+  }
+  return { floats, finite: (carries & 0x8000) === 0 }
 }
 
 /** First index whose float32 value is not finite, or -1. */

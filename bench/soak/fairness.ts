@@ -1,0 +1,161 @@
+/**
+ * `npm run fairness -- [--rate N] [--seconds N] [--rounds N]`: one domain floods the real service at a hundred times
+ * the rate of another. The quiet one is never refused, and its p99 is that without the flood plus two batch runs at
+ * most; ends with 1 where that is not so. Idle and flooded times in turn, so that both see the same machine.
+ */
+import { Agent } from 'node:http'
+import { parseArgs } from 'node:util'
+import sharp from 'sharp'
+import { Child } from '../processes.js'
+import { machine } from '../machine.js'
+import { random } from '../random.js'
+import { startServer } from '../server.js'
+import { median, quantile } from '../statistics.js'
+import { type Reply, send, type Wire } from '../client.js'
+import type { FloodCount, FloodJob } from './flood.js'
+
+const QUIET = 'eurosat'
+const LOUD = 'sketch'
+const TIMES = 100
+/** Connections of the flood. */
+const AT_ONCE = 500
+
+interface Answers {
+  /** From the request to its whole answer, as the client sees it, ms. */
+  latencies: number[]
+  /** Of the batch each was in, ms. */
+  runs: number[]
+  /** In the service's queue, ms. */
+  queued: number[]
+  refused: number
+  failed: number
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      rate: { type: 'string', default: '5' },
+      seconds: { type: 'string', default: '20' },
+      rounds: { type: 'string', default: '3' },
+    },
+  })
+  const [rate, seconds, rounds] = [values.rate, values.seconds, values.rounds].map(Number)
+  const server = await startServer()
+  const flood = await Child.start(new URL('./flood.js', import.meta.url))
+  const [idle, flooded]: Answers[] = [empty(), empty()]
+  const loud: FloodCount = { answered: 0, refused: 0, failed: 0 }
+  try {
+    const wire = await pngRequest(1)
+    const quiet = { ...wire, path: `/v1/domains/${QUIET}/predict` }
+    const job: FloodJob = {
+      ...{ url: server.url, rate: rate! * TIMES, atOnce: AT_ONCE },
+      wire: { ...wire, path: `/v1/domains/${LOUD}/predict` },
+    }
+    // Until the batch size is learnt, and code and caches are warm.
+    await flood.ask({ type: 'start', ...job })
+    await ask(server.url, quiet, rate!, 10, empty())
+    await flood.ask({ type: 'stop' })
+    for (let round = 0; round < rounds!; round++) {
+      await ask(server.url, quiet, rate!, seconds!, idle!)
+      await flood.ask({ type: 'start', ...job })
+      await ask(server.url, quiet, rate!, seconds!, flooded!)
+      const count = await flood.ask<FloodCount>({ type: 'stop' })
+      for (const key of ['answered', 'refused', 'failed'] as const) loud[key] += count[key]
+    }
+  } finally {
+    await flood.stop()
+    await server.stop()
+  }
+  report(idle!, flooded!, loud, { rate: rate!, seconds: seconds! * rounds! })
+}
+
+function empty(): Answers {
+  return { latencies: [], runs: [], queued: [], refused: 0, failed: 0 }
+}
+
+/** Asks at moments of chance, whether the last answer has come or not. */
+async function ask(url: string, wire: Wire, rate: number, seconds: number, into: Answers): Promise<void> {
+  const agent = new Agent({ keepAlive: true })
+  const next = random(5)
+  const open: Promise<void>[] = []
+  const end = performance.now() + 1000 * seconds
+  for (let due = performance.now(); due < end; due += (-Math.log(1 - next()) / rate) * 1000) {
+    await new Promise((resolve) => setTimeout(resolve, due - performance.now()))
+    const start = performance.now()
+    open.push(
+      send(agent, url, wire).then(
+        (reply) => take(reply, performance.now() - start, into),
+        () => void into.failed++,
+      ),
+    )
+  }
+  await Promise.all(open)
+  agent.destroy()
+}
+
+function take({ status, timing }: Reply, ms: number, into: Answers): void {
+  if (status !== 200) {
+    if (status === 429) into.refused++
+    else into.failed++
+    return
+  }
+  const spent = (what: string) => Number(new RegExp(`${what};dur=([\\d.]+)`).exec(timing)![1])
+  into.latencies.push(ms)
+  into.runs.push(spent('inference'))
+  into.queued.push(spent('queue'))
+}
+
+async function pngRequest(seed: number): Promise<Omit<Wire, 'path'>> {
+  const next = random(seed)
+  const raw = { width: 64, height: 64, channels: 3 } as const
+  const pixels = Uint8Array.from({ length: 64 * 64 * 3 }, () => next() * 256)
+  return { method: 'POST', type: 'image/png', body: await sharp(pixels, { raw }).png().toBuffer() }
+}
+
+function report(
+  idle: Answers,
+  flooded: Answers,
+  loud: FloodCount,
+  of: { rate: number; seconds: number },
+): void {
+  const run = median(flooded.runs)
+  const p99 = (values: number[]) => quantile(values, 0.99)
+  const most = p99(idle.latencies) + 2 * run
+  const row = (name: string, own: Answers) =>
+    `${name.padEnd(9)} n=${own.latencies.length}: median ${median(own.latencies).toFixed(1)}, p99 ${p99(own.latencies).toFixed(1)}; ` +
+    `queued p99 ${p99(own.queued).toFixed(1)}; ${own.refused} refused, ${own.failed} failed`
+  console.log(`ms, ${QUIET} at ${of.rate} requests a second, ${LOUD} at ${of.rate * TIMES}`)
+  console.log(row('alone', idle))
+  console.log(row('flooded', flooded))
+  console.log(
+    `a batch runs ${run.toFixed(1)}; at most ${most.toFixed(1)}; the flood: ${loud.answered} answered, ${loud.refused} refused, ${loud.failed} failed`,
+  )
+  const violations: string[] = []
+  if (flooded.refused + flooded.failed + idle.refused + idle.failed > 0)
+    violations.push('the quiet domain was refused')
+  if (p99(flooded.latencies) > most)
+    violations.push('its p99 is more than two runs above that without the flood')
+  if (loud.refused === 0) violations.push('the flood was none: nothing of it was refused; raise --rate')
+  for (const violation of violations) console.error(`violated: ${violation}`)
+  const ms = (own: Answers) => ({
+    n: own.latencies.length,
+    p50: median(own.latencies),
+    p99: p99(own.latencies),
+  })
+  console.log(
+    JSON.stringify({
+      fairness: {
+        ...of,
+        alone: ms(idle),
+        flooded: ms(flooded),
+        run_ms: run,
+        loud,
+        violations,
+        machine: machine(),
+      },
+    }),
+  )
+  process.exitCode = violations.length > 0 ? 1 : 0
+}
+
+await main()

@@ -1,0 +1,101 @@
+/** The canary finds packs that blow up on one kind of image only, and costs a sound pack one run. */
+import t, { type Test } from 'tap'
+import type { Engine } from '../src/engine/engine.js'
+import { packRow } from '../src/engine/row.js'
+import type { FacetError } from '../src/errors.js'
+import type { Slot } from '../src/manifest/manifest.js'
+import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import { createCanary } from '../src/registry/canary.js'
+import { family, startEngine } from './engine-rig.js'
+
+const { base, manifest, layout } = family
+const [stem, first, second] = manifest.slots
+const HUGE = 1e38
+
+/**
+ * The base, but one channel looks at each pixel by itself, its convolutions switched off: in the stem it becomes
+ * `weights · rgb`, rgb from 0 to 1, in the next slot `HUGE * (that + bias)`. What is below 0 is cut off by the Relu; what is
+ * above overflows in the slot after it.
+ */
+function explosive(weights: [number, number, number], bias: number): Pack {
+  const slots = new Map(base.slots)
+  const changed = (slot: Slot) => {
+    const own = structuredClone(base.slots.get(slot.name)!)
+    own.matrix ??= new Float32Array(slot.out * slot.columns)
+    own.matrix.fill(0, 0, slot.columns)
+    slots.set(slot.name, own)
+    return own as SlotWeights & { matrix: Float32Array }
+  }
+  const seeing = changed(stem!)
+  seeing.scale[0] = 0
+  seeing.bias[0] = 0
+  seeing.matrix.set(weights)
+  const judging = changed(first!)
+  judging.scale[0] = 0
+  judging.bias[0] = HUGE * bias
+  judging.matrix[0] = HUGE
+  const bursting = changed(second!)
+  slots.set(second!.name, { ...bursting, scale: bursting.scale.map((value) => value * 1e4) })
+  return { ...base, slots, mean: [0, 0, 0], std: [1, 1, 1] }
+}
+
+/** What the canary says of a pack, and after how many runs of the engine. */
+async function tried(t: Test, pack: Pack): Promise<{ runs: number; problems: readonly string[] }> {
+  const { engine } = await startEngine(t, { rows: 2 })
+  await engine.stage(1, packRow(pack, base, manifest, layout, 'f32'))
+  let runs = 0
+  const counted: Pick<Engine, 'run'> = {
+    run: (batch, generation) => {
+      runs++
+      return engine.run(batch, generation)
+    },
+  }
+  try {
+    await createCanary(counted, manifest.input)(1, engine.generation)
+    return { runs, problems: [] }
+  } catch (error) {
+    t.match(error, { code: 'invalid_pack', status: 422 })
+    return { runs, problems: (error as FacetError).problems ?? [] }
+  }
+}
+
+const features = (kind: string) => `The features of the ${kind} canary image are not finite.`
+
+t.test('a sound pack costs one run', async (t) => {
+  t.same(await tried(t, base), { runs: 1, problems: [] })
+})
+
+t.test('a pack that blows up on black only', async (t) => {
+  const { problems } = await tried(t, explosive([-1, -1, -1], 0.02))
+  t.same(problems, [features('black')])
+})
+
+t.test('a pack that blows up on white only', async (t) => {
+  const { problems } = await tried(t, explosive([1, 1, 1], -2.98))
+  t.same(problems, [features('white')])
+})
+
+t.test('a pack that blows up on noise only', async (t) => {
+  const { problems } = await tried(t, explosive([1, -1, 0], -0.2))
+  t.same(problems, [features('noise')])
+})
+
+t.test('a pack whose head blows up', async (t) => {
+  const head = {
+    classes: 2,
+    weight: new Float32Array(2 * manifest.features).fill(3e38),
+    bias: new Float32Array(2),
+  }
+  const { problems } = await tried(t, { ...base, head, labels: ['a', 'b'] })
+  t.match(problems[0], /^The head's answer to the black canary image is not finite/)
+  t.equal(problems.length, 3)
+})
+
+t.test('large and finite is accepted, after a closer look', async (t) => {
+  const head = {
+    classes: 1,
+    weight: new Float32Array(manifest.features).fill(1e8),
+    bias: new Float32Array(1),
+  }
+  t.same(await tried(t, { ...base, head, labels: ['a'] }), { runs: 4, problems: [] })
+})
