@@ -147,8 +147,8 @@ export const variants: readonly Variant[] = [
     pain: 12,
     way: 'a session for each adapter that comes',
     file: 'src/engine/worker.ts',
-    find: '        trunk!.stage(message.row, message.tensors)\n',
-    replace: `        trunk!.stage(message.row, message.tensors)
+    find: '        trunk!.stage(message.row, message.content)\n',
+    replace: `        trunk!.stage(message.row, message.content)
         await InferenceSession.create(headGraph)
 `,
     test: pains,
