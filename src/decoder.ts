@@ -49,7 +49,7 @@ export class Decoder {
   async decode(image: Uint8Array, wait: GateWait): Promise<Uint8Array> {
     const { input, maxPixels } = this.#options
     const type = sniffImage(image)
-    const small = type === 'jpeg' || type === 'png' ? smallImage(image, type, input, maxPixels) : null
+    const small = type === 'png' ? smallImage(image, type, input, maxPixels) : null
     if (small !== null) {
       const turn = this.#turns.take()
       if (turn !== null) {

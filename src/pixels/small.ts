@@ -8,13 +8,12 @@ import { plainHeader } from '../image-header.js'
 import { geometryOf } from '../image-geometry.js'
 import type { InputSpec } from '../manifest/manifest.js'
 import { type Crop, enlarge, type Size } from './enlarge.js'
-import { decodeJpeg } from './jpeg.js'
 import { decodePng } from './png.js'
 import { reduce, reduction } from './reduce.js'
 
 /** Bounds of a millisecond of work: encoded bytes, pixels, and those of them that are looked at, after shrinking. */
-const MOST_BYTES = { png: 64 * 1024, jpeg: 32 * 1024 }
-const MOST_PIXELS = { png: 128 * 128, jpeg: 512 * 512 }
+const MOST_BYTES = { png: 64 * 1024 }
+const MOST_PIXELS = { png: 128 * 128 }
 const MOST_LOOKED_AT = 26_000
 
 /** Takes about a millisecond. Null where the image is not what its header promised. */
@@ -28,7 +27,7 @@ export type Decode = () => Uint8Array | null
  */
 export function smallImage(
   bytes: Uint8Array,
-  type: 'jpeg' | 'png',
+  type: 'png',
   input: InputSpec,
   maxPixels: number,
 ): Decode | null {
@@ -36,11 +35,8 @@ export function smallImage(
   const size = plainHeader(bytes, type)
   if (size === null || pixelsOf(size) > Math.min(maxPixels, MOST_PIXELS[type])) return null
   const { scale, resized, crop } = geometryOf(size, input)
-  const shrink = type === 'jpeg' ? shrinkOnLoad(size, resized) : 1
-  const from = { width: Math.floor(size.width / shrink), height: Math.floor(size.height / shrink) }
-  const whole: Crop = { left: 0, top: 0, ...from }
-  const load = (window: Crop): Uint8Array | null =>
-    type === 'jpeg' ? decodeJpeg(bytes, shrink, window) : cut(decodePng(bytes, size), size, window)
+  const whole: Crop = { left: 0, top: 0, ...size }
+  const load = (window: Crop): Uint8Array | null => cut(decodePng(bytes, size), size, window)
 
   if (scale === 1) {
     if (pixelsOf(crop) > MOST_LOOKED_AT) return null
@@ -53,20 +49,12 @@ export function smallImage(
       return pixels && enlarge(pixels, size, resized, crop)
     }
   }
-  const plan = reduction(from, resized, crop)
+  const plan = reduction(size, resized, crop)
   if (plan === null || pixelsOf(plan.window) > MOST_LOOKED_AT) return null
   return () => {
     const pixels = load(plan.window)
     return pixels && reduce(pixels, plan)
   }
-}
-
-/** How much libvips shrinks a JPEG while it decodes it, as sharp asks it to. */
-function shrinkOnLoad(size: Size, resized: Size): number {
-  const shrink = Math.min(size.width / resized.width, size.height / resized.height)
-  const power = shrink >= 8 ? 8 : shrink >= 4 ? 4 : shrink >= 2 ? 2 : 1
-  // Not to the last pixel: libjpeg rounds sizes up.
-  return power > 1 && Math.floor(shrink) === power ? power / 2 : power
 }
 
 function pixelsOf({ width, height }: Size): number {
