@@ -5,15 +5,16 @@
  * alpha is dropped, not blended; grey and palettes become RGB; 16 bits are scaled to 8. Beyond PIL,
  * orientation tags are obeyed and colour profiles (CMYK's too) are converted to sRGB.
  *
- * The work happens in libvips on libuv's threads. What reaches it is decided here: six formats by their
- * first bytes, every other loader of libvips is switched off. Knows no HTTP and no model.
+ * The work happens in libvips on libuv's threads, but for small PNGs. What reaches it is decided here: six
+ * formats by their first bytes, every other loader of libvips is switched off. Knows no HTTP and no model.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
+import { type Crop, enlarge, type Size } from './enlarge.js'
 import { FacetError } from './errors.js'
-import { type Geometry, geometryOf } from './image-geometry.js'
 import { plainHeader } from './image-header.js'
 import type { InputSpec } from './manifest/manifest.js'
-import { enlarge, type Size } from './pixels/enlarge.js'
+import { decodeSmallPng } from './small-png.js'
 
 export type ImageType = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff'
 
@@ -87,7 +88,7 @@ export async function decodeImage(
   const plain = plainHeader(bytes, type)
   if (plain !== null) {
     checkPixels(plain, limits.maxPixels)
-    return await plainPixels(bytes, plain, input, limits.maxPixels).catch(undecodable(type))
+    return await plainPixels(bytes, type, plain, input, limits.maxPixels).catch(undecodable(type))
   }
   const header = await sharp(bytes, opening).metadata().catch(undecodable(type))
   checkHeader(header, type, limits.maxPixels)
@@ -108,16 +109,23 @@ const MOST_ENLARGED = 128 * 128
 /** Of an image that needs no turning and no blending. libvips checks the pixels against what we read, too. */
 async function plainPixels(
   bytes: Uint8Array,
+  type: ImageType,
   size: Size,
   input: InputSpec,
   maxPixels: number,
 ): Promise<Uint8Array> {
-  const image = patient(bytes, { ...opening, limitInputPixels: maxPixels })
+  const image = () => patient(bytes, { ...opening, limitInputPixels: maxPixels })
   const geometry = geometryOf(size, input)
   const most = Math.max(size.width * size.height, input.width * input.height)
   if (geometry.scale <= 1 || input.kernel !== 'linear' || most > MOST_ENLARGED)
-    return trunkPixels(image, geometry, input)
-  const pixels = await rgb(image).toBuffer()
+    return trunkPixels(image(), geometry, input)
+  let pixels: Uint8Array | null = null
+  if (type === 'png') {
+    // However many come at once, everything else has its turn between two of them.
+    await nextTurn()
+    pixels = decodeSmallPng(bytes, size)
+  }
+  pixels ??= await rgb(image()).toBuffer()
   if (pixels.length !== size.width * size.height * 3) throw new Error('unexpected size')
   return enlarge(pixels, size, geometry.resized, geometry.crop)
 }
@@ -131,6 +139,21 @@ async function withoutAlpha(image: Sharp): Promise<Sharp> {
   const { data, info } = await rgb(image).toBuffer({ resolveWithObject: true })
   const { width, height, channels } = info
   return sharp(data, { raw: { width, height, channels }, limitInputPixels: false })
+}
+
+/** How an upright image comes to the trunk's input. */
+interface Geometry {
+  scale: number
+  resized: Size
+  crop: Crop
+}
+
+function geometryOf({ width, height }: Size, input: InputSpec): Geometry {
+  const scale = input.resize / Math.min(width, height)
+  const resized = { width: Math.round(width * scale), height: Math.round(height * scale) }
+  const left = Math.floor((resized.width - input.width) / 2)
+  const top = Math.floor((resized.height - input.height) / 2)
+  return { scale, resized, crop: { left, top, width: input.width, height: input.height } }
 }
 
 async function trunkPixels(

@@ -19,6 +19,7 @@ import type { FamilyManifest } from './manifest/manifest.js'
 import type { Family } from './family/family.js'
 import { readFamily } from './family/folder.js'
 import { naming } from './file-problem.js'
+import { Gate } from './gate.js'
 import type { HttpConfig } from './http/deps.js'
 import { exposures } from './http/exposure.js'
 import { addressError, checkAddress } from './http/port.js'
@@ -105,11 +106,11 @@ async function serveOn(
   { logger, clock, fs }: ServiceParts,
 ): Promise<Service> {
   const { manifest } = family
-  const [seeds, openapi, { buildApp }, { Decoder }, { Metrics }] = await Promise.all([
+  const [seeds, openapi, { buildApp }, { decodeImage }, { Metrics }] = await Promise.all([
     readSeeds(config.adapters, describePack),
     readFile(packageFile('openapi.yaml'), 'utf8'),
     import('./http/app.js'),
-    import('./decoder.js'),
+    import('./image.js'),
     import('./metrics.js'),
   ])
   const metrics = new Metrics({
@@ -180,21 +181,23 @@ async function serveOn(
     bankCapacity: () => config.bankMemory,
   })
   const refused = (reason: string) => metrics.rejected(reason)
-  const decoder = new Decoder({
-    input: manifest.input,
+  const decoding = new Gate({
+    width: config.decodeThreads,
     clock,
-    threads: config.decodeThreads,
     maxWaiting: config.maxQueue,
     maxWaitingOfOne: config.maxQueuePerDomain,
-    maxPixels: config.maxImagePixels,
+    words: { task: 'decoded', option: '--max-queue', optionOfOne: '--max-queue-per-domain' },
     refused,
   })
   const { rateLimit: rate, rateBurst: burst } = config
   const rateLimit = rate > 0 ? new RateLimit({ rate, burst, clock, refused }) : undefined
   const predictor = new Predictor({
-    decode: (image, wait) => decoder.decode(image, wait),
+    decode: (image, wait) => {
+      const limits = { maxPixels: config.maxImagePixels, ...(wait.signal && { signal: wait.signal }) }
+      return decoding.run(() => decodeImage(image, manifest.input, limits), wait)
+    },
     admit: (counts) => {
-      decoder.admit(counts)
+      decoding.admit(counts)
       rateLimit?.take(counts)
     },
     acquire: (domain, version, options) => registry.acquire(domain, version, options),

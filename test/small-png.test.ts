@@ -1,0 +1,108 @@
+/** Small PNGs are decoded without libvips: to its pixels, bit for bit, or not at all. */
+import { readFileSync } from 'node:fs'
+import { crc32, deflateSync } from 'node:zlib'
+import sharp, { type Sharp } from 'sharp'
+import t from 'tap'
+import { plainHeader } from '../src/image-header.js'
+import { decodeSmallPng } from '../src/small-png.js'
+import { drawPng } from './png.js'
+import { Random } from './random.js'
+
+const draw = new Random(11)
+const fixture = (name: string): Buffer => readFileSync(new URL(`./fixtures/images/${name}`, import.meta.url))
+
+function small(bytes: Uint8Array): Uint8Array | null {
+  const header = plainHeader(bytes, 'png')
+  return header && decodeSmallPng(bytes, header)
+}
+
+/** What libvips makes of it; null where it refuses. */
+async function wanted(bytes: Uint8Array): Promise<Buffer | null> {
+  const image = sharp(bytes, { failOn: 'warning' }).removeAlpha().toColourspace('srgb')
+  return image
+    .raw()
+    .toBuffer()
+    .catch(() => null)
+}
+
+async function equal(bytes: Uint8Array): Promise<boolean> {
+  const [mine, theirs] = [small(bytes), await wanted(bytes)]
+  return mine !== null && theirs?.equals(mine) === true
+}
+
+/** Smooth shapes under `noise`: what a photograph is to a codec. */
+async function picture(width: number, height: number, noise: number): Promise<Sharp> {
+  const shapes = { raw: { width: 9, height: 9, channels: 3 } } as const
+  const pixels = await sharp(draw.bytes(9 * 9 * 3), shapes)
+    .resize(width, height, { fit: 'fill', kernel: 'cubic' })
+    .raw()
+    .toBuffer()
+  for (let i = 0; i < pixels.length; i++)
+    pixels[i] = Math.max(0, Math.min(255, pixels[i]! + noise * (draw.next() - 0.5)))
+  return sharp(pixels, { raw: { width, height, channels: 3 } })
+}
+
+t.test('grey and RGB, every filter', async (t) => {
+  for (let i = 0; i < 40; i++) {
+    const [width, height] = [1 + draw.below(128), 1 + draw.below(128)]
+    let image = await picture(width, height, draw.pick([0, 24]))
+    if (i % 4 === 0) image = image.toColourspace('b-w')
+    const png = await image.png({ adaptiveFiltering: draw.pick([true, false]) }).toBuffer()
+    t.ok(await equal(png), `${width}x${height} ${i % 4}`)
+  }
+  const lines = Array.from({ length: 50 }, (_, y) => Buffer.from([y % 5, ...draw.bytes(40)]))
+  t.ok(await equal(drawPng(40, 50, deflateSync(Buffer.concat(lines)))), 'filters in turn')
+})
+
+t.test('what is not small or not simple is left to libvips', async (t) => {
+  const files = [
+    'exif-6.png',
+    'colour-16bit.png',
+    'colour-alpha.png',
+    'grey-alpha.png',
+    'animated.png',
+    'bilevel.png',
+    'colour-palette.png',
+  ]
+  for (const name of files) t.equal(small(fixture(name)), null, name)
+  const image = await picture(100, 100, 10)
+  t.equal(small(await image.clone().withIccProfile('p3').png().toBuffer()), null, 'a profile')
+  t.equal(small(await image.clone().png({ progressive: true }).toBuffer()), null, 'interlaced')
+  t.equal(small(await (await picture(129, 128, 0)).png().toBuffer()), null, 'many pixels')
+  t.equal(small(drawPng(40, 50, draw.bytes(70_000))), null, 'many bytes')
+})
+
+t.test('a bomb is not inflated, nor is taken what is too short or knows no filter', async (t) => {
+  const lines = Buffer.alloc(41 * 50)
+  t.ok(small(drawPng(40, 50, deflateSync(lines))))
+  const bomb = drawPng(40, 50, deflateSync(Buffer.alloc(50_000_000)))
+  const before = process.memoryUsage().arrayBuffers
+  small(bomb)
+  t.ok(process.memoryUsage().arrayBuffers - before < 5_000_000)
+  t.equal(small(drawPng(40, 50, deflateSync(lines.subarray(41)))), null)
+  t.equal(small(drawPng(40, 50, deflateSync(Buffer.alloc(41 * 50, 5)))), null)
+})
+
+t.test('whatever is cut off or changed, libvips makes the same of what is accepted', async (t) => {
+  const bytes = await (await picture(70, 60, 24)).png().toBuffer()
+  let [accepted, refused] = [0, 0]
+  for (let i = 0; i < 150; i++) {
+    const length = i % 3 === 0 ? 20 + draw.below(bytes.length - 20) : bytes.length
+    const damaged = Buffer.from(bytes.subarray(0, length))
+    if (i % 3 !== 0) damaged[16 + draw.below(Math.min(120, length - 16))] = draw.below(256)
+    if (small(damaged) === null) refused++
+    else {
+      accepted++
+      t.ok(await equal(damaged), `${i}`)
+    }
+  }
+  t.ok(refused > 100, `${accepted} accepted, ${refused} refused`)
+})
+
+t.test('a chunk whose sum is wrong is not trusted', async (t) => {
+  const png = Buffer.from(await (await picture(30, 30, 0)).png().toBuffer())
+  const end = png.length - 12
+  t.equal(png.readUInt32BE(end + 8), crc32(png.subarray(end + 4, end + 8)))
+  png[end + 8]! ^= 1
+  t.equal(small(png), null)
+})
