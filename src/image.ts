@@ -121,7 +121,7 @@ async function plainPixels(
     return trunkPixels(image(), geometry, input)
   let pixels: Uint8Array | null = null
   if (type === 'png') {
-    // However many come at once, everything else has its turn between two of them.
+    // However many come at once, a turn of the event loop has no more of them than are decoded side by side.
     await nextTurn()
     pixels = decodeSmallPng(bytes, size)
   }

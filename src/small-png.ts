@@ -1,43 +1,130 @@
 /**
- * Small PNGs on the calling thread. libvips takes a millisecond of objects, locks and threads for an image of a few
- * thousand pixels, pngjs a tenth of one (docs/LOG.md).
+ * Small PNGs of 8 bits a sample (grey or RGB; not interlaced, without transparency) to RGB on the calling thread, to the
+ * bit as libvips decodes them. libvips takes a millisecond of objects, locks and threads for an image of a few thousand
+ * pixels; this takes a tenth of one. All else, everything odd and everything damaged is left to libvips. No
+ * library was found that is strict about damage and bounds what it inflates (docs/LOG.md).
+ *
+ * Format: https://www.w3.org/TR/png-3/.
  */
-import { PNG } from 'pngjs'
+import { crc32, inflateSync } from 'node:zlib'
 import type { Size } from './enlarge.js'
 
 /** Bounds of a millisecond of work. */
 const MOST_BYTES = 64 * 1024
 const MOST_PIXELS = 128 * 128
+/** Samples a pixel by colour type: grey, RGB. */
+const channelsOf: Readonly<Record<number, 1 | 3>> = { 0: 1, 2: 3 }
+/** Chunks that change no pixel, and their lengths. A profile (iCCP) would, and transparency (tRNS). */
+const passed: ReadonlyMap<string, number> = new Map([
+  ['gAMA', 4],
+  ['cHRM', 32],
+  ['sRGB', 1],
+  ['pHYs', 9],
+  ['tIME', 7],
+])
 
-/** The first bytes of an RGB or grey image of 8 bits a sample that is not interlaced: pngjs bounds what it inflates of these. */
-const isSimple = (bytes: Uint8Array): boolean =>
-  bytes[24] === 8 && (bytes[25] === 0 || bytes[25] === 2) && bytes[28] === 0
+/** @returns `[size.height, size.width, 3]`; null for what is to be left to libvips */
+export function decodeSmallPng(bytes: Uint8Array, size: Size): Uint8Array | null {
+  if (bytes.length > MOST_BYTES || size.width * size.height > MOST_PIXELS) return null
+  const image = readChunks(bytes, size)
+  if (image === null) return null
+  const stride = size.width * image.channels
+  const lines = inflated(image.compressed, size.height * (stride + 1))
+  if (lines === null || !unfilter(lines, stride, size.height, image.channels)) return null
+  return toRgb(lines, stride, size, image.channels)
+}
 
-/**
- * @param bytes a plain PNG (`plainHeader`) of this size
- * @returns RGB `[height, width, 3]`, to the bit as libvips decodes it; null for what is not small or simple, and for
- * what is damaged: libvips may say what it makes of that.
- */
-export function decodeSmallPng(bytes: Uint8Array, { width, height }: Size): Uint8Array | null {
-  if (bytes.length > MOST_BYTES || width * height > MOST_PIXELS || !isSimple(bytes)) return null
-  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-  // libvips converts what has a profile. Found by chance in the data, it costs a detour.
-  if (file.includes('iCCP')) return null
+/** Null for another kind of PNG, and wherever libpng would complain. */
+function readChunks(
+  bytes: Uint8Array,
+  { width, height }: Size,
+): { channels: 1 | 3; compressed: Uint8Array } | null {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const data: Uint8Array[] = []
+  const seen = new Set<string>()
+  let channels: 1 | 3 | undefined
+  let last = ''
+  for (let at = 8; at + 12 <= bytes.length; ) {
+    const length = view.getUint32(at)
+    const end = at + 8 + length
+    if (end + 4 > bytes.length || view.getUint32(end) !== crc32(bytes.subarray(at + 4, end))) return null
+    const name = Buffer.from(bytes.subarray(at + 4, at + 8)).toString('latin1')
+    const content = bytes.subarray(at + 8, end)
+    if ((at === 8) !== (name === 'IHDR')) return null
+    if (name === 'IHDR') {
+      // 8 bits, deflate, the five filters, not interlaced.
+      if (length !== 13 || [content[8], content[10], content[11], content[12]].join() !== '8,0,0,0')
+        return null
+      if (view.getUint32(16) !== width || view.getUint32(20) !== height) return null
+      channels = channelsOf[content[9]!]
+    } else if (name === 'IDAT') {
+      if (data.length > 0 && last !== 'IDAT') return null
+      data.push(content)
+    } else if (name === 'IEND') {
+      if (channels === undefined || data.length === 0) return null
+      return { channels, compressed: data.length === 1 ? data[0]! : Buffer.concat(data) }
+    } else if (passed.get(name) !== length || seen.has(name) || data.length > 0) return null
+    else seen.add(name)
+    last = name
+    at = end + 4
+  }
+  return null
+}
+
+/** Null unless it is one sound stream of just so many bytes. */
+function inflated(compressed: Uint8Array, size: number): Uint8Array | null {
   try {
-    const rgba = PNG.sync.read(file)
-    if (rgba.width !== width || rgba.height !== height) return null
-    return withoutAlpha(rgba.data)
+    const { buffer, engine } = inflateSync(compressed, {
+      maxOutputLength: size,
+      // One more, so that the output is taken in one step.
+      chunkSize: Math.max(64, size + 1),
+      info: true,
+    }) as unknown as { buffer: Uint8Array; engine: { bytesWritten: number } }
+    return buffer.length === size && engine.bytesWritten === compressed.length ? buffer : null
   } catch {
     return null
   }
 }
 
-function withoutAlpha(rgba: Uint8Array): Uint8Array {
-  const rgb = new Uint8Array((rgba.length / 4) * 3)
-  for (let from = 0, to = 0; from < rgba.length; from += 4) {
-    rgb[to++] = rgba[from]!
-    rgb[to++] = rgba[from + 1]!
-    rgb[to++] = rgba[from + 2]!
+/** Takes the filter off every line, in place. False for a filter that does not exist. */
+function unfilter(lines: Uint8Array, stride: number, height: number, channels: number): boolean {
+  for (let y = 0, start = 0; y < height; y++, start += stride + 1) {
+    const filter = lines[start]!
+    const first = start + 1
+    const end = first + stride
+    // Of the line above the first every sample is 0.
+    const up = y === 0 ? -1 : stride + 1
+    if (filter > 4) return false
+    if (filter === 0) continue
+    for (let at = first; at < end; at++) {
+      const left = at - channels >= first ? lines[at - channels]! : 0
+      const above = up < 0 ? 0 : lines[at - up]!
+      if (filter === 1) lines[at]! += left
+      else if (filter === 2) lines[at]! += above
+      else if (filter === 3) lines[at]! += (left + above) >> 1
+      else lines[at]! += paeth(left, above, up < 0 || at - channels < first ? 0 : lines[at - up - channels]!)
+    }
   }
-  return rgb
+  return true
+}
+
+/** Whichever of the three neighbours is nearest to `left + above - corner`. */
+function paeth(left: number, above: number, corner: number): number {
+  const toLeft = Math.abs(above - corner)
+  const toAbove = Math.abs(left - corner)
+  const toCorner = Math.abs(left + above - 2 * corner)
+  if (toLeft <= toAbove && toLeft <= toCorner) return left
+  return toAbove <= toCorner ? above : corner
+}
+
+/** The lines without their filters' bytes, grey three times. */
+function toRgb(lines: Uint8Array, stride: number, { width, height }: Size, channels: 1 | 3): Uint8Array {
+  const out = new Uint8Array(height * width * 3)
+  for (let y = 0, to = 0; y < height; y++) {
+    const line = lines.subarray(y * (stride + 1) + 1, (y + 1) * (stride + 1))
+    if (channels === 3) out.set(line, to)
+    else for (let x = 0; x < width; x++) out.fill(line[x]!, to + 3 * x, to + 3 * x + 3)
+    to += 3 * width
+  }
+  return out
 }
