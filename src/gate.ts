@@ -11,12 +11,12 @@ export interface GateOptions {
   /** Tasks at once. */
   width: number
   clock: Clock
-  /** Tasks that may wait, in all and of one owner; unbounded unless given. */
+  /** Tasks that `admit` lets wait, in all and of one owner; unbounded unless given. */
   maxWaiting?: number
   maxWaitingOfOne?: number
   /** What happens behind the gate and what sets its bounds, for messages. */
   words?: { task: string; option: string; optionOfOne: string }
-  /** A task was refused or left: `queue_full`, `deadline_exceeded` or `client_closed`. */
+  /** A task was refused or left: `queue_full`, `domain_queue_full`, `deadline_exceeded` or `client_closed`. */
   refused?(reason: string): void
 }
 
@@ -62,26 +62,31 @@ export class Gate {
     return this.#length
   }
 
-  /** Asks for room for tasks that come in the same turn, by owner, so that all of them find it, or none comes.
-   * @throws FacetError `queue_full` (429) */
+  /**
+   * Asks for room for tasks that come in the same turn, by owner: all of them find it, or none comes. `run` itself asks
+   * for none.
+   * @throws FacetError `queue_full` (429)
+   */
   admit(counts: ReadonlyMap<string, number>): void {
     const { maxWaiting = Infinity, maxWaitingOfOne = Infinity, words } = this.#options
     let all = 0
     for (const count of counts.values()) all += count
     if (this.#length + Math.max(0, all - this.#free) > maxWaiting)
-      throw this.#full(`${maxWaiting}`, words?.option)
+      throw this.#full('queue_full', `${maxWaiting}`, words?.option)
     for (const [owner, count] of counts) {
       const waiting = this.#waiting.get(owner)?.size ?? 0
       // Who waits already may take no more than is left, as in the scheduler: the room is never full for others.
       const share = waiting > 0 ? maxWaiting - this.#length : maxWaiting
-      if (waiting + Math.max(0, count - this.#free) > Math.min(maxWaitingOfOne, share))
-        throw this.#full(`${Math.min(maxWaitingOfOne, share)} of '${owner}'`, words?.optionOfOne)
+      const most = Math.min(maxWaitingOfOne, share)
+      if (waiting + Math.max(0, count - this.#free) <= most) continue
+      const option = share < maxWaitingOfOne ? words?.option : words?.optionOfOne
+      throw this.#full('domain_queue_full', `${most} of '${owner}'`, option)
     }
   }
 
   /**
    * Runs `task` when its turn has come, and answers as it does.
-   * @throws FacetError `queue_full` (429), `client_closed` (499), `deadline_exceeded` (504), before the task began
+   * @throws FacetError `client_closed` (499), `deadline_exceeded` (504), before the task began
    */
   async run<T>(task: () => Promise<T>, wait: GateWait = {}): Promise<T> {
     await this.#enter(wait)
@@ -102,7 +107,9 @@ export class Gate {
     const [waiter] = waiters
     waiter!.enter()
     // Its next turn comes after all others'.
-    if (this.#waiting.delete(owner) && waiters.size > 0) this.#waiting.set(owner, waiters)
+    if (waiters.size === 0) return
+    this.#waiting.delete(owner)
+    this.#waiting.set(owner, waiters)
   }
 
   async #enter({ owner = '', deadline = Infinity, signal }: GateWait): Promise<void> {
@@ -111,7 +118,6 @@ export class Gate {
       this.#options.refused?.('deadline_exceeded')
       throw this.#tooLate()
     }
-    this.admit(new Map([[owner, 1]]))
     if (this.#free > 0) {
       this.#free--
       return
@@ -152,9 +158,9 @@ export class Gate {
     this.#length--
   }
 
-  #full(most: string, option: string | undefined): FacetError {
+  #full(reason: string, most: string, option: string | undefined): FacetError {
     const { words, refused } = this.#options
-    refused?.('queue_full')
+    refused?.(reason)
     const [what, by] = words ? [` to be ${words.task}`, ` (${option})`] : ['', '']
     return new FacetError('queue_full', `Too many images wait${what}: ${most}${by} may.`, {
       retryAfter: RETRY_SECONDS,

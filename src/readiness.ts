@@ -4,10 +4,18 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from './clock.js'
-import type { ReadyAnswer } from './http/deps.js'
+import type { ErrorCode } from './errors.js'
 
 /** A forward pass this recent, ms, needs no other. */
 const PROOF_MS = 2_000
+
+/** Whether the service takes work; `reason` is one sentence for people. */
+export interface ReadyAnswer {
+  ready: boolean
+  reason?: string
+  /** Defaults to `engine_restarting`. */
+  code?: ErrorCode
+}
 
 export interface ReadinessOptions {
   /** `probe` resolves when every lane has answered. */
@@ -23,7 +31,7 @@ export class Readiness {
   #draining = false
   #provedAt = Number.NEGATIVE_INFINITY
   /** The forward passes under way; a lane that hangs keeps them so. */
-  #probe: { since: number; answer: Promise<ReadyAnswer> } | undefined
+  #probe: { since: number; answer: Promise<ReadyAnswer>; told: boolean } | undefined
 
   constructor(options: ReadinessOptions) {
     this.#options = options
@@ -41,20 +49,22 @@ export class Readiness {
   /** Resolves within the time-out, whatever the lanes do. Many callers share one probe. */
   async check(): Promise<ReadyAnswer> {
     const { engine, clock, logger, timeoutMs } = this.#options
-    if (this.#draining) return { ready: false, code: 'draining', reason: 'The service is shutting down.' }
+    if (this.#draining) return drainingAnswer
     if (engine.state !== 'ready') return { ready: false, reason: `The engine is ${engine.state}.` }
     const now = clock.now()
     if (now - this.#provedAt < PROOF_MS) return { ready: true }
-    this.#probe ??= { since: now, answer: this.#prove() }
-    const { since, answer } = this.#probe
+    this.#probe ??= { since: now, answer: this.#prove(), told: false }
+    const probe = this.#probe
     return new Promise((resolve) => {
-      const cancel = clock.after(Math.max(0, since + timeoutMs - now), () => {
-        logger.error({ ms: clock.now() - since }, 'a lane of the engine does not answer')
+      const cancel = clock.after(Math.max(0, probe.since + timeoutMs - now), () => {
+        if (!probe.told)
+          logger.error({ ms: clock.now() - probe.since }, 'a lane of the engine does not answer')
+        probe.told = true
         resolve({ ready: false, reason: 'A lane of the engine does not answer.' })
       })
-      void answer.then((proved) => {
+      void probe.answer.then((proved) => {
         cancel()
-        resolve(proved)
+        resolve(this.#draining ? drainingAnswer : proved)
       })
     })
   }
@@ -72,4 +82,10 @@ export class Readiness {
       this.#probe = undefined
     }
   }
+}
+
+const drainingAnswer: ReadyAnswer = {
+  ready: false,
+  code: 'draining',
+  reason: 'The service is shutting down.',
 }

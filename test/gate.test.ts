@@ -1,7 +1,7 @@
 /** So many tasks at once, so many waiting, and nobody waits in vain. */
 import t from 'tap'
 import { Withdrawn } from '../src/errors.js'
-import { Gate, type GateOptions } from '../src/gate.js'
+import { Gate, type GateOptions, type GateWait } from '../src/gate.js'
 import { ManualClock, settle } from './manual-clock.js'
 
 function harness(options: Partial<GateOptions> = {}) {
@@ -17,7 +17,7 @@ function harness(options: Partial<GateOptions> = {}) {
   })
   const running = new Map<string, () => void>()
   const begun: string[] = []
-  const enter = (name: string, wait?: Parameters<Gate['run']>[1]) => {
+  const run = (name: string, wait?: GateWait) => {
     const answer = gate.run(
       () => {
         begun.push(name)
@@ -33,11 +33,20 @@ function harness(options: Partial<GateOptions> = {}) {
     answer.catch(() => {})
     return answer
   }
+  /** A request of one task. */
+  const enter = (name: string, wait?: GateWait): Promise<string> => {
+    try {
+      gate.admit(new Map([[wait?.owner ?? name, 1]]))
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return run(name, wait)
+  }
   const end = async (name: string) => {
     running.get(name)!()
     await settle()
   }
-  return { clock, gate, refused, running, begun, enter, end }
+  return { clock, gate, refused, running, begun, enter, run, end }
 }
 
 t.test('at most `width` run, the others in order of arrival', async (t) => {
@@ -145,6 +154,29 @@ t.test(
     t.equal(gate.waiting, 0)
   },
 )
+
+t.test('a request that was admitted is never refused half-way', async (t) => {
+  const { enter, run, end, gate, refused } = harness({ width: 3, maxWaiting: 20, maxWaitingOfOne: 8 })
+  gate.admit(
+    new Map([
+      ['a', 11],
+      ['b', 11],
+    ]),
+  )
+  const both = ['a', 'b'].flatMap((owner) => Array.from({ length: 11 }, (_, i) => `${owner}-${i}`))
+  const answers = both.map((name) => run(name, { owner: name[0]! }))
+  await settle()
+  t.equal(gate.waiting, 19)
+  await t.rejects(enter('a-late', { owner: 'a' }), { code: 'queue_full' })
+  t.same(refused, ['domain_queue_full'])
+  void enter('quiet')
+  t.equal(gate.waiting, 20)
+  await t.rejects(enter('late'), { code: 'queue_full' })
+  t.same(refused, ['domain_queue_full', 'queue_full'])
+  for (const name of ['a-0', 'a-1', 'a-2']) await end(name)
+  t.equal(gate.waiting, 17)
+  t.equal(answers.length, 22)
+})
 
 t.test('a flood never holds more than runs and may wait', async (t) => {
   const { enter, end, gate, running } = harness()

@@ -1,5 +1,5 @@
 /**
- * How a trunk's graph reads adapters: the bank's graph inputs (`family/layout.ts`) and the nodes that make of
+ * How a trunk's graph reads adapters: the bank's graph inputs (`manifest/layout.ts`) and the nodes that make of
  * them what each slot needs.
  */
 import { AFFINE, type BankLayout, BIAS, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'

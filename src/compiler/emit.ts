@@ -1,6 +1,6 @@
 /**
  * Writes the family's graph: the backbone with its slots opened, behind uint8 pixels and in front of the
- * feature vector. The contract of inputs and outputs is `family/layout.ts`.
+ * feature vector. The contract of inputs and outputs is `manifest/layout.ts`.
  *
  * How one slot is written is `emitSlot`, and nothing else depends on it.
  */

@@ -13,7 +13,7 @@ export type BankDtype = 'f32' | 'f16'
  */
 export type BankMode = 'resident' | 'shared' | 'compact'
 
-/** One bank row, laid out by `family/layout.ts`. f16 values travel as their 16 bits. */
+/** One bank row, laid out by `manifest/layout.ts`. f16 values travel as their 16 bits. */
 export interface RowTensors {
   /** `[A]` */
   affine: Float32Array | Uint16Array

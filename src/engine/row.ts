@@ -1,5 +1,5 @@
 /**
- * A pack to one row of the bank: what the engine feeds to the trunk (layout: `family/layout.ts`).
+ * A pack to one row of the bank: what the engine feeds to the trunk (layout: `manifest/layout.ts`).
  *
  * Every buffer of the result is its own plain `ArrayBuffer` of exact length, so that all of them can be
  * transferred to the engine's workers.

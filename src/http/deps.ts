@@ -5,11 +5,11 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.js'
-import type { ErrorCode } from '../errors.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../predictor.js'
 import type { DomainView, ListOptions, MemoryAccount, Preconditions } from '../registry/types.js'
 import type { Principal } from './tokens.js'
+import type { ReadyAnswer } from '../readiness.js'
 
 /** The registry, as the routes use it. */
 export interface Domains {
@@ -43,14 +43,6 @@ export interface RequestMetrics {
   request(route: string, code: number, seconds: number): void
   text(): Promise<string>
   readonly contentType: string
-}
-
-/** Whether the service takes work; `reason` is one sentence for people. */
-export interface ReadyAnswer {
-  ready: boolean
-  reason?: string
-  /** Defaults to `engine_restarting`. */
-  code?: ErrorCode
 }
 
 /** How the trunk runs, for `GET /v1/family`. */

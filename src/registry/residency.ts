@@ -239,7 +239,7 @@ export class Residency {
         reject(this.#alive ? bankFull() : engineRestarting())
       })
       const bring = async (): Promise<void> => {
-        for (;;) {
+        while (!late) {
           if (this.#closed) throw draining()
           this.#checkRoom(prepared.classes, 'invalid_pack')
           ticket = this.#rows.request(prepared.classes)
@@ -360,22 +360,22 @@ export class Residency {
     const start = clock.now()
     const source = tier(version)
     const done = (outcome: 'ok' | 'error') => observe?.load?.(outcome, source, (clock.now() - start) / 1000)
+    let bytes: Uint8Array | undefined
+    let prepared: Prepared | undefined
     try {
-      const bytes = await read(version)
-      const prepared = await prepare(bytes)
-      try {
-        if (!(await this.#fill(place, prepared))) return null
-        const resident = this.#publish(place, prepared)
-        done('ok')
-        return resident
-      } finally {
-        prepared.release()
-        free([bytes])
-      }
+      bytes = await read(version)
+      prepared = await prepare(bytes)
+      if (!(await this.#fill(place, prepared))) return null
+      const resident = this.#publish(place, prepared)
+      done('ok')
+      return resident
     } catch (error) {
       this.#rows.giveBack(place)
       if (!passing(error)) done('error')
       throw error
+    } finally {
+      prepared?.release()
+      if (bytes) free([bytes])
     }
   }
 
