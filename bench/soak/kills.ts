@@ -136,7 +136,13 @@ class Kills {
         () => true,
         () => false,
       )
-      if (!alive) return server.kill()
+      if (alive) continue
+      // A refusal of a service that lives is no death at a step.
+      await server.kill()
+      const died = [...this.steps.values()].reduce((sum, count) => sum + count, 0)
+      if (died < this.counts.atStep)
+        this.violations.push(`an upload failed without a kill at file operation ${step}`)
+      return
     }
     this.violations.push(`${MOST_UPLOADS} uploads had no file operation ${step}`)
     await server.kill()
