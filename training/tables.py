@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import defaultdict
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 
 import domains
 import network as net
@@ -44,6 +45,40 @@ def score(result: dict) -> float:
 
 def epochs(run: dict) -> str:
     return f"{run['recipe']['epochs']}{'+' if ' --start ' in run['command'] else ''}"
+
+
+def spread(values: list[float]) -> float:
+    """Sample standard deviation; 0 of one value."""
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+def noise_section(found: dict, seeds: list[dict]) -> list[str]:
+    """Designs that lie close together, with all their seeds, and how sure their differences to parallel are."""
+    groups = defaultdict(dict)
+    for r in seeds + [r for designs in found.values() for r in designs.values()]:
+        groups[r["domain"], r["design"]][r["recipe"]["seed"]] = score(r)
+    designs = [c for c in COLUMNS if any(len(v) > 1 for (_, design), v in groups.items() if design == c)]
+    if "parallel" not in designs:
+        return []
+    rows = []
+    for d in [d for d in found if len(groups[d, "parallel"]) > 1]:
+        cells = [f"{mean(v.values()):.2f} ± {spread(list(v.values())):.2f} ({len(v)})" if (v := groups[d, c]) else "" for c in designs]
+        for c in designs:
+            if c == "parallel":
+                continue
+            own, other = groups[d, "parallel"], groups[d, c]
+            if len(other) < 2:
+                cells.append("")
+                continue
+            error = math.sqrt(sum(spread(list(v.values())) ** 2 / len(v) for v in (own, other)))
+            cells.append(f"{mean(own.values()) - mean(other.values()):+.2f} ± {error:.2f}")
+        share = mean(groups[d, "parallel"].values()) / 100
+        rows.append([d, *cells, f"{100 * math.sqrt(share * (1 - share) / found[d]['parallel']['images']['test']):.2f}"])
+    return ["## How sure the small differences are", "",
+            "Mean ± standard deviation over seeds (number of seeds); a seed draws the initial head, the order and the crops. Parallel minus each other design, ± the standard "
+            "error of that difference over seeds. Last: one standard error that the number of test images alone brings to a parallel score; on top of "
+            "the seeds', for all designs answer the same images.", ""] + \
+        table(["domain", *designs, *(f"parallel - {c}" for c in designs if c != "parallel"), "test set's own"], rows)
 
 
 def accuracy_section(found: dict) -> list[str]:
@@ -106,22 +141,40 @@ def parameters_section(found: dict) -> list[str]:
             ""] + table(["what", "parameters", "x one network"], rows)
 
 
+def pivot(runs: list[dict], recipe) -> tuple[list[str], list[list[str]]]:
+    """One row a design and recipe, one column a domain (mean over seeds), and the mean of the domains where all were run."""
+    places = [d for d in domains.DOMAINS if any(r["domain"] == d for r in runs)]
+    cells = defaultdict(lambda: defaultdict(list))
+    for r in runs:
+        cells[(r["design"], *recipe(r))][r["domain"]].append(r["accuracy"]["val"])
+    rows = []
+    for key in sorted(cells, key=lambda k: (COLUMNS.index(k[0]), *k[1:])):
+        own = cells[key]
+        shown = ["" if d not in own else f"{mean(own[d]):.2f}" + (f" ({len(own[d])})" if len(own[d]) > 1 else "") for d in places]
+        whole = f"{mean(mean(own[d]) for d in places):.2f}" if len(places) > 1 and all(d in own for d in places) else ""
+        rows.append([key[0], *(f"{v:g}" if isinstance(v, float) else str(v) for v in key[1:]), *shown, whole])
+    return [*places, "mean"], rows
+
+
 def search_section(search: list[dict]) -> list[str]:
-    if not search:
-        return []
+    """Validation runs: on whole training sets by domain and epochs, on few images by recipe."""
     whole, few = ([r for r in search if bool(r["shots"]) == wanted] for wanted in (False, True))
-    rows = [[r["domain"], r["design"], f"{r['recipe']['lr']:g}", f"{r['recipe']['weight_decay']:g}", r["init"], f"{r['dropout']:g}", str(r["images"]["train"]),
-             str(r["images"]["val"]), str(r["recipe"]["epochs"]), f"{r['accuracy']['val']:.2f}"]
-            for r in sorted(whole, key=lambda r: (r["domain"], r["design"], r["init"], r["dropout"], r["recipe"]["lr"], r["recipe"]["weight_decay"]))]
-    lines = ["## Choosing on validation", "", "A fifth of train held out; test images never read:",
-             ""] + table(["domain", "design", "lr", "weight decay", "init", "dropout", "train", "val", "epochs", "val accuracy"], rows)
+    lines = []
+    if whole:
+        names, rows = pivot(whole, lambda r: (r["recipe"]["lr"], r["recipe"]["weight_decay"], r["init"], float(r["dropout"]), r["recipe"]["epochs"]))
+        sizes = {r["domain"]: r["images"] for r in whole}
+        held = ", ".join(f"{d} {sizes[d]['val']} of {sizes[d]['val'] + sizes[d]['train']:,}" for d in names if d in sizes)
+        lines += ["## Choosing on validation", "", f"A fifth of train held out, test images never read ({held}). In brackets: seeds, where more than one.",
+                  ""] + table(["design", "lr", "weight decay", "init", "dropout", "epochs", *names], rows)
     if few:
-        rows = [[r["domain"], str(r["shots"]), r["design"], f"{r['recipe']['lr']:g}", f"{r['recipe']['weight_decay']:g}",
-                 f"{r['accuracy']['val']:.2f}"]
-                for r in sorted(few, key=lambda r: (r["design"], r["recipe"]["lr"], r["recipe"]["weight_decay"]))]
-        lines += [f"The recipe of the runs with few examples, {few[0]['recipe']['steps']} steps, a fifth of train held out:",
-                  ""] + table(["domain", "images a class", "design", "lr", "weight decay", "val accuracy"], rows)
+        names, rows = pivot(few, lambda r: (r["recipe"]["lr"], r["recipe"]["weight_decay"], schedule(r)))
+        lines += [f"The recipe of the runs with few examples: {few[0]['shots']} images a class, {few[0]['recipe']['steps']} steps, a fifth of train held out.",
+                  ""] + table(["design", "lr", "weight decay", "resolutions", *names], rows)
     return lines
+
+
+def schedule(run: dict) -> str:
+    return ", ".join(f"{side}: {share:.0%}" for side, share in run["recipe"]["schedule"])
 
 
 def few_section(few: list[dict]) -> list[str]:
@@ -134,7 +187,7 @@ def few_section(few: list[dict]) -> list[str]:
             row = [d, str(shots)]
             for design in ("parallel", "finetune"):
                 v = groups.get((d, shots, design), [])
-                row.append("" if not v else f"{v[0]:.1f} (1)" if len(v) == 1 else f"{mean(v):.1f} ± {pstdev(v):.1f} ({len(v)})")
+                row.append("" if not v else f"{v[0]:.1f} (1)" if len(v) == 1 else f"{mean(v):.1f} ± {spread(v):.1f} ({len(v)})")
             both = [groups.get((d, shots, design)) for design in ("parallel", "finetune")]
             rows.append(row + [f"{mean(both[0]) - mean(both[1]):+.1f}" if all(both) else ""])
     recipe = few[0]["recipe"]
@@ -176,7 +229,7 @@ def plots(found: dict, few: list[dict], folder: Path) -> None:
             for design in ("parallel", "finetune"):
                 shots = sorted(k[1] for k in groups if k[0] == d and k[2] == design)
                 values = [groups[d, s, design] for s in shots]
-                panel.errorbar(shots, [mean(v) for v in values], [pstdev(v) for v in values], marker="o", capsize=3,
+                panel.errorbar(shots, [mean(v) for v in values], [spread(v) for v in values], marker="o", capsize=3,
                                color=COLOURS[design], label=design)
             panel.set(title=d, xlabel="images a class", ylabel="test accuracy, %", xticks=[5, 10, 25])
             panel.legend(frameon=False)
@@ -191,15 +244,15 @@ def main() -> None:
     p.add_argument("--docs", type=Path, default=HERE.parent / "docs")
     args = p.parse_args()
     results = [r for r in read(args.results) if r["design"] in net.DESIGNS]
-    search, few = (read(args.results / sub) for sub in ("search", "fewshot"))
+    search, few, seeds = (read(args.results / sub) for sub in ("search", "fewshot", "seeds"))
     found = by_design(results)
     plots(found, few, args.docs / "img")
-    hours = sum(r["seconds"] for r in results + search + few) / 3600
+    hours = sum(r["seconds"] for r in results + search + few + seeds) / 3600
     lines = ["# Results", "",
              "Generated by `python training/tables.py` from `training/results/*.json`; each of those names its command. "
-             f"Family `{args.family}`, {len(results + search + few)} runs, {hours:.1f} hours of run time in all, on a shared two-core CPU "
+             f"Family `{args.family}`, {len(results + search + few + seeds)} runs, {hours:.1f} hours of run time in all, on a shared two-core CPU "
              "with up to two runs side by side.", "", "![designs](img/designs.png)", ""]
-    lines += accuracy_section(found) + parameters_section(found) + decathlon_section(found) + few_section(few) + search_section(search)
+    lines += accuracy_section(found) + noise_section(found, seeds) + parameters_section(found) + decathlon_section(found) + few_section(few) + search_section(search)
     lines.append((HERE / "discussion.md").read_text().rstrip())
     (args.docs / "results.md").write_text("\n".join(lines) + "\n")
     print(args.docs / "results.md")
