@@ -31,17 +31,26 @@ FIRST = ("sign_digits", "eurosat", "fashion_mnist")
 SMALL = ("sign_digits", "dtd10", "trashnet", "ucmerced", "sketch", "blood_cells")
 SEEDED, SEEDS = ("sketch", "trashnet", "ucmerced"), (1, 2)  # domains and designs run with more seeds than 0: these lie close together
 SEEDED_DESIGNS = ("series", "parallel", "finetune")
-# Tried on a fifth of train, of the domains on which designs lie close together and of two larger ones.
-SEARCH = {domain: {
-    "parallel": [{"--lr": "0.2", "--weight-decay": decay} for decay in ("1e-4", "5e-4", "2e-3")],
-} for domain in SEEDED}
+# Tried on a fifth of train held out: by domain and design, options beside the domain's own.
+DECAYS = [{"--lr": "0.2", "--weight-decay": decay} for decay in ("1e-4", "5e-4", "2e-3")]
+LONGER = [{"--epochs": "24"}]
+SEARCH = {
+    "sketch": {"parallel": DECAYS + LONGER, "series": LONGER, "finetune": LONGER},
+    "trashnet": {"parallel": DECAYS + LONGER, "series": LONGER, "finetune": LONGER},
+    "ucmerced": {"parallel": DECAYS},
+}
 FEW_DOMAINS, FEW_SHOTS, FEW_SEEDS = ("sign_digits", "sketch", "trashnet"), (5, 10, 25), (0, 1, 2)
 # As many steps for every number of images: a run of some epochs over 50 images ends before adapters, which start at zero, have grown.
-FEW_STEPS = ["--steps", "300", "--batch", "32", "--schedule", "32:0.6,48:0.2,64:0.2"]
-# Learning rates and weight decays tried for each design, on a fifth of each domain's train; then what was best on average.
-FEW_GRID = {"parallel": [("0.1", "2e-3"), ("0.2", "2e-3"), ("0.4", "2e-3"), ("0.8", "2e-3")],
-            "finetune": [("0.02", "5e-4"), ("0.05", "5e-4"), ("0.1", "5e-4"), ("0.2", "5e-4")]}
-FEW_CHOSEN = {"parallel": ("0.8", "2e-3"), "finetune": ("0.2", "5e-4")}
+FEW_STEPS = ["--steps", "300", "--batch", "32"]
+SMALL_SIDES, LARGE_SIDES = "32:0.6,48:0.2,64:0.2", "48:0.6,64:0.4"
+# Learning rates, weight decays and resolutions tried for each design, on a fifth of each domain's train; then what was best on average.
+FEW_GRID = {
+    "parallel": [(rate, "2e-3", SMALL_SIDES) for rate in ("0.1", "0.2", "0.4", "0.8")]
+    + [("0.2", "5e-4", SMALL_SIDES), ("0.2", "2e-3", LARGE_SIDES), ("0.4", "2e-3", LARGE_SIDES)],
+    "finetune": [(rate, "5e-4", SMALL_SIDES) for rate in ("0.02", "0.05", "0.1", "0.2")]
+    + [("0.05", "5e-4", LARGE_SIDES), ("0.1", "5e-4", LARGE_SIDES)],
+}
+FEW_CHOSEN = {"parallel": ("0.2", "2e-3", SMALL_SIDES), "finetune": ("0.1", "5e-4", SMALL_SIDES)}
 
 
 @dataclass
@@ -74,11 +83,12 @@ def tried(domain: str, design: str, changes: dict[str, str], seed: int = 0) -> R
     return Run("search", name, [*options, "--seed", str(seed), "--val-share", "0.2", "--name", name], "search/")
 
 
-def few(stage: str, domain: str, design: str, shots: int, seed: int, rate: str, decay: str) -> Run:
+def few(stage: str, domain: str, design: str, shots: int, seed: int, rate: str, decay: str, sides: str) -> Run:
     """A run on `shots` images a class: measured on test, or in the search on a fifth of train."""
     searching = stage == "search"
-    name = f"few.{domain}.{design}.lr{rate}.decay{decay}" if searching else f"{domain}.{design}.{shots}.{seed}"
-    options = ["--domain", domain, "--design", design, "--shots", str(shots), "--seed", str(seed), *FEW_STEPS, "--lr", rate,
+    tag = ".large" if sides == LARGE_SIDES else ""
+    name = f"few.{domain}.{design}.lr{rate}.decay{decay}{tag}" if searching else f"{domain}.{design}.{shots}.{seed}"
+    options = ["--domain", domain, "--design", design, "--shots", str(shots), "--seed", str(seed), *FEW_STEPS, "--schedule", sides, "--lr", rate,
                "--weight-decay", decay, "--name", name] + (["--val-share", "0.2"] if searching else [])
     return Run(stage, name, options, "search/" if searching else "fewshot/")
 

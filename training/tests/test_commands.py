@@ -35,7 +35,9 @@ def make_images(folder: Path, split: str, each: int) -> None:
 
 class Commands(unittest.TestCase):
     def setUp(self):
-        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
         torch.manual_seed(0)
         save_file(convert.trunk_tensors(net.ResNet26(5, WIDTH, "scratch")), str(self.folder / "trunk.safetensors"))
         make_images(self.folder, "train", TRAIN)
