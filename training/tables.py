@@ -84,20 +84,25 @@ def noise_section(found: dict, seeds: list[dict]) -> list[str]:
 def accuracy_section(found: dict) -> list[str]:
     rows = []
     for d, designs in found.items():
-        best = max(score(r) for r in designs.values())
-        cells = [f"**{score(designs[c]):.2f}**" if c in designs and score(designs[c]) == best
-                 else f"{score(designs[c]):.2f}" if c in designs else "" for c in COLUMNS]
-        p = designs.get("parallel")
+        best, p = max(score(r) for r in designs.values()), designs.get("parallel")
+
+        def cell(design: str) -> str:
+            if design not in designs:
+                return ""
+            own = designs[design]
+            text = f"**{score(own):.2f}**" if score(own) == best else f"{score(own):.2f}"
+            return text if design == "feature" or not p or epochs(own) == epochs(p) else f"{text} ({epochs(own)})"
+
         gain = f"{score(p) - score(designs['feature']):+.1f}" if p and "feature" in designs else ""
         first = p or next(iter(designs.values()))
         rows.append([d, f"{first['classes']:,}", f"{first['images']['train']:,}", f"{first['images']['test']:,}",
-                     epochs(p) if p else "", *cells, gain])
+                     epochs(p) if p else "", *map(cell, COLUMNS), gain])
+    limited = [d for d, designs in found.items() if any(r["limit"] for r in designs.values())]
     lines = ["## Test accuracy", "",
              "Top-1 in percent on the whole test split, PyTorch fp32, one run each (seed 0). Bold: best of the row. Empty: not run. "
-             "All designs but feature had the epochs of the parallel run (a + behind them: in its last cycle, which began with the weights of the one "
-             "before; the others had 30); feature trains a linear head on fixed features. "
-             "Train: images used; gtsrb and cifar100 took only the first 150 a class (of 400 and 250), and cifar100 and aircraft "
-             "their `val` split too (cifar100: 150 + 50 a class).", ""]
+             "Epochs: of the parallel run; a design that had others has them in brackets (+: in its last cycle, which began with the weights of the one before). "
+             "feature trains a linear head on fixed features. Train: images used; aircraft and cifar100 take their `val` split too."
+             + (f" First images of each class only: {', '.join(limited)}." if limited else ""), ""]
     return lines + table(["domain", "classes", "train", "test", "epochs", *COLUMNS, "parallel over feature"], rows)
 
 
@@ -193,7 +198,7 @@ def few_section(few: list[dict]) -> list[str]:
     recipe = few[0]["recipe"]
     return ["## Few examples", "",
             f"Images a class drawn at random from train, {recipe['steps']} steps of batches of {recipe['batch']} whatever their number, the whole "
-            "test split. Learning rate and weight decay of each design were chosen on held-out training images of one domain (below). Mean ± "
+            "test split. Learning rate and weight decay of each design were chosen on held-out training images of the three domains (below). Mean ± "
             "standard deviation over seeds (number of seeds); a seed draws the images and the order alike for both.", "", "![few examples](img/fewshot.png)", ""] + \
         table(["domain", "images a class", "parallel", "finetune", "difference"], rows)
 
