@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TAKEN = 3  # adapt.TAKEN, not imported: this process needs no torch
+TAKEN = 3  # adapt.TAKEN and network.DESIGNS, not imported: this process needs no torch
+DESIGNS = ("feature", "bn", "series", "parallel", "finetune", "scratch")
 
-# Images of an epoch times epochs is what two shared CPU cores could do in the time there was; (epochs, first N images a class).
-EPOCHS = {"sign_digits": (20, 0), "eurosat": (6, 0), "fashion_mnist": (48, 0), "dtd10": (20, 0), "sketch": (8, 0),
-          "trashnet": (14, 0), "ucmerced": (16, 0), "flowers90": (24, 0), "blood_cells": (6, 0), "gtsrb": (6, 0),
-          "aircraft": (30, 0), "cifar100": (7, 0), "omniglot": (14, 0)}
+# Images of an epoch times epochs is what two shared CPU cores could do in the time there was.
+EPOCHS = {"sign_digits": 20, "eurosat": 6, "fashion_mnist": 48, "dtd10": 20, "sketch": 8, "trashnet": 14, "ucmerced": 16,
+          "flowers90": 24, "blood_cells": 6, "gtsrb": 6, "aircraft": 30, "cifar100": 7, "omniglot": 14}
 # Drawings and 28 or 32-pixel photographs lose little at a small side, so more of the run is spent there.
 OPTIONS = {"cifar100": ["--schedule", "32:0.7,64:0.3"], "omniglot": ["--schedule", "32:0.5,48:0.2,64:0.3"],
            "fashion_mnist": ["--erase", "0.5", "--schedule", "32:0.5,48:0.25,64:0.25"]}
@@ -63,12 +63,11 @@ class Run:
     folder: str = ""
 
 
-def adaptation(stage: str, domain: str, design: str, seed: int = 0) -> Run:
+def adaptation(stage: str, domain: str, design: str, seed: int = 0, epochs: int = 0) -> Run:
     """A run on all of train, measured on test."""
-    epochs, limit = EPOCHS[domain]
-    options = ["--domain", domain, "--design", design] + (["--limit", str(limit)] if limit else [])
+    options = ["--domain", domain, "--design", design]
     if design != "feature":
-        options += OPTIONS.get(domain, []) + ["--epochs", str(epochs)]
+        options += OPTIONS.get(domain, []) + ["--epochs", str(epochs or EPOCHS[domain])]
     if (domain, design) in RATES:
         options += ["--lr", RATES[domain, design]]
     name = f"{domain}.{design}"
@@ -78,7 +77,7 @@ def adaptation(stage: str, domain: str, design: str, seed: int = 0) -> Run:
 def tried(domain: str, design: str, changes: dict[str, str], seed: int = 0) -> Run:
     """A run of the search: four fifths of train, measured on the fifth held out. `changes`: options beside the domain's own."""
     name = ".".join(["whole", domain, design, *(f"{k.strip('-')}{v}" for k, v in changes.items()), str(seed)]).replace(":", "_").replace(",", "_")
-    epochs = [] if "--epochs" in changes else ["--epochs", str(EPOCHS[domain][0])]
+    epochs = [] if "--epochs" in changes else ["--epochs", str(EPOCHS[domain])]
     options = ["--domain", domain, "--design", design, *OPTIONS.get(domain, []), *epochs, *(word for pair in changes.items() for word in pair)]
     return Run("search", name, [*options, "--seed", str(seed), "--val-share", "0.2", "--name", name], "search/")
 
@@ -91,6 +90,11 @@ def few(stage: str, domain: str, design: str, shots: int, seed: int, rate: str, 
     options = ["--domain", domain, "--design", design, "--shots", str(shots), "--seed", str(seed), *FEW_STEPS, "--schedule", sides, "--lr", rate,
                "--weight-decay", decay, "--name", name] + (["--val-share", "0.2"] if searching else [])
     return Run(stage, name, options, "search/" if searching else "fewshot/")
+
+
+def every_design(epochs: int) -> list[Run]:
+    """The plan where there is a GPU: all designs on all domains, as many epochs for each."""
+    return [adaptation("designs", d, design, epochs=epochs) for d in EPOCHS for design in DESIGNS]
 
 
 def plan() -> list[Run]:
@@ -123,13 +127,15 @@ def main() -> None:
     p.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each: faster than one run on all cores")
     p.add_argument("--stage", action="append", help="only this stage (search, parallel, designs, seeds, fewshot); may be repeated")
     p.add_argument("--only", help="only runs whose name contains this")
+    p.add_argument("--every-design", type=int, metavar="EPOCHS", help="instead of that plan: all designs on all domains, for a GPU")
     p.add_argument("--plan", action="store_true", help="print what is missing and stop")
     p.add_argument("extra", nargs="*", help="after --: more options for every adapt.py, such as --device cuda")
     args = p.parse_args()
     results = Path(args.results)
-    missing = [r for r in plan() if not done(r, results) and (not args.stage or r.stage in args.stage)
+    runs = every_design(args.every_design) if args.every_design else plan()
+    missing = [r for r in runs if not done(r, results) and (not args.stage or r.stage in args.stage)
                and (not args.only or args.only in r.name)]
-    print(f"{len(missing)} of {len(plan())} runs missing")
+    print(f"{len(missing)} of {len(runs)} runs missing")
     if args.plan:
         for r in missing:
             print(f"{r.stage:9} {r.folder}{r.name}  {' '.join(r.options)}")

@@ -14,7 +14,7 @@ PARALLEL = (60.32, 64.21, 81.91, 94.73, 58.83, 99.38, 84.68, 89.21, 96.54, 50.94
 
 def result(domain: str, design: str, accuracy: float, **more) -> dict:
     return {"domain": domain, "design": design, "accuracy": {"test": accuracy}, "classes": 3, "images": {"train": 30, "test": 9},
-            "recipe": {"epochs": 2, "batch": 16, "weight_decay": 5e-4, "lr": 0.05, "steps": 300, "seed": 0, "schedule": [[32, 0.6], [64, 0.4]]}, "seconds": 1.0, "limit": 0, "command": "", "init": "zero", "dropout": 0.0,
+            "recipe": {"epochs": 2, "batch": 16, "weight_decay": 5e-4, "lr": 0.05, "steps": 300, "seed": 0, "schedule": [[32, 0.6], [64, 0.4]]}, "seconds": 1.0, "limit": 0, "device": "cpu", "command": "", "init": "zero", "dropout": 0.0,
             "parameters": {"convolutions": 900, "matrices": 100, "normalisation": 40, "head": 9}, **more}
 
 
