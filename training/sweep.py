@@ -21,7 +21,7 @@ TAKEN = 3  # adapt.TAKEN and network.DESIGNS, not imported: this process needs n
 DESIGNS = ("feature", "bn", "series", "parallel", "finetune", "scratch")
 
 # Images of an epoch times epochs is what two shared CPU cores could do in the time there was.
-EPOCHS = {"sign_digits": 20, "eurosat": 6, "fashion_mnist": 48, "dtd10": 20, "sketch": 8, "trashnet": 14, "ucmerced": 16,
+EPOCHS = {"sign_digits": 20, "eurosat": 6, "fashion_mnist": 48, "dtd10": 20, "sketch": 24, "trashnet": 24, "ucmerced": 16,
           "flowers90": 24, "blood_cells": 6, "gtsrb": 6, "aircraft": 30, "cifar100": 7, "omniglot": 14}
 # Drawings and 28 or 32-pixel photographs lose little at a small side, so more of the run is spent there.
 OPTIONS = {"cifar100": ["--schedule", "32:0.7,64:0.3"], "omniglot": ["--schedule", "32:0.5,48:0.2,64:0.3"],
