@@ -146,19 +146,21 @@ def parameters_section(found: dict) -> list[str]:
             ""] + table(["what", "parameters", "x one network"], rows)
 
 
-def pivot(runs: list[dict], recipe) -> tuple[list[str], list[list[str]]]:
-    """One row a design and recipe, one column a domain (mean over seeds), and the mean of the domains where all were run."""
+def pivot(runs: list[dict], recipe, detail=None) -> tuple[list[str], list[list[str]]]:
+    """(domains, rows): one row a design and recipe, one column a domain, means over seeds (their number in brackets where it is not 1).
+
+    `recipe(run)` is what tells rows apart, `detail(run)` what tells several figures in one cell apart.
+    """
     places = [d for d in domains.DOMAINS if any(r["domain"] == d for r in runs)]
-    cells = defaultdict(lambda: defaultdict(list))
+    rows = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for r in runs:
-        cells[(r["design"], *recipe(r))][r["domain"]].append(r["accuracy"]["val"])
-    rows = []
-    for key in sorted(cells, key=lambda k: (COLUMNS.index(k[0]), *k[1:])):
-        own = cells[key]
-        shown = ["" if d not in own else f"{mean(own[d]):.2f}" + (f" ({len(own[d])})" if len(own[d]) > 1 else "") for d in places]
-        whole = f"{mean(mean(own[d]) for d in places):.2f}" if len(places) > 1 and all(d in own for d in places) else ""
-        rows.append([key[0], *(f"{v:g}" if isinstance(v, float) else str(v) for v in key[1:]), *shown, whole])
-    return [*places, "mean"], rows
+        rows[(r["design"], *recipe(r))][r["domain"]][detail(r) if detail else ""].append(r["accuracy"]["val"])
+
+    def cell(found: dict[str, list[float]]) -> str:
+        return ", ".join(f"{mean(v):.2f}{key}" + (f" ({len(v)})" if len(v) > 1 else "") for key, v in sorted(found.items()))
+
+    order = sorted(rows, key=lambda k: (COLUMNS.index(k[0]), *k[1:]))
+    return places, [[key[0], *(f"{v:g}" if isinstance(v, float) else str(v) for v in key[1:]), *(cell(rows[key][d]) for d in places)] for key in order]
 
 
 def search_section(search: list[dict]) -> list[str]:
@@ -166,15 +168,18 @@ def search_section(search: list[dict]) -> list[str]:
     whole, few = ([r for r in search if bool(r["shots"]) == wanted] for wanted in (False, True))
     lines = []
     if whole:
-        names, rows = pivot(whole, lambda r: (r["recipe"]["lr"], r["recipe"]["weight_decay"], r["init"], float(r["dropout"]), r["recipe"]["epochs"]))
+        names, rows = pivot(whole, lambda r: (r["recipe"]["lr"], r["recipe"]["weight_decay"], r["init"], float(r["dropout"])),
+                            lambda r: f" at {r['recipe']['epochs']}")
         sizes = {r["domain"]: r["images"] for r in whole}
-        held = ", ".join(f"{d} {sizes[d]['val']} of {sizes[d]['val'] + sizes[d]['train']:,}" for d in names if d in sizes)
-        lines += ["## Choosing on validation", "", f"A fifth of train held out, test images never read ({held}). In brackets: seeds, where more than one.",
-                  ""] + table(["design", "lr", "weight decay", "init", "dropout", "epochs", *names], rows)
+        held = ", ".join(f"{d} {sizes[d]['val']} of {sizes[d]['val'] + sizes[d]['train']:,}" for d in names)
+        lines += ["## Choosing on validation", "", f"A fifth of train held out ({held}), test images never read. Accuracy \"at\" so many epochs; in brackets the "
+                  "number of runs, where more than one.", ""] + table(["design", "lr", "weight decay", "init", "dropout", *names], rows)
     if few:
         names, rows = pivot(few, lambda r: (r["recipe"]["lr"], r["recipe"]["weight_decay"], schedule(r)))
+        for row in rows:
+            row.append(f"{mean(map(float, row[-len(names):])):.2f}" if all(row[-len(names):]) else "")
         lines += [f"The recipe of the runs with few examples: {few[0]['shots']} images a class, {few[0]['recipe']['steps']} steps, a fifth of train held out.",
-                  ""] + table(["design", "lr", "weight decay", "resolutions", *names], rows)
+                  ""] + table(["design", "lr", "weight decay", "resolutions", *names, "mean"], rows)
     return lines
 
 
