@@ -41,7 +41,7 @@ SEARCH = {
 }
 FEW_DOMAINS, FEW_SHOTS, FEW_SEEDS = ("sign_digits", "sketch", "trashnet"), (5, 10, 25), (0, 1, 2)
 # As many steps for every number of images: a run of some epochs over 50 images ends before adapters, which start at zero, have grown.
-FEW_STEPS = ["--steps", "300", "--batch", "32"]
+FEW_STEPS, FEW_MORE_STEPS = "300", "900"
 SMALL_SIDES, LARGE_SIDES = "32:0.6,48:0.2,64:0.2", "48:0.6,64:0.4"
 # Learning rates, weight decays and resolutions tried for each design, on a fifth of each domain's train; then what was best on average.
 FEW_GRID = {
@@ -82,13 +82,13 @@ def tried(domain: str, design: str, changes: dict[str, str], seed: int = 0) -> R
     return Run("search", name, [*options, "--seed", str(seed), "--val-share", "0.2", "--name", name], "search/")
 
 
-def few(stage: str, domain: str, design: str, shots: int, seed: int, rate: str, decay: str, sides: str) -> Run:
+def few(stage: str, domain: str, design: str, shots: int, seed: int, rate: str, decay: str, sides: str, steps: str = FEW_STEPS) -> Run:
     """A run on `shots` images a class: measured on test, or in the search on a fifth of train."""
     searching = stage == "search"
-    tag = ".large" if sides == LARGE_SIDES else ""
+    tag = (".large" if sides == LARGE_SIDES else "") + (f".steps{steps}" if steps != FEW_STEPS else "")
     name = f"few.{domain}.{design}.lr{rate}.decay{decay}{tag}" if searching else f"{domain}.{design}.{shots}.{seed}"
-    options = ["--domain", domain, "--design", design, "--shots", str(shots), "--seed", str(seed), *FEW_STEPS, "--schedule", sides, "--lr", rate,
-               "--weight-decay", decay, "--name", name] + (["--val-share", "0.2"] if searching else [])
+    options = ["--domain", domain, "--design", design, "--shots", str(shots), "--seed", str(seed), "--steps", steps, "--batch", "32", "--schedule", sides,
+               "--lr", rate, "--weight-decay", decay, "--name", name] + (["--val-share", "0.2"] if searching else [])
     return Run(stage, name, options, "search/" if searching else "fewshot/")
 
 
@@ -105,6 +105,7 @@ def plan() -> list[Run]:
     runs += [adaptation("designs", d, design) for d in SMALL[:3] for design in ("finetune", "bn", "series")]
     runs.append(adaptation("designs", "fashion_mnist", "finetune"))
     runs += [few("search", d, design, 10, 0, *pair) for d in FEW_DOMAINS for design, pairs in FEW_GRID.items() for pair in pairs]
+    runs += [few("search", "sign_digits", design, 10, 0, *pair, FEW_MORE_STEPS) for design, pair in FEW_CHOSEN.items()]
     runs += [few("fewshot", d, design, shots, seed, *FEW_CHOSEN[design])
              for seed in FEW_SEEDS for d in FEW_DOMAINS for shots in FEW_SHOTS for design in FEW_CHOSEN]
     runs += [adaptation("designs", d, design) for d in SMALL[3:] for design in ("finetune", "bn", "series")]

@@ -175,11 +175,11 @@ def search_section(search: list[dict]) -> list[str]:
         lines += ["## Choosing on validation", "", f"A fifth of train held out ({held}), test images never read. Accuracy \"at\" so many epochs; in brackets the "
                   "number of runs, where more than one.", ""] + table(["design", "lr", "weight decay", "init", "dropout", *names], rows)
     if few:
-        names, rows = pivot(few, lambda r: (r["recipe"]["lr"], r["recipe"]["weight_decay"], schedule(r)))
+        names, rows = pivot(few, lambda r: (r["recipe"]["lr"], r["recipe"]["weight_decay"], schedule(r), r["recipe"]["steps"]))
         for row in rows:
             row.append(f"{mean(map(float, row[-len(names):])):.2f}" if all(row[-len(names):]) else "")
-        lines += [f"The recipe of the runs with few examples: {few[0]['shots']} images a class, {few[0]['recipe']['steps']} steps, a fifth of train held out.",
-                  ""] + table(["design", "lr", "weight decay", "resolutions", *names, "mean"], rows)
+        lines += [f"The recipe of the runs with few examples: {few[0]['shots']} images a class, a fifth of train held out.",
+                  ""] + table(["design", "lr", "weight decay", "resolutions", "steps", *names, "mean"], rows)
     return lines
 
 
@@ -203,7 +203,7 @@ def few_section(few: list[dict]) -> list[str]:
     recipe = few[0]["recipe"]
     return ["## Few examples", "",
             f"Images a class drawn at random from train, {recipe['steps']} steps of batches of {recipe['batch']} whatever their number, the whole "
-            "test split. Learning rate and weight decay of each design were chosen on held-out training images of the three domains (below). Mean ± "
+            "test split. Learning rate and resolutions of each design were chosen by the mean over held-out training images of the three domains (below). Mean ± "
             "standard deviation over seeds (number of seeds); a seed draws the images and the order alike for both.", "", "![few examples](img/fewshot.png)", ""] + \
         table(["domain", "images a class", "parallel", "finetune", "difference"], rows)
 

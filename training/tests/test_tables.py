@@ -52,7 +52,7 @@ class Tables(unittest.TestCase):
             self.assertIn("| **91.50** | 90.00 (7) |", page)
             self.assertIn("+21.2", page)
             self.assertIn("| parallel | 0.05 | 0.0005 | zero | 0 | 61.25 at 2 |", page)
-            self.assertIn("| parallel | 0.05 | 0.0005 | 32: 60%, 64: 40% | 71.25 | 71.25 |", page)
+            self.assertIn("| parallel | 0.05 | 0.0005 | 32: 60%, 64: 40% | 300 | 71.25 | 71.25 |", page)
             self.assertIn("| **sum of 1** |  | **0** | **0** | **0** | **0** | **250** | **0** |", page)  # sketch lacks designs
             self.assertIn("45.0 ± 7.1 (2)", page)
             self.assertIn("| sketch | 92.00 ± 0.71 (2) | 90.50 ± 0.71 (2) | +1.50 ± 0.71 | 9.04 |", page)
