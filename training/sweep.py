@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 TAKEN = 3  # adapt.TAKEN and network.DESIGNS, not imported: this process needs no torch
 DESIGNS = ("feature", "bn", "series", "parallel", "finetune", "scratch")
 
-# Images of an epoch times epochs is what two shared CPU cores could do in the time there was.
+# What two shared CPU cores can do; a results file says what its run had, and is deleted to run again.
 EPOCHS = {"sign_digits": 20, "eurosat": 6, "fashion_mnist": 48, "dtd10": 20, "sketch": 24, "trashnet": 24, "ucmerced": 16,
           "flowers90": 24, "blood_cells": 6, "gtsrb": 6, "aircraft": 30, "cifar100": 7, "omniglot": 14}
 # Drawings and 28 or 32-pixel photographs lose little at a small side, so more of the run is spent there.

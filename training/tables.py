@@ -190,7 +190,9 @@ def schedule(run: dict) -> str:
 def few_section(few: list[dict]) -> list[str]:
     if not few:
         return []
-    groups = grouped(few)
+    groups, by_seed = grouped(few), defaultdict(dict)
+    for r in few:
+        by_seed[r["domain"], r["shots"], r["design"]][r["recipe"]["seed"]] = score(r)
     rows = []
     for d in dict.fromkeys(k[0] for k in groups):
         for shots in sorted({k[1] for k in groups if k[0] == d}):
@@ -198,14 +200,21 @@ def few_section(few: list[dict]) -> list[str]:
             for design in ("parallel", "finetune"):
                 v = groups.get((d, shots, design), [])
                 row.append("" if not v else f"{v[0]:.1f} (1)" if len(v) == 1 else f"{mean(v):.1f} ± {spread(v):.1f} ({len(v)})")
-            both = [groups.get((d, shots, design)) for design in ("parallel", "finetune")]
-            rows.append(row + [f"{mean(both[0]) - mean(both[1]):+.1f}" if all(both) else ""])
+            rows.append(row + [paired(by_seed[d, shots, "parallel"], by_seed[d, shots, "finetune"])])
     recipe = few[0]["recipe"]
     return ["## Few examples", "",
             f"Images a class drawn at random from train, {recipe['steps']} steps of batches of {recipe['batch']} whatever their number, the whole "
             "test split. Learning rate and resolutions of each design were chosen by the mean over held-out training images of the three domains (below). Mean ± "
-            "standard deviation over seeds (number of seeds); a seed draws the images and the order alike for both.", "", "![few examples](img/fewshot.png)", ""] + \
+            "standard deviation over seeds (number of seeds); a seed draws the images and the order alike for both. Difference: mean over seeds ± its standard error.", "", "![few examples](img/fewshot.png)", ""] + \
         table(["domain", "images a class", "parallel", "finetune", "difference"], rows)
+
+
+def paired(a: dict[int, float], b: dict[int, float]) -> str:
+    """Mean of a - b over the seeds that both have, with its standard error."""
+    differences = [a[seed] - b[seed] for seed in a if seed in b]
+    if not differences:
+        return ""
+    return f"{mean(differences):+.1f}" + (f" ± {spread(differences) / math.sqrt(len(differences)):.1f}" if len(differences) > 1 else "")
 
 
 def grouped(few: list[dict]) -> dict[tuple[str, int, str], list[float]]:

@@ -36,8 +36,11 @@ class Tables(unittest.TestCase):
                 own = result("sketch", design, accuracy)
                 own["recipe"]["epochs"] = 7 if design == "finetune" else 2
                 (results / f"sketch.{design}.json").write_text(json.dumps(own))
-            for seed, accuracy in ((0, 40.0), (1, 50.0)):
-                (results / "fewshot" / f"{seed}.json").write_text(json.dumps(result("sketch", "parallel", accuracy, shots=5)))
+            for design, accuracies in (("parallel", (40.0, 50.0)), ("finetune", (38.0, 51.0))):
+                for seed, accuracy in enumerate(accuracies):
+                    own = result("sketch", design, accuracy, shots=5)
+                    own["recipe"]["seed"] = seed
+                    (results / "fewshot" / f"{design}.{seed}.json").write_text(json.dumps(own))
             for tag, shots in (("whole", 0), ("few", 10)):
                 held = {**result("dtd10", "parallel", 0), "accuracy": {"val": 61.25 + shots}, "images": {"train": 30, "val": 7}, "shots": shots}
                 (results / "search" / f"{tag}.json").write_text(json.dumps(held))
@@ -54,7 +57,7 @@ class Tables(unittest.TestCase):
             self.assertIn("| parallel | 0.05 | 0.0005 | zero | 0 | 61.25 at 2 |", page)
             self.assertIn("| parallel | 0.05 | 0.0005 | 32: 60%, 64: 40% | 300 | 71.25 | 71.25 |", page)
             self.assertIn("| **sum of 1** |  | **0** | **0** | **0** | **0** | **250** | **0** |", page)  # sketch lacks designs
-            self.assertIn("45.0 ± 7.1 (2)", page)
+            self.assertIn("| 45.0 ± 7.1 (2) | 44.5 ± 9.2 (2) | +0.5 ± 1.5 |", page)
             self.assertIn("| sketch | 92.00 ± 0.71 (2) | 90.50 ± 0.71 (2) | +1.50 ± 0.71 | 9.04 |", page)
             self.assertIn("| trunk + 10 parallel adapters | 2,120 | 2.30 |", page)
             self.assertGreater((docs / "img" / "designs.png").stat().st_size, 1000)
