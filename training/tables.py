@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import defaultdict
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 
 import domains
 import network as net
@@ -46,23 +47,62 @@ def epochs(run: dict) -> str:
     return f"{run['recipe']['epochs']}{'+' if ' --start ' in run['command'] else ''}"
 
 
+def spread(values: list[float]) -> float:
+    """Sample standard deviation; 0 of one value."""
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+def noise_section(found: dict, seeds: list[dict]) -> list[str]:
+    """Designs that lie close together, with all their seeds, and how sure their differences to parallel are."""
+    groups = defaultdict(dict)
+    for r in seeds + [r for designs in found.values() for r in designs.values()]:
+        groups[r["domain"], r["design"]][r["recipe"]["seed"]] = score(r)
+    designs = [c for c in COLUMNS if any(len(v) > 1 for (_, design), v in groups.items() if design == c)]
+    if "parallel" not in designs:
+        return []
+    rows = []
+    for d in [d for d in found if len(groups[d, "parallel"]) > 1]:
+        cells = [f"{mean(v.values()):.2f} ± {spread(list(v.values())):.2f} ({len(v)})" if (v := groups[d, c]) else "" for c in designs]
+        for c in designs:
+            if c == "parallel":
+                continue
+            own, other = groups[d, "parallel"], groups[d, c]
+            if len(other) < 2:
+                cells.append("")
+                continue
+            error = math.sqrt(sum(spread(list(v.values())) ** 2 / len(v) for v in (own, other)))
+            cells.append(f"{mean(own.values()) - mean(other.values()):+.2f} ± {error:.2f}")
+        share = mean(groups[d, "parallel"].values()) / 100
+        rows.append([d, *cells, f"{100 * math.sqrt(share * (1 - share) / found[d]['parallel']['images']['test']):.2f}"])
+    return ["## How sure the small differences are", "",
+            "Mean ± standard deviation over seeds (number of seeds); a seed draws the initial head, the order and the crops. Parallel minus each other design, ± the standard "
+            "error of that difference over seeds. Last: one standard error that the number of test images alone brings to a parallel score; on top of "
+            "the seeds', for all designs answer the same images.", ""] + \
+        table(["domain", *designs, *(f"parallel - {c}" for c in designs if c != "parallel"), "test set's own"], rows)
+
+
 def accuracy_section(found: dict) -> list[str]:
     rows = []
     for d, designs in found.items():
-        best = max(score(r) for r in designs.values())
-        cells = [f"**{score(designs[c]):.2f}**" if c in designs and score(designs[c]) == best
-                 else f"{score(designs[c]):.2f}" if c in designs else "" for c in COLUMNS]
-        p = designs.get("parallel")
+        best, p = max(score(r) for r in designs.values()), designs.get("parallel")
+
+        def cell(design: str) -> str:
+            if design not in designs:
+                return ""
+            own = designs[design]
+            text = f"**{score(own):.2f}**" if score(own) == best else f"{score(own):.2f}"
+            return text if design == "feature" or not p or epochs(own) == epochs(p) else f"{text} ({epochs(own)})"
+
         gain = f"{score(p) - score(designs['feature']):+.1f}" if p and "feature" in designs else ""
         first = p or next(iter(designs.values()))
         rows.append([d, f"{first['classes']:,}", f"{first['images']['train']:,}", f"{first['images']['test']:,}",
-                     epochs(p) if p else "", *cells, gain])
+                     epochs(p) if p else "", *map(cell, COLUMNS), gain])
+    limited = [d for d, designs in found.items() if any(r["limit"] for r in designs.values())]
     lines = ["## Test accuracy", "",
              "Top-1 in percent on the whole test split, PyTorch fp32, one run each (seed 0). Bold: best of the row. Empty: not run. "
-             "All designs but feature had the epochs of the parallel run (a + behind them: in its last cycle, which began with the weights of the one "
-             "before; the others had 30); feature trains a linear head on fixed features. "
-             "Train: images used; gtsrb and cifar100 took only the first 150 a class (of 400 and 250), and cifar100 and aircraft "
-             "their `val` split too (cifar100: 150 + 50 a class).", ""]
+             "Epochs: of the parallel run; a design that had others has them in brackets (+: in its last cycle, which began with the weights of the one before). "
+             "feature trains a linear head on fixed features. Train: images used; aircraft and cifar100 take their `val` split too."
+             + (f" First images of each class only: {', '.join(limited)}." if limited else ""), ""]
     return lines + table(["domain", "classes", "train", "test", "epochs", *COLUMNS, "parallel over feature"], rows)
 
 
@@ -106,43 +146,75 @@ def parameters_section(found: dict) -> list[str]:
             ""] + table(["what", "parameters", "x one network"], rows)
 
 
+def pivot(runs: list[dict], recipe, detail=None) -> tuple[list[str], list[list[str]]]:
+    """(domains, rows): one row a design and recipe, one column a domain, means over seeds (their number in brackets where it is not 1).
+
+    `recipe(run)` is what tells rows apart, `detail(run)` what tells several figures in one cell apart.
+    """
+    places = [d for d in domains.DOMAINS if any(r["domain"] == d for r in runs)]
+    rows = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for r in runs:
+        rows[(r["design"], *recipe(r))][r["domain"]][detail(r) if detail else ""].append(r["accuracy"]["val"])
+
+    def cell(found: dict[str, list[float]]) -> str:
+        return ", ".join(f"{mean(v):.2f}{key}" + (f" ({len(v)})" if len(v) > 1 else "") for key, v in sorted(found.items()))
+
+    order = sorted(rows, key=lambda k: (COLUMNS.index(k[0]), *k[1:]))
+    return places, [[key[0], *(f"{v:g}" if isinstance(v, float) else str(v) for v in key[1:]), *(cell(rows[key][d]) for d in places)] for key in order]
+
+
 def search_section(search: list[dict]) -> list[str]:
-    if not search:
-        return []
+    """Validation runs: on whole training sets by domain and epochs, on few images by recipe."""
     whole, few = ([r for r in search if bool(r["shots"]) == wanted] for wanted in (False, True))
-    rows = [[r["domain"], r["design"], f"{r['recipe']['lr']:g}", f"{r['recipe']['weight_decay']:g}", r["init"], f"{r['dropout']:g}", str(r["images"]["train"]),
-             str(r["images"]["val"]), str(r["recipe"]["epochs"]), f"{r['accuracy']['val']:.2f}"]
-            for r in sorted(whole, key=lambda r: (r["domain"], r["design"], r["init"], r["dropout"], r["recipe"]["lr"], r["recipe"]["weight_decay"]))]
-    lines = ["## Choosing on validation", "", "A fifth of train held out; test images never read:",
-             ""] + table(["domain", "design", "lr", "weight decay", "init", "dropout", "train", "val", "epochs", "val accuracy"], rows)
+    lines = []
+    if whole:
+        names, rows = pivot(whole, lambda r: (r["recipe"]["lr"], r["recipe"]["weight_decay"], r["init"], float(r["dropout"])),
+                            lambda r: f" at {r['recipe']['epochs']}")
+        sizes = {r["domain"]: r["images"] for r in whole}
+        held = ", ".join(f"{d} {sizes[d]['val']} of {sizes[d]['val'] + sizes[d]['train']:,}" for d in names)
+        lines += ["## Choosing on validation", "", f"A fifth of train held out ({held}), test images never read. Accuracy \"at\" so many epochs; in brackets the "
+                  "number of runs, where more than one.", ""] + table(["design", "lr", "weight decay", "init", "dropout", *names], rows)
     if few:
-        rows = [[r["domain"], str(r["shots"]), r["design"], f"{r['recipe']['lr']:g}", f"{r['recipe']['weight_decay']:g}",
-                 f"{r['accuracy']['val']:.2f}"]
-                for r in sorted(few, key=lambda r: (r["design"], r["recipe"]["lr"], r["recipe"]["weight_decay"]))]
-        lines += [f"The recipe of the runs with few examples, {few[0]['recipe']['steps']} steps, a fifth of train held out:",
-                  ""] + table(["domain", "images a class", "design", "lr", "weight decay", "val accuracy"], rows)
+        names, rows = pivot(few, lambda r: (r["recipe"]["lr"], r["recipe"]["weight_decay"], schedule(r), r["recipe"]["steps"]))
+        for row in rows:
+            row.append(f"{mean(map(float, row[-len(names):])):.2f}" if all(row[-len(names):]) else "")
+        lines += [f"The recipe of the runs with few examples: {few[0]['shots']} images a class, a fifth of train held out.",
+                  ""] + table(["design", "lr", "weight decay", "resolutions", "steps", *names, "mean"], rows)
     return lines
+
+
+def schedule(run: dict) -> str:
+    return ", ".join(f"{side}: {share:.0%}" for side, share in run["recipe"]["schedule"])
 
 
 def few_section(few: list[dict]) -> list[str]:
     if not few:
         return []
-    groups = grouped(few)
+    groups, by_seed = grouped(few), defaultdict(dict)
+    for r in few:
+        by_seed[r["domain"], r["shots"], r["design"]][r["recipe"]["seed"]] = score(r)
     rows = []
     for d in dict.fromkeys(k[0] for k in groups):
         for shots in sorted({k[1] for k in groups if k[0] == d}):
             row = [d, str(shots)]
             for design in ("parallel", "finetune"):
                 v = groups.get((d, shots, design), [])
-                row.append("" if not v else f"{v[0]:.1f} (1)" if len(v) == 1 else f"{mean(v):.1f} ± {pstdev(v):.1f} ({len(v)})")
-            both = [groups.get((d, shots, design)) for design in ("parallel", "finetune")]
-            rows.append(row + [f"{mean(both[0]) - mean(both[1]):+.1f}" if all(both) else ""])
+                row.append("" if not v else f"{v[0]:.1f} (1)" if len(v) == 1 else f"{mean(v):.1f} ± {spread(v):.1f} ({len(v)})")
+            rows.append(row + [paired(by_seed[d, shots, "parallel"], by_seed[d, shots, "finetune"])])
     recipe = few[0]["recipe"]
     return ["## Few examples", "",
             f"Images a class drawn at random from train, {recipe['steps']} steps of batches of {recipe['batch']} whatever their number, the whole "
-            "test split. Learning rate and weight decay of each design were chosen on held-out training images of one domain (below). Mean ± "
-            "standard deviation over seeds (number of seeds); a seed draws the images and the order alike for both.", "", "![few examples](img/fewshot.png)", ""] + \
+            "test split. Learning rate and resolutions of each design were chosen by the mean over held-out training images of the three domains (below). Mean ± "
+            "standard deviation over seeds (number of seeds); a seed draws the images and the order alike for both. Difference: mean over seeds ± its standard error.", "", "![few examples](img/fewshot.png)", ""] + \
         table(["domain", "images a class", "parallel", "finetune", "difference"], rows)
+
+
+def paired(a: dict[int, float], b: dict[int, float]) -> str:
+    """Mean of a - b over the seeds that both have, with its standard error."""
+    differences = [a[seed] - b[seed] for seed in a if seed in b]
+    if not differences:
+        return ""
+    return f"{mean(differences):+.1f}" + (f" ± {spread(differences) / math.sqrt(len(differences)):.1f}" if len(differences) > 1 else "")
 
 
 def grouped(few: list[dict]) -> dict[tuple[str, int, str], list[float]]:
@@ -176,7 +248,7 @@ def plots(found: dict, few: list[dict], folder: Path) -> None:
             for design in ("parallel", "finetune"):
                 shots = sorted(k[1] for k in groups if k[0] == d and k[2] == design)
                 values = [groups[d, s, design] for s in shots]
-                panel.errorbar(shots, [mean(v) for v in values], [pstdev(v) for v in values], marker="o", capsize=3,
+                panel.errorbar(shots, [mean(v) for v in values], [spread(v) for v in values], marker="o", capsize=3,
                                color=COLOURS[design], label=design)
             panel.set(title=d, xlabel="images a class", ylabel="test accuracy, %", xticks=[5, 10, 25])
             panel.legend(frameon=False)
@@ -188,19 +260,21 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--results", type=Path, default=HERE / "results")
     p.add_argument("--family", default="resnet26-half", help="its name, for the page")
+    p.add_argument("--discussion", type=Path, default=HERE / "discussion.md", help="what is written by hand, put at the end")
     p.add_argument("--docs", type=Path, default=HERE.parent / "docs")
     args = p.parse_args()
     results = [r for r in read(args.results) if r["design"] in net.DESIGNS]
-    search, few = (read(args.results / sub) for sub in ("search", "fewshot"))
+    search, few, seeds = (read(args.results / sub) for sub in ("search", "fewshot", "seeds"))
     found = by_design(results)
     plots(found, few, args.docs / "img")
-    hours = sum(r["seconds"] for r in results + search + few) / 3600
+    hours = sum(r["seconds"] for r in results + search + few + seeds) / 3600
+    devices = sorted({r["device"] for r in results})
+    machine = "on a shared two-core CPU with up to two runs side by side" if devices == ["cpu"] else f"on {', '.join(devices)}"
     lines = ["# Results", "",
              "Generated by `python training/tables.py` from `training/results/*.json`; each of those names its command. "
-             f"Family `{args.family}`, {len(results + search + few)} runs, {hours:.1f} hours of run time in all, on a shared two-core CPU "
-             "with up to two runs side by side.", "", "![designs](img/designs.png)", ""]
-    lines += accuracy_section(found) + parameters_section(found) + decathlon_section(found) + few_section(few) + search_section(search)
-    lines.append((HERE / "discussion.md").read_text().rstrip())
+             f"Family `{args.family}`, {len(results + search + few + seeds)} runs, {hours:.1f} hours of run time in all, {machine}.", "", "![designs](img/designs.png)", ""]
+    lines += accuracy_section(found) + noise_section(found, seeds) + parameters_section(found) + decathlon_section(found) + few_section(few) + search_section(search)
+    lines.append(args.discussion.read_text().rstrip())
     (args.docs / "results.md").write_text("\n".join(lines) + "\n")
     print(args.docs / "results.md")
 

@@ -14,7 +14,7 @@ PARALLEL = (60.32, 64.21, 81.91, 94.73, 58.83, 99.38, 84.68, 89.21, 96.54, 50.94
 
 def result(domain: str, design: str, accuracy: float, **more) -> dict:
     return {"domain": domain, "design": design, "accuracy": {"test": accuracy}, "classes": 3, "images": {"train": 30, "test": 9},
-            "recipe": {"epochs": 2, "batch": 16, "weight_decay": 5e-4, "lr": 0.05, "steps": 300}, "seconds": 1.0, "init": "zero", "dropout": 0.0,
+            "recipe": {"epochs": 2, "batch": 16, "weight_decay": 5e-4, "lr": 0.05, "steps": 300, "seed": 0, "schedule": [[32, 0.6], [64, 0.4]]}, "seconds": 1.0, "limit": 0, "device": "cpu", "command": "", "init": "zero", "dropout": 0.0,
             "parameters": {"convolutions": 900, "matrices": 100, "normalisation": 40, "head": 9}, **more}
 
 
@@ -29,27 +29,36 @@ class Tables(unittest.TestCase):
     def test_the_page_holds_what_the_results_say(self):
         with tempfile.TemporaryDirectory() as folder:
             results, docs = Path(folder) / "results", Path(folder) / "docs"
-            for sub in ("", "search", "fewshot"):
+            for sub in ("", "search", "fewshot", "seeds"):
                 (results / sub).mkdir(parents=True, exist_ok=True)
             docs.mkdir()
             for design, accuracy in (("parallel", 91.5), ("finetune", 90.0), ("feature", 70.25)):
-                (results / f"sketch.{design}.json").write_text(json.dumps(result("sketch", design, accuracy)))
-            for seed, accuracy in ((0, 40.0), (1, 50.0)):
-                (results / "fewshot" / f"{seed}.json").write_text(json.dumps(result("sketch", "parallel", accuracy, shots=5)))
+                own = result("sketch", design, accuracy)
+                own["recipe"]["epochs"] = 7 if design == "finetune" else 2
+                (results / f"sketch.{design}.json").write_text(json.dumps(own))
+            for design, accuracies in (("parallel", (40.0, 50.0)), ("finetune", (38.0, 51.0))):
+                for seed, accuracy in enumerate(accuracies):
+                    own = result("sketch", design, accuracy, shots=5)
+                    own["recipe"]["seed"] = seed
+                    (results / "fewshot" / f"{design}.{seed}.json").write_text(json.dumps(own))
             for tag, shots in (("whole", 0), ("few", 10)):
                 held = {**result("dtd10", "parallel", 0), "accuracy": {"val": 61.25 + shots}, "images": {"train": 30, "val": 7}, "shots": shots}
                 (results / "search" / f"{tag}.json").write_text(json.dumps(held))
             for design, accuracy in zip(tables.COLUMNS, (50, 60, 70, 80, 90, 40)):
                 (results / f"dtd10.{design}.json").write_text(json.dumps(result("dtd10", design, accuracy)))
+            for design, accuracy in (("parallel", 92.5), ("finetune", 91.0)):
+                again = result("sketch", design, accuracy)
+                (results / "seeds" / f"sketch.{design}.1.json").write_text(json.dumps({**again, "recipe": {**again["recipe"], "seed": 1}}))
             sys.argv = ["tables.py", "--results", str(results), "--docs", str(docs)]
             tables.main()
             page = (docs / "results.md").read_text()
-            self.assertIn("**91.50**", page)
+            self.assertIn("| **91.50** | 90.00 (7) |", page)
             self.assertIn("+21.2", page)
-            self.assertIn("| dtd10 | 0.05 | 0.0005 | zero | 0 | 30 | 7 | 2 | 61.25 |", page)
-            self.assertIn("| dtd10 | 10 | parallel | 0.05 | 0.0005 | 71.25 |", page)
+            self.assertIn("| parallel | 0.05 | 0.0005 | zero | 0 | 61.25 at 2 |", page)
+            self.assertIn("| parallel | 0.05 | 0.0005 | 32: 60%, 64: 40% | 300 | 71.25 | 71.25 |", page)
             self.assertIn("| **sum of 1** |  | **0** | **0** | **0** | **0** | **250** | **0** |", page)  # sketch lacks designs
-            self.assertIn("45.0 ± 5.0 (2)", page)
+            self.assertIn("| 45.0 ± 7.1 (2) | 44.5 ± 9.2 (2) | +0.5 ± 1.5 |", page)
+            self.assertIn("| sketch | 92.00 ± 0.71 (2) | 90.50 ± 0.71 (2) | +1.50 ± 0.71 | 9.04 |", page)
             self.assertIn("| trunk + 10 parallel adapters | 2,120 | 2.30 |", page)
             self.assertGreater((docs / "img" / "designs.png").stat().st_size, 1000)
             self.assertTrue((docs / "img" / "fewshot.png").is_file())
