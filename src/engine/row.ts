@@ -17,6 +17,7 @@ import { Problems, quote } from '../safetensors/problems.js'
  * float32). A slot the pack leaves out is the base's; a slot without matrix gets zeros.
  *
  * @param base the family's base pack, which gives every slot; null only to lay out the base itself.
+ * @param mayTake which arrays of the pack the row may have itself, each the whole of its buffer; others are copied.
  * @throws FacetError `invalid_pack` where a value overflows an f16 bank, or the base is not whole.
  */
 export function packRow(
@@ -25,8 +26,10 @@ export function packRow(
   family: FamilyManifest,
   layout: BankLayout,
   dtype: BankDtype,
+  mayTake: (array: Float32Array) => boolean = () => false,
 ): RowTensors {
   const problems = new Problems()
+  const own = (array: Float32Array) => (mayTake(array) ? array : array.slice())
   const affine = new Float32Array(layout.affine)
   const input = inputAffine(pack)
   affine.set(input.scale, layout.inputScale)
@@ -60,13 +63,13 @@ export function packRow(
   for (const [index, place] of layout.slots.entries()) {
     if (place.matrix < 0) continue
     const matrix = found[index]?.matrix ?? new Float32Array(place.slot.out * place.slot.columns)
-    // Encoding makes a new array; float32 values are copied, for the pack keeps its own.
-    const values = dtype === 'f32' ? matrix.slice() : matrix
+    // Encoding makes a new array anyway.
+    const values = dtype === 'f32' ? own(matrix) : matrix
     row.matrices[place.matrix] = encode(values, () => `tensor ${quote(`${place.slot.name}.matrix`)}`)
   }
   if (pack.head) {
     const { classes, weight, bias } = pack.head
-    row.head = { classes, weight: weight.slice(), bias: bias.slice() }
+    row.head = { classes, weight: own(weight), bias: own(bias) }
   }
   if (!problems.empty) {
     const list = problems.list()

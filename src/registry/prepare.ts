@@ -38,19 +38,31 @@ export type Prepare = (bytes: Uint8Array) => Promise<Prepared>
 
 export function preparer(family: Family, dtype: BankDtype): Prepare {
   return async (bytes) => {
-    const pack = readPack(bytes, family.manifest)
+    /** Arrays of the pack that are not views on `bytes`. */
+    const decoded = new Set<Float32Array>()
+    const read = () => {
+      const pack = readPack(bytes, family.manifest)
+      for (const array of weightsOf(pack)) if (array.buffer !== bytes.buffer) decoded.add(array)
+      return pack
+    }
+    const first = read()
+    let unused: Pack | null = first
     let released = false
     return {
-      ...about(pack),
+      ...about(first),
       version: await sha256(bytes),
       bytes: bytes.length,
       row() {
         if (released) throw new Error('a row of a pack that was released')
-        return packRow(pack, family.base, family.manifest, family.layout, dtype)
+        const pack = unused ?? read()
+        // The row takes the decoded arrays along; where an engine restarts meanwhile it asks for another.
+        unused = null
+        const { base, layout, manifest } = family
+        return packRow(pack, base, manifest, layout, dtype, (array) => decoded.has(array))
       },
       release() {
         released = true
-        free(weightsOf(pack).filter(({ buffer }) => buffer !== bytes.buffer))
+        free([...decoded])
       },
     }
   }

@@ -1,0 +1,44 @@
+/** A prepared pack gives its decoded arrays away with the first row, and whole rows ever after. */
+import t from 'tap'
+import { sha256Now } from '../src/digest.js'
+import type { RowTensors } from '../src/engine/messages.js'
+import { bytesOf } from '../src/engine/bank-spec.js'
+import { packRow } from '../src/engine/row.js'
+import { free } from '../src/free.js'
+import { readPack } from '../src/pack/read.js'
+import { writePack } from '../src/pack/write.js'
+import { preparer } from '../src/registry/prepare.js'
+import { family, randomHead } from './engine-rig.js'
+
+const { base, layout, manifest } = family
+
+/** SHA-256 of each array of a row, as it was when it was asked for. */
+function digestsOf({ affine, matrices, head }: RowTensors): string[] {
+  return [affine, ...matrices, head!.weight, head!.bias].map((array) => sha256Now(bytesOf(array)))
+}
+
+for (const dtype of ['f16', 'f32'] as const) {
+  t.test(`rows of a pack in ${dtype}`, async (t) => {
+    // Without its first slot, which is then the base's.
+    const slots = new Map([...base.slots].slice(1))
+    const pack = { ...base, slots, labels: ['a', 'b', 'c'], head: randomHead(3, 1) }
+    const bytes = writePack(pack, manifest, { dtype })
+    const expected = digestsOf(packRow(readPack(bytes.slice(), manifest), base, manifest, layout, 'f32'))
+    const before = digestsOf(baseRow())
+    const prepared = await preparer(family, 'f32')(bytes)
+    for (const time of ['first', 'second', 'third']) {
+      const row = prepared.row()
+      t.same(digestsOf(row), expected, `the ${time} is whole`)
+      const { affine, matrices, head } = row
+      free([affine, ...matrices, head!.weight, head!.bias])
+    }
+    t.same(digestsOf(baseRow()), before, "what the base gave is the base's still")
+    prepared.release()
+    t.throws(() => prepared.row(), /released/)
+  })
+}
+
+/** A row of the base, with a head so that it has all parts. */
+function baseRow(): RowTensors {
+  return packRow({ ...base, head: randomHead(3, 2) }, base, manifest, layout, 'f32')
+}
