@@ -186,15 +186,29 @@ t.test('a second signal does not wait for the first, and says so by its exit', a
   await upload.admitted
   program.kill('SIGTERM')
   await program.logged('stopping')
-  program.kill('SIGINT')
+  // At once it would be taken for the first one again.
+  const again = setInterval(() => program.kill('SIGINT'), 20)
   await t.rejects(upload.answer)
   const { code, signal, out } = await program.exit
+  clearInterval(again)
   t.match({ code, signal }, { code: null, signal: 'SIGINT' }, 'a shell shows 130')
   t.notMatch(out, '"stopped"')
-  const again = serve()
-  await again.url()
-  again.kill('SIGTERM')
-  t.match(await again.exit, { code: 0, err: '' }, 'and the next start finds all in order')
+  const next = serve()
+  await next.url()
+  next.kill('SIGTERM')
+  t.match(await next.exit, { code: 0, err: '' }, 'and the next start finds all in order')
+})
+
+t.test('one signal that comes twice, as Ctrl-C does under npm, is one orderly stop', async (t) => {
+  const program = serve()
+  await program.url()
+  program.kill('SIGINT')
+  program.kill('SIGINT')
+  await program.logged('stopping')
+  program.kill('SIGINT')
+  const { code, out } = await program.exit
+  t.equal(code, 0)
+  t.match(out, '"stopped"')
 })
 
 t.test('a start that fails says why, without a stack, and ends with 1', async (t) => {
