@@ -41,7 +41,8 @@ async function throughput(
   const images = randomImages(bank.family, 64)
   const { height, width } = bank.family.manifest.input
   const next = random(31)
-  const perSlice = Math.max(8, Math.min(48, Math.round(seconds * 3)))
+  // Many times what is in flight: the end of a slice, where lanes run empty, costs those more who run batches.
+  const perSlice = Math.max(8, Math.min(4 * IN_FLIGHT, Math.round(seconds * 10)))
   const sides: Record<string, Side> = {}
   for (const count of STEPS.filter((step) => step <= many)) {
     const pick = () => Math.floor(next() * count)
