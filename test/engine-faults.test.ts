@@ -1,6 +1,7 @@
 import t from 'tap'
 import { Fault } from './faulty-worker-control.js'
-import { randomPixels, randomRow, startEngine } from './engine-rig.js'
+import { rowBytes } from '../src/engine/bank-spec.js'
+import { family, randomPixels, randomRow, startEngine } from './engine-rig.js'
 import { ManualClock } from './manual-clock.js'
 
 const base = () => ({ pixels: randomPixels(1, 1), rows: Int32Array.of(0) })
@@ -40,6 +41,23 @@ for (const [how, fault, reason] of [
     t.equal((await engine.run({ ...base(), rows: Int32Array.of(1) }, 2)).logits[0]!.length, 4)
   })
 }
+
+t.test('what the rows of a lost engine took is there for the next one', async (t) => {
+  const bytes = (classes: number) => rowBytes(family.layout, 'f32', family.manifest.features, classes)
+  const memory = bytes(family.base.head!.classes) + 2 * bytes(4)
+  const clock = new ManualClock()
+  const { engine, control } = await startEngine(t, { clock, bankMode: 'shared', memory })
+  for (const row of [1, 2]) await engine.stage(row, randomRow(row, 4))
+  const up = new Promise<number>((resolve) => engine.once('up', resolve))
+  const down = new Promise((resolve) => engine.once('down', resolve))
+  control.nextRun(Fault.exits)
+  await t.rejects(engine.run(base(), 1), restarting)
+  await down
+  clock.advance(100)
+  await up
+  for (const row of [3, 4]) await engine.stage(row, randomRow(row, 4))
+  t.equal((await engine.run({ ...base(), rows: Int32Array.of(4) }, 2)).logits[0]!.length, 4)
+})
 
 t.test('a lane that dies takes no run of another with it, and both are replaced', async (t) => {
   const clock = new ManualClock()

@@ -1,0 +1,65 @@
+/** Ready is what every lane has shown a moment ago; the answer comes in time whatever they do. */
+import { pino } from 'pino'
+import t from 'tap'
+import { Readiness } from '../src/readiness.js'
+import { ManualClock, settle } from './manual-clock.js'
+
+function rig() {
+  const clock = new ManualClock()
+  const lines: string[] = []
+  const logger = pino({}, { write: (line) => void lines.push(JSON.parse(line).msg) })
+  const probes: { resolve(): void; reject(error: Error): void }[] = []
+  const engine = {
+    state: 'ready',
+    probe: () => new Promise<void>((resolve, reject) => void probes.push({ resolve, reject })),
+  }
+  const readiness = new Readiness({ engine, clock, logger, timeoutMs: 1000 })
+  return { clock, engine, lines, probes, readiness }
+}
+
+t.test('one forward pass serves all who ask, and holds for a while', async (t) => {
+  const { clock, probes, readiness } = rig()
+  const asked = [readiness.check(), readiness.check()]
+  t.equal(probes.length, 1)
+  probes[0]!.resolve()
+  t.same(await Promise.all(asked), [{ ready: true }, { ready: true }])
+  clock.advance(1999)
+  t.same(await readiness.check(), { ready: true })
+  t.equal(probes.length, 1)
+  clock.advance(1)
+  const later = readiness.check()
+  t.equal(probes.length, 2)
+  probes[1]!.reject(new Error('not finite'))
+  t.match(await later, { ready: false, reason: /forward pass/ })
+  t.equal(clock.pending, 0)
+})
+
+t.test('a lane that hangs is told of in time, and logged once however often one asks', async (t) => {
+  const { clock, lines, probes, readiness } = rig()
+  const first = readiness.check()
+  clock.advance(600)
+  const second = readiness.check()
+  clock.advance(400)
+  t.match(await Promise.all([first, second]), [{ ready: false, reason: /does not answer/ }, { ready: false }])
+  const third = readiness.check()
+  clock.advance(0)
+  t.match(await third, { ready: false, reason: /does not answer/ })
+  t.equal(probes.length, 1)
+  t.same(lines, ['a lane of the engine does not answer'])
+  probes[0]!.resolve()
+  await settle()
+  t.same(await readiness.check(), { ready: true }, 'it has answered at last')
+})
+
+t.test('a stop that comes meanwhile is the answer', async (t) => {
+  const { engine, probes, readiness } = rig()
+  engine.state = 'restarting'
+  t.match(await readiness.check(), { ready: false, reason: /restarting/ })
+  engine.state = 'ready'
+  const asked = readiness.check()
+  readiness.drain()
+  probes[0]!.resolve()
+  t.match(await asked, { ready: false, code: 'draining' })
+  t.match(await readiness.check(), { ready: false, code: 'draining' })
+  t.equal(readiness.draining, true)
+})
