@@ -43,8 +43,17 @@ export interface EngineOptions {
   createWorker?: () => Worker
 }
 
+/**
+ * The most a lane's young generation may take. A lane makes little garbage, and still V8 doubles it every few minutes, up to
+ * 48 MB in each lane, which looks like a leak (docs/LOG.md). Below 6 more is promoted than is worth it.
+ */
+const LANE_YOUNG_MB = 6
+
 function createWorker(): Worker {
-  return new Worker(new URL('./worker.js', import.meta.url), { name: 'facet-engine' })
+  return new Worker(new URL('./worker.js', import.meta.url), {
+    name: 'facet-engine',
+    resourceLimits: { maxYoungGenerationSizeMb: LANE_YOUNG_MB },
+  })
 }
 
 export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped'

@@ -48,6 +48,8 @@ class Trunk {
   readonly #bank: Bank<Tensor>
   /** Reused by padded batches. */
   #padding = new Uint8Array(0)
+  /** The inputs of the last runs, by the bank's part of them: what differs from run to run is put in anew. */
+  readonly #feedsOf = new WeakMap<object, Record<string, Tensor>>()
   #runs = 0
 
   private constructor(
@@ -104,6 +106,7 @@ class Trunk {
     const { rows } = batch
     const one = this.#sessionOfOne !== null && rows.every((row) => row === rows[0])
     const features = await this.#features(batch, one)
+    free([batch.pixels])
     const logits = await this.#logits(features, rows)
     return { features, logits, inferenceMs: performance.now() - start, runs: this.#runs }
   }
@@ -125,10 +128,9 @@ class Trunk {
 
   #feedsOfOne(pixels: Uint8Array, rows: Int32Array): Record<string, Tensor> {
     const { height, width } = this.#init
-    return {
-      ...this.#bank.feedsOfOne(rows[0]!),
-      [PIXELS]: new Tensor('uint8', pixels, [rows.length, height, width, 3]),
-    }
+    const feeds = this.#feedsWith(this.#bank.feedsOfOne(rows[0]!))
+    feeds[PIXELS] = new Tensor('uint8', pixels, [rows.length, height, width, 3])
+    return feeds
   }
 
   #feeds(pixels: Uint8Array, rows: Int32Array): Record<string, Tensor> {
@@ -139,12 +141,20 @@ class Trunk {
     for (let n = 0; n < rows.length; n++) sampleRows[n] = BigInt(bank.rows[n]!)
     // One matrix for all samples is broadcast; the graph then copies none.
     const matrixRows = bank.uniform ? sampleRows.slice(0, 1) : sampleRows
-    return {
-      ...bank.tensors,
-      [PIXELS]: new Tensor('uint8', this.#padded(pixels, size), [size, height, width, 3]),
-      [ROW]: new Tensor('int64', sampleRows, [size]),
-      [MATRIX_ROW]: new Tensor('int64', matrixRows, [matrixRows.length]),
+    const feeds = this.#feedsWith(bank.tensors)
+    feeds[PIXELS] = new Tensor('uint8', this.#padded(pixels, size), [size, height, width, 3])
+    feeds[ROW] = new Tensor('int64', sampleRows, [size])
+    feeds[MATRIX_ROW] = new Tensor('int64', matrixRows, [matrixRows.length])
+    return feeds
+  }
+
+  #feedsWith(bank: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
+    let feeds = this.#feedsOf.get(bank)
+    if (!feeds) {
+      feeds = { ...bank }
+      this.#feedsOf.set(bank, feeds)
     }
+    return feeds
   }
 
   /** Each new shape costs a search for algorithms on CUDA: the compact bank keeps to powers of two. */
