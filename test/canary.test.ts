@@ -1,13 +1,21 @@
 /** The canary finds packs that blow up on one kind of image only, and costs a sound pack one run. */
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
+import onnxProto from 'onnx-proto'
 import t, { type Test } from 'tap'
 import type { Engine } from '../src/engine/engine.js'
 import { packRow } from '../src/engine/row.js'
+import type { EngineBatch } from '../src/engine/messages.js'
 import type { FacetError } from '../src/errors.js'
+import { readFamily } from '../src/family/folder.js'
 import type { Slot } from '../src/manifest/manifest.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { createCanary } from '../src/registry/canary.js'
-import { family, startEngine } from './engine-rig.js'
+import { family, imageBytes, startEngine } from './engine-rig.js'
+import { Network } from './networks.js'
+import { build } from './trunk.js'
 
+const { onnx } = onnxProto
 const { base, manifest, layout } = family
 const [stem, first, second] = manifest.slots
 const HUGE = 1e38
@@ -39,30 +47,72 @@ function explosive(weights: [number, number, number], bias: number): Pack {
   return { ...base, slots, mean: [0, 0, 0], std: [1, 1, 1] }
 }
 
-/** What the canary says of a pack, and after how many runs of the engine. */
-async function tried(t: Test, pack: Pack): Promise<{ runs: number; problems: readonly string[] }> {
+/** What the canary says of a pack, and after which runs of the engine. */
+async function tried(
+  t: Test,
+  pack: Pack,
+): Promise<{ runs: number; batches: EngineBatch[]; problems: readonly string[] }> {
   const { engine } = await startEngine(t, { rows: 2 })
   await engine.stage(1, packRow(pack, base, manifest, layout, 'f32'))
-  let runs = 0
-  const counted: Pick<Engine, 'run'> = {
+  const batches: EngineBatch[] = []
+  const counted: Pick<Engine, 'run' | 'takesHalves'> = {
+    takesHalves: engine.takesHalves,
     run: (batch, generation) => {
-      runs++
+      batches.push({ ...batch, pixels: batch.pixels.slice() })
       return engine.run(batch, generation)
     },
   }
-  try {
-    await createCanary(counted, manifest.input)(1, engine.generation)
-    return { runs, problems: [] }
-  } catch (error) {
-    t.match(error, { code: 'invalid_pack', status: 422 })
-    return { runs, problems: (error as FacetError).problems ?? [] }
-  }
+  const problems = await createCanary(counted, manifest.input)(1, engine.generation).then(
+    () => [],
+    (error: FacetError) => {
+      t.match(error, { code: 'invalid_pack', status: 422 })
+      return error.problems ?? []
+    },
+  )
+  return { runs: batches.length, batches, problems }
 }
 
 const features = (kind: string) => `The features of the ${kind} canary image are not finite.`
 
-t.test('a sound pack costs one run', async (t) => {
-  t.same(await tried(t, base), { runs: 1, problems: [] })
+t.test('a sound pack costs one run of a small image', async (t) => {
+  const { runs, batches, problems } = await tried(t, base)
+  t.same({ runs, problems }, { runs: 1, problems: [] })
+  t.match(batches[0], { halved: true })
+  t.equal(batches[0]!.pixels.length, imageBytes / 4)
+})
+
+t.test('small images give features as whole ones do, of one row only', async (t) => {
+  const { engine } = await startEngine(t, { rows: 3 })
+  t.equal(engine.takesHalves, true)
+  const small = () => new Uint8Array(imageBytes / 4).fill(200)
+  const { features, logits } = await engine.run(
+    { pixels: small(), rows: Int32Array.of(0), halved: true },
+    1,
+  )
+  t.equal(features.length, manifest.features)
+  t.equal(logits[0]!.length, base.head!.classes)
+  t.ok(features.every(Number.isFinite) && features.some((value) => value !== 0))
+  const mixed = { pixels: new Uint8Array(imageBytes / 2), rows: Int32Array.of(0, 1), halved: true }
+  await t.rejects(engine.run(mixed, 1), { code: 'inference_failed' })
+  await t.rejects(engine.run({ pixels: small(), rows: Int32Array.of(1) }, 1), RangeError)
+})
+
+t.test('a backbone bound to one size has its packs tried with whole images', async (t) => {
+  const net = new Network(8, {}, 3)
+  const x = net.relu(net.bn('a.bn', net.conv('a.conv', 'image', [3, 6], { stride: 2 }), 6))
+  net.linear('head', net.vector(x), [6 * 4 * 4, 3])
+  const model = onnx.ModelProto.decode(net.onnx())
+  // The features are all pixels of the last maps, as in VGG.
+  for (const node of model.graph!.node!) if (node.opType === 'GlobalAveragePool') node.opType = 'Identity'
+  const { files, manifest } = build(onnx.ModelProto.encode(model).finish())
+  t.equal(manifest.features, 6 * 4 * 4)
+  const dir = t.testdir()
+  for (const [name, bytes] of files) writeFileSync(path.join(dir, name), bytes)
+  const bound = await readFamily(dir)
+  const { engine } = await startEngine(t, { rows: 2, family: bound })
+  t.equal(engine.takesHalves, false)
+  await engine.stage(1, packRow(bound.base, bound.base, bound.manifest, bound.layout, 'f32'))
+  await createCanary(engine, manifest.input)(1, 1)
 })
 
 t.test('a pack that blows up on black only', async (t) => {
@@ -97,5 +147,6 @@ t.test('large and finite is accepted, after a closer look', async (t) => {
     weight: new Float32Array(manifest.features).fill(1e8),
     bias: new Float32Array(1),
   }
-  t.same(await tried(t, { ...base, head, labels: ['a'] }), { runs: 4, problems: [] })
+  const { runs, problems } = await tried(t, { ...base, head, labels: ['a'] })
+  t.same({ runs, problems }, { runs: 4, problems: [] })
 })

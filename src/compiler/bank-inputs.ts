@@ -28,7 +28,7 @@ export interface BankValues {
   matrix(slot: string): string
 }
 
-/** The graph's inputs for pixels of this size. */
+/** The graph's inputs for pixels of this size; images of one domain may also be smaller ones (`EngineBatch.halved`). */
 export function bankInputs(
   layout: BankLayout,
   { serves, bank }: BankOptions,
@@ -36,7 +36,8 @@ export function bankInputs(
   width: number,
 ): Model['inputs'] {
   const type = bank === 'f16' ? FLOAT16 : FLOAT
-  const pixels = { name: PIXELS, type: UINT8, dims: ['N', height, width, 3] }
+  const sides = serves === 'one' ? ['H', 'W'] : [height, width]
+  const pixels = { name: PIXELS, type: UINT8, dims: ['N', ...sides, 3] }
   const matrices = (dims: (rows: number, columns: number) => (string | number)[]) =>
     layout.matrices.map(({ input, rows, columns }) => ({ name: input, type, dims: dims(rows, columns) }))
   if (serves === 'one')

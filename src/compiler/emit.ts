@@ -51,7 +51,8 @@ export function emitTrunk(
     nodes: writer.nodes,
     constants: writer.constants,
     inputs: bankInputs(layout, options, options.height, options.width),
-    outputs: [{ name: FEATURES, type: FLOAT, dims: ['N', features.size] }],
+    // A smaller image may have fewer, which is how an engine learns that this backbone takes none.
+    outputs: [{ name: FEATURES, type: FLOAT, dims: ['N', options.serves === 'one' ? 'F' : features.size] }],
     values: [],
     producer: 'facet',
     metadata: [],

@@ -13,7 +13,16 @@ import type { Family } from '../family/family.js'
 import { checkRow } from './bank-spec.js'
 import { Lanes } from './lanes.js'
 import { packRow } from './row.js'
-import type { BankDtype, BankMode, EngineBatch, EngineInit, EngineResult, RowTensors } from './messages.js'
+import {
+  type BankDtype,
+  type BankMode,
+  type EngineBatch,
+  type EngineInit,
+  type EngineResult,
+  type Ready,
+  type RowTensors,
+  sidesOf,
+} from './messages.js'
 import { SharedRows } from './shared-rows.js'
 import { RequestFailed, ThreadGone } from './thread.js'
 
@@ -74,7 +83,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   readonly #cleared = new Set<number>()
   #state: EngineState = 'starting'
   #generation = 0
-  #provider = ''
+  #ready: Ready = { provider: '', halves: false }
   #lanes: Lanes | undefined
   #started: Promise<void> | undefined
   #stopped: Promise<void> | undefined
@@ -107,7 +116,12 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   /** `cpu` or `cuda:0`; empty before the first start. */
   get provider(): string {
-    return this.#provider
+    return this.#ready.provider
+  }
+
+  /** Whether `run` takes halved batches. */
+  get takesHalves(): boolean {
+    return this.#ready.halves
   }
 
   /** Rows of the bank, the base's included. */
@@ -180,7 +194,7 @@ export class Engine extends EventEmitter<EngineEvents> {
    * (503) once it stops, `inference_failed` (500) when this run throws; RangeError for a misshapen batch.
    */
   async run(batch: EngineBatch, generation: number): Promise<EngineResult> {
-    const { height, width } = this.#options.family.manifest.input
+    const { height, width } = sidesOf(this.#options.family.manifest.input, batch.halved)
     const samples = batch.rows.length
     if (samples === 0 || batch.pixels.length !== samples * height * width * 3)
       throw new RangeError(
@@ -241,9 +255,9 @@ export class Engine extends EventEmitter<EngineEvents> {
     const lanes = new Lanes(this.#options.lanes, this.#options.createWorker ?? createWorker)
     this.#lanes = lanes
     void lanes.lost.then((reason) => this.#lost(reason))
-    const provider = await lanes.start(this.#init)
+    const ready = await lanes.start(this.#init)
     if (this.#stopped) throw draining()
-    this.#provider = provider
+    this.#ready = ready
     this.#generation += 1
     this.#wholeSince = Number.POSITIVE_INFINITY
     lanes.widened().then(
@@ -253,6 +267,7 @@ export class Engine extends EventEmitter<EngineEvents> {
       () => {},
     )
     this.#state = 'ready'
+    const { provider } = ready
     logger.info({ provider, generation: this.#generation, ms: clock.now() - began }, 'engine ready')
     this.emit('up', this.#generation)
   }

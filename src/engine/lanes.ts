@@ -6,7 +6,7 @@
  * docs/performance.md). Whether and when other threads follow is the engine's business.
  */
 import type { Worker } from 'node:worker_threads'
-import type { EngineBatch, EngineInit, EngineResult, RowTensors, SharedRow } from './messages.js'
+import type { EngineBatch, EngineInit, EngineResult, Ready, RowTensors, SharedRow } from './messages.js'
 import { EngineThread } from './thread.js'
 
 export class Lanes {
@@ -26,18 +26,18 @@ export class Lanes {
 
   /**
    * Loads the trunk in the first; the others follow one by one, so that the start does not wait for them.
-   * Resolves with the provider's name when the first has done a forward pass on the base.
+   * Resolves when the first has done a forward pass on the base.
    */
-  async start(init: EngineInit): Promise<string> {
+  async start(init: EngineInit): Promise<Ready> {
     const [first, ...others] = this.#threads
-    const provider = await first!.start(init)
+    const ready = await first!.start(init)
     this.#widened = others.reduce(async (before, thread) => {
       await before
       await thread.start(init)
     }, Promise.resolve())
     // One that fails is lost, which says it all.
     this.#widened.catch(() => {})
-    return provider
+    return ready
   }
 
   /** How many have done a forward pass and are not gone. */

@@ -43,6 +43,18 @@ export interface EngineBatch {
   pixels: Uint8Array
   /** Bank row of each sample, `[N]`. */
   rows: Int32Array
+  /** The images' sides are half the trunk's, rounded up: a quarter of the work, to prove a row and not to answer. All of
+   * one row, and only where the lane is ready for such (`Ready.halves`). */
+  halved?: boolean
+}
+
+/** Sides of the images of a batch. */
+export function sidesOf<Sides extends { height: number; width: number }>(
+  { height, width }: Sides,
+  halved = false,
+): { height: number; width: number } {
+  const side = (full: number) => (halved ? Math.ceil(full / 2) : full)
+  return { height: side(height), width: side(width) }
 }
 
 export interface EngineResult {
@@ -81,6 +93,13 @@ export interface EngineInit {
   base: RowTensors | SharedRow
 }
 
+/** What a lane says of itself after a real forward pass on the base. */
+export interface Ready {
+  provider: string
+  /** Takes halved batches: the backbone is one that knows no image size. */
+  halves: boolean
+}
+
 /** Handled strictly in order: a run sees the rows that were staged before it, and `stop` comes after it. */
 export type ToWorker =
   | { type: 'init'; init: EngineInit }
@@ -89,10 +108,10 @@ export type ToWorker =
   | { type: 'run'; id: number; batch: EngineBatch }
   | { type: 'stop' }
 
-/** `ready` follows a real forward pass on the base. `failed` concerns one request, or the start where its
+/** `failed` concerns one request, or the start where its
  * id is null; the worker then ends by itself. Its message is for the log, not for a client. */
 export type FromWorker =
-  | { type: 'ready'; provider: string }
+  | ({ type: 'ready' } & Ready)
   | { type: 'staged'; id: number }
   | { type: 'result'; id: number; result: EngineResult }
   | { type: 'failed'; id: number | null; message: string }

@@ -8,6 +8,7 @@ import type {
   EngineInit,
   EngineResult,
   FromWorker,
+  Ready,
   RowTensors,
   SharedRow,
   ToWorker,
@@ -35,8 +36,8 @@ export class EngineThread {
   /** What was sent before the start. */
   #backlog: { message: ToWorker; transfer: ArrayBuffer[] }[] = []
   readonly #pending = new Map<number, Pending>()
-  readonly #ready: Promise<string>
-  #settleReady!: { resolve(provider: string): void; reject(error: Error): void }
+  readonly #ready: Promise<Ready>
+  #settleReady!: { resolve(ready: Ready): void; reject(error: Error): void }
   #resolveGone: (reason: Error) => void = () => {}
   #isReady = false
   #startFailure: RequestFailed | undefined
@@ -66,9 +67,9 @@ export class EngineThread {
     return this.#pending.size
   }
 
-  /** Loads the trunk; then comes what was sent before. Resolves with the provider's name after a forward pass on the
-   * base. @throws RequestFailed, ThreadGone */
-  start(init: EngineInit): Promise<string> {
+  /** Loads the trunk; then comes what was sent before. Resolves after a forward pass on the base.
+   * @throws RequestFailed, ThreadGone */
+  start(init: EngineInit): Promise<Ready> {
     if (this.#gone) return Promise.reject(this.#gone)
     let worker: Worker
     try {
@@ -103,12 +104,12 @@ export class EngineThread {
   }
 
   /** @throws RequestFailed, ThreadGone */
-  async run({ pixels, rows }: EngineBatch): Promise<EngineResult> {
+  async run(batch: EngineBatch): Promise<EngineResult> {
+    const { pixels } = batch
     // A part of a larger buffer would take the whole with it. Not `slice`: a Node `Buffer`'s copies nothing.
     const own = pixels.byteLength === pixels.buffer.byteLength ? pixels : new Uint8Array(pixels)
-    const result = await this.#request({ type: 'run', batch: { pixels: own, rows } }, [
-      own.buffer as ArrayBuffer,
-    ])
+    const transfer = [own.buffer as ArrayBuffer]
+    const result = await this.#request({ type: 'run', batch: { ...batch, pixels: own } }, transfer)
     return result!
   }
 
@@ -139,7 +140,7 @@ export class EngineThread {
     switch (message.type) {
       case 'ready':
         this.#isReady = true
-        this.#settleReady.resolve(message.provider)
+        this.#settleReady.resolve(message)
         break
       case 'staged':
         this.#take(message.id)?.resolve(undefined)

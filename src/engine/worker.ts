@@ -10,15 +10,17 @@ import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manif
 import { type Bank, makeBank } from './bank.js'
 import { free } from '../free.js'
 import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
-import type {
-  EngineBatch,
-  EngineInit,
-  EngineResult,
-  FromWorker,
-  HeadTensors,
-  RowTensors,
-  SharedRow,
-  ToWorker,
+import {
+  type EngineBatch,
+  type EngineInit,
+  type EngineResult,
+  type FromWorker,
+  type HeadTensors,
+  type Ready,
+  type RowTensors,
+  type SharedRow,
+  sidesOf,
+  type ToWorker,
 } from './messages.js'
 import { providerEntry, providerName, startFailure } from './provider.js'
 
@@ -51,6 +53,7 @@ class Trunk {
   /** The inputs of the last runs, by the bank's part of them: what differs from run to run is put in anew. */
   readonly #feedsOf = new WeakMap<object, Record<string, Tensor>>()
   #runs = 0
+  #halves = false
 
   private constructor(
     init: EngineInit,
@@ -89,7 +92,12 @@ class Trunk {
       const features = await trunk.#features(black, one)
       if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
     }
+    trunk.#halves = sessionOfOne !== null && (await trunk.#takesHalves())
     return trunk
+  }
+
+  get ready(): Ready {
+    return { provider: providerName(this.#init.device), halves: this.#halves }
   }
 
   stage(row: number, content: RowTensors | SharedRow): void {
@@ -105,6 +113,7 @@ class Trunk {
     const start = performance.now()
     const { rows } = batch
     const one = this.#sessionOfOne !== null && rows.every((row) => row === rows[0])
+    if (batch.halved && !(one && this.#halves)) throw new Error('this trunk takes no halved images')
     const features = await this.#features(batch, one)
     free([batch.pixels])
     const logits = await this.#logits(features, rows)
@@ -117,23 +126,36 @@ class Trunk {
     await this.#heads.release()
   }
 
-  /** `[N, F]`, through the graph for batches of one domain or the one for any. */
-  async #features({ pixels, rows }: EngineBatch, one: boolean): Promise<Float32Array> {
-    const feeds = one ? this.#feedsOfOne(pixels, rows) : this.#feeds(pixels, rows)
-    const session = one ? this.#sessionOfOne! : this.#session
-    this.#runs += 1
-    const outputs = await session.run(feeds, [FEATURES])
-    return (outputs[FEATURES]!.data as Float32Array).subarray(0, rows.length * this.#init.features)
+  /** Whether the base's features of a halved image are those of a whole one in number: a backbone that flattens its last
+   * maps, or reshapes them to sizes of its own, is bound to one size. */
+  async #takesHalves(): Promise<boolean> {
+    const { height, width } = sidesOf(this.#init, true)
+    const black = { pixels: new Uint8Array(height * width * 3), rows: new Int32Array(1), halved: true }
+    try {
+      return (await this.#features(black, true)).length === this.#init.features
+    } catch {
+      return false
+    }
   }
 
-  #feedsOfOne(pixels: Uint8Array, rows: Int32Array): Record<string, Tensor> {
-    const { height, width } = this.#init
+  /** `[N, F]`, through the graph for batches of one domain or the one for any. */
+  async #features(batch: EngineBatch, one: boolean): Promise<Float32Array> {
+    const feeds = one ? this.#feedsOfOne(batch) : this.#feeds(batch)
+    const session = one ? this.#sessionOfOne! : this.#session
+    this.#runs += 1
+    // A run that fails is told by its error; onnxruntime would also write it to stderr.
+    const outputs = await session.run(feeds, [FEATURES], { logSeverityLevel: 4 })
+    return (outputs[FEATURES]!.data as Float32Array).subarray(0, batch.rows.length * this.#init.features)
+  }
+
+  #feedsOfOne({ pixels, rows, halved }: EngineBatch): Record<string, Tensor> {
+    const { height, width } = sidesOf(this.#init, halved)
     const feeds = this.#feedsWith(this.#bank.feedsOfOne(rows[0]!))
     feeds[PIXELS] = new Tensor('uint8', pixels, [rows.length, height, width, 3])
     return feeds
   }
 
-  #feeds(pixels: Uint8Array, rows: Int32Array): Record<string, Tensor> {
+  #feeds({ pixels, rows }: EngineBatch): Record<string, Tensor> {
     const { height, width } = this.#init
     const bank = this.#bank.feeds(rows)
     const size = this.#batchSize(rows.length)
@@ -252,7 +274,7 @@ function serve(port: MessagePort): void {
     switch (message.type) {
       case 'init':
         trunk = await Trunk.open(message.init)
-        return reply({ type: 'ready', provider: providerName(message.init.device) })
+        return reply({ type: 'ready', ...trunk.ready })
       case 'stage':
         trunk!.stage(message.row, message.content)
         return reply({ type: 'staged', id: message.id })
