@@ -15,6 +15,11 @@ export interface Reply {
   timing: string
 }
 
+/** One duration of an answer's `Server-Timing`, ms. */
+export function timingOf({ timing }: Reply, name: 'decode' | 'queue' | 'inference'): number {
+  return Number(new RegExp(`${name};dur=([\\d.]+)`).exec(timing)![1])
+}
+
 /** Sends one request. @param signal makes the client leave */
 export function send(agent: Agent, url: string, wire: Wire, signal?: AbortSignal): Promise<Reply> {
   return new Promise((resolve, reject) => {

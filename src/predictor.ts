@@ -4,6 +4,7 @@
  * Knows the parts it joins (image, registry, scheduler) by their interfaces, and neither HTTP nor ONNX.
  */
 import type { Clock } from './clock.js'
+import { Deadlines, type Timed } from './deadlines.js'
 import { engineRestarting, FacetError, noHead, Withdrawn } from './errors.js'
 import type { EngineResult } from './engine/messages.js'
 import type { Activation } from './pack/pack.js'
@@ -103,11 +104,18 @@ interface Answer {
   inferenceMs: number
 }
 
+/** A request that is not answered yet. */
+interface Waiting extends Timed {
+  expire(): void
+}
+
 export class Predictor {
   readonly #options: PredictorOptions
+  readonly #deadlines: Deadlines<Waiting>
 
   constructor(options: PredictorOptions) {
     this.#options = options
+    this.#deadlines = new Deadlines(options.clock, (waiting) => waiting.expire())
   }
 
   /**
@@ -117,7 +125,9 @@ export class Predictor {
    * Items of one domain and version share a lease. No lease is held while another is awaited, so that a
    * request of more domains than the bank has rows is answered, and two such requests cannot lock each other
    * out.
-   * @throws FacetError of the image, the registry or the scheduler.
+   *
+   * Answers at the deadline at the latest, also where a run hangs; what is in a run then keeps its leases until that ends.
+   * @throws FacetError of the image, the registry or the scheduler; `deadline_exceeded`.
    */
   async predict(
     items: readonly PredictItem[],
@@ -125,21 +135,40 @@ export class Predictor {
   ): Promise<{ results: PredictResult[]; timings: PredictTimings }> {
     try {
       this.#options.admit?.(countsOf(items))
-      const decoded = await this.#decodeAll(items, options)
-      const answers = await this.#answerAll(items, decoded, options)
+      const answer = await this.#inTime(this.#predict(items, options), options.deadline)
       this.#count(items, 'ok')
-      return {
-        results: answers.map(({ result }) => result),
-        timings: {
-          decodeMs: longest(decoded, ({ ms }) => ms),
-          queueMs: longest(answers, ({ queueMs }) => queueMs),
-          inferenceMs: longest(answers, ({ inferenceMs }) => inferenceMs),
-        },
-      }
+      return answer
     } catch (error) {
       this.#count(items, 'error')
       throw error
     }
+  }
+
+  async #predict(
+    items: readonly PredictItem[],
+    options: PredictOptions,
+  ): Promise<{ results: PredictResult[]; timings: PredictTimings }> {
+    const decoded = await this.#decodeAll(items, options)
+    const answers = await this.#answerAll(items, decoded, options)
+    return {
+      results: answers.map(({ result }) => result),
+      timings: {
+        decodeMs: longest(decoded, ({ ms }) => ms),
+        queueMs: longest(answers, ({ queueMs }) => queueMs),
+        inferenceMs: longest(answers, ({ inferenceMs }) => inferenceMs),
+      },
+    }
+  }
+
+  #inTime<T>(work: Promise<T>, deadline: number | undefined): Promise<T> {
+    if (deadline === undefined) return work
+    return new Promise((resolve, reject) => {
+      const expire = () =>
+        reject(new FacetError('deadline_exceeded', 'The deadline passed before the answer came.'))
+      const waiting: Waiting = { deadline, place: -1, expire }
+      this.#deadlines.add(waiting)
+      void work.then(resolve, reject).finally(() => this.#deadlines.remove(waiting))
+    })
   }
 
   #decodeAll(items: readonly PredictItem[], options: PredictOptions): Promise<Decoded[]> {

@@ -85,10 +85,7 @@ t.test('small images give features as whole ones do, of one row only', async (t)
   const { engine } = await startEngine(t, { rows: 3 })
   t.equal(engine.takesHalves, true)
   const small = () => new Uint8Array(imageBytes / 4).fill(200)
-  const { features, logits } = await engine.run(
-    { pixels: small(), rows: Int32Array.of(0), halved: true },
-    1,
-  )
+  const { features, logits } = await engine.run({ pixels: small(), rows: Int32Array.of(0), halved: true }, 1)
   t.equal(features.length, manifest.features)
   t.equal(logits[0]!.length, base.head!.classes)
   t.ok(features.every(Number.isFinite) && features.some((value) => value !== 0))

@@ -41,7 +41,7 @@ class LeapingClock implements Clock {
 
 const image = await pngImage(1)
 const clock = new LeapingClock()
-const patient = ['--request-timeout', '1h', '--max-request-timeout', '2h', '--load-timeout', '1h']
+const patient = ['--request-timeout', '1h', '--max-request-timeout', '2h', '--load-timeout', '30m']
 const { service, url, control } = await runService(
   t,
   // Memory for the base and four more.
@@ -72,7 +72,6 @@ async function inRun(fault: Fault, domain = 'shop'): Promise<{ answer: Promise<R
 t.test('a lane that hangs is not ready, though the other one answers (pain 15)', async (t) => {
   t.equal(await status(ready()), 200)
   const held = await inRun(Fault.waits)
-  t.equal(await status(ready()), 200, 'proved a moment ago')
   // Past what a proof is worth.
   clock.leap(60_000)
   const { runs } = control
@@ -85,8 +84,10 @@ t.test('a lane that hangs is not ready, though the other one answers (pain 15)',
   t.match(await answer.json(), { code: 'engine_restarting', detail: 'A lane of the engine does not answer.' })
   t.equal(await status(ready()), 503, 'told at once from then on')
   t.equal(await status(fetch(`${url}/livez`)), 200)
+  const late = await held.answer
+  t.equal(late.status, 504, 'its own deadline has passed too')
+  t.match(await late.json(), { code: 'deadline_exceeded' })
   control.release()
-  t.equal(await status(held.answer), 200)
   while ((await status(ready())) !== 200);
   t.pass('ready again once it has answered')
 })
@@ -117,6 +118,25 @@ t.test('what is registered while a lane is in a run comes into no row of that ru
   for (const name of names)
     t.match(await predict(url, name, image), { predictions: [{ label: new RegExp(`^${name}-`) }] })
 })
+
+t.test(
+  'while a lane hangs a cold domain is given up after --load-timeout, and loaded once it answers',
+  async (t) => {
+    const { domains } = service.registry.list({ limit: 100 })
+    const cold = domains.find(({ residency }) => residency !== 'resident')!.domain
+    const held = await inRun(Fault.waits)
+    const answer = ask(cold)
+    t.equal(await status(ask('base')), 200, 'who is resident is answered')
+    clock.leap(31 * 60_000)
+    const refused = await answer
+    t.equal(refused.status, 503)
+    t.match(await refused.json(), { code: 'load_timeout' })
+    t.ok(Number(refused.headers.get('retry-after')) >= 1)
+    control.release()
+    t.equal(await status(held.answer), 200)
+    t.equal(await status(ask(cold)), 200)
+  },
+)
 
 t.test('a lane that dies takes no answer of the other with it; both are back, and all domains', async (t) => {
   const before = [await predict(url, 'shop', image), await predict(url, 'bakery', image)]

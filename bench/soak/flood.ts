@@ -1,6 +1,6 @@
 /** Requests for one domain at a fixed rate, whatever becomes of them: a process of its own beside the quiet client. */
 import { Agent } from 'node:http'
-import { send, type Wire } from '../client.js'
+import { send, timingOf, type Wire } from '../client.js'
 import { answer } from '../processes.js'
 
 export interface FloodJob {
@@ -17,13 +17,15 @@ export interface FloodCount {
   /** HTTP 429. */
   refused: number
   failed: number
+  /** What a batch ran, ms, of each that was answered. */
+  runs: number[]
 }
 
 class Flood {
   readonly #job: FloodJob
   readonly #agent: Agent
   readonly #start = performance.now()
-  readonly #count: FloodCount = { answered: 0, refused: 0, failed: 0 }
+  readonly #count: FloodCount = { answered: 0, refused: 0, failed: 0, runs: [] }
   readonly #timer: NodeJS.Timeout
   #sent = 0
   #open = 0
@@ -52,11 +54,9 @@ class Flood {
 
   async #one(): Promise<void> {
     this.#open++
-    const status = await send(this.#agent, this.#job.url, this.#job.wire).then(
-      (reply) => reply.status,
-      () => 0,
-    )
-    this.#count[status === 200 ? 'answered' : status === 429 ? 'refused' : 'failed']++
+    const reply = await send(this.#agent, this.#job.url, this.#job.wire).catch(() => null)
+    this.#count[reply?.status === 200 ? 'answered' : reply?.status === 429 ? 'refused' : 'failed']++
+    if (reply?.status === 200) this.#count.runs.push(timingOf(reply, 'inference'))
     if (--this.#open === 0) this.#drained()
   }
 }

@@ -31,12 +31,19 @@ export abstract class Bank<T, Row = RowTensors | SharedRow> {
   protected readonly inputs: readonly BankInput[]
   protected readonly makeTensor: MakeTensor<T>
   protected readonly free: Free
+  /** Shared memory, in which rows may lie. */
+  protected readonly segments: SharedArrayBuffer[] = []
 
   constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
     this.spec = spec
     this.makeTensor = makeTensor
     this.free = free
     this.inputs = bankInputs(spec)
+  }
+
+  /** A further segment of shared memory. */
+  share(segment: SharedArrayBuffer): void {
+    this.segments.push(segment)
   }
 
   /** Brings in a row that fits (`checkRow`); buffers that are not shared are taken over. */
@@ -156,12 +163,22 @@ class ResidentBank<T> extends Bank<T, RowTensors> {
   }
 }
 
+/** Where a row lies in shared memory. */
+interface StagedRow {
+  /** Segment, start and length of each span, one after the other. */
+  spans: number[]
+  /** Null while the row is not staged. */
+  classes: number | null
+}
+
 /**
  * Only the rows of the batch's domains are fed, renumbered: copied from where they lie, which other lanes read
  * too, into buffers that are kept and grow as batches of more domains come.
  */
 class GatheringBank<T> extends Bank<T, SharedRow> {
-  readonly #rows = new Map<number, SharedRow>()
+  /** Kept when a row goes, and written over: rows come and go all the time, and what lives for seconds is garbage that only
+   * a full collection finds. */
+  readonly #rows = new Map<number, StagedRow>()
   #gathered: BankArray[] = []
   #capacity = 0
   /** Which row lies at each place of `#gathered`: what is there already is not copied again. */
@@ -173,25 +190,35 @@ class GatheringBank<T> extends Bank<T, SharedRow> {
   #head: Float32Array = new Float32Array(0)
   #headOf: number | undefined
 
-  override stage(row: number, content: SharedRow): void {
+  override stage(row: number, { spans, classes }: SharedRow): void {
     this.clear(row)
-    this.#rows.set(row, content)
+    let own = this.#rows.get(row)
+    if (own === undefined) {
+      own = { spans: [], classes }
+      this.#rows.set(row, own)
+    }
+    own.classes = classes
+    for (const { segment, start, length } of spans) own.spans.push(segment, start, length)
   }
 
   override clear(row: number): void {
-    this.#rows.delete(row)
+    const own = this.#rows.get(row)
+    if (own) {
+      own.classes = null
+      own.spans.length = 0
+    }
     this.#places = this.#places.map((held) => (held === row ? undefined : held))
     if (this.#headOf === row) this.#headOf = undefined
   }
 
   override classes(row: number): number {
-    const content = this.#rows.get(row)
-    if (content === undefined) throw notStaged(row)
-    return content.classes
+    const classes = this.#rows.get(row)?.classes ?? null
+    if (classes === null) throw notStaged(row)
+    return classes
   }
 
   override head(row: number): HeadTensors {
-    const { spans, classes } = this.#rows.get(row)!
+    const classes = this.classes(row)
     const weights = classes * this.spec.features
     const elements = weights + classes
     if (this.#head.length < elements) {
@@ -202,7 +229,7 @@ class GatheringBank<T> extends Bank<T, SharedRow> {
     const head = this.#head.subarray(0, elements)
     if (this.#headOf !== row) {
       const adapter = this.inputs.reduce((sum, { elements }) => sum + elements, 0)
-      copyBytes(spans, [bytesOf(head)], adapter * arrayType(this.spec.bankDtype).BYTES_PER_ELEMENT)
+      copyBytes(this.#bytes(row), [bytesOf(head)], adapter * arrayType(this.spec.bankDtype).BYTES_PER_ELEMENT)
       this.#headOf = row
     }
     return { classes, weight: head.subarray(0, weights), bias: head.subarray(weights) }
@@ -236,8 +263,16 @@ class GatheringBank<T> extends Bank<T, SharedRow> {
     const [affine, ...matrices] = this.inputs.map(({ elements }, index) => {
       return bytesOf(this.#gathered[index]!.subarray(place * elements, (place + 1) * elements))
     })
-    copyBytes(this.#rows.get(row)!.spans, [...matrices, affine!])
+    copyBytes(this.#bytes(row), [...matrices, affine!])
     this.#places[place] = row
+  }
+
+  #bytes(row: number): Uint8Array[] {
+    const { spans } = this.#rows.get(row)!
+    const bytes: Uint8Array[] = []
+    for (let i = 0; i < spans.length; i += 3)
+      bytes.push(new Uint8Array(this.segments[spans[i]!]!, spans[i + 1]!, spans[i + 2]!))
+    return bytes
   }
 
   #reserve(rows: number): void {

@@ -75,7 +75,7 @@ export interface EngineEvents {
 
 export class Engine extends EventEmitter<EngineEvents> {
   readonly #options: EngineOptions
-  readonly #init: EngineInit
+  readonly #init: Omit<EngineInit, 'segments'>
   readonly #sharedRows: SharedRows | null
   /** Rows in the runs that are not answered yet, and in how many. */
   readonly #running = new Map<number, number>()
@@ -100,7 +100,8 @@ export class Engine extends EventEmitter<EngineEvents> {
     this.#options = options
     const { bankDtype, bankMode, family, memory = Infinity } = options
     const init = engineInit(options)
-    this.#sharedRows = bankMode === 'resident' ? null : new SharedRows(init, memory)
+    this.#sharedRows =
+      bankMode === 'resident' ? null : new SharedRows(init, memory, (segment) => this.#lanes?.share(segment))
     const base = packRow(family.base, family.base, family.manifest, family.layout, bankDtype)
     this.#init = { ...init, base: this.#sharedRows?.write(0, base) ?? base }
   }
@@ -255,7 +256,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     const lanes = new Lanes(this.#options.lanes, this.#options.createWorker ?? createWorker)
     this.#lanes = lanes
     void lanes.lost.then((reason) => this.#lost(reason))
-    const ready = await lanes.start(this.#init)
+    const ready = await lanes.start({ ...this.#init, segments: [...(this.#sharedRows?.segments ?? [])] })
     if (this.#stopped) throw draining()
     this.#ready = ready
     this.#generation += 1
@@ -334,7 +335,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 }
 
-function engineInit(options: EngineOptions): Omit<EngineInit, 'base'> {
+function engineInit(options: EngineOptions): Omit<EngineInit, 'base' | 'segments'> {
   const { family, rows, bankDtype, bankMode, device, threads, warmBatch = 1 } = options
   const { layout, manifest, trunk, trunkOfOne } = family
   return {

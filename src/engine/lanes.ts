@@ -50,6 +50,11 @@ export class Lanes {
     return this.#widened
   }
 
+  /** A further segment of shared memory, beside those that `start` was given. */
+  share(segment: SharedArrayBuffer): void {
+    for (const thread of this.#threads) thread.share(segment)
+  }
+
   /**
    * Makes a row known to all; those not ready yet learn of it before their first run. Buffers that are not shared are
    * taken over, so only one lane may be given such.

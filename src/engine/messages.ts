@@ -30,10 +30,17 @@ export interface HeadTensors {
   bias: Float32Array
 }
 
+/** Bytes of a segment of shared memory. Segments are counted from 0, in the order in which a lane learns of them. */
+export interface Span {
+  segment: number
+  start: number
+  length: number
+}
+
 /** A row with its head in memory that every lane sees: the bytes of its matrices, affine row, head weight and head
  * bias, one span after the other. */
 export interface SharedRow {
-  spans: Uint8Array[]
+  spans: readonly Span[]
   /** 0 without a head. */
   classes: number
 }
@@ -90,6 +97,8 @@ export interface EngineInit {
   features: number
   /** Images of the forward pass on the base: memory for batches of so many is taken then, not in the first hour. */
   warmBatch: number
+  /** Shared memory so far; a lane learns of more by `share`. Empty for a resident bank. */
+  segments: readonly SharedArrayBuffer[]
   base: RowTensors | SharedRow
 }
 
@@ -103,6 +112,7 @@ export interface Ready {
 /** Handled strictly in order: a run sees the rows that were staged before it, and `stop` comes after it. */
 export type ToWorker =
   | { type: 'init'; init: EngineInit }
+  | { type: 'share'; segment: SharedArrayBuffer }
   | { type: 'stage'; id: number; row: number; content: RowTensors | SharedRow }
   | { type: 'clear'; row: number }
   | { type: 'run'; id: number; batch: EngineBatch }

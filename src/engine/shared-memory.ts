@@ -29,11 +29,21 @@ export class SharedMemory {
   /** In the order of segments and places, neighbours merged. */
   readonly #free: Free[] = []
   readonly #segments: SharedArrayBuffer[] = []
+  readonly #made: (segment: SharedArrayBuffer) => void
   #total = 0
 
-  /** @param limit bytes at most, words all of them */
-  constructor(limit: number) {
+  /**
+   * @param limit bytes at most, words all of them
+   * @param made called with each further segment, before anything in it is handed out
+   */
+  constructor(limit: number, made: (segment: SharedArrayBuffer) => void = () => {}) {
     this.#limit = limit
+    this.#made = made
+  }
+
+  /** All so far, in the order in which they were made. */
+  get segments(): readonly SharedArrayBuffer[] {
+    return this.#segments
   }
 
   /**
@@ -73,6 +83,7 @@ export class SharedMemory {
     const buffer = new SharedArrayBuffer(bytes)
     this.#segments.push(buffer)
     this.#total += bytes
+    this.#made(buffer)
     const free = { buffer, start: 0, end: bytes }
     this.#free.push(free)
     return free

@@ -13,10 +13,18 @@ export class SharedRows {
   readonly #memory: SharedMemory
   readonly #rows = new Map<number, readonly Uint8Array[]>()
 
-  /** @param limit bytes of all rows at most, each counted by `rowBytes` */
-  constructor(spec: BankSpec, limit: number) {
+  /**
+   * @param limit bytes of all rows at most, each counted by `rowBytes`
+   * @param made called with each further segment of the memory, before a row is in it
+   */
+  constructor(spec: BankSpec, limit: number, made?: (segment: SharedArrayBuffer) => void) {
     this.#spec = spec
-    this.#memory = new SharedMemory(limit)
+    this.#memory = new SharedMemory(limit, made)
+  }
+
+  /** The memory so far: what the spans of a row are in. */
+  get segments(): readonly SharedArrayBuffer[] {
+    return this.#memory.segments
   }
 
   /** Copies a row that fits the trunk into shared memory, in the place of the one before, and frees what it
@@ -32,7 +40,14 @@ export class SharedRows {
     const given = [...matrices, affine, ...(head ? [head.weight, head.bias] : [])]
     copyBytes(given.map(bytesOf), spans)
     free(given)
-    return { spans, classes }
+    const places = spans.map(({ buffer, byteOffset, length }) => {
+      return {
+        segment: this.segments.indexOf(buffer as unknown as SharedArrayBuffer),
+        start: byteOffset,
+        length,
+      }
+    })
+    return { spans: places, classes }
   }
 
   /** Gives a row's bytes to others. A no-op for a row that has none. */

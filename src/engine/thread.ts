@@ -94,6 +94,11 @@ export class EngineThread {
     return this.#ready
   }
 
+  /** Tells of a further segment of shared memory, before a row that lies in it. */
+  share(segment: SharedArrayBuffer): void {
+    this.#post({ type: 'share', segment }, [])
+  }
+
   /** Takes buffers over that are not shared. @throws RequestFailed, ThreadGone */
   async stage(row: number, content: RowTensors | SharedRow): Promise<void> {
     await this.#request({ type: 'stage', row, content }, 'spans' in content ? [] : transferOf(content))

@@ -83,6 +83,7 @@ class Trunk {
       extra: noSpinning,
     })
     const trunk = new Trunk(init, session, sessionOfOne, heads)
+    for (const segment of init.segments) trunk.share(segment)
     trunk.stage(0, init.base)
     const black = {
       pixels: new Uint8Array(init.warmBatch * init.height * init.width * 3),
@@ -98,6 +99,10 @@ class Trunk {
 
   get ready(): Ready {
     return { provider: providerName(this.#init.device), halves: this.#halves }
+  }
+
+  share(segment: SharedArrayBuffer): void {
+    this.#bank.share(segment)
   }
 
   stage(row: number, content: RowTensors | SharedRow): void {
@@ -275,6 +280,8 @@ function serve(port: MessagePort): void {
       case 'init':
         trunk = await Trunk.open(message.init)
         return reply({ type: 'ready', ...trunk.ready })
+      case 'share':
+        return trunk!.share(message.segment)
       case 'stage':
         trunk!.stage(message.row, message.content)
         return reply({ type: 'staged', id: message.id })
