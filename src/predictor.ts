@@ -11,10 +11,14 @@ import type { Activation } from './pack/pack.js'
 import type { Lease } from './registry/types.js'
 import type { Scheduler } from './scheduler.js'
 
-export interface PredictItem {
+/** What is asked of an image. */
+interface WantedItem {
   domain: string
   /** Full SHA-256 or a unique prefix; the active version where left out. */
   version?: string
+}
+
+export interface PredictItem extends WantedItem {
   /** Encoded image bytes. */
   image: Uint8Array
 }
@@ -104,6 +108,9 @@ interface Answer {
   inferenceMs: number
 }
 
+/** Whoever waits for something tells of the deadline in its own words; this much later, ms, nobody is waited for. */
+const GRACE_MS = 50
+
 /** A request that is not answered yet. */
 interface Waiting extends Timed {
   expire(): void
@@ -126,7 +133,8 @@ export class Predictor {
    * request of more domains than the bank has rows is answered, and two such requests cannot lock each other
    * out.
    *
-   * Answers at the deadline at the latest, also where a run hangs; what is in a run then keeps its leases until that ends.
+   * Answers soon after the deadline at the latest, also where a run hangs; what is in a run then keeps its leases until
+   * that ends.
    * @throws FacetError of the image, the registry or the scheduler; `deadline_exceeded`.
    */
   async predict(
@@ -149,6 +157,16 @@ export class Predictor {
     options: PredictOptions,
   ): Promise<{ results: PredictResult[]; timings: PredictTimings }> {
     const decoded = await this.#decodeAll(items, options)
+    // Without the encoded images: a run that hangs would hold them, and nobody counts them any more.
+    const wanted = items.map(({ image: _, ...wanted }) => wanted)
+    return this.#finish(wanted, decoded, options)
+  }
+
+  async #finish(
+    items: readonly WantedItem[],
+    decoded: Decoded[],
+    options: PredictOptions,
+  ): Promise<{ results: PredictResult[]; timings: PredictTimings }> {
     const answers = await this.#answerAll(items, decoded, options)
     return {
       results: answers.map(({ result }) => result),
@@ -165,7 +183,7 @@ export class Predictor {
     return new Promise((resolve, reject) => {
       const expire = () =>
         reject(new FacetError('deadline_exceeded', 'The deadline passed before the answer came.'))
-      const waiting: Waiting = { deadline, place: -1, expire }
+      const waiting: Waiting = { deadline: deadline + GRACE_MS, place: -1, expire }
       this.#deadlines.add(waiting)
       void work.then(resolve, reject).finally(() => this.#deadlines.remove(waiting))
     })
@@ -185,7 +203,7 @@ export class Predictor {
   }
 
   async #answerAll(
-    items: readonly PredictItem[],
+    items: readonly WantedItem[],
     decoded: Decoded[],
     options: PredictOptions,
   ): Promise<Answer[]> {
@@ -199,7 +217,7 @@ export class Predictor {
   /** Leases one domain and queues its images together. */
   async #answerGroup(
     group: readonly number[],
-    items: readonly PredictItem[],
+    items: readonly WantedItem[],
     decoded: Decoded[],
     options: PredictOptions,
     answers: Answer[],
@@ -224,7 +242,7 @@ export class Predictor {
     }
   }
 
-  #count(items: readonly PredictItem[], outcome: 'ok' | 'error'): void {
+  #count(items: readonly WantedItem[], outcome: 'ok' | 'error'): void {
     for (const group of groups(items)) {
       this.#options.observe?.images?.(items[group[0]!]!.domain, outcome, group.length)
     }
@@ -280,7 +298,7 @@ function finite(values: Float32Array): boolean {
 }
 
 /** Positions of the items of each domain and version, in order of first appearance. */
-function groups(items: readonly PredictItem[]): number[][] {
+function groups(items: readonly WantedItem[]): number[][] {
   const byDomain = new Map<string, number[]>()
   for (const [index, { domain, version }] of items.entries()) {
     const key = `${domain} ${version ?? ''}`
@@ -291,7 +309,7 @@ function groups(items: readonly PredictItem[]): number[][] {
   return [...byDomain.values()]
 }
 
-function countsOf(items: readonly PredictItem[]): Map<string, number> {
+function countsOf(items: readonly WantedItem[]): Map<string, number> {
   const counts = new Map<string, number>()
   for (const { domain } of items) counts.set(domain, (counts.get(domain) ?? 0) + 1)
   return counts

@@ -55,8 +55,8 @@ async function tried(
   const { engine } = await startEngine(t, { rows: 2 })
   await engine.stage(1, packRow(pack, base, manifest, layout, 'f32'))
   const batches: EngineBatch[] = []
-  const counted: Pick<Engine, 'run' | 'takesHalves'> = {
-    takesHalves: engine.takesHalves,
+  const counted: Pick<Engine, 'run' | 'takesSmallImages'> = {
+    takesSmallImages: engine.takesSmallImages,
     run: (batch, generation) => {
       batches.push({ ...batch, pixels: batch.pixels.slice() })
       return engine.run(batch, generation)
@@ -77,19 +77,19 @@ const features = (kind: string) => `The features of the ${kind} canary image are
 t.test('a sound pack costs one run of a small image', async (t) => {
   const { runs, batches, problems } = await tried(t, base)
   t.same({ runs, problems }, { runs: 1, problems: [] })
-  t.match(batches[0], { halved: true })
+  t.match(batches[0], { small: true })
   t.equal(batches[0]!.pixels.length, imageBytes / 4)
 })
 
 t.test('small images give features as whole ones do, of one row only', async (t) => {
   const { engine } = await startEngine(t, { rows: 3 })
-  t.equal(engine.takesHalves, true)
+  t.equal(engine.takesSmallImages, true)
   const small = () => new Uint8Array(imageBytes / 4).fill(200)
-  const { features, logits } = await engine.run({ pixels: small(), rows: Int32Array.of(0), halved: true }, 1)
+  const { features, logits } = await engine.run({ pixels: small(), rows: Int32Array.of(0), small: true }, 1)
   t.equal(features.length, manifest.features)
   t.equal(logits[0]!.length, base.head!.classes)
   t.ok(features.every(Number.isFinite) && features.some((value) => value !== 0))
-  const mixed = { pixels: new Uint8Array(imageBytes / 2), rows: Int32Array.of(0, 1), halved: true }
+  const mixed = { pixels: new Uint8Array(imageBytes / 2), rows: Int32Array.of(0, 1), small: true }
   await t.rejects(engine.run(mixed, 1), { code: 'inference_failed' })
   await t.rejects(engine.run({ pixels: small(), rows: Int32Array.of(1) }, 1), RangeError)
 })
@@ -107,7 +107,7 @@ t.test('a backbone bound to one size has its packs tried with whole images', asy
   for (const [name, bytes] of files) writeFileSync(path.join(dir, name), bytes)
   const bound = await readFamily(dir)
   const { engine } = await startEngine(t, { rows: 2, family: bound })
-  t.equal(engine.takesHalves, false)
+  t.equal(engine.takesSmallImages, false)
   await engine.stage(1, packRow(bound.base, bound.base, bound.manifest, bound.layout, 'f32'))
   await createCanary(engine, manifest.input)(1, 1)
 })

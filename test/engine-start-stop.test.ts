@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { Fault } from './faulty-worker-control.js'
-import { family, makeEngine, randomPixels, randomRow, startEngine } from './engine-rig.js'
+import { family, makeEngine, randomPixels, randomRow, relativeError, startEngine } from './engine-rig.js'
 import { ManualClock } from './manual-clock.js'
 
 const base = () => ({ pixels: randomPixels(1, 1), rows: Int32Array.of(0) })
@@ -109,6 +109,47 @@ t.test('the second lane follows while the first serves, and knows what was stage
     t.strictSame(logits, alone!.logits)
   }
 })
+
+t.test(
+  'rows beyond the first segment of shared memory are right in every lane, before it follows and after a restart',
+  async (t) => {
+    const { engine, control } = makeEngine(t, { lanes: 2, bankMode: 'shared', rows: 4 })
+    const { engine: alone } = await startEngine(t, { bankMode: 'resident', rows: 4 })
+    await alone.stage(2, randomRow(7, 5))
+    const pixels = randomPixels(1, 3)
+    const batch = () => ({ pixels: pixels.slice(), rows: Int32Array.of(2) })
+    const expected = (await alone.run(batch(), 1)).logits[0]!
+    const filled = async () => {
+      // Larger than a segment: it lies in two.
+      const head = {
+        classes: 140_000,
+        weight: new Float32Array(140_000 * family.manifest.features),
+        bias: new Float32Array(140_000),
+      }
+      head.bias.fill(3, -1)
+      await engine.stage(1, { ...randomRow(5, 0), head })
+      await engine.stage(2, randomRow(7, 5))
+    }
+    const right = async (generation: number) => {
+      await engine.widened()
+      const answers = await Promise.all([engine.run(batch(), generation), engine.run(batch(), generation)])
+      for (const { logits } of answers) t.ok(relativeError(logits[0]!, expected) < 1e-5)
+      const large = await engine.run({ pixels: pixels.slice(), rows: Int32Array.of(1) }, generation)
+      t.same([large.logits[0]!.length, large.logits[0]!.at(0), large.logits[0]!.at(-1)], [140_000, 0, 3])
+    }
+    await engine.start()
+    t.equal(engine.readyLanes, 1)
+    await filled()
+    await right(1)
+
+    const up = new Promise((resolve) => engine.once('up', resolve))
+    control.nextRun(Fault.exits)
+    await engine.run(batch(), 1).catch(() => {})
+    await up
+    await filled()
+    await right(2)
+  },
+)
 
 t.test('stop before the second lane has followed', async (t) => {
   const { engine } = makeEngine(t, { bankMode: 'shared', lanes: 2 })

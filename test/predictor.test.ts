@@ -12,6 +12,8 @@ function build(
     free?: number
     generation?: number
     maxQueue?: number
+    /** What each run waits for. */
+    until?: Promise<void>
     admit?: (counts: ReadonlyMap<string, number>) => void
   } = {},
 ) {
@@ -27,6 +29,7 @@ function build(
         return engine.generation
       },
       async run({ pixels, rows }) {
+        await options.until
         const count = rows.length
         const features = new Float32Array(2 * count)
         for (let index = 0; index < count; index++) {
@@ -89,7 +92,7 @@ function build(
     ...(options.admit && { admit: options.admit }),
     observe: { images: (domain, outcome, count) => counted.push([domain, outcome, count]) },
   })
-  return { predictor, held, counted, engine, scheduler, rejected, decoding }
+  return { predictor, held, counted, engine, scheduler, rejected, decoding, clock }
 }
 
 const item = (domain: string, ...image: number[]): PredictItem => ({ domain, image: Uint8Array.from(image) })
@@ -114,6 +117,31 @@ t.test('answers keep the order of a request that mixes domains', async (t) => {
     ['a', 'ok', 1],
     ['c', 'ok', 1],
   ])
+})
+
+t.test('a run that hangs holds nobody beyond the deadline, and keeps its leases until it ends', async (t) => {
+  let end = () => {}
+  const until = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  const { predictor, held, counted, clock, scheduler } = build({ until })
+  const items = [item('a', 1, 2, 3), item('b', 1, 2, 3)]
+  const answer = predictor.predict(items, { needHead: true, deadline: clock.now() + 1000 })
+  while (!scheduler.busy) await Promise.resolve()
+  clock.advance(1000)
+  t.equal(held.size, 2)
+  clock.advance(50)
+  const error = await answer.catch((error: unknown) => error)
+  t.match(error, { code: 'deadline_exceeded', status: 504 })
+  t.equal((error as FacetError).index, undefined, 'it is not one image that is late')
+  t.equal(held.size, 2, 'their rows are in the run')
+  t.same(counted, [
+    ['a', 'error', 1],
+    ['b', 'error', 1],
+  ])
+  end()
+  while (held.size > 0) await Promise.resolve()
+  t.equal(counted.length, 2, 'counted once')
 })
 
 t.test('one version asked for by name is leased apart from the active one', async (t) => {

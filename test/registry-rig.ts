@@ -36,7 +36,7 @@ export type Step = (name: string) => Promise<void>
 export class MemoryEngine extends EventEmitter<EngineEvents> {
   readonly rows: number
   readonly trunks = 1
-  readonly takesHalves = true
+  readonly takesSmallImages = true
   state: EngineState = 'ready'
   generation = 1
   /** Rows staged so far, in order. */

@@ -60,7 +60,7 @@ async function main(): Promise<void> {
       await ask(server.url, quiet, rate!, seconds!, flooded!)
       const count = await flood.ask<FloodCount>({ type: 'stop' })
       for (const key of ['answered', 'refused', 'failed'] as const) loud[key] += count[key]
-      loud.runs.push(...count.runs)
+      loud.runs = loud.runs.concat(count.runs)
     }
   } finally {
     await flood.stop()

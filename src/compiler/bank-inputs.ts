@@ -28,7 +28,7 @@ export interface BankValues {
   matrix(slot: string): string
 }
 
-/** The graph's inputs for pixels of this size; images of one domain may also be smaller ones (`EngineBatch.halved`). */
+/** The graph's inputs for pixels of this size; images of one domain may also be smaller ones (`EngineBatch.small`). */
 export function bankInputs(
   layout: BankLayout,
   { serves, bank }: BankOptions,

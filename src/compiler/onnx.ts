@@ -319,6 +319,7 @@ export function saveModel(model: Model, places: ReadonlyMap<string, Place> = new
       initializer: [...model.constants].map(([name, tensor]) => saveTensor(name, tensor, places.get(name))),
       input: model.inputs.map(saveValue),
       output: model.outputs.map(saveValue),
+      valueInfo: model.values.map(saveValue),
     },
   }).finish()
 }

@@ -14,6 +14,7 @@ import {
   int64Tensor,
   intAttribute,
   intsAttribute,
+  type Model,
   type Node,
   type Tensor,
 } from './onnx.js'
@@ -27,6 +28,8 @@ const END = 2 ** 31 - 1
 export class Writer {
   readonly nodes: Node[] = []
   readonly constants = new Map<string, Tensor>()
+  /** Shapes of inner values that are stated. */
+  readonly values: Model['values'] = []
   readonly #source: Graph
   readonly #rename: ReadonlyMap<string, string>
 
@@ -57,6 +60,11 @@ export class Writer {
   copy(node: Node): void {
     this.add(node.op, node.inputs, node.attributes, ...node.outputs)
     this.nodes.at(-1)!.name = node.name
+  }
+
+  /** States the shape of a float value that shape inference cannot know. */
+  describe(name: string, dims: Model['values'][number]['dims']): void {
+    this.values.push({ name, type: FLOAT, dims })
   }
 
   /** The name of a constant int64 vector. */

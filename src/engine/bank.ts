@@ -13,7 +13,8 @@ export type MakeTensor<T> = (data: BankArray, dims: readonly number[]) => T
 /** Gives memory back at once: these arrays' buffers are not used again. */
 export type Free = (arrays: readonly BankArray[]) => void
 
-type Feeds<T> = Readonly<Record<string, T>>
+/** The bank's tensors by input; whoever runs them adds the other inputs. */
+type Feeds<T> = Record<string, T>
 
 /** What one run needs. */
 export interface BankFeeds<T> {
@@ -165,8 +166,9 @@ class ResidentBank<T> extends Bank<T, RowTensors> {
 
 /** Where a row lies in shared memory. */
 interface StagedRow {
-  /** Segment, start and length of each span, one after the other. */
+  /** Segment, start and length of each span, one after the other; what lies behind `used` is left of an earlier row. */
   spans: number[]
+  used: number
   /** Null while the row is not staged. */
   classes: number | null
 }
@@ -183,6 +185,8 @@ class GatheringBank<T> extends Bank<T, SharedRow> {
   #capacity = 0
   /** Which row lies at each place of `#gathered`: what is there already is not copied again. */
   #places: (number | undefined)[] = []
+  /** By place. */
+  #targets: Uint8Array[][] = []
   /** By number of distinct rows. */
   readonly #tensors = new Map<number, Feeds<T>>()
   #tensorsOne: Feeds<T> | undefined
@@ -194,18 +198,19 @@ class GatheringBank<T> extends Bank<T, SharedRow> {
     this.clear(row)
     let own = this.#rows.get(row)
     if (own === undefined) {
-      own = { spans: [], classes }
+      own = { spans: [], used: 0, classes: null }
       this.#rows.set(row, own)
     }
     own.classes = classes
-    for (const { segment, start, length } of spans) own.spans.push(segment, start, length)
+    for (const { segment, start, length } of spans)
+      for (const number of [segment, start, length]) own.spans[own.used++] = number
   }
 
   override clear(row: number): void {
     const own = this.#rows.get(row)
     if (own) {
       own.classes = null
-      own.spans.length = 0
+      own.used = 0
     }
     this.#places = this.#places.map((held) => (held === row ? undefined : held))
     if (this.#headOf === row) this.#headOf = undefined
@@ -260,17 +265,23 @@ class GatheringBank<T> extends Bank<T, SharedRow> {
 
   #copy(row: number, place: number): void {
     if (this.#places[place] === row) return
-    const [affine, ...matrices] = this.inputs.map(({ elements }, index) => {
-      return bytesOf(this.#gathered[index]!.subarray(place * elements, (place + 1) * elements))
-    })
-    copyBytes(this.#bytes(row), [...matrices, affine!])
+    this.#targets[place] ??= this.#bytesAt(place)
+    copyBytes(this.#bytes(row), this.#targets[place])
     this.#places[place] = row
   }
 
+  /** What a row at this place of `#gathered` goes to, in the order of its bytes. */
+  #bytesAt(place: number): Uint8Array[] {
+    const [affine, ...matrices] = this.inputs.map(({ elements }, index) => {
+      return bytesOf(this.#gathered[index]!.subarray(place * elements, (place + 1) * elements))
+    })
+    return [...matrices, affine!]
+  }
+
   #bytes(row: number): Uint8Array[] {
-    const { spans } = this.#rows.get(row)!
+    const { spans, used } = this.#rows.get(row)!
     const bytes: Uint8Array[] = []
-    for (let i = 0; i < spans.length; i += 3)
+    for (let i = 0; i < used; i += 3)
       bytes.push(new Uint8Array(this.segments[spans[i]!]!, spans[i + 1]!, spans[i + 2]!))
     return bytes
   }
@@ -281,6 +292,7 @@ class GatheringBank<T> extends Bank<T, SharedRow> {
     this.#capacity = 2 ** Math.ceil(Math.log2(rows))
     this.#gathered = this.arraysFor(this.#capacity)
     this.#places = []
+    this.#targets = []
     this.#tensors.clear()
     this.#tensorsOne = undefined
   }

@@ -83,7 +83,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   readonly #cleared = new Set<number>()
   #state: EngineState = 'starting'
   #generation = 0
-  #ready: Ready = { provider: '', halves: false }
+  #ready: Ready = { provider: '', smallImages: false }
   #lanes: Lanes | undefined
   #started: Promise<void> | undefined
   #stopped: Promise<void> | undefined
@@ -120,9 +120,9 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#ready.provider
   }
 
-  /** Whether `run` takes halved batches. */
-  get takesHalves(): boolean {
-    return this.#ready.halves
+  /** Whether `run` takes batches of small images. */
+  get takesSmallImages(): boolean {
+    return this.#ready.smallImages
   }
 
   /** Rows of the bank, the base's included. */
@@ -195,7 +195,7 @@ export class Engine extends EventEmitter<EngineEvents> {
    * (503) once it stops, `inference_failed` (500) when this run throws; RangeError for a misshapen batch.
    */
   async run(batch: EngineBatch, generation: number): Promise<EngineResult> {
-    const { height, width } = sidesOf(this.#options.family.manifest.input, batch.halved)
+    const { height, width } = sidesOf(this.#options.family.manifest.input, batch.small)
     const samples = batch.rows.length
     if (samples === 0 || batch.pixels.length !== samples * height * width * 3)
       throw new RangeError(

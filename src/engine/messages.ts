@@ -50,17 +50,17 @@ export interface EngineBatch {
   pixels: Uint8Array
   /** Bank row of each sample, `[N]`. */
   rows: Int32Array
-  /** The images' sides are half the trunk's, rounded up: a quarter of the work, to prove a row and not to answer. All of
-   * one row, and only where the lane is ready for such (`Ready.halves`). */
-  halved?: boolean
+  /** The images have half the trunk's sides, rounded up: a quarter of the work, to prove a row and not to answer. All of one
+   * row, and only where the engine takes such (`Ready.smallImages`). */
+  small?: boolean
 }
 
 /** Sides of the images of a batch. */
-export function sidesOf<Sides extends { height: number; width: number }>(
-  { height, width }: Sides,
-  halved = false,
+export function sidesOf(
+  { height, width }: { height: number; width: number },
+  small = false,
 ): { height: number; width: number } {
-  const side = (full: number) => (halved ? Math.ceil(full / 2) : full)
+  const side = (full: number) => (small ? Math.ceil(full / 2) : full)
   return { height: side(height), width: side(width) }
 }
 
@@ -105,8 +105,8 @@ export interface EngineInit {
 /** What a lane says of itself after a real forward pass on the base. */
 export interface Ready {
   provider: string
-  /** Takes halved batches: the backbone is one that knows no image size. */
-  halves: boolean
+  /** Takes batches of small images: the backbone is one that knows no image size. */
+  smallImages: boolean
 }
 
 /** Handled strictly in order: a run sees the rows that were staged before it, and `stop` comes after it. */

@@ -29,16 +29,16 @@ export class SharedMemory {
   /** In the order of segments and places, neighbours merged. */
   readonly #free: Free[] = []
   readonly #segments: SharedArrayBuffer[] = []
-  readonly #made: (segment: SharedArrayBuffer) => void
+  readonly #onSegment: (segment: SharedArrayBuffer) => void
   #total = 0
 
   /**
    * @param limit bytes at most, words all of them
-   * @param made called with each further segment, before anything in it is handed out
+   * @param onSegment called with each further segment, before anything in it is handed out
    */
-  constructor(limit: number, made: (segment: SharedArrayBuffer) => void = () => {}) {
+  constructor(limit: number, onSegment: (segment: SharedArrayBuffer) => void = () => {}) {
     this.#limit = limit
-    this.#made = made
+    this.#onSegment = onSegment
   }
 
   /** All so far, in the order in which they were made. */
@@ -83,7 +83,7 @@ export class SharedMemory {
     const buffer = new SharedArrayBuffer(bytes)
     this.#segments.push(buffer)
     this.#total += bytes
-    this.#made(buffer)
+    this.#onSegment(buffer)
     const free = { buffer, start: 0, end: bytes }
     this.#free.push(free)
     return free

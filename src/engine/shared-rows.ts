@@ -15,11 +15,11 @@ export class SharedRows {
 
   /**
    * @param limit bytes of all rows at most, each counted by `rowBytes`
-   * @param made called with each further segment of the memory, before a row is in it
+   * @param onSegment called with each further segment of the memory, before a row is in it
    */
-  constructor(spec: BankSpec, limit: number, made?: (segment: SharedArrayBuffer) => void) {
+  constructor(spec: BankSpec, limit: number, onSegment?: (segment: SharedArrayBuffer) => void) {
     this.#spec = spec
-    this.#memory = new SharedMemory(limit, made)
+    this.#memory = new SharedMemory(limit, onSegment)
   }
 
   /** The memory so far: what the spans of a row are in. */

@@ -8,6 +8,7 @@ import { type MessagePort, parentPort } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
 import { type Bank, makeBank } from './bank.js'
+import { BatchInputs } from './batch-inputs.js'
 import { free } from '../free.js'
 import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
 import {
@@ -48,12 +49,9 @@ class Trunk {
   readonly #sessionOfOne: InferenceSession | null
   readonly #heads: InferenceSession
   readonly #bank: Bank<Tensor>
-  /** Reused by padded batches. */
-  #padding = new Uint8Array(0)
-  /** The inputs of the last runs, by the bank's part of them: what differs from run to run is put in anew. */
-  readonly #feedsOf = new WeakMap<object, Record<string, Tensor>>()
+  readonly #inputs = new BatchInputs((type, data, dims) => new Tensor(type, data, dims))
   #runs = 0
-  #halves = false
+  #smallImages = false
 
   private constructor(
     init: EngineInit,
@@ -93,12 +91,12 @@ class Trunk {
       const features = await trunk.#features(black, one)
       if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
     }
-    trunk.#halves = sessionOfOne !== null && (await trunk.#takesHalves())
+    trunk.#smallImages = sessionOfOne !== null && (await trunk.#takesSmall())
     return trunk
   }
 
   get ready(): Ready {
-    return { provider: providerName(this.#init.device), halves: this.#halves }
+    return { provider: providerName(this.#init.device), smallImages: this.#smallImages }
   }
 
   share(segment: SharedArrayBuffer): void {
@@ -118,7 +116,7 @@ class Trunk {
     const start = performance.now()
     const { rows } = batch
     const one = this.#sessionOfOne !== null && rows.every((row) => row === rows[0])
-    if (batch.halved && !(one && this.#halves)) throw new Error('this trunk takes no halved images')
+    if (batch.small && !one) throw new Error('small images are for batches of one row')
     const features = await this.#features(batch, one)
     free([batch.pixels])
     const logits = await this.#logits(features, rows)
@@ -131,11 +129,11 @@ class Trunk {
     await this.#heads.release()
   }
 
-  /** Whether the base's features of a halved image are those of a whole one in number: a backbone that flattens its last
+  /** Whether a small image has as many features as a whole one: a backbone that flattens its last
    * maps, or reshapes them to sizes of its own, is bound to one size. */
-  async #takesHalves(): Promise<boolean> {
+  async #takesSmall(): Promise<boolean> {
     const { height, width } = sidesOf(this.#init, true)
-    const black = { pixels: new Uint8Array(height * width * 3), rows: new Int32Array(1), halved: true }
+    const black = { pixels: new Uint8Array(height * width * 3), rows: new Int32Array(1), small: true }
     try {
       return (await this.#features(black, true)).length === this.#init.features
     } catch {
@@ -153,10 +151,10 @@ class Trunk {
     return (outputs[FEATURES]!.data as Float32Array).subarray(0, batch.rows.length * this.#init.features)
   }
 
-  #feedsOfOne({ pixels, rows, halved }: EngineBatch): Record<string, Tensor> {
-    const { height, width } = sidesOf(this.#init, halved)
-    const feeds = this.#feedsWith(this.#bank.feedsOfOne(rows[0]!))
-    feeds[PIXELS] = new Tensor('uint8', pixels, [rows.length, height, width, 3])
+  #feedsOfOne({ pixels, rows, small }: EngineBatch): Record<string, Tensor> {
+    const { height, width } = sidesOf(this.#init, small)
+    const feeds = this.#bank.feedsOfOne(rows[0]!)
+    feeds[PIXELS] = this.#inputs.pixels(pixels, [rows.length, height, width, 3])
     return feeds
   }
 
@@ -164,37 +162,18 @@ class Trunk {
     const { height, width } = this.#init
     const bank = this.#bank.feeds(rows)
     const size = this.#batchSize(rows.length)
-    const sampleRows = new BigInt64Array(size).fill(BigInt(bank.rows[0]!))
-    for (let n = 0; n < rows.length; n++) sampleRows[n] = BigInt(bank.rows[n]!)
+    const feeds = bank.tensors
+    const sampleRows = this.#inputs.rows(bank.rows, size)
+    feeds[PIXELS] = this.#inputs.pixels(pixels, [size, height, width, 3])
+    feeds[ROW] = sampleRows
     // One matrix for all samples is broadcast; the graph then copies none.
-    const matrixRows = bank.uniform ? sampleRows.slice(0, 1) : sampleRows
-    const feeds = this.#feedsWith(bank.tensors)
-    feeds[PIXELS] = new Tensor('uint8', this.#padded(pixels, size), [size, height, width, 3])
-    feeds[ROW] = new Tensor('int64', sampleRows, [size])
-    feeds[MATRIX_ROW] = new Tensor('int64', matrixRows, [matrixRows.length])
-    return feeds
-  }
-
-  #feedsWith(bank: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
-    let feeds = this.#feedsOf.get(bank)
-    if (!feeds) {
-      feeds = { ...bank }
-      this.#feedsOf.set(bank, feeds)
-    }
+    feeds[MATRIX_ROW] = bank.uniform ? this.#inputs.firstRow() : sampleRows
     return feeds
   }
 
   /** Each new shape costs a search for algorithms on CUDA: the compact bank keeps to powers of two. */
   #batchSize(samples: number): number {
     return this.#init.bankMode === 'compact' ? 2 ** Math.ceil(Math.log2(samples)) : samples
-  }
-
-  #padded(pixels: Uint8Array, size: number): Uint8Array {
-    const bytes = size * this.#init.height * this.#init.width * 3
-    if (pixels.length === bytes) return pixels
-    if (this.#padding.length < bytes) this.#padding = new Uint8Array(bytes)
-    this.#padding.set(pixels)
-    return this.#padding.subarray(0, bytes)
   }
 
   /** All logits of a batch share one buffer, so that they travel as one. */

@@ -117,10 +117,11 @@ export function predictRoutes(
   )
 }
 
-/** An image among others, be it the only one, is told by its index; a body that is an image needs none. */
+/** An image among others, be it the only one, is told by its index; a body that is an image needs none, and a deadline that
+ * passed is not one image's. */
 function located(error: unknown, request: FastifyRequest): unknown {
-  const list = error instanceof FacetError && !Buffer.isBuffer(request.body)
-  return list && error.index === undefined ? error.at(0) : error
+  if (!(error instanceof FacetError) || error.code === 'deadline_exceeded') return error
+  return !Buffer.isBuffer(request.body) && error.index === undefined ? error.at(0) : error
 }
 
 /** @throws FacetError `bad_domain_id`, `forbidden`, `unknown_domain` */

@@ -2,8 +2,8 @@
  * The canary run of a new pack, on a staged row that no request can reach: black, white and noise must give finite
  * features and a finite head. Whatever does not is refused before anything is written.
  *
- * A sound pack costs one run: of an image with a band of each, of half the sides where the trunk takes such. What is not finite anywhere reaches the pooled features,
- * and an image of one kind alone would have to come out many orders of magnitude larger than its band to overflow where
+ * A sound pack costs one run: of an image with a band of each, of half the sides where the trunk takes such. What is not
+ * finite anywhere reaches the pooled features, and an image of one kind alone would have to come out many orders of magnitude larger than its band to overflow where
  * the bands stay tame. Where they do not, each kind is run by itself, which also tells which of them fails.
  */
 import type { Engine } from '../engine/engine.js'
@@ -18,21 +18,21 @@ export type Canary = (row: number, generation: number) => Promise<void>
 const TAME = 1e6
 
 export function createCanary(
-  engine: Pick<Engine, 'run' | 'takesHalves'>,
+  engine: Pick<Engine, 'run' | 'takesSmallImages'>,
   input: Pick<InputSpec, 'height' | 'width'>,
 ): Canary {
   const { height, width } = input
   const kinds = plainImages(height * width * 3)
   const images = kinds.map(([, image]) => image)
   const bands = bandsOf(images, height, width)
-  const halved = sidesOf(input, true)
-  const smallBands = bandsOf(images, halved.height, halved.width)
+  const half = sidesOf(input, true)
+  const smallBands = bandsOf(images, half.height, half.width)
   return async (row, generation) => {
-    const run = (image: Uint8Array, halved = false) => {
-      const batch = { pixels: image.slice(), rows: Int32Array.of(row), halved }
+    const run = (image: Uint8Array, small = false) => {
+      const batch = { pixels: image.slice(), rows: Int32Array.of(row), small }
       return engine.run(batch, generation).catch(refused)
     }
-    const together = await (engine.takesHalves ? run(smallBands, true) : run(bands))
+    const together = await (engine.takesSmallImages ? run(smallBands, true) : run(bands))
     if (every(together, (value) => Math.abs(value) < TAME)) return
     const problems: string[] = []
     // One after the other, so that a prediction waits for one image of a canary and not for all.
