@@ -54,9 +54,9 @@ export interface EngineOptions {
 
 /**
  * The most a lane's young generation may take. A lane makes little garbage, and still V8 doubles it every few minutes, up to
- * 48 MB in each lane, which looks like a leak (docs/LOG.md). Below 6 more is promoted than is worth it.
+ * 48 MB in each lane, which looks like a leak (docs/LOG.md).
  */
-const LANE_YOUNG_MB = 6
+const LANE_YOUNG_MB = 3
 
 function createWorker(): Worker {
   return new Worker(new URL('./worker.js', import.meta.url), {
