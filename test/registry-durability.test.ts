@@ -205,6 +205,27 @@ t.test(
   },
 )
 
+t.test('a shipped pack serves whatever becomes of a copy of it in the store', async (t) => {
+  let rig = await openRig(t, { seeds: { birds: one } })
+  await rig.put('pets', one)
+  await rig.registry.close()
+  const blob = `/data/blobs/${one.version.slice(0, 2)}/${one.version}.safetensors`
+  await rig.fs.remove(blob)
+  const file = await rig.fs.create(blob)
+  await file.write(one.bytes.subarray(1))
+  await file.sync()
+  await file.close()
+  rig = await rig.copy()
+  for (const domain of ['birds', 'pets']) {
+    t.not(rig.residency(domain), 'failed')
+    t.equal(await rig.serves(domain), 1, domain)
+  }
+  // Without it the copy is all there is.
+  await rig.registry.close()
+  rig = await rig.copy({ seeds: {} })
+  t.equal(rig.residency('pets'), 'failed')
+})
+
 t.test('a shipped pack that is broken fails alone', async (t) => {
   const broken = { bytes: one.bytes.subarray(0, 50), version: one.version }
   const rig = await openRig(t, { seeds: { bad: broken, good: two } })

@@ -15,7 +15,8 @@ export class Packs {
 
   add(seed: Seed): void {
     this.#byDomain.set(seed.domain, seed)
-    this.#byVersion.set(seed.record.version, seed)
+    // Of two files of one version, the one that could be read.
+    if (!this.ships(seed.record.version)) this.#byVersion.set(seed.record.version, seed)
   }
 
   /** The shipped pack of a domain's name. */
@@ -27,10 +28,22 @@ export class Packs {
     return this.#store.hasBlob(version) || !this.#byVersion.has(version) ? 'store' : 'seed'
   }
 
-  /** The bytes, checked against the version. @throws FacetError `domain_failed`, `store_failed` */
-  read(version: string): Promise<Uint8Array> {
-    return this.tier(version) === 'store'
-      ? this.#store.readBlob(version)
-      : this.#byVersion.get(version)!.read()
+  /** Whether a shipped pack that could be read is this version: it is there whatever becomes of the store's copy. */
+  ships(version: string): boolean {
+    const seed = this.#byVersion.get(version)
+    return seed !== undefined && seed.failure === undefined
+  }
+
+  /** The bytes, checked against the version; the shipped ones where the store's copy cannot be read.
+   * @throws FacetError `domain_failed`, `store_failed` */
+  async read(version: string): Promise<Uint8Array> {
+    const seed = this.#byVersion.get(version)
+    if (this.tier(version) === 'seed') return seed!.read()
+    try {
+      return await this.#store.readBlob(version)
+    } catch (error) {
+      if (!this.ships(version)) throw error
+      return seed!.read()
+    }
   }
 }

@@ -92,7 +92,8 @@ export class Registry {
       if (seed.failure !== undefined) failed(seed.record.version, seed.failure)
     }
     for (const { version, message } of problems)
-      if (version !== undefined) failed(version, new FacetError('domain_failed', message))
+      if (version !== undefined && !this.#packs.ships(version))
+        failed(version, new FacetError('domain_failed', message))
     this.#catalog.set(BASE_DOMAIN, baseState(this.#base.record))
     for (const state of openingStates(
       store.records(),
