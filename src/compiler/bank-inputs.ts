@@ -36,6 +36,7 @@ export function bankInputs(
   width: number,
 ): Model['inputs'] {
   const type = bank === 'f16' ? FLOAT16 : FLOAT
+  // Left open, so that the canary of a new pack may be smaller; what needs equal sides says so itself (`emitSlot`).
   const sides = serves === 'one' ? ['H', 'W'] : [height, width]
   const pixels = { name: PIXELS, type: UINT8, dims: ['N', ...sides, 3] }
   const matrices = (dims: (rows: number, columns: number) => (string | number)[]) =>

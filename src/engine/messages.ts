@@ -118,8 +118,8 @@ export type ToWorker =
   | { type: 'run'; id: number; batch: EngineBatch }
   | { type: 'stop' }
 
-/** `failed` concerns one request, or the start where its
- * id is null; the worker then ends by itself. Its message is for the log, not for a client. */
+/** `failed` concerns one request, or the start where its id is null; the worker then ends by itself. Its message is for the
+ * log, not for a client. */
 export type FromWorker =
   | ({ type: 'ready' } & Ready)
   | { type: 'staged'; id: number }

@@ -129,8 +129,8 @@ class Trunk {
     await this.#heads.release()
   }
 
-  /** Whether a small image has as many features as a whole one: a backbone that flattens its last
-   * maps, or reshapes them to sizes of its own, is bound to one size. */
+  /** Whether a small image has as many features as a whole one: a backbone that flattens its last maps, or reshapes them
+   * to sizes of its own, is bound to one size. */
   async #takesSmall(): Promise<boolean> {
     const { height, width } = sidesOf(this.#init, true)
     const black = { pixels: new Uint8Array(height * width * 3), rows: new Int32Array(1), small: true }

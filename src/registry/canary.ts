@@ -3,8 +3,9 @@
  * features and a finite head. Whatever does not is refused before anything is written.
  *
  * A sound pack costs one run: of an image with a band of each, of half the sides where the trunk takes such. What is not
- * finite anywhere reaches the pooled features, and an image of one kind alone would have to come out many orders of magnitude larger than its band to overflow where
- * the bands stay tame. Where they do not, each kind is run by itself, which also tells which of them fails.
+ * finite anywhere reaches the pooled features, and an image of one kind alone would have to come out many orders of
+ * magnitude larger than its band to overflow where the bands stay tame. Where they do not, each kind is run by itself,
+ * which also tells which of them fails.
  */
 import type { Engine } from '../engine/engine.js'
 import { type EngineResult, sidesOf } from '../engine/messages.js'
