@@ -87,6 +87,12 @@ export class BatchSizer {
     else this.#look(position)
   }
 
+  /** What a batch of so many images takes at most, ms, by the runs of the next candidate; null before it had enough. */
+  runMs(size: number): number | null {
+    const next = this.#candidates.find((candidate) => candidate.size >= size)
+    return next && Number.isFinite(next.msPerImage) ? next.msPerImage * next.size : null
+  }
+
   /** What was measured, sizes ascending. */
   table(): BatchTiming[] {
     return this.#candidates.map(({ size, msPerImage, samples }) => ({

@@ -1,11 +1,11 @@
 /**
- * Which entries run together, and when: one line for all, with few places for each domain, and as many batches at a
- * time as there are lanes.
+ * Which entries run together, and when: who is first in the line (`line.ts`), and as many batches at a time as there
+ * are lanes.
  *
- * - Fair: what a domain submits beyond its places waits behind them and gets one at the end of the line when one of
- *   its own leaves, so a flood of one domain costs another at most the batch that is running and two entries. With
- *   one place each (a round robin) a second image of a domain would wait a whole round longer than its
- *   neighbours, and the slowest of random traffic three times the median (docs/LOG.md).
+ * - Fair: a domain has few places in the line, so a flood of it costs another at most the batch that is running and
+ *   two entries. Where more waits than fits, and a small batch takes less than half as long as a full one (a CPU, not
+ *   a GPU), who floods nobody runs in a small one, and does not wait for a batch full of a flood around its
+ *   own image. Never twice in a row: the flood has every second batch at least.
  * - Work-conserving: when a lane is free, a batch leaves as soon as the current turn's submissions are in; while
  *   all run, the next one fills. Nobody waits for a batch to become full, and lanes that are free share what
  *   waits.
@@ -18,7 +18,7 @@
 import type { Clock } from './clock.js'
 import { Deadlines } from './deadlines.js'
 import { clientClosed, draining, FacetError, Withdrawn } from './errors.js'
-import { Linked, LinkedList } from './linked-list.js'
+import { Line, PLACES, Waiting } from './line.js'
 
 export interface SchedulerOptions<T, R> {
   /** Runs a batch and answers in its order. An `Error` in the answer fails its entry, a throw all of them. */
@@ -28,6 +28,8 @@ export interface SchedulerOptions<T, R> {
   lanes: () => number
   /** Most entries of the next batch; asked before each. */
   maxBatch: () => number
+  /** Measured time of a run of so many entries in ms, null where none is known. */
+  runMs?: (size: number) => number | null
   /** Most entries waiting, in all and of one domain. */
   maxQueue: number
   maxQueuePerDomain: number
@@ -80,51 +82,32 @@ class Request<T, R> {
   ) {}
 }
 
-class Entry<T, R> extends Linked<Entry<T, R>> {
-  /** Its queue while it waits, null before and after. */
-  queue: DomainQueue<T, R> | null = null
-  /** It is in the line, and not behind it. */
-  placed = false
+class Entry<T, R> extends Waiting<Entry<T, R>> {
+  /** Neither running nor done. */
+  queued = false
 
   constructor(
     readonly request: Request<T, R>,
     readonly index: number,
-    readonly domain: string,
+    domain: string,
     readonly item: T,
     readonly since: number,
   ) {
-    super()
+    super(domain)
   }
 }
-
-/** What waits of one domain. It exists while something does. */
-class DomainQueue<T, R> {
-  /** Entries in the line. */
-  placed = 0
-  /** Those that wait for a place in it. */
-  readonly behind = new LinkedList<Entry<T, R>>()
-
-  constructor(readonly domain: string) {}
-
-  get length(): number {
-    return this.placed + this.behind.length
-  }
-}
-
-/** The most places of a domain in the line. */
-const PLACES = 2
 
 export class Scheduler<T, R> {
   readonly #options: SchedulerOptions<T, R>
-  readonly #queues = new Map<string, DomainQueue<T, R>>()
-  /** Who is next. Empty only where nothing waits. */
-  readonly #line = new LinkedList<Entry<T, R>>()
+  // Where entries run one by one, two of a flood would cost the others a run more.
+  readonly #line = new Line<Entry<T, R>>(() => Math.min(PLACES, this.#lanes * this.#maxBatch))
   readonly #deadlines: Deadlines<Request<T, R>>
-  #length = 0
   /** Batches that run. */
   #running = 0
   /** A start was put off and is on its way. */
   #starting = false
+  /** The latest batch was one of those that flood nobody. */
+  #lightLast = false
   #draining: { done: Promise<void>; finish: () => void } | null = null
   /** Run time of one entry in ms, a moving average; 0 before the first batch. */
   #msPerEntry = 0
@@ -141,11 +124,11 @@ export class Scheduler<T, R> {
 
   /** Entries waiting, those of the running batches not counted. */
   get length(): number {
-    return this.#length
+    return this.#line.length
   }
 
   lengthOf(domain: string): number {
-    return this.#queues.get(domain)?.length ?? 0
+    return this.#line.lengthOf(domain)
   }
 
   /** True while a batch runs. */
@@ -197,7 +180,7 @@ export class Scheduler<T, R> {
         finish = resolve
       })
       this.#draining = { done, finish }
-      if (!this.busy && this.#length === 0) finish()
+      if (!this.busy && this.#line.length === 0) finish()
     }
     return this.#draining.done
   }
@@ -224,19 +207,19 @@ export class Scheduler<T, R> {
       const message = `${count} images of domain ${domain} at once; ${maxQueuePerDomain} fit into its queue (--max-queue-per-domain).`
       throw this.#refuse(new FacetError('too_many_parts', message))
     }
-    if (this.#length + entries.length > maxQueue) {
-      const retryAfter = this.#secondsFor(this.#length)
-      const message = `The queue (--max-queue) is full: ${this.#length} images wait.`
+    if (this.#line.length + entries.length > maxQueue) {
+      const retryAfter = this.#secondsFor(this.#line.length)
+      const message = `The queue (--max-queue) is full: ${this.#line.length} images wait.`
       throw this.#refuse(new FacetError('queue_full', message, { retryAfter }))
     }
     for (const [domain, count] of counts) {
       const waiting = this.lengthOf(domain)
       // Who waits already may take no more than is left: however many domains flood, the queue keeps room for one
       // that does not (Choudhury and Hahne, 1998: dynamic thresholds).
-      const share = waiting > 0 ? maxQueue - this.#length : maxQueue
+      const share = waiting > 0 ? maxQueue - this.#line.length : maxQueue
       if (waiting + count <= Math.min(maxQueuePerDomain, share)) continue
       // While one of its entries leaves, one of each other domain does.
-      const retryAfter = this.#secondsFor(Math.min(this.#length, waiting * this.#queues.size))
+      const retryAfter = this.#secondsFor(Math.min(this.#line.length, waiting * this.#line.domains))
       const message = `The queue of domain ${domain} (--max-queue-per-domain) is full: ${waiting} images wait.`
       throw this.#refuse(new FacetError('queue_full', message, { retryAfter }), 'domain_queue_full')
     }
@@ -252,42 +235,15 @@ export class Scheduler<T, R> {
   }
 
   #enqueue(entry: Entry<T, R>): void {
-    let queue = this.#queues.get(entry.domain)
-    if (queue === undefined) {
-      queue = new DomainQueue(entry.domain)
-      this.#queues.set(entry.domain, queue)
-    }
-    queue.behind.push(entry)
-    entry.queue = queue
-    this.#place(queue)
+    this.#line.push(entry)
+    entry.queued = true
     entry.request.queued++
-    this.#length++
   }
 
   #dequeue(entry: Entry<T, R>): void {
-    const queue = entry.queue!
-    if (entry.placed) {
-      this.#line.remove(entry)
-      queue.placed--
-      this.#place(queue)
-    } else queue.behind.remove(entry)
-    entry.queue = null
-    if (queue.length === 0) this.#queues.delete(queue.domain)
-    this.#length--
+    this.#line.remove(entry)
+    entry.queued = false
     if (--entry.request.queued === 0) this.#unwatch(entry.request)
-  }
-
-  /** Gives a queue's entries the places in the line that it has free. */
-  #place(queue: DomainQueue<T, R>): void {
-    // Where entries run one by one, two of a flood would cost the others a run more.
-    const places = Math.min(PLACES, this.#lanes * this.#maxBatch)
-    for (let entry = queue.behind.first; entry !== null; entry = queue.behind.first) {
-      if (queue.placed >= places) return
-      queue.behind.remove(entry)
-      this.#line.push(entry)
-      entry.placed = true
-      queue.placed++
-    }
   }
 
   /** Only what waits is watched: a request that left at once costs neither listener nor timer. */
@@ -317,7 +273,7 @@ export class Scheduler<T, R> {
   #fail(request: Request<T, R>, error: FacetError): void {
     const first = request.failure
     if (first === null || (error.index ?? 0) < (first.index ?? 0)) request.failure = error
-    for (const entry of request.entries) if (entry.queue !== null) this.#dequeue(entry)
+    for (const entry of request.entries) if (entry.queued) this.#dequeue(entry)
     this.#settle(request)
   }
 
@@ -347,31 +303,47 @@ export class Scheduler<T, R> {
 
   /** Gives every free lane its share of what waits; after this, nothing waits unless all lanes run. */
   #next(): void {
-    for (let free = this.#lanes - this.#running; free > 0 && this.#length > 0; free--) {
-      const share = Math.ceil(this.#length / free)
-      const batch = this.#take(Math.min(share, this.#maxBatch))
+    for (let free = this.#lanes - this.#running; free > 0 && this.#line.length > 0; free--) {
+      const batch = this.#take(Math.ceil(this.#line.length / free))
       if (batch.length > 0) void this.#run(batch)
     }
-    if (!this.busy && this.#length === 0) this.#draining?.finish()
+    if (!this.busy && this.#line.length === 0) this.#draining?.finish()
   }
 
-  /** The next batch: who is first in the line, until it is full or nothing waits. */
-  #take(most: number): Entry<T, R>[] {
-    const batch: Entry<T, R>[] = []
-    const now = this.#options.clock.now()
-    while (batch.length < most) {
-      const entry = this.#line.first
-      if (entry === null) break
-      // Its timer may be late where the event loop is.
-      if (entry.request.deadline <= now) {
-        this.#drop(entry.request, new FacetError('deadline_exceeded', 'The deadline passed in the queue.'))
-        continue
-      }
-      this.#dequeue(entry)
-      entry.request.running++
-      batch.push(entry)
+  /** The next batch of at most `share` entries: who is first in the line, until it is full or nothing waits. */
+  #take(share: number): Entry<T, R>[] {
+    const batch = share > this.#maxBatch ? this.#takeLight() : []
+    this.#lightLast = batch.length > 0
+    if (this.#lightLast) return batch
+    const most = Math.min(share, this.#maxBatch)
+    for (let entry = this.#line.first; entry !== null && batch.length < most; entry = this.#line.first) {
+      if (this.#leaves(entry)) batch.push(entry)
     }
     return batch
+  }
+
+  /** Those that flood nobody, as many as run in half the time of a full batch. */
+  #takeLight(): Entry<T, R>[] {
+    const { runMs } = this.#options
+    const full = this.#lightLast ? null : (runMs?.(this.#maxBatch) ?? null)
+    if (full === null) return []
+    const light = this.#line.light(this.#maxBatch >> 1)
+    while (light.length > 0 && !((runMs?.(light.length) ?? full) <= full / 2)) light.pop()
+    return light.filter((entry) => this.#leaves(entry))
+  }
+
+  /** Takes an entry from the line to be run; false where its request has failed or its deadline has passed. */
+  #leaves(entry: Entry<T, R>): boolean {
+    const { request } = entry
+    if (!entry.queued) return false
+    // Its timer may be late where the event loop is.
+    if (request.deadline <= this.#options.clock.now()) {
+      this.#drop(request, new FacetError('deadline_exceeded', 'The deadline passed in the queue.'))
+      return false
+    }
+    this.#dequeue(entry)
+    request.running++
+    return true
   }
 
   async #run(batch: Entry<T, R>[]): Promise<void> {

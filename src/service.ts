@@ -129,6 +129,7 @@ async function serveOn(
     clock,
     lanes: () => engine.readyLanes,
     maxBatch: () => sizer.size,
+    runMs: (size) => sizer.runMs(size),
     maxQueue: config.maxQueue,
     maxQueuePerDomain: config.maxQueuePerDomain,
     observe: {

@@ -98,3 +98,15 @@ t.test('the same records give the same sizes', (t) => {
   t.same(runs(), runs())
   t.end()
 })
+
+t.test('what a batch takes is told by the next size that was measured', (t) => {
+  const sizer = new BatchSizer({ max: 6 })
+  t.equal(sizer.runMs(1), null, 'nothing before enough runs')
+  saturate(sizer, 100, (size) => 10 + 2 * size)
+  t.same(
+    [1, 2, 3, 4, 5, 6].map((size) => sizer.runMs(size)),
+    [12, 14, 18, 18, 22, 22],
+  )
+  t.equal(sizer.runMs(7), null, 'nor beyond the largest')
+  t.end()
+})

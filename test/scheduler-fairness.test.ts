@@ -28,12 +28,25 @@ interface Traffic {
   domains?: number
   lanes?: number
   maxBatch?: number
+  /** Known to the scheduler; every run takes RUN_MS where it is not given. */
+  runMs?: (size: number) => number
 }
 
-async function simulate({ flood, domains = 1, lanes = 1, maxBatch = MAX_BATCH }: Traffic): Promise<Outcome> {
+/** A CPU: what a run costs beside its images is little. */
+const cpu = (size: number) => (RUN_MS * (1 + size)) / (1 + MAX_BATCH)
+
+async function simulate({
+  flood,
+  domains = 1,
+  lanes = 1,
+  maxBatch = MAX_BATCH,
+  runMs,
+}: Traffic): Promise<Outcome> {
   const clock = new ManualClock()
   const scheduler = new Scheduler<string, string>({
-    run: (batch) => new Promise((resolve) => clock.after(RUN_MS, () => resolve(batch))),
+    run: (batch) =>
+      new Promise((resolve) => clock.after(runMs?.(batch.length) ?? RUN_MS, () => resolve(batch))),
+    ...(runMs && { runMs }),
     clock,
     lanes: () => lanes,
     maxBatch: () => maxBatch,
@@ -101,6 +114,62 @@ t.test('the flood may come from several domains, as many as share a batch with t
   t.equal(loaded.quietRefused, 0, 'the queue keeps room for it')
   t.ok(loaded.floodRefused > 0)
   t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+})
+
+t.test('where a small batch is short, the quiet one waits for one run, and its own is small', async (t) => {
+  for (const lanes of [1, 2]) {
+    const idle = await simulate({ flood: 0, lanes, runMs: cpu })
+    const loaded = await simulate({ flood: 100, lanes, runMs: cpu })
+    t.equal(loaded.quietRefused, 0)
+    t.ok(loaded.floodRefused > 0)
+    t.ok(p99(loaded) <= p99(idle) + 0.9, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+  }
+})
+
+t.test('there, floods of more domains than share a batch cost it no more than two runs', async (t) => {
+  const idle = await simulate({ flood: 0, runMs: cpu })
+  const loaded = await simulate({ flood: 100, domains: 12, runMs: cpu })
+  t.equal(loaded.quietRefused, 0)
+  t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+})
+
+t.test('many quiet domains do not keep the flood from its turn', async (t) => {
+  const clock = new ManualClock()
+  const runs: string[][] = []
+  const scheduler = new Scheduler<string, string>({
+    run: (batch) => {
+      runs.push(batch)
+      return new Promise((resolve) => clock.after(cpu(batch.length), () => resolve(batch)))
+    },
+    runMs: cpu,
+    clock,
+    lanes: () => 1,
+    maxBatch: () => MAX_BATCH,
+    maxQueue: 1024,
+    maxQueuePerDomain: 256,
+  })
+  let over = false
+  const client = async (domain: string) => {
+    while (!over) await scheduler.submit([{ domain, item: domain }])
+  }
+  const clients = [0, 1, 2].map((quiet) => client(`quiet-${quiet}`))
+  for (let i = 0; i < 40; i++) clients.push(client('flood'))
+  while (runs.length < 200) {
+    await settle()
+    clock.advance(1)
+  }
+  over = true
+  while (scheduler.busy) {
+    await settle()
+    clock.advance(1)
+  }
+  await Promise.all(clients)
+  const images = runs.flat()
+  const flood = images.filter((domain) => domain === 'flood').length
+  t.ok(flood >= images.length / 2, `${flood} of ${images.length} are the flood's`)
+  const small = runs.slice(2, 200).filter((batch) => batch.length < MAX_BATCH)
+  t.ok(small.length > 50, 'the quiet ones have small batches')
+  t.ok(small.every((batch) => !batch.includes('flood')))
 })
 
 for (const [lanes, maxBatch] of [

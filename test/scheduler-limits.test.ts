@@ -174,6 +174,24 @@ t.test('an entry whose deadline passed is not run, however late its timer', asyn
   t.same(rejected, ['deadline_exceeded'])
 })
 
+t.test('nor in a small batch of those that flood nobody', async (t) => {
+  const clock = new (class extends ManualClock {
+    override after() {
+      return () => {}
+    }
+  })()
+  const { runs, rejected, submit, endAll } = harness({ clock, runMs: (size) => size, maxBatch: () => 4 })
+  const answers = [submit('x', ['x']), submit('flood', [...'123456'])]
+  const late = submit('a', ['late'], { deadline: 10 })
+  const lost = t.rejects(late, { code: 'deadline_exceeded' })
+  answers.push(submit('b', ['b'], { deadline: 100 }))
+  clock.advance(10)
+  await endAll()
+  await Promise.all([...answers, lost])
+  t.same(runs.slice(0, 2), [['x'], ['b']])
+  t.same(rejected, ['deadline_exceeded'])
+})
+
 t.test('a deadline that had passed before the request came', async (t) => {
   const { runs, submit } = harness()
   await t.rejects(submit('a', ['1'], { deadline: 0 }), { code: 'deadline_exceeded' })
