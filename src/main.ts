@@ -6,24 +6,18 @@
  * not wait for it: the process dies of that signal, and the store is made to survive that. One that comes at once
  * is the first one again: a terminal signals the whole group on Ctrl-C, and npm hands it on to us once more.
  */
-import { setFlagsFromString } from 'node:v8'
 import { pino } from 'pino'
 import { systemClock } from './clock.js'
+import { tuneCollector } from './collector.js'
 import type { ServeConfig } from './config.js'
 import { startService } from './service.js'
 
 /** Milliseconds in which a signal may come twice. */
 const TWICE_MS = 500
 
-/**
- * Marks garbage on the thread that made it. V8 would mark in helper threads, which get no turn while the engine keeps
- * every core busy: collections then take seconds, and the heap grows by tens of megabytes meanwhile (docs/LOG.md).
- */
-const COLLECTOR = '--no-concurrent-marking'
-
 /** Runs the service until SIGTERM or SIGINT. @throws what `startService` throws when the start fails */
 export async function serve(config: ServeConfig): Promise<void> {
-  setFlagsFromString(COLLECTOR)
+  tuneCollector()
   const logger = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime })
   const service = await startService(config, { logger, clock: systemClock })
   logger.info({ url: service.url, family: service.family, device: service.engine.provider }, 'listening')

@@ -110,7 +110,7 @@ async function serveOn(
     readSeeds(config.adapters, describePack),
     readFile(packageFile('openapi.yaml'), 'utf8'),
     import('./http/app.js'),
-    import('./image.js'),
+    import('./image/decode.js'),
     import('./metrics.js'),
   ])
   const metrics = new Metrics({

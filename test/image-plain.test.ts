@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs'
 import sharp, { type Sharp } from 'sharp'
 import t from 'tap'
-import { decodeImage } from '../src/image.js'
-import { plainHeader } from '../src/image-header.js'
+import { decodeImage } from '../src/image/decode.js'
+import { plainHeader } from '../src/image/header.js'
 import type { InputSpec } from '../src/manifest/manifest.js'
 import { Random } from './random.js'
 

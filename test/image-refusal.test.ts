@@ -5,7 +5,7 @@ import sharp from 'sharp'
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
 import type { InputSpec } from '../src/manifest/manifest.js'
-import { decodeImage } from '../src/image.js'
+import { decodeImage } from '../src/image/decode.js'
 import { drawPng } from './png.js'
 
 const input: InputSpec = {

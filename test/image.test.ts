@@ -4,7 +4,7 @@ import { deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
 import type { InputSpec } from '../src/manifest/manifest.js'
-import { decodeImage, sniffImage } from '../src/image.js'
+import { decodeImage, sniffImage } from '../src/image/decode.js'
 import { drawPng } from './png.js'
 
 const input: InputSpec = {

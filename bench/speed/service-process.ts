@@ -7,6 +7,7 @@
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { pino } from 'pino'
 import { systemClock } from '../../src/clock.js'
+import { tuneCollector } from '../../src/collector.js'
 import { type ServeConfig, serveCommand } from '../../src/config.js'
 import { readFamily } from '../../src/family/folder.js'
 import { startService } from '../../src/service.js'
@@ -23,6 +24,7 @@ export interface LoopDelay {
   p99: number
 }
 
+tuneCollector()
 let config: ServeConfig | undefined
 await serveCommand(async (read) => {
   config = read

@@ -21,7 +21,7 @@ import { median, quantile, spread } from '../statistics.js'
 
 const CONNECTIONS = 32
 /** Images before anything is measured. */
-const WARM_UP = 600
+const WARM_UP = 2000
 /** Uploads at once, fewer than the service takes. */
 const UPLOADS = 3
 /** Images of one slice of the registration row: the p99 of fewer would be nearly their maximum. */

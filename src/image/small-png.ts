@@ -7,7 +7,7 @@
  * Format: https://www.w3.org/TR/png-3/.
  */
 import { crc32, inflateSync } from 'node:zlib'
-import type { Size } from './enlarge.js'
+import type { Size } from './geometry.js'
 
 /** Bounds of a millisecond of work. */
 const MOST_BYTES = 64 * 1024

@@ -1,21 +1,11 @@
 /**
  * Bilinear enlarging of a small decoded image, exactly as libvips does it, to the bit (vips_affine with its
- * bilinear interpolator, at twice the size, of which every second row and column is kept; see image.ts).
+ * bilinear interpolator, at twice the size, of which every second row and column is kept; see decode.ts).
  *
  * An operation of libvips costs half a millisecond before its first pixel, and most images of these families are
  * no larger than the trunk's input: this takes a tenth of that.
  */
-
-export interface Size {
-  width: number
-  height: number
-}
-
-/** A rectangle of the enlarged image. */
-export interface Crop extends Size {
-  left: number
-  top: number
-}
+import type { Crop, Size } from './geometry.js'
 
 /** Weights have so many bits behind the point, as in libvips. */
 const SHIFT = 12

@@ -1,0 +1,34 @@
+/** How an upright image comes to the trunk's input: resized by its shorter side, then cropped at the centre. */
+import type { InputSpec } from '../manifest/manifest.js'
+
+export interface Size {
+  width: number
+  height: number
+}
+
+/** A rectangle of the resized image. */
+export interface Crop extends Size {
+  left: number
+  top: number
+}
+
+export interface Geometry {
+  /** Of the image as it is stored. */
+  size: Size
+  scale: number
+  resized: Size
+  crop: Crop
+}
+
+export function geometryOf({ width, height }: Size, input: InputSpec): Geometry {
+  const scale = input.resize / Math.min(width, height)
+  const resized = { width: Math.round(width * scale), height: Math.round(height * scale) }
+  const left = Math.floor((resized.width - input.width) / 2)
+  const top = Math.floor((resized.height - input.height) / 2)
+  return {
+    size: { width, height },
+    scale,
+    resized,
+    crop: { left, top, width: input.width, height: input.height },
+  }
+}
