@@ -87,10 +87,10 @@ export class BatchSizer {
     else this.#look(position)
   }
 
-  /** What a batch of so many images takes at most, ms, by the runs of the next candidate; null before it had enough. */
+  /** Median run of the next larger size that is known, ms: what a batch of so many images hardly exceeds. Null where none is. */
   runMs(size: number): number | null {
-    const next = this.#candidates.find((candidate) => candidate.size >= size)
-    return next && Number.isFinite(next.msPerImage) ? next.msPerImage * next.size : null
+    const next = this.#candidates.find((each) => each.size >= size && Number.isFinite(each.msPerImage))
+    return next ? next.msPerImage * next.size : null
   }
 
   /** What was measured, sizes ascending. */

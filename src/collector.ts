@@ -1,4 +1,4 @@
-/** V8's garbage collector, set for a process whose every core is kept busy by the engine. */
+/** V8's garbage collector, set for a process whose cores are busy: with the engine, or with decoding for a GPU. */
 import { setFlagsFromString } from 'node:v8'
 
 /**

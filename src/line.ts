@@ -66,15 +66,15 @@ export class Line<E extends Waiting<E>> {
    * The first entries, `most` of them, of domains of which no more than `most` wait; none where that holds for every
    * domain, since then nobody floods.
    */
-  light(most: number): E[] {
-    const light: E[] = []
+  quiet(most: number): E[] {
+    const quiet: E[] = []
     let flood = false
     for (let entry = this.#line.first; entry !== null; entry = entry.next) {
       if (this.lengthOf(entry.domain) > most) flood = true
-      else if (light.length < most) light.push(entry)
-      if (flood && light.length === most) break
+      else if (quiet.length < most) quiet.push(entry)
+      if (flood && quiet.length === most) break
     }
-    return flood ? light : []
+    return flood ? quiet : []
   }
 
   push(entry: E): void {

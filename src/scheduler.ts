@@ -3,9 +3,9 @@
  * are lanes.
  *
  * - Fair: a domain has few places in the line, so a flood of it costs another at most the batch that is running and
- *   two entries. Where more waits than fits, and a small batch takes less than half as long as a full one (a CPU, not
- *   a GPU), who floods nobody runs in a small one, and does not wait for a batch full of a flood around its
- *   own image. Never twice in a row: the flood has every second batch at least.
+ *   two entries. Where more waits than fits, and a small batch is short and costs an image little more than a full one
+ *   (a CPU), those that flood nobody run in a small one, and do not wait for a batch full of a flood around them. Every
+ *   second batch is the line's: no flood starves, and who shares it has waited for one small batch more.
  * - Work-conserving: when a lane is free, a batch leaves as soon as the current turn's submissions are in; while
  *   all run, the next one fills. Nobody waits for a batch to become full, and lanes that are free share what
  *   waits.
@@ -97,6 +97,10 @@ class Entry<T, R> extends Waiting<Entry<T, R>> {
   }
 }
 
+/** A small batch's run takes such a share of a full one's at most, and an image so many times what it takes there. */
+const SMALL = 0.5
+const DEAR = 1.5
+
 export class Scheduler<T, R> {
   readonly #options: SchedulerOptions<T, R>
   // Where entries run one by one, two of a flood would cost the others a run more.
@@ -107,7 +111,7 @@ export class Scheduler<T, R> {
   /** A start was put off and is on its way. */
   #starting = false
   /** The latest batch was one of those that flood nobody. */
-  #lightLast = false
+  #quietLast = false
   #draining: { done: Promise<void>; finish: () => void } | null = null
   /** Run time of one entry in ms, a moving average; 0 before the first batch. */
   #msPerEntry = 0
@@ -312,28 +316,30 @@ export class Scheduler<T, R> {
 
   /** The next batch of at most `share` entries: who is first in the line, until it is full or nothing waits. */
   #take(share: number): Entry<T, R>[] {
-    const batch = share > this.#maxBatch ? this.#takeLight() : []
-    this.#lightLast = batch.length > 0
-    if (this.#lightLast) return batch
+    const batch = share > this.#maxBatch ? this.#takeQuiet() : []
+    this.#quietLast = batch.length > 0
+    if (this.#quietLast) return batch
     const most = Math.min(share, this.#maxBatch)
     for (let entry = this.#line.first; entry !== null && batch.length < most; entry = this.#line.first) {
-      if (this.#leaves(entry)) batch.push(entry)
+      if (this.#takeOut(entry)) batch.push(entry)
     }
     return batch
   }
 
-  /** Those that flood nobody, as many as run in half the time of a full batch. */
-  #takeLight(): Entry<T, R>[] {
+  /** Those that flood nobody, as many as make a small batch worth its run. */
+  #takeQuiet(): Entry<T, R>[] {
     const { runMs } = this.#options
-    const full = this.#lightLast ? null : (runMs?.(this.#maxBatch) ?? null)
+    const maxBatch = this.#maxBatch
+    const full = this.#quietLast ? null : (runMs?.(maxBatch) ?? null)
     if (full === null) return []
-    const light = this.#line.light(this.#maxBatch >> 1)
-    while (light.length > 0 && !((runMs?.(light.length) ?? full) <= full / 2)) light.pop()
-    return light.filter((entry) => this.#leaves(entry))
+    const most = (size: number) => full * Math.min(SMALL, (DEAR * size) / maxBatch)
+    const quiet = this.#line.quiet(Math.floor(maxBatch * SMALL))
+    while (quiet.length > 0 && (runMs?.(quiet.length) ?? full) > most(quiet.length)) quiet.pop()
+    return quiet.filter((entry) => this.#takeOut(entry))
   }
 
   /** Takes an entry from the line to be run; false where its request has failed or its deadline has passed. */
-  #leaves(entry: Entry<T, R>): boolean {
+  #takeOut(entry: Entry<T, R>): boolean {
     const { request } = entry
     if (!entry.queued) return false
     // Its timer may be late where the event loop is.
@@ -359,7 +365,8 @@ export class Scheduler<T, R> {
         throw new Error(`run answered ${answers.length} entries of ${batch.length}`)
       }
       const ms = (clock.now() - start) / batch.length
-      this.#msPerEntry = this.#msPerEntry === 0 ? ms : 0.8 * this.#msPerEntry + 0.2 * ms
+      const weight = 0.2 * Math.min(1, batch.length / this.#maxBatch)
+      this.#msPerEntry = this.#msPerEntry === 0 ? ms : (1 - weight) * this.#msPerEntry + weight * ms
     } catch (error) {
       answers = batch.map(() => asError(error))
     }

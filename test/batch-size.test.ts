@@ -99,7 +99,7 @@ t.test('the same records give the same sizes', (t) => {
   t.end()
 })
 
-t.test('what a batch takes is told by the next size that was measured', (t) => {
+t.test('what a batch takes is told by the next size that is known', (t) => {
   const sizer = new BatchSizer({ max: 6 })
   t.equal(sizer.runMs(1), null, 'nothing before enough runs')
   saturate(sizer, 100, (size) => 10 + 2 * size)
@@ -108,5 +108,8 @@ t.test('what a batch takes is told by the next size that was measured', (t) => {
     [12, 14, 18, 18, 22, 22],
   )
   t.equal(sizer.runMs(7), null, 'nor beyond the largest')
+  const fixed = new BatchSizer({ max: 8, fixed: 8 })
+  saturate(fixed, 5, () => 40)
+  t.equal(fixed.runMs(1), 40, 'sizes that never ran are taken for the next one that did')
   t.end()
 })

@@ -33,7 +33,7 @@ interface Traffic {
 }
 
 /** A CPU: what a run costs beside its images is little. */
-const cpu = (size: number) => (RUN_MS * (1 + size)) / (1 + MAX_BATCH)
+const cpu = (size: number) => (RUN_MS * (0.4 + size)) / (0.4 + MAX_BATCH)
 
 async function simulate({
   flood,
@@ -95,7 +95,8 @@ async function simulate({
   return outcome
 }
 
-const p99 = ({ runs }: Outcome) => runs[Math.ceil(0.99 * runs.length) - 1]!
+const quantile = ({ runs }: Outcome, share: number) => runs[Math.ceil(share * runs.length) - 1]!
+const p99 = (outcome: Outcome) => quantile(outcome, 0.99)
 
 t.test('a domain that floods at 100x costs a quiet one at most two batch runs', async (t) => {
   const idle = await simulate({ flood: 0 })
@@ -122,7 +123,10 @@ t.test('where a small batch is short, the quiet one waits for one run, and its o
     const loaded = await simulate({ flood: 100, lanes, runMs: cpu })
     t.equal(loaded.quietRefused, 0)
     t.ok(loaded.floodRefused > 0)
-    t.ok(p99(loaded) <= p99(idle) + 0.9, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+    t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+    // Beyond are those of which a third came in the same run, and shares the next full batch.
+    const most = quantile(loaded, 0.95)
+    t.ok(most <= 1 + p99(idle), `p95 ${most} runs`)
   }
 })
 
@@ -152,7 +156,8 @@ t.test('many quiet domains do not keep the flood from its turn', async (t) => {
   const client = async (domain: string) => {
     while (!over) await scheduler.submit([{ domain, item: domain }])
   }
-  const clients = [0, 1, 2].map((quiet) => client(`quiet-${quiet}`))
+  // More than a small batch holds: some of them always wait.
+  const clients = [0, 1, 2, 3, 4, 5].map((quiet) => client(`quiet-${quiet}`))
   for (let i = 0; i < 40; i++) clients.push(client('flood'))
   while (runs.length < 200) {
     await settle()
@@ -166,7 +171,7 @@ t.test('many quiet domains do not keep the flood from its turn', async (t) => {
   await Promise.all(clients)
   const images = runs.flat()
   const flood = images.filter((domain) => domain === 'flood').length
-  t.ok(flood >= images.length / 2, `${flood} of ${images.length} are the flood's`)
+  t.ok(flood >= images.length / 3, `${flood} of ${images.length} are the flood's`)
   const small = runs.slice(2, 200).filter((batch) => batch.length < MAX_BATCH)
   t.ok(small.length > 50, 'the quiet ones have small batches')
   t.ok(small.every((batch) => !batch.includes('flood')))

@@ -5,19 +5,16 @@
  * alpha is dropped, not blended; grey and palettes become RGB; 16 bits are scaled to 8. Beyond PIL,
  * orientation tags are obeyed and colour profiles (CMYK's too) are converted to sRGB.
  *
- * The work happens in libvips on libuv's threads; small PNGs are decoded here, and small images resized here. What
- * reaches libvips is decided here: six formats by their first bytes, every other loader of it is switched off.
- * Knows no HTTP and no model.
+ * The work happens in libvips on libuv's threads, but for small PNGs. What reaches it is decided here: six
+ * formats by their first bytes, every other loader of libvips is switched off. Knows no HTTP and no model.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
-import { enlarge } from './enlarge.js'
 import { FacetError } from '../errors.js'
-import { free } from '../free.js'
+import type { InputSpec } from '../manifest/manifest.js'
+import { enlarge } from './enlarge.js'
 import { type Geometry, geometryOf, type Size } from './geometry.js'
 import { plainHeader } from './header.js'
-import type { InputSpec } from '../manifest/manifest.js'
-import { MOST_REDUCED, reduce } from './reduce.js'
 import { decodeSmallPng } from './small-png.js'
 
 export type ImageType = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff'
@@ -73,8 +70,7 @@ export function sniffImage(bytes: Uint8Array): ImageType | null {
  * `input.resize`, the longer one in proportion (rounded), the centre is cropped at
  * `floor((side - size) / 2)`. Of an animation the first frame counts, of a document the first page.
  *
- * JPEG and WebP of more than 256 x 256 pixels are decoded at a reduced scale where they are at least twice as large as
- * needed.
+ * JPEG and WebP are decoded at a reduced scale where they are at least twice as large as needed.
  *
  * @throws FacetError `unsupported_media_type` for other formats; `image_too_large` over `limits.maxPixels`,
  * found in the header, before any pixel is decoded; `undecodable_image` for empty, truncated or damaged
@@ -108,11 +104,8 @@ export async function decodeImage(
 /** `warning` also refuses damage inside a JPEG's data, where weaker levels answer with grey areas. */
 const opening = { failOn: 'warning', limitInputPixels: false, animated: false } satisfies SharpOptions
 
-/** Larger images, and larger answers, are enlarged off the event loop's thread; larger PNGs are inflated there, too. */
+/** Larger images, and larger answers, are enlarged off the event loop's thread. */
 const MOST_ENLARGED = 128 * 128
-
-/** Larger images are reduced off the event loop's thread; of larger JPEGs libvips decodes a part only. */
-const MOST_REDUCED_PIXELS = 256 * 256
 
 /** Of an image that needs no turning and no blending. libvips checks the pixels against what we read, too. */
 async function plainPixels(
@@ -124,26 +117,18 @@ async function plainPixels(
 ): Promise<Uint8Array> {
   const image = () => patient(bytes, { ...opening, limitInputPixels: maxPixels })
   const geometry = geometryOf(size, input)
-  const resample = resampler(geometry, input)
-  if (resample === null) return trunkPixels(image(), geometry, input)
+  const most = Math.max(size.width * size.height, input.width * input.height)
+  if (geometry.scale <= 1 || input.kernel !== 'linear' || most > MOST_ENLARGED)
+    return trunkPixels(image(), geometry, input)
   let pixels: Uint8Array | null = null
-  if (type === 'png' && size.width * size.height <= MOST_ENLARGED) {
+  if (type === 'png') {
     // However many come at once, a turn of the event loop has no more of them than are decoded side by side.
     await nextTurn()
     pixels = decodeSmallPng(bytes, size)
   }
-  pixels ??= await wholePixels(image(), size)
-  const small = resample(pixels, size, geometry.resized, geometry.crop)
-  free([pixels])
-  return small
-}
-
-/** What brings small images to size here, past libvips; null where that would take longer. */
-function resampler({ size, scale }: Geometry, input: InputSpec): typeof enlarge | typeof reduce | null {
-  if (input.kernel !== 'linear') return null
-  const pixels = size.width * size.height
-  if (scale > 1) return Math.max(pixels, input.width * input.height) <= MOST_ENLARGED ? enlarge : null
-  return pixels <= MOST_REDUCED_PIXELS && scale * MOST_REDUCED >= 1 ? reduce : null
+  pixels ??= await rgb(image()).toBuffer()
+  if (pixels.length !== size.width * size.height * 3) throw new Error('unexpected size')
+  return enlarge(pixels, size, geometry.resized, geometry.crop)
 }
 
 function patient(bytes: Uint8Array, options: SharpOptions): Sharp {
@@ -157,14 +142,11 @@ async function withoutAlpha(image: Sharp): Promise<Sharp> {
   return sharp(data, { raw: { width, height, channels }, limitInputPixels: false })
 }
 
-async function trunkPixels(image: Sharp, geometry: Geometry, input: InputSpec): Promise<Uint8Array> {
-  const { size, scale, resized, crop } = geometry
-  if (resampler(geometry, input) === reduce) {
-    const pixels = await wholePixels(image, size)
-    const small = reduce(pixels, size, resized, crop)
-    free([pixels])
-    return small
-  }
+async function trunkPixels(
+  image: Sharp,
+  { scale, resized, crop }: Geometry,
+  input: InputSpec,
+): Promise<Uint8Array> {
   // libvips enlarges half an output pixel off centre. At twice the size its odd rows and columns are exact.
   const fine = scale > 1 ? 2 : 1
   image = image.resize(resized.width * fine, resized.height * fine, { fit: 'fill', kernel: input.kernel })
@@ -177,13 +159,6 @@ async function trunkPixels(image: Sharp, geometry: Geometry, input: InputSpec): 
   const pixels = await rgb(image).toBuffer()
   if (pixels.length !== input.height * input.width * 3 * fine * fine) throw new Error('unexpected channels')
   return fine === 1 ? pixels : oddPixels(pixels, input.width, input.height)
-}
-
-/** `[height, width, 3]`. */
-async function wholePixels(image: Sharp, { width, height }: Size): Promise<Uint8Array> {
-  const { data } = await rgb(image).toUint8Array()
-  if (data.length !== width * height * 3) throw new Error('unexpected size')
-  return data
 }
 
 /** Every second pixel of every second row of `[2 * height, 2 * width, 3]`, the odd ones. */

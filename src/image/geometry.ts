@@ -13,8 +13,6 @@ export interface Crop extends Size {
 }
 
 export interface Geometry {
-  /** Of the image as it is stored. */
-  size: Size
   scale: number
   resized: Size
   crop: Crop
@@ -26,7 +24,6 @@ export function geometryOf({ width, height }: Size, input: InputSpec): Geometry 
   const left = Math.floor((resized.width - input.width) / 2)
   const top = Math.floor((resized.height - input.height) / 2)
   return {
-    size: { width, height },
     scale,
     resized,
     crop: { left, top, width: input.width, height: input.height },
