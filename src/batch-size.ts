@@ -6,8 +6,9 @@
  *
  * Sizes are powers of two and the maximum. The learner climbs from the smallest: it allows a size until it
  * has seen a few full batches of it, then the next larger one, until two steps in a row have gained less
- * than the tolerance. Afterwards every `recheck` full batches a neighbour of the chosen size, larger and smaller in
- * turn, is allowed for a few batches, so that the choice follows the machine. An allowance never makes
+ * than the tolerance. Afterwards a neighbour of the chosen size, larger and smaller in turn, is allowed for a few batches
+ * now and then, so that the choice follows the machine: soon after the climb and after each change, since a disturbance may
+ * have made the choice, and ever more rarely while it stands. An allowance never makes
  * anybody wait: a batch leaves with what is there, and one that is not full teaches about its own size, or
  * nothing. Medians of the last runs keep a slow one from mattering. The same records give the same sizes.
  */
@@ -36,8 +37,9 @@ export interface BatchTiming {
 /** Runs of a size to judge it by, and the latest ones remembered. */
 const enough = 5
 const remembered = 9
-/** Full batches between two looks at a neighbouring size. */
-const recheck = 500
+/** Full batches between two looks at a neighbouring size: at first, and at most; doubled by each look. */
+const soon = 32
+const late = 512
 /** Doublings without gain after which the climb ends. */
 const patience = 2
 
@@ -61,6 +63,7 @@ export class BatchSizer {
   /** A neighbour under test, and the samples it shall have at its end. */
   #probe: { position: number; until: number } | null = null
   #sinceProbe = 0
+  #wait = soon
   #upwards = true
 
   constructor({ max, tolerance = 0.05, fixed }: BatchSizerOptions) {
@@ -82,7 +85,9 @@ export class BatchSizer {
     const position = this.#candidates.findIndex((candidate) => candidate.size === size)
     if (position < 0 || !Number.isFinite(ms) || ms < 0) return
     learn(this.#candidates[position]!, ms / size)
-    this.#chosen = this.#best()
+    const best = this.#best()
+    if (best !== this.#chosen) this.#wait = soon
+    this.#chosen = best
     if (this.#climbing) this.#climb()
     else this.#look(position)
   }
@@ -119,12 +124,15 @@ export class BatchSizer {
       if (this.#candidates[this.#probe.position]!.samples >= this.#probe.until) this.#probe = null
       return
     }
-    if (position !== this.#chosen || ++this.#sinceProbe < recheck) return
+    if (position !== this.#chosen || ++this.#sinceProbe < this.#wait) return
     this.#sinceProbe = 0
-    const neighbour = this.#chosen + (this.#upwards ? 1 : -1)
+    this.#wait = Math.min(2 * this.#wait, late)
+    const [up, down] = [this.#chosen + 1, this.#chosen - 1]
+    const next = this.#upwards ? [up, down] : [down, up]
     this.#upwards = !this.#upwards
-    const samples = this.#candidates[neighbour]?.samples
-    if (samples !== undefined) this.#probe = { position: neighbour, until: samples + enough }
+    const neighbour = next.find((position) => this.#candidates[position] !== undefined)
+    if (neighbour !== undefined)
+      this.#probe = { position: neighbour, until: this.#candidates[neighbour]!.samples + enough }
   }
 
   /** Position of the smallest size within the tolerance of the best throughput. */

@@ -63,14 +63,14 @@ export class Line<E extends Waiting<E>> {
   }
 
   /**
-   * The first entries, `most` of them, of domains of which no more than `most` wait; none where that holds for every
+   * The first entries, `most` of them, of domains of which no more than `few` wait; none where that holds for every
    * domain, since then nobody floods.
    */
-  quiet(most: number): E[] {
+  quiet(most: number, few: number): E[] {
     const quiet: E[] = []
     let flood = false
     for (let entry = this.#line.first; entry !== null; entry = entry.next) {
-      if (this.lengthOf(entry.domain) > most) flood = true
+      if (this.lengthOf(entry.domain) > few) flood = true
       else if (quiet.length < most) quiet.push(entry)
       if (flood && quiet.length === most) break
     }

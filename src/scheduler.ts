@@ -333,7 +333,8 @@ export class Scheduler<T, R> {
     const full = this.#quietLast ? null : (runMs?.(maxBatch) ?? null)
     if (full === null) return []
     const most = (size: number) => full * Math.min(SMALL, (DEAR * size) / maxBatch)
-    const quiet = this.#line.quiet(Math.floor(maxBatch * SMALL))
+    // Who floods has more waiting than one batch of each lane takes; by chance nobody has.
+    const quiet = this.#line.quiet(Math.floor(maxBatch * SMALL), maxBatch * this.#lanes)
     while (quiet.length > 0 && (runMs?.(quiet.length) ?? full) > most(quiet.length)) quiet.pop()
     return quiet.filter((entry) => this.#takeOut(entry))
   }

@@ -21,7 +21,7 @@ t.test('where an image costs the same in any batch, the smallest one is chosen a
   const tried = saturate(sizer, 100, (size) => size * 9)
   t.equal(sizer.size, 1)
   t.same([...tried], [1, 2, 4])
-  t.same(sizer.table()[0], { size: 1, msPerImage: 9, samples: 90 })
+  t.same(sizer.table()[0], { size: 1, msPerImage: 9, samples: 85 }, 'one look at its neighbour')
   t.same(sizer.table().at(-1), { size: 64, msPerImage: null, samples: 0 })
   t.end()
 })
@@ -75,6 +75,17 @@ t.test('the choice follows a machine that changes', (t) => {
   t.equal(sizer.size, 32)
   saturate(sizer, 20_000, (size) => size * 9)
   t.equal(sizer.size, 1)
+  t.end()
+})
+
+t.test('a choice that a disturbance made is soon corrected', (t) => {
+  const sizer = new BatchSizer({ max: 8 })
+  const machine = (size: number) => 2 + 5 * size
+  // Something else keeps the machine busy while the larger batches are tried.
+  saturate(sizer, 25, (size) => machine(size) * (size > 2 ? 2 : 1))
+  t.equal(sizer.size, 2)
+  saturate(sizer, 150, machine)
+  t.equal(sizer.size, 4)
   t.end()
 })
 

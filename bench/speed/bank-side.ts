@@ -31,6 +31,7 @@ export class BankSide {
       clock: systemClock,
       lanes: () => lanes,
       maxBatch: () => this.maxBatch ?? this.#sizer.size,
+      runMs: (size) => this.#sizer.runMs(size),
       maxQueue: 1 << 20,
       maxQueuePerDomain: 1 << 20,
     })
