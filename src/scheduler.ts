@@ -99,7 +99,7 @@ class Entry<T, R> extends Waiting<Entry<T, R>> {
 
 /** A small batch's run takes such a share of a full one's at most, and an image so many times what it takes there. */
 const SMALL = 0.5
-const DEAR = 1.5
+const DEAR = 2
 
 export class Scheduler<T, R> {
   readonly #options: SchedulerOptions<T, R>

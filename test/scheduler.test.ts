@@ -102,24 +102,32 @@ t.test('who floods nobody runs in a small batch where that is half as long at mo
   await Promise.all(answers)
 })
 
+t.test('it shares a full batch where a small one takes as long, or no time is known', async (t) => {
+  const times: ((size: number) => number | null)[] = [(size) => 20 + size, () => null]
+  for (const runMs of times) {
+    const { runs, submit } = harness({ runMs })
+    const answers = [submit('a', 'first'), submit('flood', ...'123456'), submit('b', 'b')]
+    await runs[0]?.finish()
+    t.same(runs[1]?.batch, ['1', '2', 'b', '3'])
+    await runs[1]?.finish()
+    await runs[2]?.finish()
+    await Promise.all(answers)
+  }
+})
+
 t.test(
-  'it shares a full batch where a small one takes as long or is dear, or no time is known',
+  'and where an image in a small batch costs much more, as on a GPU that is fast when it is full',
   async (t) => {
-    const times: ((size: number) => number | null)[] = [
-      (size) => 20 + size,
-      // Less than half as long, but an image costs twice as much: a saturated GPU.
-      (size) => 0.6 + 0.4 * size,
-      () => null,
-    ]
-    for (const runMs of times) {
-      const { runs, submit } = harness({ runMs })
-      const answers = [submit('a', 'first'), submit('flood', ...'123456'), submit('b', 'b')]
-      await runs[0]?.finish()
-      t.same(runs[1]?.batch, ['1', '2', 'b', '3'])
-      await runs[1]?.finish()
-      await runs[2]?.finish()
-      await Promise.all(answers)
-    }
+    const { runs, submit } = harness({ maxBatch: () => 8, runMs: (size) => 1 + size / 4 })
+    const answers = [submit('a', 'first'), submit('flood', ...'123456789ABCDEF'), submit('b', 'b')]
+    await runs[0]?.finish()
+    t.same(
+      runs[1]?.batch,
+      ['1', '2', 'b', '3', '4', '5', '6', '7'],
+      '1.25 of 3 ms, for an eighth of the images',
+    )
+    for (const run of [1, 2]) await runs[run]?.finish()
+    await Promise.all(answers)
   },
 )
 
