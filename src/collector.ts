@@ -2,13 +2,12 @@
 import { setFlagsFromString } from 'node:v8'
 
 /**
- * The thread that made garbage collects it, by itself. V8 would share that work with helper threads, and these get no
- * turn beside busy lanes: marking then takes seconds, in which the heap grows by tens of megabytes, and a scavenge
- * waits for its helpers (docs/LOG.md).
+ * Garbage is marked on the thread that made it. V8 would mark in helper threads, which get no turn beside busy lanes:
+ * collections then take seconds, and the heap grows by tens of megabytes meanwhile (docs/LOG.md).
  */
-const FLAGS = ['--no-concurrent-marking', '--no-parallel-scavenge']
+const MARKING = '--no-concurrent-marking'
 
 /** For all threads of the process; to be called before it has work. */
 export function tuneCollector(): void {
-  for (const flag of FLAGS) setFlagsFromString(flag)
+  setFlagsFromString(MARKING)
 }
