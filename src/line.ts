@@ -11,6 +11,7 @@ import { Linked, LinkedList } from './linked-list.js'
 /** The most places of a domain in the line. */
 export const PLACES = 2
 
+/** What waits in a `Line`. */
 export abstract class Waiting<Self> extends Linked<Self> {
   /** It is in the line, and not behind it. */
   placed = false

@@ -1,6 +1,7 @@
 /** How an upright image comes to the trunk's input: resized by its shorter side, then cropped at the centre. */
 import type { InputSpec } from '../manifest/manifest.js'
 
+/** Pixels, as all here. */
 export interface Size {
   width: number
   height: number
@@ -13,11 +14,16 @@ export interface Crop extends Size {
 }
 
 export interface Geometry {
+  /** Of the resized image's sides to the image's own; above 1 it is enlarged. */
   scale: number
   resized: Size
   crop: Crop
 }
 
+/**
+ * As training does it: PIL's `resize` to whole pixels, rounded, then a centre crop at `floor((side - size) / 2)`.
+ * @param size of the image, upright
+ */
 export function geometryOf({ width, height }: Size, input: InputSpec): Geometry {
   const scale = input.resize / Math.min(width, height)
   const resized = { width: Math.round(width * scale), height: Math.round(height * scale) }
