@@ -10,6 +10,7 @@ import { FacetError } from '../errors.js'
 import { onlyField, parseJsonBody } from './json.js'
 import { headLimits, PartHeads } from './part-heads.js'
 import { bodyTooLarge } from './problems.js'
+import { readRaw } from './raw-body.js'
 
 export type MediaType = 'image/*' | 'application/octet-stream' | 'multipart/form-data' | 'application/json'
 
@@ -41,9 +42,8 @@ export interface Part {
 /** Registers the parsers, and refuses a content type its route does not read before the body arrives. */
 export async function readBodies(app: FastifyInstance): Promise<void> {
   app.removeAllContentTypeParsers()
-  const raw = async (_request: FastifyRequest, body: Buffer) => body
-  app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, raw)
-  app.addContentTypeParser(/^image\/[\w.+-]+/i, { parseAs: 'buffer' }, raw)
+  app.addContentTypeParser('application/octet-stream', readRaw)
+  app.addContentTypeParser(/^image\/[\w.+-]+/i, readRaw)
   app.addContentTypeParser(
     'application/json',
     { parseAs: 'string' },

@@ -1,0 +1,102 @@
+/** A raw body over a real connection: its bytes, its bounds, and the memory of the chunks it came in. */
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { FastifyRequest } from 'fastify'
+import t, { type Test } from 'tap'
+import { readRaw } from '../src/http/raw-body.js'
+
+const LIMIT = 400_000
+
+interface Read {
+  body: Buffer | null
+  error: { code?: string; message?: string } | null
+  chunks: Buffer[]
+}
+
+/**
+ * Sends a body to a server that reads it.
+ *
+ * @param announce says its length, instead of sending it in HTTP's chunks
+ * @param first the bytes that are sent, if not all
+ * @param leave ends the connection when two chunks have come
+ */
+async function read(
+  t: Test,
+  bytes: Buffer,
+  { announce = true, first = bytes.length, leave = false } = {},
+): Promise<Read> {
+  const chunks: Buffer[] = []
+  let done!: (read: Read) => void
+  const result = new Promise<Read>((resolve) => {
+    done = resolve
+  })
+  const server = createServer((incoming: IncomingMessage, answer) => {
+    const routeOptions = { bodyLimit: LIMIT, config: { limitedBy: '--max-pack' } }
+    const reading = readRaw(
+      { headers: incoming.headers, routeOptions } as unknown as FastifyRequest,
+      incoming,
+    )
+    incoming.on('data', (chunk: Buffer) => {
+      chunks.push(chunk)
+      if (leave && chunks.length === 2) sent.destroy()
+    })
+    reading
+      .then(
+        (body) => done({ body, error: null, chunks: [...chunks] }),
+        (error: Error) => done({ body: null, error, chunks: [...chunks] }),
+      )
+      .finally(() => answer.end())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.closeAllConnections())
+  t.teardown(() => server.close())
+  const sent = request({
+    port: (server.address() as AddressInfo).port,
+    method: 'PUT',
+    ...(announce && { headers: { 'content-length': bytes.length } }),
+  })
+  sent.on('error', () => {})
+  if (first < bytes.length) sent.write(bytes.subarray(0, first))
+  else sent.end(bytes)
+  return result
+}
+
+const pattern = (length: number) => Buffer.from(Uint8Array.from({ length }, (_, index) => (index * 7) % 251))
+/** The last one may have come after the reader was done. */
+const freed = ({ chunks }: Read) => chunks.slice(0, -1).every(({ length }) => length === 0)
+
+t.test('a body of many chunks is whole, and its chunks are freed', async (t) => {
+  for (const announce of [true, false]) {
+    // Twice on end: memory that was given back and taken again spoils nothing.
+    for (const length of [LIMIT, LIMIT - 1]) {
+      const bytes = pattern(length)
+      const result = await read(t, bytes, { announce })
+      t.ok(result.body?.equals(bytes))
+      t.ok(result.chunks.length > 2)
+      t.ok(freed(result), 'chunks are freed')
+    }
+  }
+})
+
+t.test('a body of one chunk', async (t) => {
+  const { body, chunks } = await read(t, pattern(500))
+  t.ok(body?.equals(pattern(500)))
+  t.equal(chunks.length, 1)
+  t.not(body?.buffer, chunks[0]!.buffer)
+})
+
+t.test('a body that is too long is refused, before it arrives where that is known', async (t) => {
+  const announced = await read(t, pattern(LIMIT + 1), { first: 1 })
+  t.match(announced.error, { code: 'body_too_large', message: /400000 bytes \(--max-pack\)/ })
+  const found = await read(t, pattern(LIMIT + 1), { announce: false })
+  t.match(found.error, { code: 'body_too_large' })
+  t.ok(freed(found), 'chunks are freed')
+})
+
+t.test('a client that leaves half-way', async (t) => {
+  const left = await read(t, pattern(LIMIT), { first: LIMIT - 1, leave: true })
+  t.match(left.error, { code: 'ECONNRESET' })
+  t.ok(freed(left), 'chunks are freed')
+})
