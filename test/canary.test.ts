@@ -5,7 +5,7 @@ import onnxProto from 'onnx-proto'
 import t, { type Test } from 'tap'
 import type { Engine } from '../src/engine/engine.js'
 import { packRow } from '../src/engine/row.js'
-import type { EngineBatch } from '../src/engine/messages.js'
+import { type EngineBatch, sidesOf } from '../src/engine/messages.js'
 import type { FacetError } from '../src/errors.js'
 import { readFamily } from '../src/family/folder.js'
 import type { Slot } from '../src/manifest/manifest.js'
@@ -78,31 +78,41 @@ t.test('a sound pack costs one run of a small image', async (t) => {
   const { runs, batches, problems } = await tried(t, base)
   t.same({ runs, problems }, { runs: 1, problems: [] })
   t.match(batches[0], { small: true })
-  t.equal(batches[0]!.pixels.length, imageBytes / 4)
+  t.equal(batches[0]!.pixels.length, imageBytes / 16)
+})
+
+t.test('sides of small images', async (t) => {
+  t.same(sidesOf({ height: 64, width: 130 }), { height: 64, width: 130 })
+  t.same(sidesOf({ height: 64, width: 130 }, true), { height: 16, width: 33 })
+  t.same(
+    sidesOf({ height: 20, width: 5 }, true),
+    { height: 8, width: 5 },
+    'no smaller than the trunk may take',
+  )
 })
 
 t.test('small images give features as whole ones do, of one row only', async (t) => {
   const { engine } = await startEngine(t, { rows: 3 })
   t.equal(engine.takesSmallImages, true)
-  const small = () => new Uint8Array(imageBytes / 4).fill(200)
+  const small = () => new Uint8Array(imageBytes / 16).fill(200)
   const { features, logits } = await engine.run({ pixels: small(), rows: Int32Array.of(0), small: true }, 1)
   t.equal(features.length, manifest.features)
   t.equal(logits[0]!.length, base.head!.classes)
   t.ok(features.every(Number.isFinite) && features.some((value) => value !== 0))
-  const mixed = { pixels: new Uint8Array(imageBytes / 2), rows: Int32Array.of(0, 1), small: true }
+  const mixed = { pixels: new Uint8Array(imageBytes / 8), rows: Int32Array.of(0, 1), small: true }
   await t.rejects(engine.run(mixed, 1), { code: 'inference_failed' })
   await t.rejects(engine.run({ pixels: small(), rows: Int32Array.of(1) }, 1), RangeError)
 })
 
 t.test('a backbone bound to one size has its packs tried with whole images', async (t) => {
-  const net = new Network(8, {}, 3)
+  const net = new Network(16, {}, 3)
   const x = net.relu(net.bn('a.bn', net.conv('a.conv', 'image', [3, 6], { stride: 2 }), 6))
-  net.linear('head', net.vector(x), [6 * 4 * 4, 3])
+  net.linear('head', net.vector(x), [6 * 8 * 8, 3])
   const model = onnx.ModelProto.decode(net.onnx())
   // The features are all pixels of the last maps, as in VGG.
   for (const node of model.graph!.node!) if (node.opType === 'GlobalAveragePool') node.opType = 'Identity'
   const { files, manifest } = build(onnx.ModelProto.encode(model).finish())
-  t.equal(manifest.features, 6 * 4 * 4)
+  t.equal(manifest.features, 6 * 8 * 8)
   const dir = t.testdir()
   for (const [name, bytes] of files) writeFileSync(path.join(dir, name), bytes)
   const bound = await readFamily(dir)

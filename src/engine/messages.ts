@@ -50,17 +50,20 @@ export interface EngineBatch {
   pixels: Uint8Array
   /** Bank row of each sample, `[N]`. */
   rows: Int32Array
-  /** The images have half the trunk's sides, rounded up: a quarter of the work, to prove a row and not to answer. All of one
-   * row, and only where the engine takes such (`Ready.smallImages`). */
+  /** The images are small ones (`sidesOf`): a sixteenth of the work, to prove a row and not to answer. All of one row, and
+   * only where the engine takes such (`Ready.smallImages`). */
   small?: boolean
 }
 
-/** Sides of the images of a batch. */
+/** Sides that small images have at least, where whole ones do. */
+const SMALL_SIDE = 8
+
+/** Sides of the images of a batch; of small ones a quarter, rounded up. */
 export function sidesOf(
   { height, width }: { height: number; width: number },
   small = false,
 ): { height: number; width: number } {
-  const side = (full: number) => (small ? Math.ceil(full / 2) : full)
+  const side = (full: number) => (small ? Math.min(full, Math.max(SMALL_SIDE, Math.ceil(full / 4))) : full)
   return { height: side(height), width: side(width) }
 }
 

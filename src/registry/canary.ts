@@ -2,10 +2,10 @@
  * The canary run of a new pack, on a staged row that no request can reach: black, white and noise must give finite
  * features and a finite head. Whatever does not is refused before anything is written.
  *
- * A sound pack costs one run: of an image with a band of each, of half the sides where the trunk takes such. What is not
- * finite anywhere reaches the pooled features, and an image of one kind alone would have to come out many orders of
- * magnitude larger than its band to overflow where the bands stay tame. Where they do not, each kind is run by itself,
- * which also tells which of them fails.
+ * A sound pack costs one run: of an image with a band of each, a small one where the trunk takes such. What is not finite
+ * anywhere reaches the pooled features, and an image of one kind alone would have to come out many orders of magnitude
+ * larger than its band to overflow where the bands stay tame. Where they do not, each kind is run by itself, which also
+ * tells which of them fails.
  */
 import type { Engine } from '../engine/engine.js'
 import { type EngineResult, sidesOf } from '../engine/messages.js'
@@ -26,8 +26,8 @@ export function createCanary(
   const kinds = plainImages(height * width * 3)
   const images = kinds.map(([, image]) => image)
   const bands = bandsOf(images, height, width)
-  const half = sidesOf(input, true)
-  const smallBands = bandsOf(images, half.height, half.width)
+  const small = sidesOf(input, true)
+  const smallBands = bandsOf(images, small.height, small.width)
   return async (row, generation) => {
     const run = (image: Uint8Array, small = false) => {
       const batch = { pixels: image.slice(), rows: Int32Array.of(row), small }
