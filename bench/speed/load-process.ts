@@ -1,9 +1,8 @@
 /** The load generator: a process of its own, so that what it costs is not taken for the server's. */
-import { Agent } from 'node:http'
 import sharp, { type Sharp } from 'sharp'
-import { send } from '../client.js'
 import { answer } from '../processes.js'
 import { random } from '../random.js'
+import { post, Wire } from './wire.js'
 
 export type ImageKind = 'jpeg' | 'png64'
 
@@ -50,37 +49,34 @@ for (let i = 0; i < 32; i++) {
 }
 
 async function run({ url, domains, order, kind, images: count, atOnce }: LoadJob): Promise<LoadResult> {
-  const agent = new Agent({ keepAlive: true, maxSockets: atOnce })
+  const wires = await Promise.all(Array.from({ length: atOnce }, () => Wire.open(url)))
   const result: LoadResult = { latencies: [], failed: 0, failure: null, ms: 0 }
   const fail = (reason: string) => {
     result.failed++
     result.failure ??= reason
   }
   let turn = 0
-  const client = async () => {
+  const client = async (wire: Wire) => {
     while (turn < count) {
       const mine = turn++
       const at = order === 'random' ? Math.floor(next() * domains.length) : mine % domains.length
       const body = images[kind][mine % images[kind].length]!
+      const bytes = post(url, `/v1/domains/${domains[at]}/predict`, 'application/octet-stream', body)
       const start = performance.now()
       try {
-        const { status, text } = await send(agent, url, {
-          method: 'POST',
-          path: `/v1/domains/${domains[at]}/predict`,
-          type: 'application/octet-stream',
-          body,
-        })
+        const { status, text } = await wire.send(bytes)
         if (status === 200) result.latencies.push(performance.now() - start)
         else fail(`HTTP ${status}: ${text.slice(0, 200)}`)
       } catch (error) {
-        fail((error as Error).message)
+        // The next one needs a connection that holds.
+        return fail((error as Error).message)
       }
     }
   }
   const start = performance.now()
-  await Promise.all(Array.from({ length: atOnce }, client))
+  await Promise.all(wires.map(client))
   result.ms = performance.now() - start
-  agent.destroy()
+  for (const wire of wires) wire.close()
   return result
 }
 

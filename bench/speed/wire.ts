@@ -1,0 +1,86 @@
+/**
+ * A kept connection that sends requests as bytes and reads no more of an answer than it must.
+ *
+ * Between two requests of a slow model the caches are gone; `node:http` then takes half a millisecond a request, `undici`
+ * as much, and a latency would be theirs as well as the server's (docs/LOG.md). Answers must say their length.
+ */
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+
+export interface Answer {
+  status: number
+  /** The body. */
+  text: string
+}
+
+const END_OF_HEAD = '\r\n\r\n'
+
+/** One request at a time. */
+export class Wire {
+  readonly #socket: Socket
+  #received = ''
+  /** Length of the whole answer in characters (of latin1, so bytes too), once its head is there. */
+  #whole = Number.POSITIVE_INFINITY
+  #settle: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | null = null
+
+  private constructor(socket: Socket) {
+    this.#socket = socket
+    socket.setEncoding('latin1')
+    socket.on('data', (text: string) => this.#receive(text))
+    socket.on('error', (error) => this.#settle?.reject(error))
+    socket.on('close', () => this.#settle?.reject(new Error('the server closed the connection')))
+  }
+
+  /** @param url of the server; its path is not looked at */
+  static async open(url: string): Promise<Wire> {
+    const { hostname, port } = new URL(url)
+    const socket = connect({ host: hostname, port: Number(port), noDelay: true })
+    await once(socket, 'connect')
+    return new Wire(socket)
+  }
+
+  /** Sends what `post` made. @throws Error where the connection breaks, or the answer is of unknown length */
+  send(request: Uint8Array): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject }
+      this.#socket.write(request)
+    })
+  }
+
+  close(): void {
+    this.#socket.destroy()
+  }
+
+  #receive(text: string): void {
+    this.#received += text
+    const head = this.#received.indexOf(END_OF_HEAD)
+    if (head < 0) return
+    if (this.#whole === Number.POSITIVE_INFINITY) {
+      const length = /\r\ncontent-length: *(\d+)\r\n/i.exec(this.#received.slice(0, head + 2))?.[1]
+      if (length === undefined) {
+        this.#settle?.reject(new Error('an answer without Content-Length'))
+        return
+      }
+      this.#whole = head + END_OF_HEAD.length + Number(length)
+    }
+    if (this.#received.length < this.#whole) return
+    const answer = {
+      status: Number(this.#received.slice(9, 12)),
+      text: this.#received.slice(head + END_OF_HEAD.length),
+    }
+    this.#received = ''
+    this.#whole = Number.POSITIVE_INFINITY
+    this.#settle?.resolve(answer)
+  }
+}
+
+/** The bytes of a request. */
+export function post(url: string, path: string, type: string, body: Uint8Array): Buffer {
+  const head = [
+    `POST ${path} HTTP/1.1`,
+    `Host: ${new URL(url).host}`,
+    `Content-Type: ${type}`,
+    `Content-Length: ${body.length}`,
+  ]
+  return Buffer.concat([Buffer.from(head.join('\r\n') + END_OF_HEAD), body])
+}
