@@ -78,7 +78,7 @@ export class Lanes {
   run(batch: EngineBatch): Promise<EngineResult> {
     const ready = this.#threads.filter((thread) => thread.ready)
     const [first] = this.#threads
-    return ready.reduce((best, thread) => (thread.pending < best.pending ? thread : best), first!).run(batch)
+    return ready.reduce((best, thread) => (thread.work < best.work ? thread : best), first!).run(batch)
   }
 
   /** A batch in each thread that is ready, made anew for each. @throws RequestFailed, ThreadGone */

@@ -42,6 +42,7 @@ export class EngineThread {
   #isReady = false
   #startFailure: RequestFailed | undefined
   #lastId = 0
+  #work = 0
   #gone: ThreadGone | undefined
 
   /** @param createWorker called at the start; nothing of the worker has been heard then */
@@ -62,9 +63,9 @@ export class EngineThread {
     return this.#isReady
   }
 
-  /** Requests that are not answered yet. */
-  get pending(): number {
-    return this.#pending.size
+  /** Bytes of pixels in runs that are not answered yet: what it has to do, as far as one can tell from outside. */
+  get work(): number {
+    return this.#work
   }
 
   /** Loads the trunk; then comes what was sent before. Resolves after a forward pass on the base.
@@ -114,8 +115,13 @@ export class EngineThread {
     // A part of a larger buffer would take the whole with it. Not `slice`: a Node `Buffer`'s copies nothing.
     const own = pixels.byteLength === pixels.buffer.byteLength ? pixels : new Uint8Array(pixels)
     const transfer = [own.buffer as ArrayBuffer]
-    const result = await this.#request({ type: 'run', batch: { ...batch, pixels: own } }, transfer)
-    return result!
+    const bytes = own.byteLength
+    this.#work += bytes
+    try {
+      return (await this.#request({ type: 'run', batch: { ...batch, pixels: own } }, transfer))!
+    } finally {
+      this.#work -= bytes
+    }
   }
 
   /**
