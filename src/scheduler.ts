@@ -7,8 +7,8 @@
  *   (a CPU), those that flood nobody run in a small one, and do not wait for a batch full of a flood around them. Every
  *   second batch is the line's: no flood starves, and who shares it has waited for one small batch more.
  * - Work-conserving: when a lane is free, a batch leaves as soon as the current turn's submissions are in; while
- *   all run, the next one fills. Nobody waits for a batch to become full, and lanes that are free share what
- *   waits.
+ *   all run, the next one fills. Nobody waits for a batch to become full. A batch is a lane's share of what waits: half
+ *   of it where there are two, for the other one will be free before a batch of all would have run.
  * - Bounded: in all and per domain, and who floods leaves room for who does not; what does not fit is refused
  *   with an estimate of when to come back.
  * - Nothing is run for nobody: entries whose client left or whose deadline passed leave the queue at once.
@@ -305,10 +305,11 @@ export class Scheduler<T, R> {
     })
   }
 
-  /** Gives every free lane its share of what waits; after this, nothing waits unless all lanes run. */
+  /** Gives every free lane a lane's share of what waits, and leaves the busy ones theirs. */
   #next(): void {
+    const share = Math.ceil(this.#line.length / this.#lanes)
     for (let free = this.#lanes - this.#running; free > 0 && this.#line.length > 0; free--) {
-      const batch = this.#take(Math.ceil(this.#line.length / free))
+      const batch = this.#take(share)
       if (batch.length > 0) void this.#run(batch)
     }
     if (!this.busy && this.#line.length === 0) this.#draining?.finish()
