@@ -2,7 +2,7 @@
 import sharp, { type Sharp } from 'sharp'
 import { answer } from '../processes.js'
 import { random } from '../random.js'
-import { post, Wire } from './wire.js'
+import { Wire } from './wire.js'
 
 export type ImageKind = 'jpeg' | 'png64'
 
@@ -61,10 +61,15 @@ async function run({ url, domains, order, kind, images: count, atOnce }: LoadJob
       const mine = turn++
       const at = order === 'random' ? Math.floor(next() * domains.length) : mine % domains.length
       const body = images[kind][mine % images[kind].length]!
-      const bytes = post(url, `/v1/domains/${domains[at]}/predict`, 'application/octet-stream', body)
+      const path = `/v1/domains/${domains[at]}/predict`
       const start = performance.now()
       try {
-        const { status, text } = await wire.send(bytes)
+        const { status, text } = await wire.send({
+          method: 'POST',
+          path,
+          type: 'application/octet-stream',
+          body,
+        })
         if (status === 200) result.latencies.push(performance.now() - start)
         else fail(`HTTP ${status}: ${text.slice(0, 200)}`)
       } catch (error) {

@@ -4,20 +4,19 @@
  * CPU time is the server process's own, from `/proc/PID/stat`, so the generator on the same cores costs
  * nothing but patience.
  */
-import { Agent } from 'node:http'
 import { join } from 'node:path'
 import type { Family } from '../../src/family/family.js'
 import { readFamily } from '../../src/family/folder.js'
 import { packageFile } from '../../src/package.js'
 import { rowBytes } from '../../src/engine/bank-spec.js'
 import type { ImageKind, LoadJob, LoadResult } from './load-process.js'
-import { send } from '../client.js'
 import { CLASSES, makeFamily, randomBackbone, randomPack } from '../networks.js'
 import { domainName, PackPress, writeSeeds } from '../packs.js'
 import { Child, cpuMs } from '../processes.js'
 import type { BenchOptions, Group, Measured, Row } from './rows.js'
 import type { LoopDelay } from './service-process.js'
 import { median, quantile, spread } from '../statistics.js'
+import { Wire } from './wire.js'
 
 const CONNECTIONS = 32
 /** Images before anything is measured. */
@@ -236,20 +235,23 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
   const busy: number[][] = []
   let [number, failed, registeringMs] = [1, 0, 0]
   let failure = ''
-  // Of `node:http`: `fetch` costs this process four times as much, on the cores that the service has.
-  const agent = new Agent({ keepAlive: true })
-  const put = async () => {
+  const idle = await Promise.all(Array.from({ length: UPLOADS }, () => Wire.open(full.url)))
+  const put = async (wire: Wire) => {
     const mine = number++
-    const body = press.copy(500_000 + mine)
-    const { status, text } = await send(agent, full.url, {
-      method: 'PUT',
-      path: `/v1/domains/new-${mine}`,
-      type: 'application/octet-stream',
-      body,
-    })
-    if (status < 300) return
-    failed++
-    failure ||= `HTTP ${status}: ${text.slice(0, 200)}`
+    try {
+      const { status, text } = await wire.send({
+        method: 'PUT',
+        path: `/v1/domains/new-${mine}`,
+        type: 'application/octet-stream',
+        body: press.copy(500_000 + mine),
+      })
+      idle.push(wire)
+      if (status < 300) return
+      throw new Error(`HTTP ${status}: ${text.slice(0, 200)}`)
+    } catch (error) {
+      failed++
+      failure ||= (error as Error).message
+    }
   }
   const slice = (into: number[][], images: number) => async () => {
     const { url, domains } = full
@@ -264,8 +266,9 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
     const start = performance.now()
     // Ten a second; where the machine is too slow for that a client waits rather than be refused.
     const timer = setInterval(() => {
-      if (puts.size >= UPLOADS) return
-      const one: Promise<void> = put().finally(() => puts.delete(one))
+      const wire = idle.pop()
+      if (wire === undefined) return
+      const one: Promise<void> = put(wire).finally(() => puts.delete(one))
       puts.add(one)
     }, 100)
     await slice(busy, images)()
@@ -281,7 +284,7 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
     const sides = [slice(calm, REGISTER_SLICE), registering(REGISTER_SLICE)]
     for (const side of round % 2 === 0 ? sides : sides.reverse()) await side()
   })
-  agent.destroy()
+  for (const wire of idle) wire.close()
   const p99 = (latencies: readonly number[]) => quantile(latencies, 0.99)
   const ratios = busy.map((latencies, round) => p99(latencies) / p99(calm[round]!))
   const [during, without] = [busy.flat(), calm.flat()]

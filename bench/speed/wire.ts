@@ -1,11 +1,18 @@
 /**
- * A kept connection that sends requests as bytes and reads no more of an answer than it must.
+ * A kept connection that reads no more of an answer than it must.
  *
  * Between two requests of a slow model the caches are gone; `node:http` then takes half a millisecond a request, `undici`
  * as much, and a latency would be theirs as well as the server's (docs/LOG.md). Answers must say their length.
  */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+
+export interface Request {
+  method: string
+  path: string
+  type: string
+  body: Uint8Array
+}
 
 export interface Answer {
   status: number
@@ -18,13 +25,15 @@ const END_OF_HEAD = '\r\n\r\n'
 /** One request at a time. */
 export class Wire {
   readonly #socket: Socket
+  readonly #host: string
   #received = ''
   /** Length of the whole answer in characters (of latin1, so bytes too), once its head is there. */
   #whole = Number.POSITIVE_INFINITY
   #settle: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | null = null
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, host: string) {
     this.#socket = socket
+    this.#host = host
     socket.setEncoding('latin1')
     socket.on('data', (text: string) => this.#receive(text))
     socket.on('error', (error) => this.#settle?.reject(error))
@@ -33,17 +42,26 @@ export class Wire {
 
   /** @param url of the server; its path is not looked at */
   static async open(url: string): Promise<Wire> {
-    const { hostname, port } = new URL(url)
+    const { host, hostname, port } = new URL(url)
     const socket = connect({ host: hostname, port: Number(port), noDelay: true })
     await once(socket, 'connect')
-    return new Wire(socket)
+    return new Wire(socket, host)
   }
 
-  /** Sends what `post` made. @throws Error where the connection breaks, or the answer is of unknown length */
-  send(request: Uint8Array): Promise<Answer> {
+  /** @throws Error where the connection breaks, or the answer is of unknown length */
+  send({ method, path, type, body }: Request): Promise<Answer> {
+    const head = [
+      `${method} ${path} HTTP/1.1`,
+      `Host: ${this.#host}`,
+      `Content-Type: ${type}`,
+      `Content-Length: ${body.length}`,
+    ]
     return new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
-      this.#socket.write(request)
+      this.#socket.cork()
+      this.#socket.write(head.join('\r\n') + END_OF_HEAD, 'latin1')
+      this.#socket.write(body)
+      this.#socket.uncork()
     })
   }
 
@@ -72,15 +90,4 @@ export class Wire {
     this.#whole = Number.POSITIVE_INFINITY
     this.#settle?.resolve(answer)
   }
-}
-
-/** The bytes of a request. */
-export function post(url: string, path: string, type: string, body: Uint8Array): Buffer {
-  const head = [
-    `POST ${path} HTTP/1.1`,
-    `Host: ${new URL(url).host}`,
-    `Content-Type: ${type}`,
-    `Content-Length: ${body.length}`,
-  ]
-  return Buffer.concat([Buffer.from(head.join('\r\n') + END_OF_HEAD), body])
 }
