@@ -235,7 +235,6 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
   const busy: number[][] = []
   let [number, failed, registeringMs] = [1, 0, 0]
   let failure = ''
-  const idle = await Promise.all(Array.from({ length: UPLOADS }, () => Wire.open(full.url)))
   const put = async (wire: Wire) => {
     const mine = number++
     try {
@@ -245,9 +244,7 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
         type: 'application/octet-stream',
         body: press.copy(500_000 + mine),
       })
-      idle.push(wire)
-      if (status < 300) return
-      throw new Error(`HTTP ${status}: ${text.slice(0, 200)}`)
+      if (status >= 300) throw new Error(`HTTP ${status}: ${text.slice(0, 200)}`)
     } catch (error) {
       failed++
       failure ||= (error as Error).message
@@ -262,18 +259,24 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
     into.push(result.latencies)
   }
   const registering = (images: number) => async () => {
+    const wires = await Promise.all(Array.from({ length: UPLOADS }, () => Wire.open(full.url)))
+    const idle = [...wires]
     const puts = new Set<Promise<void>>()
     const start = performance.now()
     // Ten a second; where the machine is too slow for that a client waits rather than be refused.
     const timer = setInterval(() => {
       const wire = idle.pop()
       if (wire === undefined) return
-      const one: Promise<void> = put(wire).finally(() => puts.delete(one))
+      const one: Promise<void> = put(wire).finally(() => {
+        idle.push(wire)
+        puts.delete(one)
+      })
       puts.add(one)
     }, 100)
     await slice(busy, images)()
     clearInterval(timer)
     await Promise.all(puts)
+    for (const wire of wires) wire.close()
     registeringMs += performance.now() - start
   }
   // What registering compiles, and the memory it takes for the first time.
@@ -284,7 +287,6 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
     const sides = [slice(calm, REGISTER_SLICE), registering(REGISTER_SLICE)]
     for (const side of round % 2 === 0 ? sides : sides.reverse()) await side()
   })
-  for (const wire of idle) wire.close()
   const p99 = (latencies: readonly number[]) => quantile(latencies, 0.99)
   const ratios = busy.map((latencies, round) => p99(latencies) / p99(calm[round]!))
   const [during, without] = [busy.flat(), calm.flat()]

@@ -57,6 +57,7 @@ export class Wire {
       `Content-Length: ${body.length}`,
     ]
     return new Promise((resolve, reject) => {
+      if (!this.#socket.writable) return reject(new Error('the server had closed the connection'))
       this.#settle = { resolve, reject }
       this.#socket.cork()
       this.#socket.write(head.join('\r\n') + END_OF_HEAD, 'latin1')
