@@ -1,4 +1,4 @@
-/** One HTTP request over a kept connection, as the load processes send it. */
+/** One HTTP request over a kept connection, as the soak and the fairness run send it. */
 import { type Agent, request } from 'node:http'
 
 export interface Wire {

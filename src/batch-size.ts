@@ -9,7 +9,7 @@
  * than the tolerance. Afterwards a neighbour of the chosen size, larger and smaller in turn, is allowed for a few batches
  * now and then, so that the choice follows the machine: soon after the climb and after each change, since a disturbance may
  * have made the choice, and ever more rarely while it stands. An allowance never makes
- * anybody wait: a batch leaves with what is there, and one that is not full teaches about its own size, or
+ * anybody wait: a batch leaves with its share of what is there, and one that is not full teaches about its own size, or
  * nothing. Medians of the last runs keep a slow one from mattering. The same records give the same sizes.
  */
 /**

@@ -3,12 +3,13 @@
  * are lanes.
  *
  * - Fair: a domain has few places in the line, so a flood of it costs another at most the batch that is running and
- *   two entries. Where more waits than fits, and a small batch is short and costs an image little more than a full one
+ *   two entries. Where more waits than a batch of each lane holds, and a small batch is short and costs an image little more than a full one
  *   (a CPU), those that flood nobody run in a small one, and do not wait for a batch full of a flood around them. Every
  *   second batch is the line's: no flood starves, and who shares it has waited for one small batch more.
  * - Work-conserving: when a lane is free, a batch leaves as soon as the current turn's submissions are in; while
- *   all run, the next one fills. Nobody waits for a batch to become full. A batch is a lane's share of what waits: half
- *   of it where there are two, for the other one will be free before a batch of all would have run.
+ *   all run, the next one fills. Nobody waits for a batch to become full. Where fewer images make a shorter run (a CPU), a
+ *   batch is one lane's share of what waits, half of it where there are two: the other will be free before a batch of
+ *   all had run.
  * - Bounded: in all and per domain, and who floods leaves room for who does not; what does not fit is refused
  *   with an estimate of when to come back.
  * - Nothing is run for nobody: entries whose client left or whose deadline passed leave the queue at once.
@@ -100,6 +101,8 @@ class Entry<T, R> extends Waiting<Entry<T, R>> {
 /** A small batch's run takes such a share of a full one's at most, and an image so many times what it takes there. */
 const SMALL = 0.5
 const DEAR = 2
+/** A lane leaves others their share where its own run takes such a share of the time at most. */
+const SHORTER = 0.75
 
 export class Scheduler<T, R> {
   readonly #options: SchedulerOptions<T, R>
@@ -305,14 +308,26 @@ export class Scheduler<T, R> {
     })
   }
 
-  /** Gives every free lane a lane's share of what waits, and leaves the busy ones theirs. */
+  /** Gives every free lane its share of what waits. */
   #next(): void {
-    const share = Math.ceil(this.#line.length / this.#lanes)
-    for (let free = this.#lanes - this.#running; free > 0 && this.#line.length > 0; free--) {
-      const batch = this.#take(share)
+    let lanes = this.#lanes
+    for (let free = lanes - this.#running; free > 0 && this.#line.length > 0; free--, lanes--) {
+      const batch = this.#take(this.#share(free, lanes))
       if (batch.length > 0) void this.#run(batch)
     }
     if (!this.busy && this.#line.length === 0) this.#draining?.finish()
+  }
+
+  /**
+   * Of what waits, the next batch's share where so many lanes are free: that of one lane of all, which leaves the busy ones
+   * theirs, where its run is known to be the shorter for it (a CPU); all of it else (a GPU).
+   */
+  #share(free: number, lanes: number): number {
+    const waiting = this.#line.length
+    const [all, part] = [Math.ceil(waiting / free), Math.ceil(waiting / lanes)]
+    const runMs = (size: number) => this.#options.runMs?.(Math.min(size, this.#maxBatch)) ?? null
+    const [long, short] = [runMs(all), runMs(part)]
+    return long !== null && short !== null && short <= SHORTER * long ? part : all
   }
 
   /** The next batch of at most `share` entries: who is first in the line, until it is full or nothing waits. */

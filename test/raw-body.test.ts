@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyRequest } from 'fastify'
+import { Readable } from 'node:stream'
 import t, { type Test } from 'tap'
 import { readRaw } from '../src/http/raw-body.js'
 
@@ -85,6 +86,7 @@ t.test('a body of one chunk', async (t) => {
   t.ok(body?.equals(pattern(500)))
   t.equal(chunks.length, 1)
   t.not(body?.buffer, chunks[0]!.buffer)
+  t.equal(chunks[0]!.length, 500, "one chunk is left alone: it may be its sender's own")
 })
 
 t.test('a body that is too long is refused, before it arrives where that is known', async (t) => {
@@ -99,4 +101,17 @@ t.test('a client that leaves half-way', async (t) => {
   const left = await read(t, pattern(LIMIT), { first: LIMIT - 1, leave: true })
   t.match(left.error, { code: 'ECONNRESET' })
   t.ok(freed(left), 'chunks are freed')
+})
+
+t.test('a body that is not as long as was said, or breaks, without a socket', async (t) => {
+  const reading = (payload: Readable, length: number) => {
+    const routeOptions = { bodyLimit: LIMIT, config: {} }
+    const headers = { 'content-length': String(length) }
+    return readRaw({ headers, routeOptions } as unknown as FastifyRequest, payload as IncomingMessage)
+  }
+  await t.rejects(reading(Readable.from([pattern(3)]), 4), { code: 'malformed_request' })
+  const broken = new Readable({ read() {} })
+  const failing = reading(broken, 4)
+  broken.destroy(new Error('broken'))
+  await t.rejects(failing, { message: 'broken', statusCode: 400 })
 })

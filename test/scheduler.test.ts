@@ -393,6 +393,36 @@ t.test('rejectAll fails what waits and leaves the running batch alone', async (t
   t.equal(runs.length, 1)
 })
 
+t.test('where fewer images make a shorter run, a lane leaves the busy ones their share', async (t) => {
+  const rest = async (runMs: (size: number) => number | null) => {
+    const { submit, runs } = harness({ lanes: () => 2, defer: queueMicrotask, runMs })
+    const all = [submit('a', 'a1'), submit('b', 'b1')]
+    await settle()
+    all.push(submit('c', 'c1', 'c2'), submit('d', 'd1', 'd2'))
+    await settle()
+    await runs[0]!.finish()
+    const { batch } = runs[2]!
+    for (let next = 1; next < runs.length; next++) await runs[next]!.finish()
+    await Promise.all(all)
+    return batch
+  }
+  t.same(await rest((size) => 10 * size), ['c1', 'c2'], 'a CPU')
+  t.same(await rest((size) => 10 + size), ['c1', 'c2', 'd1', 'd2'], 'a GPU')
+  t.same(await rest(() => null), ['c1', 'c2', 'd1', 'd2'], 'not known yet')
+})
+
+t.test('no free lane stays idle beside batches of several', async (t) => {
+  const { submit, runs } = harness({ lanes: () => 4, defer: queueMicrotask, runMs: (size) => size })
+  const five = submit('a', 'a1', 'a2', 'a3', 'a4', 'a5')
+  await settle()
+  t.same(
+    runs.map(({ batch }) => batch.length),
+    [2, 1, 1, 1],
+  )
+  for (const run of runs) await run.finish()
+  await five
+})
+
 t.test('free lanes share what waits, and a batch leaves for each that gets free', async (t) => {
   const { scheduler, submit, runs } = harness({ lanes: () => 2, defer: queueMicrotask })
   const first = submit('a', 'a1', 'a2', 'a3')
@@ -411,10 +441,8 @@ t.test('free lanes share what waits, and a batch leaves for each that gets free'
   await settle()
   t.equal(runs.length, 2, 'no lane is free')
   await runs[1]!.finish()
-  t.same(runs[2]?.batch, ['c1'], 'the first that is takes its half, and leaves the other lane the rest')
+  t.same(runs[2]?.batch, ['c1', 'c2'], 'the first that is takes what waits')
   await runs[2]!.finish()
-  t.same(runs[3]?.batch, ['c2'])
-  await runs[3]!.finish()
   t.equal((await third)[1]?.value, 'C2', 'answered while the first batch still runs')
   t.ok(scheduler.busy)
   await runs[0]!.finish()

@@ -235,7 +235,8 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
   const busy: number[][] = []
   let [number, failed, registeringMs] = [1, 0, 0]
   let failure = ''
-  const put = async (wire: Wire) => {
+  /** Whether the connection can be used again. */
+  const put = async (wire: Wire): Promise<boolean> => {
     const mine = number++
     try {
       const { status, text } = await wire.send({
@@ -245,9 +246,11 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
         body: press.copy(500_000 + mine),
       })
       if (status >= 300) throw new Error(`HTTP ${status}: ${text.slice(0, 200)}`)
+      return true
     } catch (error) {
       failed++
       failure ||= (error as Error).message
+      return false
     }
   }
   const slice = (into: number[][], images: number) => async () => {
@@ -265,10 +268,11 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
     const start = performance.now()
     // Ten a second; where the machine is too slow for that a client waits rather than be refused.
     const timer = setInterval(() => {
-      const wire = idle.pop()
+      // In turn, so that the service does not end one on which nothing was ever said.
+      const wire = idle.shift()
       if (wire === undefined) return
-      const one: Promise<void> = put(wire).finally(() => {
-        idle.push(wire)
+      const one: Promise<void> = put(wire).then((ok) => {
+        if (ok) idle.push(wire)
         puts.delete(one)
       })
       puts.add(one)

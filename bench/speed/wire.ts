@@ -77,7 +77,7 @@ export class Wire {
     if (this.#whole === Number.POSITIVE_INFINITY) {
       const length = /\r\ncontent-length: *(\d+)\r\n/i.exec(this.#received.slice(0, head + 2))?.[1]
       if (length === undefined) {
-        this.#settle?.reject(new Error('an answer without Content-Length'))
+        this.#socket.destroy(new Error('an answer without Content-Length'))
         return
       }
       this.#whole = head + END_OF_HEAD.length + Number(length)

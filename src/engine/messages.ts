@@ -50,7 +50,7 @@ export interface EngineBatch {
   pixels: Uint8Array
   /** Bank row of each sample, `[N]`. */
   rows: Int32Array
-  /** The images are small ones (`sidesOf`): a sixteenth of the work, to prove a row and not to answer. All of one row, and
+  /** The images are small ones (`sidesOf`), a sixteenth of the pixels, to prove a row and not to answer. All of one row, and
    * only where the engine takes such (`Ready.smallImages`). */
   small?: boolean
 }

@@ -11,10 +11,10 @@ import { free } from '../free.js'
 import { bodyTooLarge } from './problems.js'
 
 /**
- * A content type parser. The bytes are in a buffer of their own; the chunks they came in are freed where they are many.
+ * A content type parser. The bytes are a copy of the chunks they came in, which are freed where they are many.
  *
  * @throws FacetError `body_too_large`, before the body where `Content-Length` says so and else while it arrives;
- * `malformed_request`; the error of the connection where that broke
+ * `malformed_request` where `Content-Length` lies; the error of the connection, as a bad request, where that broke
  */
 export function readRaw(request: FastifyRequest, payload: IncomingMessage): Promise<Buffer> {
   const { bodyLimit, config } = request.routeOptions
@@ -34,13 +34,14 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage): Prom
       end(null)
       resolve(bytes)
     }
+    const onError = (error: Error) => end(Object.assign(error, { statusCode: 400 }))
     const end = (error: Error | null) => {
-      payload.off('data', onData).off('end', onEnd).off('error', end)
+      payload.off('data', onData).off('end', onEnd).off('error', onError)
       // Only one is small, and may be its sender's own where there is no socket.
       if (chunks.length > 1) free(chunks)
       if (error !== null) reject(error)
     }
     if (announced > bodyLimit) return reject(bodyTooLarge(bodyLimit, config.limitedBy))
-    payload.on('data', onData).on('end', onEnd).on('error', end)
+    payload.on('data', onData).on('end', onEnd).on('error', onError)
   })
 }
