@@ -3,9 +3,10 @@
  * are lanes.
  *
  * - Fair: a domain has few places in the line, so a flood of it costs another at most the batch that is running and
- *   two entries. Where more waits than a batch of each lane holds, and a small batch is short and costs an image little more than a full one
- *   (a CPU), those that flood nobody run in a small one, and do not wait for a batch full of a flood around them. Every
- *   second batch is the line's: no flood starves, and who shares it has waited for one small batch more.
+ *   two entries. Where more of it waits than a batch of each lane holds, and a small batch is short and costs an image
+ *   little more than a full one (a CPU), those that flood nobody run in a small one, and do not wait for a batch full of
+ *   a flood around them. Every second batch is the line's: no flood starves, and who shares it has waited for one small
+ *   batch more.
  * - Work-conserving: when a lane is free, a batch leaves as soon as the current turn's submissions are in; while
  *   all run, the next one fills. Nobody waits for a batch to become full. Where fewer images make a shorter run (a CPU), a
  *   batch is one lane's share of what waits, half of it where there are two: the other will be free before a batch of
@@ -319,8 +320,9 @@ export class Scheduler<T, R> {
   }
 
   /**
-   * Of what waits, the next batch's share where so many lanes are free: that of one lane of all, which leaves the busy ones
-   * theirs, where its run is known to be the shorter for it (a CPU); all of it else (a GPU).
+   * How many of those that wait the next batch takes at most, where `free` of `lanes` lanes have none yet: one lane's
+   * share, which leaves the busy ones theirs, where its run is known to be the shorter for it (a CPU); else all, shared
+   * among the free ones (a GPU).
    */
   #share(free: number, lanes: number): number {
     const waiting = this.#line.length

@@ -87,7 +87,7 @@ t.test('sides of small images', async (t) => {
   t.same(
     sidesOf({ height: 20, width: 5 }, true),
     { height: 8, width: 5 },
-    'no smaller than the trunk may take',
+    'eight at least, or the whole side',
   )
 })
 

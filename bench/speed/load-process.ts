@@ -2,7 +2,7 @@
 import sharp, { type Sharp } from 'sharp'
 import { answer } from '../processes.js'
 import { random } from '../random.js'
-import { Wire } from './wire.js'
+import { Connection } from './connection.js'
 
 export type ImageKind = 'jpeg' | 'png64'
 
@@ -49,14 +49,14 @@ for (let i = 0; i < 32; i++) {
 }
 
 async function run({ url, domains, order, kind, images: count, atOnce }: LoadJob): Promise<LoadResult> {
-  const wires = await Promise.all(Array.from({ length: atOnce }, () => Wire.open(url)))
+  const connections = await Promise.all(Array.from({ length: atOnce }, () => Connection.open(url)))
   const result: LoadResult = { latencies: [], failed: 0, failure: null, ms: 0 }
   const fail = (reason: string) => {
     result.failed++
     result.failure ??= reason
   }
   let turn = 0
-  const client = async (wire: Wire): Promise<Wire> => {
+  const client = async (connection: Connection): Promise<Connection> => {
     while (turn < count) {
       const mine = turn++
       const at = order === 'random' ? Math.floor(next() * domains.length) : mine % domains.length
@@ -64,7 +64,7 @@ async function run({ url, domains, order, kind, images: count, atOnce }: LoadJob
       const path = `/v1/domains/${domains[at]}/predict`
       const start = performance.now()
       try {
-        const { status, text } = await wire.send({
+        const { status, text } = await connection.send({
           method: 'POST',
           path,
           type: 'application/octet-stream',
@@ -74,16 +74,16 @@ async function run({ url, domains, order, kind, images: count, atOnce }: LoadJob
         else fail(`HTTP ${status}: ${text.slice(0, 200)}`)
       } catch (error) {
         fail((error as Error).message)
-        wire.close()
-        wire = await Wire.open(url)
+        connection.close()
+        connection = await Connection.open(url)
       }
     }
-    return wire
+    return connection
   }
   const start = performance.now()
-  const last = await Promise.all(wires.map(client))
+  const last = await Promise.all(connections.map(client))
   result.ms = performance.now() - start
-  for (const wire of last) wire.close()
+  for (const connection of last) connection.close()
   return result
 }
 

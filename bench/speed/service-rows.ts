@@ -16,7 +16,7 @@ import { Child, cpuMs } from '../processes.js'
 import type { BenchOptions, Group, Measured, Row } from './rows.js'
 import type { LoopDelay } from './service-process.js'
 import { median, quantile, spread } from '../statistics.js'
-import { Wire } from './wire.js'
+import { Connection } from './connection.js'
 
 const CONNECTIONS = 32
 /** Images before anything is measured. */
@@ -236,10 +236,10 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
   let [number, failed, registeringMs] = [1, 0, 0]
   let failure = ''
   /** Whether the connection can be used again. */
-  const put = async (wire: Wire): Promise<boolean> => {
+  const put = async (connection: Connection): Promise<boolean> => {
     const mine = number++
     try {
-      const { status, text } = await wire.send({
+      const { status, text } = await connection.send({
         method: 'PUT',
         path: `/v1/domains/new-${mine}`,
         type: 'application/octet-stream',
@@ -262,17 +262,17 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
     into.push(result.latencies)
   }
   const registering = (images: number) => async () => {
-    const wires = await Promise.all(Array.from({ length: UPLOADS }, () => Wire.open(full.url)))
-    const idle = [...wires]
+    const connections = await Promise.all(Array.from({ length: UPLOADS }, () => Connection.open(full.url)))
+    const idle = [...connections]
     const puts = new Set<Promise<void>>()
     const start = performance.now()
     // Ten a second; where the machine is too slow for that a client waits rather than be refused.
     const timer = setInterval(() => {
       // In turn, so that the service does not end one on which nothing was ever said.
-      const wire = idle.shift()
-      if (wire === undefined) return
-      const one: Promise<void> = put(wire).then((ok) => {
-        if (ok) idle.push(wire)
+      const connection = idle.shift()
+      if (connection === undefined) return
+      const one: Promise<void> = put(connection).then((ok) => {
+        if (ok) idle.push(connection)
         puts.delete(one)
       })
       puts.add(one)
@@ -280,7 +280,7 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
     await slice(busy, images)()
     clearInterval(timer)
     await Promise.all(puts)
-    for (const wire of wires) wire.close()
+    for (const connection of connections) connection.close()
     registeringMs += performance.now() - start
   }
   // What registering compiles, and the memory it takes for the first time.

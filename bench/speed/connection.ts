@@ -6,24 +6,14 @@
  */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import type { Reply, Wire } from '../client.js'
 
-export interface Request {
-  method: string
-  path: string
-  type: string
-  body: Uint8Array
-}
-
-export interface Answer {
-  status: number
-  /** The body. */
-  text: string
-}
+export type Answer = Pick<Reply, 'status' | 'text'>
 
 const END_OF_HEAD = '\r\n\r\n'
 
 /** One request at a time. */
-export class Wire {
+export class Connection {
   readonly #socket: Socket
   readonly #host: string
   #received = ''
@@ -41,15 +31,15 @@ export class Wire {
   }
 
   /** @param url of the server; its path is not looked at */
-  static async open(url: string): Promise<Wire> {
+  static async open(url: string): Promise<Connection> {
     const { host, hostname, port } = new URL(url)
     const socket = connect({ host: hostname, port: Number(port), noDelay: true })
     await once(socket, 'connect')
-    return new Wire(socket, host)
+    return new Connection(socket, host)
   }
 
   /** @throws Error where the connection breaks, or the answer is of unknown length */
-  send({ method, path, type, body }: Request): Promise<Answer> {
+  send({ method, path, type, body }: Required<Wire>): Promise<Answer> {
     const head = [
       `${method} ${path} HTTP/1.1`,
       `Host: ${this.#host}`,
