@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
-import { packageFile } from '../src/package.js'
+import { packageFile } from '../src/host/package.js'
 import { checkDependencies, type LockFile, type Manifest } from './dependencies.js'
 
 const readJson = async (name: string) => JSON.parse(await readFile(packageFile(name), 'utf8')) as unknown

@@ -18,7 +18,7 @@ import {
   intsAttribute,
   saveModel,
   type Tensor,
-} from '../src/compiler/onnx.js'
+} from '../src/onnx/onnx.js'
 import { inputAffine } from '../src/manifest/layout.js'
 import type { Family } from '../src/family/family.js'
 import { readFamily } from '../src/family/folder.js'

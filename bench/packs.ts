@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { systemClock } from '../src/clock.js'
+import { systemClock } from '../src/concurrency/clock.js'
 import type { Family } from '../src/family/family.js'
 import type { Pack } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'

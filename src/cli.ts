@@ -1,13 +1,16 @@
 #!/usr/bin/env node
 /** `facet`: the commands and nothing else. */
 import { Command } from 'commander'
-import { VERSION } from './package.js'
+import { VERSION } from './host/package.js'
 
 /** Loaded when it is asked for: serving does not wait for the compiler to be loaded. */
 const commands = new Map<string, () => Promise<Command>>(
   Object.entries({
     serve: async () => {
-      const [{ serveCommand }, { serve }] = await Promise.all([import('./config.js'), import('./main.js')])
+      const [{ serveCommand }, { serve }] = await Promise.all([
+        import('./config/config.js'),
+        import('./serve/main.js'),
+      ])
       return serveCommand(serve)
     },
     family: async () => (await import('./commands/family.js')).familyCommand(),

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { notLocal } from '../src/http/loopback.js'
-import { parseTokens } from '../src/http/tokens.js'
+import { notLocal } from '../src/http/access/loopback.js'
+import { parseTokens } from '../src/http/access/tokens.js'
 import { image, multipart, pack, sha256, type TestAppOptions, testApp } from './http-app.js'
 
 const raw = { 'content-type': 'application/octet-stream' }

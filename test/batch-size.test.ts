@@ -1,6 +1,6 @@
 /** The batch size follows the measured run times. */
 import t from 'tap'
-import { BatchSizer } from '../src/batch-size.js'
+import { BatchSizer } from '../src/scheduler/batch-size.js'
 
 /** Runs `count` full batches on a machine that needs `ms(size)` for one. */
 function saturate(sizer: BatchSizer, count: number, ms: (size: number, run: number) => number): Set<number> {

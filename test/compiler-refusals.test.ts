@@ -2,7 +2,7 @@
 import type { onnx as Onnx } from 'onnx-proto'
 import onnxProto from 'onnx-proto'
 import t from 'tap'
-import { loadModel } from '../src/compiler/onnx.js'
+import { loadModel } from '../src/onnx/onnx.js'
 import { Network } from './networks.js'
 import { build } from './trunk.js'
 

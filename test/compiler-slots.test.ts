@@ -1,9 +1,9 @@
 /** Which slots a backbone gets, what they are called, where it ends, and what the manifest says of it. */
 import t from 'tap'
 import { findSlots } from '../src/compiler/slots.js'
-import { openGraph } from '../src/compiler/graph.js'
-import { loadModel } from '../src/compiler/onnx.js'
-import { inferShapes } from '../src/compiler/shapes.js'
+import { openGraph } from '../src/onnx/graph.js'
+import { loadModel } from '../src/onnx/onnx.js'
+import { inferShapes } from '../src/onnx/shapes.js'
 import { Network } from './networks.js'
 import { basePack, build } from './trunk.js'
 

@@ -2,8 +2,8 @@
 import { isAbsolute, resolve } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import t from 'tap'
-import { type ServeConfig, serveCommand } from '../src/config.js'
-import { settings } from '../src/settings.js'
+import { type ServeConfig, serveCommand } from '../src/config/config.js'
+import { settings } from '../src/config/settings.js'
 
 for (const name of Object.keys(process.env)) if (name.startsWith('FACET_')) delete process.env[name]
 

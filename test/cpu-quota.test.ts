@@ -1,6 +1,6 @@
 /** A container's CPU quota, read as the kernel shows it. */
 import t from 'tap'
-import { availableCores, cpuQuota } from '../src/cpu-quota.js'
+import { availableCores, cpuQuota } from '../src/host/cpu-quota.js'
 
 t.test('no quota where nothing says so', (t) => {
   t.equal(cpuQuota(t.testdir({})), Number.POSITIVE_INFINITY)

@@ -1,6 +1,6 @@
 /** A process of its own: starts an engine, sends it a batch, stops it meanwhile and leaves. */
 import { pino } from 'pino'
-import { systemClock } from '../src/clock.js'
+import { systemClock } from '../src/concurrency/clock.js'
 import { Engine } from '../src/engine/engine.js'
 import { readFamily } from '../src/family/folder.js'
 

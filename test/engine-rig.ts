@@ -5,7 +5,7 @@
 import { Worker } from 'node:worker_threads'
 import { pino } from 'pino'
 import type { Test } from 'tap'
-import { systemClock } from '../src/clock.js'
+import { systemClock } from '../src/concurrency/clock.js'
 import { Engine, type EngineOptions } from '../src/engine/engine.js'
 import type { BankDtype, EngineResult, HeadTensors, RowTensors } from '../src/engine/messages.js'
 import { readFamily } from '../src/family/folder.js'

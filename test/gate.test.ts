@@ -1,7 +1,7 @@
 /** So many tasks at once, so many waiting, and nobody waits in vain. */
 import t from 'tap'
 import { Withdrawn } from '../src/errors.js'
-import { Gate, type GateOptions, type GateWait } from '../src/gate.js'
+import { Gate, type GateOptions, type GateWait } from '../src/concurrency/gate.js'
 import { ManualClock, settle } from './manual-clock.js'
 
 function harness(options: Partial<GateOptions> = {}) {

@@ -1,7 +1,7 @@
 import onnxProto from 'onnx-proto'
 import t from 'tap'
 import { gatherFeatures, headGraph, headLogits } from '../src/engine/heads.js'
-import { activate, topK } from '../src/scores.js'
+import { activate, topK } from '../src/predict/scores.js'
 
 t.test('logits are the weights times the features of the chosen samples, plus the bias', (t) => {
   const features = Float32Array.of(1, 2, 100, 200, -1, 0.5)

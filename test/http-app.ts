@@ -7,16 +7,16 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
-import { type Clock, systemClock } from '../src/clock.js'
+import { type Clock, systemClock } from '../src/concurrency/clock.js'
 import { FacetError } from '../src/errors.js'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
 import { buildApp } from '../src/http/app.js'
 import type { AppDeps, Domains, HttpConfig } from '../src/http/deps.js'
-import { variablePrincipals } from '../src/http/tokens.js'
-import { Metrics } from '../src/metrics.js'
-import { Predictor, type Sample, type SampleResult } from '../src/predictor.js'
+import { variablePrincipals } from '../src/http/access/tokens.js'
+import { Metrics } from '../src/serve/metrics.js'
+import { Predictor, type Sample, type SampleResult } from '../src/predict/predictor.js'
 import type { DomainView, Lease, ListOptions, Preconditions } from '../src/registry/types.js'
-import { Scheduler } from '../src/scheduler.js'
+import { Scheduler } from '../src/scheduler/scheduler.js'
 
 export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex')
 

@@ -1,5 +1,5 @@
 /** A clock that stands still until a test moves it. Timers fire in order of their time, then of their making. */
-import type { Clock } from '../src/clock.js'
+import type { Clock } from '../src/concurrency/clock.js'
 
 interface Timer {
   at: number

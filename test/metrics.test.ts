@@ -1,6 +1,6 @@
 /** What a scrape shows: names, types and help by the conventions, labels that do not explode. */
 import t from 'tap'
-import { Metrics, type MetricsSource } from '../src/metrics.js'
+import { Metrics, type MetricsSource } from '../src/serve/metrics.js'
 
 interface Family {
   type: string

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
-import { encodeFloat16 } from '../src/safetensors/float16.js'
+import { encodeFloat16 } from '../src/bytes/float16.js'
 import { designFits, type ReadOptions, readPack, readPackInfo } from '../src/pack/read.js'
 import { readSafetensors, type Tensor, writeSafetensors } from '../src/safetensors/safetensors.js'
 import { writePack } from '../src/pack/write.js'

@@ -1,8 +1,14 @@
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
-import { batchRunner, type PredictItem, Predictor, type Sample, type SampleResult } from '../src/predictor.js'
+import {
+  batchRunner,
+  type PredictItem,
+  Predictor,
+  type Sample,
+  type SampleResult,
+} from '../src/predict/predictor.js'
 import type { Lease } from '../src/registry/types.js'
-import { Scheduler } from '../src/scheduler.js'
+import { Scheduler } from '../src/scheduler/scheduler.js'
 import { ManualClock } from './manual-clock.js'
 
 /** A predictor over the real scheduler; rows are the domains' positions, the engine adds pixels up. */

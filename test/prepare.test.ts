@@ -1,13 +1,13 @@
 /** A prepared pack gives its decoded arrays away with the first row, and whole rows ever after. */
 import t from 'tap'
-import { sha256Now } from '../src/digest.js'
+import { sha256Now } from '../src/bytes/digest.js'
 import type { RowTensors } from '../src/engine/messages.js'
 import { bytesOf } from '../src/engine/bank-spec.js'
 import { packRow } from '../src/engine/row.js'
-import { free } from '../src/free.js'
+import { free } from '../src/bytes/free.js'
 import { readPack } from '../src/pack/read.js'
 import { writePack } from '../src/pack/write.js'
-import { preparer } from '../src/registry/prepare.js'
+import { preparer } from '../src/residency/prepare.js'
 import { family, randomHead } from './engine-rig.js'
 
 const { base, layout, manifest } = family

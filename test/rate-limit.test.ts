@@ -1,6 +1,6 @@
 /** Images per second of each domain. */
 import t from 'tap'
-import { RateLimit } from '../src/rate-limit.js'
+import { RateLimit } from '../src/predict/rate-limit.js'
 import { ManualClock } from './manual-clock.js'
 
 function harness(rate: number, burst: number) {

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { Readable } from 'node:stream'
 import t, { type Test } from 'tap'
-import { readRaw } from '../src/http/raw-body.js'
+import { readRaw } from '../src/http/bodies/raw-body.js'
 
 const LIMIT = 400_000
 

@@ -1,7 +1,7 @@
 /** Ready is what every lane has shown a moment ago; the answer comes in time whatever they do. */
 import { pino } from 'pino'
 import t from 'tap'
-import { Readiness } from '../src/readiness.js'
+import { Readiness } from '../src/predict/readiness.js'
 import { ManualClock, settle } from './manual-clock.js'
 
 function rig() {

@@ -1,11 +1,11 @@
 /** The registry over the real engine, the shipped trunk and a store on a real disk. */
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
-import { systemClock } from '../src/clock.js'
+import { systemClock } from '../src/concurrency/clock.js'
 import type { Engine } from '../src/engine/engine.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
-import { createCanary } from '../src/registry/canary.js'
+import { createCanary } from '../src/residency/canary.js'
 import { Registry } from '../src/registry/registry.js'
 import { LocalStore } from '../src/store/local.js'
 import { family, random, randomHead, randomPixels, startEngine } from './engine-rig.js'

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { rowBytes } from '../src/engine/bank-spec.js'
-import { memoryAccount } from '../src/registry/memory.js'
+import { memoryAccount } from '../src/residency/memory.js'
 import { makePack, manifest, openRig } from './registry-rig.js'
 
 t.test('the account of a known family, by hand', async (t) => {

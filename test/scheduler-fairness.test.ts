@@ -3,7 +3,7 @@
  * in batch runs, so that the machine's speed does not matter.
  */
 import t from 'tap'
-import { Scheduler } from '../src/scheduler.js'
+import { Scheduler } from '../src/scheduler/scheduler.js'
 import { ManualClock, settle } from './manual-clock.js'
 import { Random } from './random.js'
 

@@ -1,7 +1,7 @@
 /** The queue is bounded; entries whose client left or whose deadline passed are not run. */
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
-import { Scheduler, type SchedulerOptions } from '../src/scheduler.js'
+import { Scheduler, type SchedulerOptions } from '../src/scheduler/scheduler.js'
 import { ManualClock, settle } from './manual-clock.js'
 
 /** Batches of two; each run ends when the test says so and takes no time by itself. */

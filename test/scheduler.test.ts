@@ -1,7 +1,7 @@
 /** Batches leave at once when nothing runs, fill while something does, and are fair between domains. */
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
-import { Scheduler, type SchedulerOptions } from '../src/scheduler.js'
+import { Scheduler, type SchedulerOptions } from '../src/scheduler/scheduler.js'
 import { ManualClock, settle } from './manual-clock.js'
 
 interface Run {

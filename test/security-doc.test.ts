@@ -1,9 +1,9 @@
 /** docs/security.md says what the program does: its limits, its scopes, its audit words, its tests. */
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
-import { LOOK_EVERY_MS } from '../src/http/token-file.js'
-import { scopes } from '../src/http/tokens.js'
-import { settings } from '../src/settings.js'
+import { LOOK_EVERY_MS } from '../src/http/access/token-file.js'
+import { scopes } from '../src/http/access/tokens.js'
+import { settings } from '../src/config/settings.js'
 import { testApp } from './http-app.js'
 
 const text = readFileSync(new URL('../docs/security.md', import.meta.url), 'utf8')

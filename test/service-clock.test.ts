@@ -1,6 +1,6 @@
 /** The wall clock jumps by years, both ways, under the whole service: waits, deadlines and orders do not. */
 import t from 'tap'
-import { systemClock } from '../src/clock.js'
+import { systemClock } from '../src/concurrency/clock.js'
 import { Fault } from './faulty-worker-control.js'
 import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
 

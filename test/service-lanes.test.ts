@@ -1,7 +1,7 @@
 /** The whole service with two lanes: what one of them meets, and what the other goes on doing meanwhile. */
 import t from 'tap'
-import type { Clock } from '../src/clock.js'
-import { systemClock } from '../src/clock.js'
+import type { Clock } from '../src/concurrency/clock.js'
+import { systemClock } from '../src/concurrency/clock.js'
 import { Fault } from './faulty-worker-control.js'
 import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
 

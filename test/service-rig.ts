@@ -5,10 +5,10 @@
 import { pino } from 'pino'
 import sharp from 'sharp'
 import type { Test } from 'tap'
-import { systemClock } from '../src/clock.js'
-import { type ServeConfig, serveCommand } from '../src/config.js'
+import { systemClock } from '../src/concurrency/clock.js'
+import { type ServeConfig, serveCommand } from '../src/config/config.js'
 import { writePack } from '../src/pack/write.js'
-import { type Service, type ServiceParts, startService } from '../src/service.js'
+import { type Service, type ServiceParts, startService } from '../src/serve/service.js'
 import { Control, family, random, randomPack } from './engine-rig.js'
 
 export interface Running {

@@ -39,7 +39,7 @@ export const variants: readonly Variant[] = [
   {
     pain: 2,
     way: 'loads wait behind one lock',
-    file: 'src/registry/residency.ts',
+    file: 'src/residency/residency.ts',
     find: 'new Gate({ width: limits.concurrentLoads, clock })',
     replace: 'new Gate({ width: 1, clock })',
     test: pains,
@@ -48,7 +48,7 @@ export const variants: readonly Variant[] = [
   {
     pain: 3,
     way: 'who finds no free row is refused',
-    file: 'src/registry/rows.ts',
+    file: 'src/residency/rows.ts',
     find: 'while (!this.#fits(bytes) && this.#evict());\n      if (!this.#fits(bytes)) break\n',
     replace: `while (!this.#fits(bytes) && this.#evict());
       if (!this.#fits(bytes)) {
@@ -88,7 +88,7 @@ export const variants: readonly Variant[] = [
   {
     pain: 6,
     way: 'a row is freed with its domain, whoever still uses it',
-    file: 'src/registry/rows.ts',
+    file: 'src/residency/rows.ts',
     find: "if (resident?.references === 0 && this.#standing(resident) === 'none')",
     replace: "if (resident !== undefined && this.#standing(resident) === 'none')",
     test: 'registry-versions',
@@ -97,7 +97,7 @@ export const variants: readonly Variant[] = [
   {
     pain: 7,
     way: 'the numbers of a pack are not looked at, and it is not tried',
-    file: 'src/registry/canary.ts',
+    file: 'src/residency/canary.ts',
     find: '    if (problems.length > 0) {\n',
     replace: '    if (problems.length > 1e9) {\n',
     test: 'registry-engine',
@@ -128,7 +128,7 @@ export const variants: readonly Variant[] = [
   {
     pain: 10,
     way: 'the token is asked of the routes that somebody thought of',
-    file: 'src/http/auth.ts',
+    file: 'src/http/access/auth.ts',
     find: "if (scope !== undefined && scope !== 'open')",
     replace: "if (scope !== undefined && scope !== 'open' && !request.url.endsWith('/pack'))",
     test: pains,
@@ -157,7 +157,7 @@ export const variants: readonly Variant[] = [
   {
     pain: 13,
     way: 'one queue, first come, first served',
-    file: 'src/scheduler.ts',
+    file: 'src/scheduler/scheduler.ts',
     find: 'const entry = new Entry(request, index, domain, item, since)',
     replace: "const entry = new Entry(request, index, domain && 'all', item, since)",
     test: 'scheduler',
@@ -175,7 +175,7 @@ export const variants: readonly Variant[] = [
   {
     pain: 15,
     way: 'who was ready once is ready',
-    file: 'src/readiness.ts',
+    file: 'src/predict/readiness.ts',
     find: 'this.#provedAt < PROOF_MS)',
     replace: 'this.#provedAt < Number.POSITIVE_INFINITY)',
     test: pains,

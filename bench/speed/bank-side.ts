@@ -1,14 +1,14 @@
 /** Our side, engine only: what lies behind HTTP and decoding, put together as `service.ts` does. */
 import { pino } from 'pino'
-import { BatchSizer, largestBatch } from '../../src/batch-size.js'
-import { systemClock } from '../../src/clock.js'
+import { BatchSizer, largestBatch } from '../../src/scheduler/batch-size.js'
+import { systemClock } from '../../src/concurrency/clock.js'
 import { Engine, type EngineOptions } from '../../src/engine/engine.js'
 import type { EngineResult } from '../../src/engine/messages.js'
 import type { Family } from '../../src/family/family.js'
 import type { Pack } from '../../src/pack/pack.js'
 import { packRow } from '../../src/engine/row.js'
-import { batchRunner, type Sample, type SampleResult } from '../../src/predictor.js'
-import { Scheduler } from '../../src/scheduler.js'
+import { batchRunner, type Sample, type SampleResult } from '../../src/predict/predictor.js'
+import { Scheduler } from '../../src/scheduler/scheduler.js'
 
 export class BankSide {
   readonly engine: Engine

@@ -1,5 +1,5 @@
 /** What the parts of the benchmark share: options, rows, groups of rows, and how a group is run. */
-import { availableCores } from '../../src/cpu-quota.js'
+import { availableCores } from '../../src/host/cpu-quota.js'
 import type { FleetOptions } from './dedicated.js'
 
 export interface BenchOptions {

@@ -6,11 +6,11 @@
  */
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { pino } from 'pino'
-import { systemClock } from '../../src/clock.js'
-import { tuneCollector } from '../../src/collector.js'
-import { type ServeConfig, serveCommand } from '../../src/config.js'
+import { systemClock } from '../../src/concurrency/clock.js'
+import { tuneCollector } from '../../src/serve/collector.js'
+import { type ServeConfig, serveCommand } from '../../src/config/config.js'
 import { readFamily } from '../../src/family/folder.js'
-import { startService } from '../../src/service.js'
+import { startService } from '../../src/serve/service.js'
 import { answer } from '../processes.js'
 import { random } from '../random.js'
 

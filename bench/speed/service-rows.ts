@@ -7,7 +7,7 @@
 import { join } from 'node:path'
 import type { Family } from '../../src/family/family.js'
 import { readFamily } from '../../src/family/folder.js'
-import { packageFile } from '../../src/package.js'
+import { packageFile } from '../../src/host/package.js'
 import { rowBytes } from '../../src/engine/bank-spec.js'
 import type { ImageKind, LoadJob, LoadResult } from './load-process.js'
 import { CLASSES, makeFamily, randomBackbone, randomPack } from '../networks.js'

@@ -2,7 +2,7 @@
 import { cp, mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readFamily } from '../../src/family/folder.js'
-import { packageFile } from '../../src/package.js'
+import { packageFile } from '../../src/host/package.js'
 import { randomPack } from '../networks.js'
 import { fillStore, PackPress, writeSeeds } from '../packs.js'
 import type { BenchOptions, Group, Measured, Row } from './rows.js'

@@ -1,12 +1,12 @@
 /** How a command ends that cannot do what it was asked: one message, exit code 1, no stack. */
 import { readdir } from 'node:fs/promises'
 import type { Command } from 'commander'
-import { BackboneError } from '../compiler/onnx.js'
+import { BackboneError } from '../onnx/onnx.js'
 import { FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { FamilyError } from '../manifest/schema.js'
 import { readFamily } from '../family/folder.js'
-import { FileProblem, isFileError, naming } from '../file-problem.js'
+import { FileProblem, isFileError, naming } from '../host/file-problem.js'
 
 /** Ends the command where the message says all there is to say; anything else is a fault of ours. */
 export function end(command: Command, error: unknown): never {

@@ -3,11 +3,11 @@
  * through the engine as the service runs it, the backbone as it came.
  */
 import { pino } from 'pino'
-import { systemClock } from '../clock.js'
+import { systemClock } from '../concurrency/clock.js'
 import type { BackboneInterface } from '../compiler/backbone.js'
 import { backboneModel } from '../compiler/backbone.js'
-import { BackboneError, type ReadExternal } from '../compiler/onnx.js'
-import { availableCores } from '../cpu-quota.js'
+import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
+import { availableCores } from '../host/cpu-quota.js'
 import { Engine, type EngineOptions } from '../engine/engine.js'
 import { packRow } from '../engine/row.js'
 import type { Family } from '../family/family.js'

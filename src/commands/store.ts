@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Command, Option } from 'commander'
-import { naming } from '../file-problem.js'
+import { naming } from '../host/file-problem.js'
 import { type Verification, verifyStore } from '../store/verify.js'
 import { end } from './ends.js'
 

@@ -1,5 +1,5 @@
 /** The backbone as it came, made to give its feature vector: what a built family is held against. */
-import { FLOAT, loadModel, type ReadExternal, saveModel } from './onnx.js'
+import { FLOAT, loadModel, type ReadExternal, saveModel } from '../onnx/onnx.js'
 
 /** How a backbone is run for the features of the family built from it. */
 export interface BackboneInterface {

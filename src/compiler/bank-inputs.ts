@@ -3,8 +3,8 @@
  * them what each slot needs.
  */
 import { AFFINE, type BankLayout, BIAS, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
-import { FLOAT, FLOAT16, INT64, intAttribute, type Model, UINT8 } from './onnx.js'
-import type { Writer } from './writer.js'
+import { FLOAT, FLOAT16, INT64, intAttribute, type Model, UINT8 } from '../onnx/onnx.js'
+import type { Writer } from '../onnx/writer.js'
 
 /** What a graph serves: batches of any domains, each sample with its own row, or batches of one domain. */
 export type Serves = 'any' | 'one'

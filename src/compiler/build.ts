@@ -14,7 +14,7 @@ import type { Pack } from '../pack/pack.js'
 import { writePack } from '../pack/write.js'
 import type { BackboneInterface } from './backbone.js'
 import { emitTrunk } from './emit.js'
-import { type Graph, openGraph } from './graph.js'
+import { type Graph, openGraph } from '../onnx/graph.js'
 import { type Features, findFeatures } from './head.js'
 import {
   BackboneError,
@@ -25,10 +25,10 @@ import {
   type ReadExternal,
   saveModel,
   type Tensor,
-} from './onnx.js'
-import { inferShapes } from './shapes.js'
+} from '../onnx/onnx.js'
+import { inferShapes } from '../onnx/shapes.js'
 import { type ClosedSlot, findSlots, frozenWeights, type OpenSlot } from './slots.js'
-import { LARGE } from './writer.js'
+import { LARGE } from '../onnx/writer.js'
 
 /** External data of both graphs: the large weights, once. Absent where no weight is large. */
 export const WEIGHTS_FILE = 'trunk.weights'

@@ -6,12 +6,12 @@
  */
 import { bankLayout, FEATURES, PIXELS } from '../manifest/layout.js'
 import { type BankOptions, type BankValues, bankInputs, readBank, type Serves } from './bank-inputs.js'
-import type { Graph } from './graph.js'
+import type { Graph } from '../onnx/graph.js'
 import type { Features } from './head.js'
-import { FLOAT, intAttribute, intsAttribute, type Model } from './onnx.js'
-import type { Shapes } from './shapes.js'
+import { FLOAT, intAttribute, intsAttribute, type Model } from '../onnx/onnx.js'
+import type { Shapes } from '../onnx/shapes.js'
 import type { Grid, OpenSlot } from './slots.js'
-import { Writer } from './writer.js'
+import { Writer } from '../onnx/writer.js'
 
 export interface EmitOptions extends BankOptions {
   /** Store large weights as float16; they are cast once, when the session is made. */

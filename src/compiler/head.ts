@@ -5,9 +5,9 @@
  * before the graph's output, or the value the caller names. The linear layer becomes the base's head.
  */
 import type { Activation, Head } from '../pack/pack.js'
-import type { Graph } from './graph.js'
-import { BackboneError, floatOf, floats, intOf, type Node } from './onnx.js'
-import type { Shape, Shapes } from './shapes.js'
+import type { Graph } from '../onnx/graph.js'
+import { BackboneError, floatOf, floats, intOf, type Node } from '../onnx/onnx.js'
+import type { Shape, Shapes } from '../onnx/shapes.js'
 
 export interface Features {
   /** The value that holds the features: `[N, F]`, or `[N, F, 1, 1]` where `flatten` is set. */

@@ -5,7 +5,7 @@
  */
 import type { Design, Slot } from '../manifest/manifest.js'
 import type { SlotWeights } from '../pack/pack.js'
-import type { Graph } from './graph.js'
+import type { Graph } from '../onnx/graph.js'
 import {
   BackboneError,
   FLOAT,
@@ -16,8 +16,8 @@ import {
   type Node,
   type Tensor,
   textOf,
-} from './onnx.js'
-import type { Shapes } from './shapes.js'
+} from '../onnx/onnx.js'
+import type { Shapes } from '../onnx/shapes.js'
 
 /** Where the input is sampled to meet the centres of a convolution's windows (design: section 2). */
 export interface Grid {

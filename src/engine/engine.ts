@@ -7,7 +7,7 @@
 import { EventEmitter } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
-import type { Clock } from '../clock.js'
+import type { Clock } from '../concurrency/clock.js'
 import { draining, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { checkRow } from './bank-spec.js'

@@ -8,9 +8,9 @@ import type { BankDtype, RowTensors } from './messages.js'
 import { FacetError } from '../errors.js'
 import { type BankLayout, inputAffine } from '../manifest/layout.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
-import { encodeFloat16, Float16RangeError } from '../safetensors/float16.js'
+import { encodeFloat16, Float16RangeError } from '../bytes/float16.js'
 import type { Pack, SlotWeights } from '../pack/pack.js'
-import { Problems, quote } from '../safetensors/problems.js'
+import { Problems, quote } from '../strict/problems.js'
 
 /**
  * Lays out one bank row: `affine [A]`, a matrix `[out, columns]` per slot that takes one, and the head (always

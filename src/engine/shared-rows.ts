@@ -3,7 +3,7 @@
  *
  * Knows no lanes: that no run reads a row while it is written or freed is the caller's business.
  */
-import { free } from '../free.js'
+import { free } from '../bytes/free.js'
 import { type BankSpec, bytesOf, rowBytes } from './bank-spec.js'
 import type { RowTensors, SharedRow } from './messages.js'
 import { copyBytes, SharedMemory } from './shared-memory.js'

@@ -9,7 +9,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
 import { type Bank, makeBank } from './bank.js'
 import { BatchInputs } from './batch-inputs.js'
-import { free } from '../free.js'
+import { free } from '../bytes/free.js'
 import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
 import {
   type EngineBatch,

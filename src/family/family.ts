@@ -4,7 +4,7 @@
  */
 import { FacetError } from '../errors.js'
 import type { Pack } from '../pack/pack.js'
-import { type Problems, quote } from '../safetensors/problems.js'
+import { type Problems, quote } from '../strict/problems.js'
 import { readPack } from '../pack/read.js'
 import type { BankLayout } from '../manifest/layout.js'
 import type { FamilyManifest, FileEntry } from '../manifest/manifest.js'

@@ -11,7 +11,7 @@ import { BASE_FILE, checkFile, type Family, MANIFEST_FILE, readBase, TRUNK_FILES
 import { bankLayout } from '../manifest/layout.js'
 import type { FileEntry } from '../manifest/manifest.js'
 import { FamilyError, parseManifest } from '../manifest/schema.js'
-import { Problems } from '../safetensors/problems.js'
+import { Problems } from '../strict/problems.js'
 
 /**
  * Reads `<dir>/family.json` and checks everything it says: sizes and SHA-256 of all files, and that

@@ -3,16 +3,16 @@
  */
 import type { Server } from 'node:http'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
-import { guard } from './auth.js'
-import { readBodies } from './body.js'
-import { BrokenRequests } from './broken.js'
+import { guard } from './access/auth.js'
+import { readBodies } from './bodies/body.js'
+import { BrokenRequests } from './connections/broken.js'
 import type { AppDeps } from './deps.js'
-import { domainRoutes } from './domains.js'
-import { operationRoutes } from './operations.js'
-import { predictRoutes } from './predict.js'
+import { domainRoutes } from './routes/domains.js'
+import { operationRoutes } from './routes/operations.js'
+import { predictRoutes } from './routes/predict.js'
 import { answerWithProblems, sendProblem } from './problems.js'
 import { fixedHeaders, requestId, surround } from './requests.js'
-import { endSilentConnections } from './silent-connections.js'
+import { endSilentConnections } from './connections/silent-connections.js'
 
 /** Longest segment of a path that is looked at; a domain id has at most 63 characters. */
 const MAX_SEGMENT = 256

@@ -5,8 +5,8 @@
  */
 import { createRequire } from 'node:module'
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
-import { JsonError, parseJson, toPlain } from '../safetensors/json.js'
-import { Problems, quote } from '../safetensors/problems.js'
+import { JsonError, parseJson, toPlain } from '../strict/json.js'
+import { Problems, quote } from '../strict/problems.js'
 import { fingerprint } from './fingerprint.js'
 import type { FamilyManifest, Slot } from './manifest.js'
 

@@ -4,9 +4,9 @@
  * The format is in docs/pack-format.md. Reading lists every problem; a field that is none of these is one.
  */
 import { type Design, designs } from '../manifest/manifest.js'
-import { JsonError, type JsonValue, parseJson, toPlain } from '../safetensors/json.js'
+import { JsonError, type JsonValue, parseJson, toPlain } from '../strict/json.js'
 import { type Activation, PACK_FORMAT, type PackInfo } from './pack.js'
-import { type Problems, quote } from '../safetensors/problems.js'
+import { type Problems, quote } from '../strict/problems.js'
 
 export interface LabelLimits {
   /** Most labels, and the longest label in UTF-16 units. */

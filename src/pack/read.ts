@@ -7,10 +7,10 @@
 import { FacetError } from '../errors.js'
 import { type Design, designs, type FamilyManifest } from '../manifest/manifest.js'
 import { type ExpectedTensor, expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
-import { decodeFloat16, firstNonFinite32 } from '../safetensors/float16.js'
+import { decodeFloat16, firstNonFinite32 } from '../bytes/float16.js'
 import { DEFAULT_LABEL_LIMITS, decodeMetadata, type LabelLimits } from './metadata.js'
 import type { Head, Pack, PackInfo, SlotWeights } from './pack.js'
-import { type Problems, quote } from '../safetensors/problems.js'
+import { type Problems, quote } from '../strict/problems.js'
 import { type SafetensorsLimits, scanSafetensors, type Tensor } from '../safetensors/safetensors.js'
 
 export interface ReadOptions {

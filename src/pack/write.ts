@@ -4,10 +4,10 @@
 import { FacetError } from '../errors.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import { expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
-import { encodeFloat16, Float16RangeError, firstNonFinite32 } from '../safetensors/float16.js'
+import { encodeFloat16, Float16RangeError, firstNonFinite32 } from '../bytes/float16.js'
 import { encodeMetadata } from './metadata.js'
 import type { Pack } from './pack.js'
-import { Problems, quote } from '../safetensors/problems.js'
+import { Problems, quote } from '../strict/problems.js'
 import { readPack } from './read.js'
 import { SafetensorsError, type Tensor, writeSafetensors } from '../safetensors/safetensors.js'
 

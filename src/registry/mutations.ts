@@ -4,24 +4,25 @@
  * Each is checked, made durable, and then takes effect in one synchronous step; until then nothing has changed.
  * Changes of one domain are serialised, those of different domains run side by side, and requests wait for none.
  */
-import type { Clock } from '../clock.js'
+import type { Clock } from '../concurrency/clock.js'
 import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { checkDomainId } from '../domain-id.js'
-import { KeyedQueue } from '../keyed-queue.js'
+import { KeyedQueue } from '../concurrency/keyed-queue.js'
 import type { Store, VersionRecord } from '../store/store.js'
 import type { Logger } from 'pino'
-import type { Canary } from './canary.js'
+import type { Canary } from '../residency/canary.js'
 import { activeClasses, type Catalog, type DomainState, recordOf, tombstone } from './catalog.js'
 import { named } from './failures.js'
 import type { Change, RegistryObserver } from './options.js'
 import type { Packs } from './packs.js'
-import type { PinRoom } from './pins.js'
-import type { Prepare, Prepared } from './prepare.js'
-import type { Residency } from './residency.js'
-import type { Resident } from './rows.js'
+import type { PinRoom } from '../residency/pins.js'
+import type { Prepare, Prepared } from '../residency/prepare.js'
+import type { Residency } from '../residency/residency.js'
+import type { Resident } from '../residency/rows.js'
 import type { Preconditions } from './types.js'
-import { checkPreconditions, resolveVersion, retained, short } from './versions.js'
+import { short } from '../bytes/digest.js'
+import { checkPreconditions, resolveVersion, retained } from './versions.js'
 
 export interface MutationsOptions {
   catalog: Catalog

@@ -6,11 +6,11 @@ import { FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { BASE_FILE, type Family } from '../family/family.js'
 import { readPackInfo } from '../pack/read.js'
-import { sha256 } from '../digest.js'
+import { sha256 } from '../bytes/digest.js'
 import type { Seed } from '../store/seeds.js'
 import type { DomainRecord, StoreProblem, VersionRecord } from '../store/store.js'
 import { activeClasses, type DomainState, mergedState } from './catalog.js'
-import type { PinRoom } from './pins.js'
+import type { PinRoom } from '../residency/pins.js'
 
 /** The base as a seed. Its version is the SHA-256 of its file. */
 export function baseSeed({ dir, manifest, base }: Family): Seed {

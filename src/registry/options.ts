@@ -1,12 +1,12 @@
 /** What the registry is built from, and what it tells. Types only. */
 import type { Logger } from 'pino'
-import type { Clock } from '../clock.js'
+import type { Clock } from '../concurrency/clock.js'
 import type { BankDtype } from '../engine/messages.js'
 import type { Family } from '../family/family.js'
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
-import type { Canary } from './canary.js'
-import type { BankEngine, ResidencyLimits, ResidencyObserver } from './residency.js'
+import type { Canary } from '../residency/canary.js'
+import type { BankEngine, ResidencyLimits, ResidencyObserver } from '../residency/residency.js'
 
 export interface RegistryLimits extends ResidencyLimits {
   /** Registered versions a domain keeps, the active one included; shipped ones do not count. */

@@ -1,12 +1,9 @@
 /**
  * What the registry shows to the parts above it (HTTP, predictor). Types only.
  */
-import type { VersionRecord } from '../store/store.js'
 import type { Activation } from '../pack/pack.js'
-
-/** `resident`: in a bank row. `cold`: in the store, loads on demand. `loading`: on its way.
- * `failed`: its pack cannot be read; `failure` says why. `inactive`: no active version. */
-export type ResidencyState = 'resident' | 'cold' | 'loading' | 'failed' | 'inactive'
+import type { ResidencyState } from '../residency/types.js'
+import type { VersionRecord } from '../store/store.js'
 
 /** A page of a listing. */
 export interface ListOptions {
@@ -55,20 +52,4 @@ export interface Lease {
   classes: number
   /** Idempotent. */
   release(): void
-}
-
-/** The live memory account (design: sections 6 and 9). Bytes. */
-export interface MemoryAccount {
-  /** In all sessions of the engine. */
-  trunk: number
-  /** Bank rows in use, the base's included. */
-  adapters: number
-  /** Heads of the same versions. */
-  heads: number
-  /** Rows in use, and rows the bank may hold. */
-  rows: { used: number; capacity: number }
-  /** Weights of dedicated networks for the resident domains, same dtype. */
-  dedicated: number
-  /** `dedicated / (trunk + adapters + heads)`; larger is better. */
-  saving: number
 }

@@ -1,19 +1,13 @@
 /**
  * Small rules about versions: which one a prefix names, whether a precondition holds, which are kept.
  */
+import { short } from '../bytes/digest.js'
 import { FacetError } from '../errors.js'
 import type { VersionRecord } from '../store/store.js'
 import type { Preconditions } from './types.js'
 
 /** Hex digits a prefix needs at least. */
 const SHORTEST_PREFIX = 6
-/** Hex digits people see. */
-const SHOWN = 12
-
-/** A version as people see it. */
-export function short(version: string): string {
-  return version.slice(0, SHOWN)
-}
 
 /**
  * The version of `versions` that `text` names: a full SHA-256, or a prefix of at least 6 hex digits.

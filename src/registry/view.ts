@@ -1,6 +1,7 @@
 /** A domain as the routes show it. */
 import type { DomainState } from './catalog.js'
-import type { DomainView, ResidencyState } from './types.js'
+import type { ResidencyState } from '../residency/types.js'
+import type { DomainView } from './types.js'
 
 /** What the view needs to know of the bank. */
 export interface Shown {

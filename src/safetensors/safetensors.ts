@@ -4,8 +4,8 @@
  * Format: https://github.com/huggingface/safetensors. Reads strictly and reports everything that is wrong at
  * once; knows nothing of packs. Little-endian, as the format and every platform of onnxruntime-node are.
  */
-import { isWellFormed, JsonError, type JsonValue, parseJson } from './json.js'
-import { Problems, quote } from './problems.js'
+import { isWellFormed, JsonError, type JsonValue, parseJson } from '../strict/json.js'
+import { Problems, quote } from '../strict/problems.js'
 
 /** Bytes of one element. The sub-byte types of newer writers are refused as unknown. */
 const ELEMENT_BYTES: ReadonlyMap<string, number> = new Map([

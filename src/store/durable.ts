@@ -11,7 +11,7 @@
  */
 import { dirname } from 'node:path'
 import { errorCode, type StoreFile, type StoreFolder, type StoreFs, withFolder } from './fs.js'
-import { KeyedQueue } from '../keyed-queue.js'
+import { KeyedQueue } from '../concurrency/keyed-queue.js'
 
 /** The disk may hold the old state or the new one, and asking again would not tell which survives a crash. */
 export class UnknownOutcome extends Error {

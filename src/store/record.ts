@@ -2,7 +2,7 @@
  * A domain's record as bytes: `{"sha256": "...", "record": {...}}`. The checksum is of the record's JSON text
  * as `JSON.stringify` writes it, so a torn, truncated or hand-edited record is told from a whole one.
  */
-import { sha256Now } from '../digest.js'
+import { sha256Now } from '../bytes/digest.js'
 import { isDomainId } from '../domain-id.js'
 import { isVersion } from './layout.js'
 import type { DomainRecord, VersionRecord } from './store.js'

@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FacetError } from '../errors.js'
-import { sha256 } from '../digest.js'
+import { sha256 } from '../bytes/digest.js'
 import { readFailure, reason } from './failures.js'
 import { errorCode } from './fs.js'
 import { domainOfSeed } from './layout.js'

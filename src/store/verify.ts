@@ -1,7 +1,7 @@
 /** A full check of a data folder at rest: every record's checksum, every blob's SHA-256. Changes nothing. */
 import { resolve } from 'node:path'
 import { FacetError } from '../errors.js'
-import { sha256 } from '../digest.js'
+import { sha256 } from '../bytes/digest.js'
 import { readFailure, reason } from './failures.js'
 import { nodeFs, type StoreFs } from './fs.js'
 import { Layout, STORE_FORMAT } from './layout.js'

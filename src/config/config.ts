@@ -1,0 +1,176 @@
+/**
+ * The configuration of `facet serve`, read once from flags and environment and passed down.
+ *
+ * A flag beats its variable. An unknown flag and an unknown `FACET_*` variable are errors: a misspelt limit must
+ * not be silently absent. Tokens are variables only, because every user of a machine sees the flags of its
+ * processes.
+ */
+import { basename, resolve } from 'node:path'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { largestBatch } from '../scheduler/batch-size.js'
+import type { BankMode } from '../engine/messages.js'
+import { packageFile } from '../host/package.js'
+import { QuantityError, showBytes, showDuration } from './quantities.js'
+import { type Flags, poolThreads, type Setting, settings } from './settings.js'
+
+/** The most images of a run; `fixed` where it is not to be measured. */
+export interface BatchLimit {
+  max: number
+  fixed?: number
+}
+
+/** Read and checked. Durations are milliseconds, sizes bytes, folders absolute paths. */
+export interface ServeConfig
+  extends Omit<Flags, 'adapters' | 'bank' | 'lanes' | 'maxBatch' | 'rateBurst' | 'threads' | 'tokenFile'> {
+  adapters: string
+  /** The folder was named, and so must be there. */
+  adaptersGiven: boolean
+  bank: BankMode
+  /** Runs side by side. */
+  lanes: number
+  /** Threads of one run. */
+  threads: number
+  maxBatch: BatchLimit
+  rateBurst: number
+  tokenFile?: string
+  /** `FACET_ADMIN_TOKEN` */
+  adminToken?: string
+  /** `FACET_PREDICT_TOKEN` */
+  predictToken?: string
+}
+
+/** Unless told: each lane holds the trunk once more, and memory is what a family saves. */
+const mostLanes = 8
+
+const adminVariable = 'FACET_ADMIN_TOKEN'
+const predictVariable = 'FACET_PREDICT_TOKEN'
+
+const moreHelp = `
+Tokens (variables only, a process's flags are seen by all):
+  ${adminVariable}    bearer token of the control plane; without one it is open to
+                       this machine alone, and off when listening beyond loopback
+  ${predictVariable}  bearer token of predict, embed and listings; without one
+                       they are open
+
+Signals:
+  SIGTERM, SIGINT      stop in order: not ready, answer what is in flight, exit 0
+  a second one         ends the process at once, with the exit code of that signal`
+
+/** Set by Kubernetes in every pod beside a Service called `facet`; not meant for us. */
+const serviceLink = /^FACET_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))/
+
+/**
+ * The `serve` command. Calls `action` with a checked configuration; a wrong one ends the command with a
+ * message that names the flag or variable, its value and what is accepted.
+ */
+export function serveCommand(action: (config: ServeConfig) => Promise<void>): Command {
+  const command = new Command('serve')
+    .description('Serve the domains of a family over HTTP.')
+    .addHelpText('after', moreHelp)
+    .showHelpAfterError('See facet serve --help.')
+    .configureHelp({ optionDescription: describe })
+  for (const [key, setting] of Object.entries<Setting<unknown, unknown>>(settings)) {
+    command.addOption(
+      new Option(`--${kebab(key)} <${setting.value}>`, setting.help)
+        .env(variable(key))
+        .default(setting.default, setting.shown)
+        .argParser(parser(setting))
+        .helpGroup(setting.group),
+    )
+  }
+  return command.action(async (flags: Flags) => {
+    const config = complete(flags)
+    const problem = unknownVariable() ?? conflict(config)
+    if (problem !== undefined) command.error(`error: ${problem}`)
+    await action(config)
+  })
+}
+
+function complete(flags: Flags): ServeConfig {
+  const { adapters, tokenFile, bank, lanes, threads, maxBatch, rateBurst, ...rest } = flags
+  const cuda = flags.device.kind === 'cuda'
+  const sideBySide = lanes ?? (cuda || bank === 'resident' ? 1 : lanesFor(threads))
+  const family = resolve(flags.family)
+  const { [adminVariable]: adminToken, [predictVariable]: predictToken } = process.env
+  return {
+    ...rest,
+    family,
+    adapters: resolve(adapters ?? packageFile(`adapters/${basename(family)}`)),
+    adaptersGiven: adapters !== undefined,
+    data: resolve(flags.data),
+    bank: bank ?? (cuda ? 'compact' : 'shared'),
+    lanes: sideBySide,
+    threads: Math.max(1, Math.floor(threads / sideBySide)),
+    // A GPU may want large batches; on a CPU the measuring ends long before.
+    maxBatch:
+      maxBatch === 'auto' ? { max: largestBatch[cuda ? 'cuda' : 'cpu'] } : { max: maxBatch, fixed: maxBatch },
+    rateBurst: rateBurst ?? Math.max(Math.ceil(flags.rateLimit), flags.maxImages),
+    ...(tokenFile !== undefined && { tokenFile: resolve(tokenFile) }),
+    ...(adminToken !== undefined && { adminToken }),
+    ...(predictToken !== undefined && { predictToken }),
+  }
+}
+
+/** Few enough, and the threads shared out with as few left over as can be. */
+function lanesFor(threads: number): number {
+  return Math.floor(threads / Math.ceil(threads / mostLanes))
+}
+
+function unknownVariable(): string | undefined {
+  const known = new Set([...Object.keys(settings).map(variable), adminVariable, predictVariable])
+  const unknown = Object.keys(process.env).find((name) => {
+    return name.startsWith('FACET_') && !known.has(name) && !serviceLink.test(name)
+  })
+  return unknown && `unknown environment variable '${unknown}'`
+}
+
+/** What is wrong although each value is right by itself. */
+function conflict(config: ServeConfig): string | undefined {
+  const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
+  const { maxBody, maxBodies, rateLimit, rateBurst, bank, lanes } = config
+  if (bank === 'resident' && lanes > 1) return `--bank resident has one lane, not --lanes ${lanes}`
+  if (maxImages > maxQueue) {
+    return `--max-images ${maxImages} is more than --max-queue ${maxQueue}: such a request could never be queued`
+  }
+  if (maxImages > maxQueuePerDomain) {
+    return `--max-images ${maxImages} is more than --max-queue-per-domain ${maxQueuePerDomain}: such a request could never be queued`
+  }
+  if (rateLimit > 0 && maxImages > rateBurst) {
+    return `--max-images ${maxImages} is more than --rate-burst ${rateBurst}: such a request could never pass`
+  }
+  if (maxBody > maxBodies) {
+    const [one, all] = [showBytes(maxBody), showBytes(maxBodies)]
+    return `--max-body ${one} is more than --max-bodies ${all}: such a body could never be taken`
+  }
+  if (requestTimeout > maxRequestTimeout) {
+    const [standard, longest] = [showDuration(requestTimeout), showDuration(maxRequestTimeout)]
+    return `--request-timeout ${standard} is longer than --max-request-timeout ${longest}`
+  }
+  if (decodeThreads >= poolThreads() && decodeThreads > 1) {
+    return `--decode-threads ${decodeThreads} needs the variable UV_THREADPOOL_SIZE=${decodeThreads + 1} or more: files are read by the same threads`
+  }
+  return undefined
+}
+
+/** Commander itself leaves out a default that depends on other settings. */
+function describe({ description, defaultValueDescription, envVar }: Option): string {
+  return envVar ? `${description} (default: ${defaultValueDescription}; ${envVar})` : description
+}
+
+function parser(setting: Setting<unknown, unknown>): (value: string) => unknown {
+  return (value) => {
+    try {
+      return setting.parse(value)
+    } catch (error) {
+      throw error instanceof QuantityError ? new InvalidArgumentError(error.message) : error
+    }
+  }
+}
+
+function kebab(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+function variable(key: string): string {
+  return `FACET_${kebab(key).replaceAll('-', '_').toUpperCase()}`
+}

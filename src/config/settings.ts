@@ -1,0 +1,238 @@
+/**
+ * The one table of what `facet serve` can be told. Each entry is a flag and a `FACET_*` variable of its name
+ * (`maxQueue`: `--max-queue`, `FACET_MAX_QUEUE`), a parser, a default and a line of help; the type of the
+ * configuration follows from the table. Reading it is config.ts's business.
+ */
+import { isIP } from 'node:net'
+import { availableCores } from '../host/cpu-quota.js'
+import type { EngineInit } from '../engine/messages.js'
+import { packageFile } from '../host/package.js'
+import { bytes, choice, count, duration, QuantityError, showBytes, showDuration, text } from './quantities.js'
+
+export interface Setting<Value, Default extends Value | undefined> {
+  /** Heading in the help. */
+  group: string
+  /** What stands for the value in the help. */
+  value: string
+  /** @throws QuantityError that says what is accepted */
+  parse(text: string): Value
+  /** Undefined where there is none, or where it depends on another setting. */
+  default: Default
+  /** The default as the help shows it. */
+  shown: string
+  help: string
+}
+
+/** Threads of libuv's pool, where images are decoded and files are read; fixed when the process starts. */
+export function poolThreads(): number {
+  return Number(process.env.UV_THREADPOOL_SIZE) || 4
+}
+
+const listening = 'Listening:'
+const serving = 'What is served:'
+const engine = 'Engine and bank:'
+const queue = 'Queue and deadlines:'
+const limits = 'Limits on requests:'
+const access = 'Access:'
+const observing = 'Logs and metrics:'
+
+const cores = availableCores()
+const most = 1_000_000
+
+export const settings = {
+  host: words(listening, 'address', '127.0.0.1', 'beyond loopback the control plane needs a token'),
+  port: number(listening, count(0, 65_535), 8080, 'TCP port; 0 takes a free one'),
+  maxConnections: number(listening, count(1, most), 1024, 'open connections; more are closed at once'),
+  keepAlive: time(listening, 1, 72_000, 'an idle connection is kept this long'),
+  receiveTimeout: time(listening, 100, 30_000, 'a request must have arrived whole within'),
+  gracePeriod: time(listening, 0, 25_000, 'after SIGTERM, time to answer what is in flight'),
+
+  family: {
+    ...words(serving, 'folder', packageFile('models/resnet26-half'), 'the family: trunk, manifest, base'),
+    shown: 'models/resnet26-half of the package',
+  },
+  adapters: {
+    ...words(serving, 'folder', undefined, 'shipped packs, read only; a folder you name must be there'),
+    shown: "adapters/ of the package, the family folder's name",
+  },
+  data: words(serving, 'folder', 'data', 'the store of registered packs'),
+  keepVersions: number(serving, count(1, 1000), 5, 'versions a domain keeps, the active one included'),
+  storeQuota: size(serving, 0, Number.POSITIVE_INFINITY, 'bytes of packs in the store'),
+
+  device: setting(engine, 'device', device, { kind: 'cpu' }, 'cpu', 'cpu, cuda or cuda:NUMBER'),
+  threads: number(engine, count(1, 1024), cores, 'threads of all runs', 'the cores this process may use'),
+  lanes: setting(
+    engine,
+    'n',
+    count(1, 64),
+    undefined,
+    'one a thread on cpu, 8 at most; 1 on cuda',
+    'runs side by side, which share --threads; each holds the trunk once more',
+  ),
+  bank: setting(
+    engine,
+    'mode',
+    choice(['shared', 'resident', 'compact']),
+    undefined,
+    'shared on cpu, compact on cuda',
+    'shared: one bank for all lanes, a run is fed the rows of its domains; compact: the same in padded batches; resident: one lane, a run is fed the whole bank',
+  ),
+  bankDtype: setting(
+    engine,
+    'dtype',
+    choice(['f32', 'f16']),
+    'f32',
+    'f32',
+    'numbers of resident adapters: f32, f16',
+  ),
+  bankMemory: size(engine, 1, 2 ** 30, 'memory for resident adapters and heads, the base included'),
+  loadTimeout: time(engine, 1, 5000, 'a request waits at most this long for a cold adapter'),
+  minResidency: time(engine, 0, 1000, 'a loaded adapter stays at least this long'),
+  maxBatch: setting(
+    engine,
+    'n',
+    batch,
+    'auto',
+    'auto',
+    'most images of a run; auto: the smallest number within 5% of the best throughput, measured',
+  ),
+
+  maxQueue: number(queue, count(1, most), 1024, 'images waiting to be decoded, and for a run, in all'),
+  maxQueuePerDomain: number(queue, count(1, most), 256, 'images waiting, of one domain'),
+  rateLimit: setting(queue, 'n', rate, 0, 'none', 'images a second of each domain; more are refused'),
+  rateBurst: setting(
+    queue,
+    'n',
+    count(1, most),
+    undefined,
+    'the larger of --rate-limit and --max-images',
+    'images of a domain at once after a pause, where --rate-limit is set',
+  ),
+  requestTimeout: time(queue, 1, 10_000, 'deadline of a request that names none'),
+  maxRequestTimeout: time(queue, 1, 60_000, 'longest deadline a client may ask for'),
+
+  maxBody: size(limits, 1024, 16 * 2 ** 20, 'body of a predict or embed request'),
+  maxBodies: size(
+    limits,
+    1024,
+    256 * 2 ** 20,
+    'bodies of all predict and embed requests at once; one of unknown length counts as --max-body',
+  ),
+  maxPack: size(limits, 1024, 64 * 2 ** 20, 'body of a pack upload'),
+  maxUploads: number(limits, count(1, 1000), 4, 'pack uploads at once'),
+  maxHeader: size(limits, 1024, 16 * 2 ** 10, 'all header fields of a request'),
+  maxImages: number(limits, count(1, 10_000), 64, 'images of one request'),
+  maxImagePixels: number(limits, count(1, 1e9), 50_000_000, 'width x height of an image'),
+  decodeThreads: number(
+    limits,
+    count(1, 1024),
+    Math.max(1, Math.min(cores, poolThreads() - 1)),
+    'images decoded at once; fewer than UV_THREADPOOL_SIZE',
+    'the cores, at most 3',
+  ),
+
+  tokenFile: words(
+    access,
+    'file',
+    undefined,
+    'hashed tokens with scopes, one JSON object a line; read again when it changes',
+  ),
+  trustedProxy: setting(
+    access,
+    'addresses',
+    proxies,
+    [],
+    'none',
+    'proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas',
+  ),
+
+  logLevel: setting(
+    observing,
+    'level',
+    choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
+    'info',
+    'info',
+    'trace, debug, info, warn, error, fatal or silent',
+  ),
+  metricsMaxDomains: number(observing, count(0, 10_000), 100, 'domains with a label of their own'),
+}
+
+/** Flag values as parsed; undefined where nothing was given and no default stands by itself. */
+export type Flags = {
+  [Key in keyof typeof settings]:
+    | ReturnType<(typeof settings)[Key]['parse']>
+    | Extract<(typeof settings)[Key]['default'], undefined>
+}
+
+function setting<Value, const Default extends Value | undefined>(
+  group: string,
+  value: string,
+  parse: (text: string) => Value,
+  standard: Default,
+  shown: string,
+  help: string,
+): Setting<Value, Default> {
+  return { group, value, parse, default: standard, shown, help }
+}
+
+function words<Default extends string | undefined>(
+  group: string,
+  value: string,
+  standard: Default,
+  help: string,
+): Setting<string, Default> {
+  return { group, value, parse: text, default: standard, shown: standard ?? 'none', help }
+}
+
+function number(
+  group: string,
+  parse: (text: string) => number,
+  standard: number,
+  help: string,
+  shown = String(standard),
+): Setting<number, number> {
+  return setting(group, 'n', parse, standard, shown, help)
+}
+
+function size(group: string, least: number, standard: number, help: string): Setting<number, number> {
+  return setting(group, 'size', bytes(least), standard, showBytes(standard), help)
+}
+
+function time(group: string, least: number, standard: number, help: string): Setting<number, number> {
+  return setting(group, 'time', duration(least), standard, showDuration(standard), help)
+}
+
+function device(value: string): EngineInit['device'] {
+  if (value === 'cpu') return { kind: 'cpu' }
+  const match = /^cuda(?::(\d{1,3}))?$/.exec(value)
+  if (match) return { kind: 'cuda', id: Number(match[1] ?? 0) }
+  throw new QuantityError('Accepted: cpu, cuda, or cuda:NUMBER such as cuda:1.')
+}
+
+/** Images a second; 0 for none. */
+function rate(value: string): number {
+  const images = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN
+  if (images <= most) return images
+  throw new QuantityError(`A number such as 50 or 0.5, at most ${most}, is accepted; 0 for none.`)
+}
+
+function batch(value: string): number | 'auto' {
+  if (value === 'auto') return value
+  try {
+    return count(1, 4096)(value)
+  } catch {
+    throw new QuantityError('A whole number from 1 to 4096, or auto, is accepted.')
+  }
+}
+
+/** IP addresses and networks such as `10.0.0.0/8`. */
+function proxies(value: string): readonly string[] {
+  return value.split(',').map((part) => {
+    const [, address, bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(part.trim()) ?? []
+    const version = isIP(address ?? '')
+    const most = version === 4 ? 32 : 128
+    if (version !== 0 && (bits === undefined || (Number(bits) >= 1 && Number(bits) <= most)))
+      return part.trim()
+    throw new QuantityError('IP addresses or networks such as 10.0.0.0/8, separated by commas, are accepted.')
+  })
+}

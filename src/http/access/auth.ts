@@ -1,0 +1,89 @@
+/**
+ * May this request do that? One decision for every route, by the scope the route declares.
+ *
+ * A scope is guarded as soon as one principal holds it by name. Unguarded, `predict` and `metrics` are open
+ * to everyone, `admin` only to local requests of a service that listens on loopback. A route without a
+ * declared scope does not start.
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { FacetError } from '../../errors.js'
+import { isLoopbackHost, notLocal } from './loopback.js'
+import { identify, type Principal, type Scope } from './tokens.js'
+
+/** Who called: a principal, or what stands for one where no token is asked for. */
+export interface Caller {
+  id: string
+  /** The only domains it may use and see; null for all. */
+  domains: ReadonlySet<string> | null
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** What a caller must hold; `open` asks for nothing. */
+    scope?: Scope | 'open'
+  }
+  interface FastifyRequest {
+    caller: Caller
+  }
+}
+
+const anyone: Caller = { id: 'anonymous', domains: null }
+const local: Caller = { id: 'loopback', domains: null }
+
+/** Adds the decision to every route registered after it, before a body is read. */
+export function guard(app: FastifyInstance, host: string, principals: () => readonly Principal[]): void {
+  const listensLocally = isLoopbackHost(host)
+  // Fastify wants no shared object as a decoration; the hook below gives every request its caller.
+  app.decorateRequest('caller')
+  app.addHook('onRoute', ({ method, url, config }) => {
+    if (config?.scope === undefined) throw new Error(`Route ${String(method)} ${url} declares no scope`)
+  })
+  app.addHook('onRequest', async (request) => {
+    const { scope } = request.routeOptions.config
+    request.caller = anyone
+    if (scope !== undefined && scope !== 'open')
+      request.caller = authorise(request, scope, principals(), listensLocally)
+  })
+}
+
+/** @throws FacetError `unauthorized`, `forbidden` or `control_plane_off` */
+function authorise(
+  request: FastifyRequest,
+  scope: Scope,
+  principals: readonly Principal[],
+  listensLocally: boolean,
+): Caller {
+  const token = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1]
+  const principal = token === undefined ? null : identify(token, principals)
+  if (principals.some((some) => some.scopes.has(scope))) {
+    if (!principal)
+      throw new FacetError(
+        'unauthorized',
+        token === undefined
+          ? 'Send a token: Authorization: Bearer <token>.'
+          : 'The token is not one this service knows.',
+      )
+    if (!principal.scopes.has(scope) && !principal.scopes.has('admin'))
+      throw new FacetError('forbidden', `This token does not have the scope '${scope}'.`)
+    return principal
+  }
+  if (scope !== 'admin') return principal ?? anyone
+  if (!listensLocally)
+    throw new FacetError(
+      'control_plane_off',
+      'The service listens beyond loopback without an admin token. Start it with FACET_ADMIN_TOKEN.',
+    )
+  const reason = notLocal(request.raw.socket.remoteAddress, request.headers)
+  if (reason !== null)
+    throw new FacetError(
+      'control_plane_off',
+      `Without an admin token only local requests may do this, and this is none: ${reason}. Start the service with FACET_ADMIN_TOKEN.`,
+    )
+  return local
+}
+
+/** @throws FacetError `forbidden` where the caller's token is for other domains. */
+export function checkDomain(caller: Caller, domain: string): void {
+  if (caller.domains !== null && !caller.domains.has(domain))
+    throw new FacetError('forbidden', `This token is not for domain '${domain}'.`)
+}

@@ -1,0 +1,125 @@
+/**
+ * Who may call: principals, each with the hash of a bearer token, scopes and perhaps a list of domains.
+ *
+ * A token is never kept, only its SHA-256. Tokens are long and random, so a plain hash is enough; they are
+ * compared in constant time. Several tokens may be valid at once, which is how one is rotated.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { isDomainId } from '../../domain-id.js'
+
+export const scopes = ['admin', 'predict', 'metrics'] as const
+/** `admin`: everything. `predict`: predictions, embeddings, listings. `metrics`: `/metrics`. */
+export type Scope = (typeof scopes)[number]
+
+export interface Principal {
+  /** Name in the logs; two tokens of one caller may share it. */
+  id: string
+  /** SHA-256 of the token, 32 bytes. */
+  digest: Buffer
+  scopes: ReadonlySet<Scope>
+  /** The only domains it may use and see; null for all. */
+  domains: ReadonlySet<string> | null
+}
+
+export interface TokenVariables {
+  /** `FACET_ADMIN_TOKEN` */
+  adminToken?: string | undefined
+  /** `FACET_PREDICT_TOKEN` */
+  predictToken?: string | undefined
+}
+
+/** The principals of the variables, `admin` and `predict`.
+ * @throws Error that names the token that cannot be one. */
+export function variablePrincipals({ adminToken, predictToken }: TokenVariables): Principal[] {
+  const principals: Principal[] = []
+  const add = (name: string, token: string | undefined, scope: Scope) => {
+    if (token === undefined) return
+    if (!/^[\x21-\x7e]+$/.test(token))
+      throw new Error(
+        `${name} must be printable ASCII without spaces, and not empty; leave it unset for none`,
+      )
+    principals.push({ id: scope, digest: sha256(token), scopes: new Set([scope]), domains: null })
+  }
+  add('The admin token (FACET_ADMIN_TOKEN)', adminToken, 'admin')
+  add('The predict token (FACET_PREDICT_TOKEN)', predictToken, 'predict')
+  return principals
+}
+
+/**
+ * Reads a token file: one JSON object a line, `{"id", "sha256", "scopes", "domains"?}`; empty lines are
+ * skipped. `sha256` is the hash of the token in hex, `domains` limits a `predict` principal to a list.
+ *
+ * @param source name of the file, for messages
+ * @throws Error that lists every wrong line, or says that there is none; it never shows a hash.
+ */
+export function parseTokens(text: string, source: string): Principal[] {
+  const principals: Principal[] = []
+  const problems: string[] = []
+  const seen = new Set<string>()
+  for (const [index, line] of text.split('\n').entries()) {
+    if (line.trim() === '') continue
+    const problem = (what: string) => problems.push(`line ${index + 1}: ${what}`)
+    const entry = parseObject(line)
+    if (!entry) {
+      problem('is not a JSON object')
+      continue
+    }
+    const { id, sha256: hash, scopes: granted, domains, ...unknown } = entry
+    const before = problems.length
+    for (const key of Object.keys(unknown)) problem(`unknown field ${JSON.stringify(key)}`)
+    if (typeof id !== 'string' || !/^[A-Za-z0-9._@-]{1,64}$/.test(id))
+      problem('id must be 1 to 64 letters, digits or ._@-')
+    if (typeof hash !== 'string' || !/^[0-9a-f]{64}$/.test(hash)) problem('sha256 must be 64 hex digits')
+    else if (seen.has(hash)) problem('the same token was given before')
+    else seen.add(hash)
+    if (!isListOf(granted, (item) => scopes.includes(item as Scope)))
+      problem(`scopes must be a list of ${scopes.join(', ')}`)
+    if (domains !== undefined && !isListOf(domains, isDomainId))
+      problem('domains must be a list of domain ids')
+    if (domains !== undefined && !(Array.isArray(granted) && granted.join() === 'predict'))
+      problem('domains goes with the scope predict alone')
+    if (problems.length > before) continue
+    principals.push({
+      id: id as string,
+      digest: Buffer.from(hash as string, 'hex'),
+      scopes: new Set(granted as Scope[]),
+      domains: domains === undefined ? null : new Set(domains as string[]),
+    })
+  }
+  if (problems.length > 0) throw new Error(`Token file ${source}: ${problems.join('; ')}`)
+  // An empty file would guard nothing, and a file on its way to disk may be empty for a moment.
+  if (principals.length === 0)
+    throw new Error(`Token file ${source}: it holds no token. Write one, or leave --token-file out for none.`)
+  return principals
+}
+
+/** The principal of a token, or null. Looks at every principal, whichever matches. */
+export function identify(token: string, principals: readonly Principal[]): Principal | null {
+  const digest = sha256(token)
+  let found: Principal | null = null
+  for (const principal of principals) if (timingSafeEqual(digest, principal.digest)) found = principal
+  return found
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}
+
+function parseObject(line: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(line)
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null
+  } catch {
+    return null
+  }
+}
+
+function isListOf(value: unknown, accepts: (item: string) => boolean): boolean {
+  return (
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((item) => typeof item === 'string' && accepts(item))
+  )
+}

@@ -1,0 +1,63 @@
+/**
+ * Connections on which no request becomes whole: no HTTP, too long a header, too slow a body.
+ *
+ * Node answers these below the routes. Here they get a problem like any other error, and are counted and
+ * logged for the request they interrupt, where its head had arrived.
+ */
+import { randomUUID } from 'node:crypto'
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { problemHeaders, problemOf, toFacetError } from '../problems.js'
+import { fixedHeaders } from '../requests.js'
+
+interface Exchange {
+  request: FastifyRequest
+  reply: FastifyReply
+}
+
+/** The client ended the connection; there is nobody to answer. */
+const goneCodes: readonly unknown[] = ['ECONNRESET', 'HPE_INVALID_EOF_STATE']
+
+export class BrokenRequests {
+  /** The last request of each connection that is not answered yet. */
+  readonly #current = new WeakMap<Socket, Exchange>()
+  readonly #count: (status: number, request?: FastifyRequest) => void
+
+  /** @param count records a broken request; `request` where its head had arrived */
+  constructor(count: (status: number, request?: FastifyRequest) => void) {
+    this.#count = count
+  }
+
+  /** Follows the requests of every connection. */
+  follow(app: FastifyInstance): void {
+    app.addHook('onRequest', async (request, reply) => {
+      const { socket } = request.raw
+      this.#current.set(socket, { request, reply })
+      reply.raw.once('close', () => {
+        if (this.#current.get(socket)?.request === request) this.#current.delete(socket)
+      })
+    })
+  }
+
+  /** Node's `clientError`. */
+  readonly answer = (error: Error, socket: Socket): void => {
+    const { request, reply } = this.#current.get(socket) ?? {}
+    const gone = goneCodes.includes((error as NodeJS.ErrnoException).code)
+    if (gone || !socket.writable || reply?.raw.headersSent === true) {
+      socket.destroy()
+      return
+    }
+    const failure = toFacetError(Object.assign(error, { statusCode: 400 }))
+    if (request) request.failure = failure
+    this.#count(failure.status, request)
+    const body = JSON.stringify(problemOf(failure, request?.id ?? randomUUID()))
+    const fields = { ...fixedHeaders, ...problemHeaders(failure), connection: 'close' }
+    const head = [
+      `HTTP/1.1 ${failure.status} ${STATUS_CODES[failure.status]}`,
+      ...Object.entries(fields).map(([name, value]) => `${name}: ${value}`),
+      `content-length: ${Buffer.byteLength(body)}`,
+    ]
+    socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
+  }
+}

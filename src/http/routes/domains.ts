@@ -1,0 +1,171 @@
+/**
+ * The control plane and its listings: domains, their versions and their packs.
+ *
+ * Thin: the rules (atomic switch, retention, seeds, pins) are the registry's.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { checkDomainId } from '../../domain-id.js'
+import type { DomainView } from '../../registry/types.js'
+import { checkDomain } from '../access/auth.js'
+import { packOf } from '../bodies/body.js'
+import { uploadBudget } from '../bodies/budget.js'
+import type { AppDeps } from '../deps.js'
+import { free } from '../../bytes/free.js'
+import { FacetError } from '../../errors.js'
+import { onlyField } from '../bodies/json.js'
+import { checkVersion, queryOf, trueOrFalse, wholeNumber } from '../parameters.js'
+import { conditionOf, preconditionsOf, setETag } from '../preconditions.js'
+
+const DEFAULT_PAGE = 100
+const MAX_PAGE = 1000
+/** Bytes of a small JSON body. */
+const SMALL_BODY = 16 * 1024
+
+type OfDomain = { Params: { domain: string } }
+type OfVersion = { Params: { domain: string; version: string } }
+
+export function domainRoutes(
+  app: FastifyInstance,
+  { registry, config }: Pick<AppDeps, 'registry' | 'config'>,
+): void {
+  const uploads = uploadBudget(config.maxUploads)
+
+  const admitDomain = async (request: FastifyRequest) => {
+    const { domain } = request.params as OfDomain['Params']
+    checkDomainId(domain)
+    checkDomain(request.caller, domain)
+  }
+  const listing = { config: { scope: 'predict' as const }, onRequest: admitDomain }
+  const change = (audit: string) => ({ config: { scope: 'admin' as const, audit }, onRequest: admitDomain })
+  const jsonChange = (audit: string) => ({
+    config: { scope: 'admin' as const, audit, accepts: ['application/json'] as const },
+    onRequest: admitDomain,
+    bodyLimit: SMALL_BODY,
+  })
+
+  app.get('/v1/domains', { config: { scope: 'predict' } }, async (request) => {
+    const query = queryOf(request, ['limit', 'cursor'])
+    const limit = query.limit === undefined ? DEFAULT_PAGE : wholeNumber('limit', query.limit, 1, MAX_PAGE)
+    const { cursor } = query
+    const page = { limit, only: request.caller.domains, ...(cursor !== undefined && { cursor }) }
+    const { domains, nextCursor } = registry.list(page)
+    return { domains: domains.map(summary), next_cursor: nextCursor }
+  })
+
+  app.get<OfDomain>('/v1/domains/:domain', listing, async (request, reply) => {
+    queryOf(request, [])
+    return answer(reply, registry.get(request.params.domain))
+  })
+
+  app.get<OfDomain>('/v1/domains/:domain/versions', listing, async (request, reply) => {
+    queryOf(request, [])
+    const { domain, version, versions } = registry.get(request.params.domain)
+    setETag(reply, version)
+    return { domain, version, versions }
+  })
+
+  app.get<OfDomain>(
+    '/v1/domains/:domain/pack',
+    { config: { scope: 'admin' }, onRequest: admitDomain },
+    async (request, reply) => {
+      const { domain } = request.params
+      const wanted = queryOf(request, ['version']).version
+      const { version, bytes } = await registry.pack(
+        domain,
+        wanted === undefined ? undefined : checkVersion(wanted),
+      )
+      setETag(reply, version)
+      void reply.header('cache-control', 'private, no-cache')
+      if (conditionOf(request, version) === 304) return reply.code(304).send()
+      const file = `${domain}-${version.slice(0, 12)}.safetensors`
+      return reply
+        .type('application/octet-stream')
+        .header('content-disposition', `attachment; filename="${file}"`)
+        .send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+    },
+  )
+
+  app.put<OfDomain>(
+    '/v1/domains/:domain',
+    {
+      config: {
+        scope: 'admin',
+        audit: 'domain.put',
+        limitedBy: '--max-pack',
+        accepts: ['application/octet-stream', 'multipart/form-data'],
+      },
+      bodyLimit: config.maxPack,
+      onRequest: [admitDomain, uploads.admit],
+    },
+    (request, reply) =>
+      uploads.hold(request, async () => {
+        const { domain } = request.params
+        const text = queryOf(request, ['activate']).activate
+        const active = text === undefined || trueOrFalse('activate', text)
+        request.changed = { activate: active }
+        const pre = preconditionsOf(request)
+        const bytes = await packOf(request, { bytes: config.maxPack, option: '--max-pack' })
+        const { created, version, view } = await registry
+          .put(domain, bytes, { activate: active, ...pre })
+          .finally(() => free([bytes]))
+        request.changed = { version, activate: active }
+        void reply.code(created ? 201 : 200).header('location', `/v1/domains/${domain}`)
+        return { ...answer(reply, view), uploaded: version }
+      }),
+  )
+
+  app.post<OfDomain>(
+    '/v1/domains/:domain/activate',
+    jsonChange('version.activate'),
+    async (request, reply) => {
+      queryOf(request, [])
+      const version = checkVersion(onlyField(request.body, 'version', '{"version": "<sha256>"}'))
+      request.changed = { version }
+      const view = await registry.activate(request.params.domain, version, preconditionsOf(request))
+      request.changed = { version: view.version }
+      return answer(reply, view)
+    },
+  )
+
+  app.patch<OfDomain>('/v1/domains/:domain', jsonChange('domain.patch'), async (request, reply) => {
+    queryOf(request, [])
+    const pinned = onlyField(request.body, 'pinned', '{"pinned": true}')
+    if (typeof pinned !== 'boolean')
+      throw new FacetError('malformed_request', "'pinned' must be true or false.")
+    request.changed = { pinned }
+    const view = await registry.patch(request.params.domain, { pinned }, preconditionsOf(request))
+    request.changed = { version: view.version, pinned }
+    return answer(reply, view)
+  })
+
+  app.delete<OfDomain>('/v1/domains/:domain', change('domain.delete'), async (request, reply) => {
+    queryOf(request, [])
+    const { domain } = request.params
+    request.changed = { version: registry.has(domain) ? registry.get(domain).version : null }
+    await registry.remove(domain, preconditionsOf(request))
+    return reply.code(204).send()
+  })
+
+  app.delete<OfVersion>(
+    '/v1/domains/:domain/versions/:version',
+    change('version.delete'),
+    async (request, reply) => {
+      queryOf(request, [])
+      const { domain } = request.params
+      const version = checkVersion(request.params.version)
+      request.changed = { version }
+      await registry.removeVersion(domain, version, preconditionsOf(request))
+      setETag(reply, registry.has(domain) ? registry.get(domain).version : null)
+      return reply.code(204).send()
+    },
+  )
+}
+
+function answer(reply: FastifyReply, view: DomainView): DomainView {
+  setETag(reply, view.version)
+  return view
+}
+
+function summary({ versions, ...rest }: DomainView) {
+  return { ...rest, version_count: versions.length }
+}

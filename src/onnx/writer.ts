@@ -1,0 +1,156 @@
+/**
+ * Appends nodes and constants to a new graph, in the dialect of the backbone's operator set.
+ *
+ * Knows operators and their versions, not slots.
+ */
+import type { onnx as Onnx } from 'onnx-proto'
+import { encodeFloat16, Float16RangeError } from '../bytes/float16.js'
+import type { Graph } from './graph.js'
+import {
+  BackboneError,
+  FLOAT,
+  FLOAT16,
+  floats,
+  int64Tensor,
+  intAttribute,
+  intsAttribute,
+  type Model,
+  type Node,
+  type Tensor,
+} from './onnx.js'
+
+/** Weights from this many bytes on are stored as external data, shared by a family's graphs, and as fp16 if asked. */
+export const LARGE = 4096
+
+/** An end beyond every axis, for Slice. */
+const END = 2 ** 31 - 1
+
+export class Writer {
+  readonly nodes: Node[] = []
+  readonly constants = new Map<string, Tensor>()
+  /** Shapes of inner values that are stated. */
+  readonly values: Model['values'] = []
+  readonly #source: Graph
+  readonly #rename: ReadonlyMap<string, string>
+
+  /** @param rename values of the backbone that get another name in the new graph */
+  constructor(source: Graph, rename: ReadonlyMap<string, string> = new Map()) {
+    this.#source = source
+    this.#rename = rename
+  }
+
+  /** Appends a node and returns the name of its (first) output. Constants of the backbone come along. */
+  add(op: string, inputs: string[], attributes: Onnx.IAttributeProto[], ...outputs: string[]): string {
+    for (const name of inputs) {
+      const tensor = this.#source.constant(name)
+      if (tensor) this.constants.set(name, tensor)
+    }
+    const named = outputs.map((name) => this.#rename.get(name) ?? name)
+    this.nodes.push({
+      name: named[0]!,
+      op,
+      inputs: inputs.map((name) => this.#rename.get(name) ?? name),
+      outputs: named,
+      attributes,
+    })
+    return named[0]!
+  }
+
+  /** Appends a node of the backbone as it is. */
+  copy(node: Node): void {
+    this.add(node.op, node.inputs, node.attributes, ...node.outputs)
+    this.nodes.at(-1)!.name = node.name
+  }
+
+  /** States the shape of a float value that shape inference cannot know. */
+  describe(name: string, dims: Model['values'][number]['dims']): void {
+    this.values.push({ name, type: FLOAT, dims })
+  }
+
+  /** The name of a constant int64 vector. */
+  ints(values: readonly number[]): string {
+    const name = `facet/ints(${values.join(',')})`
+    this.constants.set(name, int64Tensor(values))
+    return name
+  }
+
+  cast(input: string, type: number, output: string): string {
+    return this.add('Cast', [input], [intAttribute('to', type)], output)
+  }
+
+  /** Cuts an axis into consecutive parts of the given sizes. */
+  split(input: string, axis: number, sizes: readonly number[], outputs: string[]): void {
+    if (this.#source.opset >= 13)
+      this.add('Split', [input, this.ints(sizes)], [intAttribute('axis', axis)], ...outputs)
+    else
+      this.add('Split', [input], [intAttribute('axis', axis), intsAttribute('split', [...sizes])], ...outputs)
+  }
+
+  /** Adds zeros around the two spatial axes of `[N, C, H, W]`. */
+  pad(input: string, begin: readonly number[], end: readonly number[], output: string): string {
+    const pads = [0, 0, ...begin, 0, 0, ...end]
+    if (this.#source.opset >= 11) return this.add('Pad', [input, this.ints(pads)], [], output)
+    return this.add('Pad', [input], [intsAttribute('pads', pads)], output)
+  }
+
+  /** Drops `begin` and `end` positions of the two spatial axes. */
+  crop(input: string, begin: readonly number[], end: readonly number[], output: string): string {
+    const ends = end.map((drop) => (drop === 0 ? END : -drop))
+    const axes = [2, 3]
+    if (this.#source.opset >= 10) {
+      const inputs = [begin, ends, axes].map((values) => this.ints(values))
+      return this.add('Slice', [input, ...inputs], [], output)
+    }
+    const attributes = Object.entries({ starts: [...begin], ends, axes })
+    return this.add(
+      'Slice',
+      [input],
+      attributes.map(([name, values]) => intsAttribute(name, values)),
+      output,
+    )
+  }
+
+  /**
+   * Takes every step-th position of the two spatial axes, from the first.
+   *
+   * A pool of one pixel, for every operator set has it: Slice has steps from 10 on only, and is slower (docs/LOG.md).
+   */
+  stride(input: string, steps: readonly number[], output: string): string {
+    const attributes = [intsAttribute('kernel_shape', [1, 1]), intsAttribute('strides', [...steps])]
+    return this.add('MaxPool', [input], attributes, output)
+  }
+
+  /**
+   * Stores the large float32 constants in half precision; casts in front of everything restore the names.
+   *
+   * @throws BackboneError where a weight does not fit
+   */
+  halve(): void {
+    const casts: Node[] = []
+    for (const [name, tensor] of [...this.constants]) {
+      if (tensor.type !== FLOAT || tensor.bytes.byteLength < LARGE) continue
+      const stored = `facet/half/${name}`
+      this.constants.delete(name)
+      this.constants.set(stored, { ...tensor, type: FLOAT16, bytes: half(name, tensor) })
+      casts.push({
+        name: `facet/cast/${name}`,
+        op: 'Cast',
+        inputs: [stored],
+        outputs: [name],
+        attributes: [intAttribute('to', FLOAT)],
+      })
+    }
+    this.nodes.unshift(...casts)
+  }
+}
+
+function half(name: string, tensor: Tensor): Uint8Array {
+  try {
+    return new Uint8Array(encodeFloat16(floats(tensor)).buffer)
+  } catch (error) {
+    if (!(error instanceof Float16RangeError)) throw error
+    throw new BackboneError(
+      `The weights ${name} cannot be stored as fp16: ${error.message}. Build without --fp16.`,
+    )
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * Is the service ready? Answered by a real forward pass in every lane of the engine: requests of the other lanes prove
+ * nothing of one that hangs. Proofs are shared and hold for a while, so asking often costs little.
+ */
+import type { Logger } from 'pino'
+import type { Clock } from '../concurrency/clock.js'
+import type { ErrorCode } from '../errors.js'
+
+/** A forward pass this recent, ms, needs no other. */
+const PROOF_MS = 2_000
+
+/** Whether the service takes work; `reason` is one sentence for people. */
+export interface ReadyAnswer {
+  ready: boolean
+  reason?: string
+  /** Defaults to `engine_restarting`. */
+  code?: ErrorCode
+}
+
+export interface ReadinessOptions {
+  /** `probe` resolves when every lane has answered. */
+  engine: { readonly state: string; probe(): Promise<void> }
+  clock: Clock
+  logger: Logger
+  /** A lane that does not answer an image within this, ms, is no use to the requests. */
+  timeoutMs: number
+}
+
+export class Readiness {
+  readonly #options: ReadinessOptions
+  #draining = false
+  #provedAt = Number.NEGATIVE_INFINITY
+  /** The forward passes under way; a lane that hangs keeps them so. */
+  #probe: { since: number; answer: Promise<ReadyAnswer>; told: boolean } | undefined
+
+  constructor(options: ReadinessOptions) {
+    this.#options = options
+  }
+
+  get draining(): boolean {
+    return this.#draining
+  }
+
+  /** The service is about to end: never ready again. */
+  drain(): void {
+    this.#draining = true
+  }
+
+  /** Resolves within the time-out, whatever the lanes do. Many callers share one probe. */
+  async check(): Promise<ReadyAnswer> {
+    const { engine, clock, logger, timeoutMs } = this.#options
+    if (this.#draining) return drainingAnswer
+    if (engine.state !== 'ready') return { ready: false, reason: `The engine is ${engine.state}.` }
+    const now = clock.now()
+    if (now - this.#provedAt < PROOF_MS) return { ready: true }
+    this.#probe ??= { since: now, answer: this.#prove(), told: false }
+    const probe = this.#probe
+    return new Promise((resolve) => {
+      const cancel = clock.after(Math.max(0, probe.since + timeoutMs - now), () => {
+        if (!probe.told)
+          logger.error({ ms: clock.now() - probe.since }, 'a lane of the engine does not answer')
+        probe.told = true
+        resolve({ ready: false, reason: 'A lane of the engine does not answer.' })
+      })
+      void probe.answer.then((proved) => {
+        cancel()
+        resolve(this.#draining ? drainingAnswer : proved)
+      })
+    })
+  }
+
+  async #prove(): Promise<ReadyAnswer> {
+    const { engine, clock, logger } = this.#options
+    try {
+      await engine.probe()
+      this.#provedAt = clock.now()
+      return { ready: true }
+    } catch (error) {
+      logger.error({ err: error }, 'forward pass failed')
+      return { ready: false, reason: 'A forward pass on the base failed.' }
+    } finally {
+      this.#probe = undefined
+    }
+  }
+}
+
+const drainingAnswer: ReadyAnswer = {
+  ready: false,
+  code: 'draining',
+  reason: 'The service is shutting down.',
+}

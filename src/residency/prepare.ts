@@ -1,0 +1,80 @@
+/**
+ * From a pack's bytes to what a bank row needs: the one place where the registry computes on packs.
+ *
+ * A few milliseconds on the calling thread. It is behind one function so that it can move to another.
+ */
+import { free } from '../bytes/free.js'
+import type { BankDtype, RowTensors } from '../engine/messages.js'
+import type { Design } from '../manifest/manifest.js'
+import type { Family } from '../family/family.js'
+import type { Activation, Pack } from '../pack/pack.js'
+import { readPack } from '../pack/read.js'
+import { packRow } from '../engine/row.js'
+import { sha256 } from '../bytes/digest.js'
+
+/** What answers need to know of a version while it is resident. */
+export interface About {
+  design: Design
+  /** Null for a pack without a head. */
+  labels: readonly string[] | null
+  activation: Activation
+  /** 0 without a head. */
+  classes: number
+}
+
+export interface Prepared extends About {
+  /** SHA-256 (hex) of the bytes. */
+  version: string
+  /** Size of the pack file. */
+  bytes: number
+  /** A fresh row each time: the engine takes its buffers over. @throws Error after `release` */
+  row(): RowTensors
+  /** Frees the decoded weights, now; the bytes they came in are the caller's. */
+  release(): void
+}
+
+/** @throws FacetError `invalid_pack` (422) with every problem found */
+export type Prepare = (bytes: Uint8Array) => Promise<Prepared>
+
+export function preparer(family: Family, dtype: BankDtype): Prepare {
+  return async (bytes) => {
+    /** Arrays of the pack that are not views on `bytes`. */
+    const decoded = new Set<Float32Array>()
+    const read = () => {
+      const pack = readPack(bytes, family.manifest)
+      for (const array of weightsOf(pack)) if (array.buffer !== bytes.buffer) decoded.add(array)
+      return pack
+    }
+    const first = read()
+    let unused: Pack | null = first
+    let released = false
+    return {
+      ...about(first),
+      version: await sha256(bytes),
+      bytes: bytes.length,
+      row() {
+        if (released) throw new Error('a row of a pack that was released')
+        const pack = unused ?? read()
+        // The row takes the decoded arrays along; where an engine restarts meanwhile it asks for another.
+        unused = null
+        const { base, layout, manifest } = family
+        return packRow(pack, base, manifest, layout, dtype, (array) => decoded.has(array))
+      },
+      release() {
+        released = true
+        free([...decoded])
+      },
+    }
+  }
+}
+
+function weightsOf({ slots, head }: Pack): Float32Array[] {
+  const weights = head ? [head.weight, head.bias] : []
+  for (const { scale, bias, matrix } of slots.values()) weights.push(scale, bias, ...(matrix ? [matrix] : []))
+  return weights
+}
+
+export function about(pack: Pack): About {
+  const { design, labels, activation, head } = pack
+  return { design, labels, activation, classes: head?.classes ?? 0 }
+}

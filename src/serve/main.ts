@@ -1,0 +1,46 @@
+/**
+ * Process start and end: the log, the signals, the exit code.
+ *
+ * The process never leaves by `process.exit` while the engine runs: ending a thread inside a run aborts the
+ * whole process. An orderly stop ends every part, and the process then ends by itself. A second signal does
+ * not wait for it: the process dies of that signal, and the store is made to survive that. One that comes at once
+ * is the first one again: a terminal signals the whole group on Ctrl-C, and npm hands it on to us once more.
+ */
+import { pino } from 'pino'
+import { systemClock } from '../concurrency/clock.js'
+import { tuneCollector } from './collector.js'
+import type { ServeConfig } from '../config/config.js'
+import { startService } from './service.js'
+
+/** Milliseconds in which a signal may come twice. */
+const TWICE_MS = 500
+
+/** Runs the service until SIGTERM or SIGINT. @throws what `startService` throws when the start fails */
+export async function serve(config: ServeConfig): Promise<void> {
+  tuneCollector()
+  const logger = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime })
+  const service = await startService(config, { logger, clock: systemClock })
+  logger.info({ url: service.url, family: service.family, device: service.engine.provider }, 'listening')
+
+  const signals = ['SIGTERM', 'SIGINT'] as const
+  let since: number | undefined
+  const stop = (signal: NodeJS.Signals) => {
+    if (since !== undefined) {
+      if (systemClock.now() - since < TWICE_MS) return
+      // Without a handler the signal ends the process at once, by the system's own hand.
+      for (const each of signals) process.removeListener(each, stop)
+      process.kill(process.pid, signal)
+      return
+    }
+    since = systemClock.now()
+    logger.info({ signal }, 'stopping')
+    service.stop().then(
+      () => logger.info('stopped'),
+      (error: unknown) => {
+        logger.error({ err: error }, 'did not stop cleanly')
+        process.exitCode = 1
+      },
+    )
+  }
+  for (const each of signals) process.on(each, stop)
+}

@@ -1,0 +1,288 @@
+/**
+ * What the service tells Prometheus: every metric, its help and its buckets, in one place. Base units.
+ *
+ * Each instance has a registry of its own. The other parts call its methods and know no metric by name.
+ * Gauges are read when they are scraped. `domain` is the one label that clients could make grow: it is given
+ * to domains that exist, up to a number, and `_other` stands for the rest.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { MemoryAccount, ResidencyState } from '../residency/types.js'
+
+export interface MetricsOptions {
+  /** Domains with a label of their own. */
+  maxDomains: number
+  version: string
+  family: string
+  /** `cpu`, `cuda:0`. */
+  device?: string
+}
+
+/** What the gauges read at each scrape. */
+export interface MetricsSource {
+  queueLength(): number
+  memory(): MemoryAccount
+  /** Domains by the state of their active version. */
+  domains(): Record<ResidencyState, number>
+  /** Whether a domain is registered; no other gets a label. */
+  knowsDomain(domain: string): boolean
+  /** Most images of the next batch. */
+  maxBatch?(): number
+  pinned?(): number
+  /** Seconds since the least recently used resident adapter was asked for; 0 where none is resident. */
+  lruAge?(): number
+  /** Bytes of packs in the store. */
+  storeBytes?(): number
+  /** Bytes that resident adapters may take. */
+  bankCapacity?(): number
+}
+
+/** Seconds: a decode of a small image to a request that waited for all it could. */
+const durations = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+/** Seconds: an eviction at once is thrash, after hours it is tidying. */
+const ages = [0.1, 1, 10, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600]
+const counts = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+
+const otherDomains = '_other'
+const outcomes = ['ok', 'error'] as const
+export type ImageOutcome = (typeof outcomes)[number]
+
+export class Metrics {
+  readonly registry = new Registry()
+  readonly #maxDomains: number
+  /** Domains with a label of their own, and their images so far. */
+  readonly #labelled = new Map<string, Record<ImageOutcome, number>>()
+  #knows: (domain: string) => boolean = () => false
+
+  readonly #requests = this.#counter('facet_requests_total', 'HTTP requests answered.', ['route', 'code'])
+  readonly #requestSeconds = this.#histogram(
+    'facet_request_duration_seconds',
+    'Time from the first byte of an HTTP request to the end of its answer.',
+    durations,
+    ['route'],
+  )
+  readonly #images = this.#counter('facet_images_total', 'Images answered or failed.', ['domain', 'outcome'])
+  readonly #decodeSeconds = this.#histogram(
+    'facet_decode_duration_seconds',
+    'Time from an encoded image to pixels, the wait for a thread included.',
+    durations,
+  )
+  readonly #queueSeconds = this.#histogram(
+    'facet_queue_duration_seconds',
+    'Time an image waited for its batch.',
+    durations,
+  )
+  readonly #inferenceSeconds = this.#histogram(
+    'facet_inference_duration_seconds',
+    'Time of one run of the trunk and its heads, a batch.',
+    durations,
+  )
+  readonly #batchSize = this.#histogram('facet_batch_size', 'Images of a batch.', counts)
+  readonly #batchDomains = this.#histogram('facet_batch_domains', 'Distinct domains of a batch.', counts)
+  readonly #rejected = this.#counter('facet_rejected_total', 'Requests refused or dropped before they ran.', [
+    'reason',
+  ])
+  readonly #loadSeconds = this.#histogram(
+    'facet_adapter_load_duration_seconds',
+    'Time to bring a cold adapter into the bank.',
+    durations,
+    ['tier'],
+  )
+  readonly #loads = this.#counter('facet_adapter_loads_total', 'Cold adapters brought into the bank.', [
+    'outcome',
+  ])
+  readonly #misses = this.#counter('facet_adapter_misses_total', 'Requests that found their adapter cold.')
+  readonly #evictions = this.#counter(
+    'facet_adapter_evictions_total',
+    'Adapters that left the bank for others.',
+  )
+  readonly #evictionAge = this.#histogram(
+    'facet_adapter_eviction_age_seconds',
+    'Time since an evicted adapter was last asked for.',
+    ages,
+  )
+
+  constructor({ maxDomains, version, family, device = 'cpu' }: MetricsOptions) {
+    this.#maxDomains = maxDomains
+    collectDefaultMetrics({ register: this.registry })
+    const build = this.#gauge('facet_build_info', 'Always 1; the labels say what runs.', [
+      'version',
+      'family',
+      'device',
+      'node',
+    ])
+    build.set({ version, family, device, node: process.version }, 1)
+  }
+
+  /** @param route the route's pattern, never a client's path */
+  request(route: string, code: number, seconds: number): void {
+    this.#requests.inc({ route, code })
+    this.#requestSeconds.observe({ route }, seconds)
+  }
+
+  images(domain: string, outcome: ImageOutcome, count = 1): void {
+    const label = this.#label(domain)
+    this.#images.inc({ domain: label, outcome }, count)
+    const counts = this.#labelled.get(label)
+    if (counts) counts[outcome] += count
+  }
+
+  decode(seconds: number): void {
+    this.#decodeSeconds.observe(seconds)
+  }
+
+  queue(seconds: number): void {
+    this.#queueSeconds.observe(seconds)
+  }
+
+  inference(seconds: number): void {
+    this.#inferenceSeconds.observe(seconds)
+  }
+
+  batch(size: number, domains: number): void {
+    this.#batchSize.observe(size)
+    this.#batchDomains.observe(domains)
+  }
+
+  rejected(reason: string): void {
+    this.#rejected.inc({ reason })
+  }
+
+  adapterLoad(outcome: 'ok' | 'error', tier: 'store' | 'seed', seconds: number): void {
+    this.#loads.inc({ outcome })
+    this.#loadSeconds.observe({ tier }, seconds)
+  }
+
+  miss(): void {
+    this.#misses.inc()
+  }
+
+  eviction(ageSeconds: number): void {
+    this.#evictions.inc()
+    this.#evictionAge.observe(ageSeconds)
+  }
+
+  /** A deleted domain's series go, its counts to `_other` so that sums never fall, and its label is free. */
+  forgetDomain(domain: string): void {
+    const counts = this.#labelled.get(domain)
+    if (counts === undefined) return
+    this.#labelled.delete(domain)
+    for (const outcome of outcomes) {
+      this.#images.remove({ domain, outcome })
+      if (counts[outcome] > 0) this.#images.inc({ domain: otherDomains, outcome }, counts[outcome])
+    }
+  }
+
+  /** Adds the gauges of a running service. Call once. */
+  observe(source: MetricsSource): void {
+    this.#knows = (domain) => source.knowsDomain(domain)
+    this.#read('facet_queue_length', 'Images waiting for a batch.', () => source.queueLength())
+    this.#read(
+      'facet_trunk_bytes',
+      'Weights of the trunk, shared by all domains.',
+      () => source.memory().trunk,
+    )
+    this.#read(
+      'facet_dedicated_equivalent_bytes',
+      'Weights that dedicated networks for the resident domains would take.',
+      () => source.memory().dedicated,
+    )
+    this.#read(
+      'facet_memory_saving_ratio',
+      'Bytes of dedicated networks over trunk and resident adapters; larger is better.',
+      () => source.memory().saving,
+    )
+    this.#read(
+      'facet_bank_rows_used',
+      'Bank rows in use, the base included.',
+      () => source.memory().rows.used,
+    )
+    this.#read('facet_bank_rows_capacity', 'Bank rows there may be.', () => source.memory().rows.capacity)
+    this.#readEach('facet_domains', 'Domains by the state of their active version.', 'state', () => {
+      return source.domains()
+    })
+    const { maxBatch, pinned, lruAge, storeBytes, bankCapacity } = source
+    this.#readEach('facet_adapter_bytes', 'Bytes of adapters and heads, by where they are.', 'tier', () => ({
+      resident: residentBytes(source.memory()),
+      ...(storeBytes && { store: storeBytes.call(source) }),
+    }))
+    if (maxBatch) {
+      this.#read('facet_batch_size_limit', 'Most images of the next batch.', () => maxBatch.call(source))
+    }
+    if (pinned)
+      this.#read('facet_domains_pinned', 'Domains that are never evicted.', () => pinned.call(source))
+    if (lruAge) {
+      const help =
+        'Time since the least recently used resident adapter was asked for; short ages mean thrash.'
+      this.#read('facet_adapter_lru_age_seconds', help, () => lruAge.call(source))
+    }
+    if (bankCapacity) {
+      this.#read('facet_bank_capacity_bytes', 'Bytes that resident adapters may take.', () => {
+        return bankCapacity.call(source)
+      })
+    }
+  }
+
+  /** The exposition format, for `/metrics`; its media type is `contentType`. */
+  text(): Promise<string> {
+    return this.registry.metrics()
+  }
+
+  get contentType(): string {
+    return this.registry.contentType
+  }
+
+  #label(domain: string): string {
+    if (this.#labelled.has(domain)) return domain
+    if (this.#labelled.size >= this.#maxDomains || !this.#knows(domain)) return otherDomains
+    this.#labelled.set(domain, { ok: 0, error: 0 })
+    return domain
+  }
+
+  #counter<Label extends string>(name: string, help: string, labelNames: Label[] = []): Counter<Label> {
+    return new Counter({ name, help, labelNames, registers: [this.registry] })
+  }
+
+  #gauge<Label extends string>(name: string, help: string, labelNames: Label[]): Gauge<Label> {
+    return new Gauge({ name, help, labelNames, registers: [this.registry] })
+  }
+
+  #histogram<Label extends string>(
+    name: string,
+    help: string,
+    buckets: number[],
+    labelNames: Label[] = [],
+  ): Histogram<Label> {
+    return new Histogram({ name, help, buckets, labelNames, registers: [this.registry] })
+  }
+
+  /** A gauge that is read at each scrape. */
+  #read(name: string, help: string, value: () => number): void {
+    const registers = [this.registry]
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(value())
+      },
+    })
+  }
+
+  /** The same with one label. */
+  #readEach(name: string, help: string, label: string, values: () => Record<string, number>): void {
+    const registers = [this.registry]
+    new Gauge({
+      name,
+      help,
+      labelNames: [label],
+      registers,
+      collect() {
+        for (const [key, value] of Object.entries(values())) this.set({ [label]: key }, value)
+      },
+    })
+  }
+}
+
+function residentBytes({ adapters, heads }: MemoryAccount): number {
+  return adapters + heads
+}
