@@ -6,7 +6,10 @@ import type { Engine } from '../src/engine/engine.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
 import { createCanary } from '../src/residency/canary.js'
+import { ListedVersions } from '../src/registry/listed-versions.js'
+import { baseSeed } from '../src/registry/opening.js'
 import { Registry } from '../src/registry/registry.js'
+import { Residency } from '../src/residency/residency.js'
 import { LocalStore } from '../src/store/local.js'
 import { family, random, randomHead, randomPixels, startEngine } from './engine-rig.js'
 import { Fault } from './faulty-worker-control.js'
@@ -30,16 +33,13 @@ function makePack(seed: number, size = 1): Uint8Array {
 }
 
 async function openRegistry(t: Test, engine: Engine): Promise<Registry> {
-  const registry = new Registry({
-    family,
-    engine,
-    store: new LocalStore({ dir: t.testdir(), clock: systemClock }),
-    seeds: [],
-    canary: createCanary(engine, family.manifest.input),
-    clock: systemClock,
-    logger: pino({ level: 'silent' }),
-    limits: { loadTimeoutMs: 30_000, minResidencyMs: 0, keepVersions: 2, bankDtype: 'f32' },
-  })
+  const store = new LocalStore({ dir: t.testdir(), clock: systemClock })
+  const versions = new ListedVersions(store, baseSeed(family))
+  const parts = { versions, clock: systemClock, logger: pino({ level: 'silent' }) }
+  const canary = createCanary(engine, family.manifest.input)
+  const limits = { loadTimeoutMs: 30_000, minResidencyMs: 0, bankDtype: 'f32' as const }
+  const residency = new Residency({ ...parts, family, engine, canary, limits })
+  const registry = new Registry({ ...parts, residency, store, seeds: [], keepVersions: 2 })
   await registry.open()
   t.teardown(() => registry.close())
   return registry

@@ -223,7 +223,7 @@ t.test(
         seed: fc.nat(),
       }),
       async (scheduler, ops, { rows, minResidencyMs, seed }) => {
-        const limits = { minResidencyMs, loadTimeoutMs: 300, keepVersions: 3 }
+        const limits = { minResidencyMs, loadTimeoutMs: 300 }
         // Most steps of the disk are quick, some take long: one load overtakes another.
         const random = new Random(seed)
         const delay = () => random.pick([0, 1, 5, 150])

@@ -14,9 +14,11 @@ import type { Family } from '../src/family/family.js'
 import type { Pack } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
 import { type Canary, createCanary } from '../src/residency/canary.js'
-import type { Change, RegistryOptions } from '../src/registry/options.js'
-import { describePack } from '../src/registry/opening.js'
+import { ListedVersions } from '../src/registry/listed-versions.js'
+import type { Change } from '../src/registry/options.js'
+import { baseSeed, describePack } from '../src/registry/opening.js'
 import { Registry } from '../src/registry/registry.js'
+import { Residency, type ResidencyLimits, type ResidencyOptions } from '../src/residency/residency.js'
 import { sha256Now } from '../src/bytes/digest.js'
 import { LocalStore } from '../src/store/local.js'
 import type { Seed } from '../src/store/seeds.js'
@@ -125,7 +127,8 @@ export interface RigOptions {
   seeds?: Record<string, Made>
   fs?: MemoryFsOptions
   quota?: number
-  limits?: Partial<RegistryOptions['limits']>
+  keepVersions?: number
+  limits?: Partial<ResidencyLimits>
 }
 
 export interface Observed {
@@ -182,25 +185,32 @@ export class Rig {
       this.canaries++
       return run(row, generation)
     }
-    this.registry = new Registry({
-      family: makeFamily(dir),
-      engine: this.engine as unknown as RegistryOptions['engine'],
-      store: this.store,
-      seeds: Object.entries(options.seeds ?? {}).map(seedOf),
+    const family = makeFamily(dir)
+    const logger = pino({ level: 'silent' })
+    const versions = new ListedVersions(this.store, baseSeed(family))
+    const residency = new Residency({
+      family,
+      engine: this.engine as unknown as ResidencyOptions['engine'],
+      versions,
       canary,
       clock,
-      logger: pino({ level: 'silent' }),
-      limits: {
-        loadTimeoutMs: 10_000,
-        minResidencyMs: 0,
-        keepVersions: 3,
-        bankDtype: 'f32',
-        ...options.limits,
-      },
+      logger,
+      limits: { loadTimeoutMs: 10_000, minResidencyMs: 0, bankDtype: 'f32', ...options.limits },
       observe: {
         load: (outcome, tier) => void observed.loads.push([outcome, tier]),
         miss: () => void observed.misses++,
         eviction: (age) => void observed.evictions.push(age),
+      },
+    })
+    this.registry = new Registry({
+      versions,
+      residency,
+      store: this.store,
+      seeds: Object.entries(options.seeds ?? {}).map(seedOf),
+      clock,
+      logger,
+      keepVersions: options.keepVersions ?? 3,
+      observe: {
         forget: (domain) => void observed.forgotten.push(domain),
         audit: (change) => void observed.changes.push(change),
       },

@@ -100,7 +100,7 @@ t.test('a prefix names one version or is refused', async (t) => {
 })
 
 t.test('the oldest inactive versions go beyond the limit, from the store too', async (t) => {
-  const rig = await openRig(t, { limits: { keepVersions: 2 } })
+  const rig = await openRig(t, { keepVersions: 2 })
   await rig.put('pets', one)
   await rig.put('pets', two)
   await rig.registry.activate('pets', one.version, {})

@@ -40,7 +40,7 @@ export const variants: readonly Variant[] = [
     pain: 2,
     way: 'loads wait behind one lock',
     file: 'src/residency/residency.ts',
-    find: 'new Gate({ width: limits.concurrentLoads, clock })',
+    find: 'new Gate({ width: concurrentLoads, clock })',
     replace: 'new Gate({ width: 1, clock })',
     test: pains,
     fails: /pains 1 and 2/,

@@ -8,7 +8,7 @@ import { FacetError, unknownDomain } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import type { DomainRecord, VersionRecord } from '../store/store.js'
 import { named } from './failures.js'
-import type { Standing } from '../residency/rows.js'
+import type { Standing } from '../residency/versions.js'
 
 export interface DomainState {
   readonly domain: string

@@ -4,40 +4,19 @@
  * Each is checked, made durable, and then takes effect in one synchronous step; until then nothing has changed.
  * Changes of one domain are serialised, those of different domains run side by side, and requests wait for none.
  */
-import type { Clock } from '../concurrency/clock.js'
 import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { checkDomainId } from '../domain-id.js'
 import { KeyedQueue } from '../concurrency/keyed-queue.js'
-import type { Store, VersionRecord } from '../store/store.js'
-import type { Logger } from 'pino'
-import type { Canary } from '../residency/canary.js'
-import { activeClasses, type Catalog, type DomainState, recordOf, tombstone } from './catalog.js'
+import type { VersionRecord } from '../store/store.js'
+import { activeClasses, type DomainState, recordOf, tombstone } from './catalog.js'
 import { named } from './failures.js'
-import type { Change, RegistryObserver } from './options.js'
-import type { Packs } from './packs.js'
-import type { PinRoom } from '../residency/pins.js'
-import type { Prepare, Prepared } from '../residency/prepare.js'
-import type { Residency } from '../residency/residency.js'
+import type { Change, RegistryOptions } from './options.js'
+import type { Prepared } from '../residency/prepare.js'
 import type { Resident } from '../residency/rows.js'
 import type { Preconditions } from './types.js'
 import { short } from '../bytes/digest.js'
 import { checkPreconditions, resolveVersion, retained } from './versions.js'
-
-export interface MutationsOptions {
-  catalog: Catalog
-  residency: Residency
-  packs: Packs
-  prepare: Prepare
-  store: Store
-  canary: Canary
-  clock: Clock
-  logger: Logger
-  keepVersions: number
-  /** An empty account of what may be pinned, beside a version of so many classes. */
-  pinRoom(largest: number): PinRoom
-  observe?: Pick<RegistryObserver, 'audit' | 'forget'>
-}
 
 /** A row kept for a version until the switch: resident already, or staged and not yet reachable. */
 interface Warm {
@@ -46,7 +25,7 @@ interface Warm {
 }
 
 export class Mutations {
-  readonly #options: MutationsOptions
+  readonly #options: RegistryOptions
   readonly #queue = new KeyedQueue()
   /** Versions on their way into a record, with how many changes bring them: not to be collected. */
   readonly #held = new Map<string, number>()
@@ -54,7 +33,7 @@ export class Mutations {
   readonly #pinning = new Map<string, number>()
   #closed = false
 
-  constructor(options: MutationsOptions) {
+  constructor(options: RegistryOptions) {
     this.#options = options
   }
 
@@ -72,18 +51,18 @@ export class Mutations {
   ): Promise<{ created: boolean; version: string; state: DomainState }> {
     this.#checkMutable(domain)
     this.#check(domain, options)
-    const prepared = await this.#options.prepare(bytes)
+    const prepared = await this.#options.residency.prepare(bytes)
     return this.#run(domain, options, async () => {
-      const before = this.#options.catalog.get(domain)
+      const before = this.#options.versions.catalog.get(domain)
       await this.#put(domain, bytes, prepared, options.activate, before)
-      const state = this.#options.catalog.require(domain)
+      const state = this.#options.versions.catalog.require(domain)
       return { created: before === undefined, version: prepared.version, state }
     }).finally(() => prepared.release())
   }
 
   /** See `Registry.activate`. */
   activate(domain: string, text: string, pre: Preconditions): Promise<DomainState> {
-    const { catalog } = this.#options
+    const { catalog } = this.#options.versions
     return this.#run(domain, pre, async () => {
       const state = catalog.sound(domain)
       const { version } = resolveVersion(domain, state.versions, text)
@@ -97,7 +76,8 @@ export class Mutations {
 
   /** See `Registry.remove`. */
   remove(domain: string, pre: Preconditions): Promise<void> {
-    const { catalog, observe, packs, residency, store } = this.#options
+    const { observe, residency, store, versions } = this.#options
+    const { catalog, packs } = versions
     return this.#run(domain, pre, async () => {
       const { active } = catalog.require(domain)
       if (packs.seed(domain)) await store.writeRecord(tombstone(domain, this.#date()))
@@ -112,7 +92,7 @@ export class Mutations {
   /** See `Registry.removeVersion`. */
   removeVersion(domain: string, text: string, pre: Preconditions): Promise<void> {
     return this.#run(domain, pre, async () => {
-      const state = this.#options.catalog.sound(domain)
+      const state = this.#options.versions.catalog.sound(domain)
       const { version, seed } = resolveVersion(domain, state.versions, text)
       if (version === state.active)
         throw new FacetError('version_active', `Version ${short(version)} is active; activate another first.`)
@@ -126,7 +106,7 @@ export class Mutations {
 
   /** See `Registry.patch`. */
   pin(domain: string, pinned: boolean, pre: Preconditions): Promise<DomainState> {
-    const { catalog } = this.#options
+    const { catalog } = this.#options.versions
     return this.#run(domain, pre, async () => {
       const state = catalog.sound(domain)
       if (state.pinned === pinned) return state
@@ -147,7 +127,7 @@ export class Mutations {
     activate: boolean,
     before: DomainState | undefined,
   ): Promise<void> {
-    const { keepVersions, packs, residency, store } = this.#options
+    const { keepVersions, residency, store, versions: listed } = this.#options
     const { version } = prepared
     const known = before?.versions.find((entry) => entry.version === version)
     const damaged = residency.state(version) === 'failed'
@@ -157,7 +137,7 @@ export class Mutations {
       if (!known.seed) await store.putBlob(version, bytes)
       return
     }
-    const seed = packs.seed(domain)?.record
+    const seed = listed.packs.seed(domain)?.record
     const stored = known?.seed ? undefined : known
     // A shipped pack that is damaged is stored anew.
     const entry = seed?.version === version && !damaged ? seed : (stored ?? this.#record(prepared))
@@ -185,17 +165,10 @@ export class Mutations {
 
   /** A row with the pack in it, tried if it is new. Where another domain serves the version, its row. */
   async #warm(prepared: Prepared, isNew: boolean): Promise<Warm> {
-    const { canary, residency } = this.#options
+    const { residency } = this.#options
     const resident = residency.hold(prepared.version)
     if (resident) return { keep: () => resident, discard: () => residency.release(resident) }
-    const staging = await residency.stage(prepared)
-    try {
-      if (isNew) await canary(staging.row, staging.generation)
-      return staging
-    } catch (error) {
-      staging.discard()
-      throw error
-    }
+    return residency.stage(prepared, { canary: isNew })
   }
 
   /** Runs `change` while the version is resident. */
@@ -227,10 +200,10 @@ export class Mutations {
 
   /** The record, durably; then the switch, in one synchronous step. */
   async #write(state: DomainState, warm?: Warm): Promise<void> {
-    const { catalog, residency, store } = this.#options
+    const { residency, store, versions } = this.#options
     const updated = this.#date()
     await store.writeRecord(recordOf(state, updated))
-    const touched = catalog.set(state.domain, { ...state, updated })
+    const touched = versions.catalog.set(state.domain, { ...state, updated })
     const resident = warm?.keep()
     residency.settle(touched)
     if (resident) residency.release(resident)
@@ -263,7 +236,7 @@ export class Mutations {
   }
 
   #check(domain: string, pre: Preconditions): void {
-    const state = this.#options.catalog.get(domain)
+    const state = this.#options.versions.catalog.get(domain)
     checkPreconditions(state !== undefined, state?.active ?? null, pre)
   }
 
@@ -289,8 +262,9 @@ export class Mutations {
   }
 
   #checkPins(wanted: DomainState, isPinned: boolean): void {
-    const { catalog, pinRoom } = this.#options
-    const room = pinRoom(catalog.mostClasses())
+    const { residency, versions } = this.#options
+    const { catalog } = versions
+    const room = residency.pinRoom(catalog.mostClasses())
     for (const state of catalog.states()) {
       const { domain, pinned } = state
       const coming = this.#pinning.get(domain)

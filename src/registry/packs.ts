@@ -1,7 +1,7 @@
 /** Where the bytes of a version are: a blob of the store, or a shipped pack (the base's among them). */
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
-import type { Tier } from '../residency/residency.js'
+import type { Tier } from '../residency/versions.js'
 
 export class Packs {
   readonly #store: Pick<Store, 'hasBlob' | 'readBlob'>

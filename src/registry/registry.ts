@@ -4,32 +4,25 @@
  * Knows no HTTP and no batches. Changes are `mutations.ts`'s, rows and loads `residency.ts`'s, states
  * `catalog.ts`'s; here they are put together and answer the floors above.
  */
-import { rowBytes } from '../engine/bank-spec.js'
 import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import type { Seed } from '../store/seeds.js'
-import { baseState, Catalog } from './catalog.js'
+import { baseState, type Catalog } from './catalog.js'
 import { named } from './failures.js'
-import { memoryAccount } from '../residency/memory.js'
 import { Mutations } from './mutations.js'
-import { baseSeed, openingStates } from './opening.js'
+import { openingStates } from './opening.js'
 import type { RegistryOptions } from './options.js'
-import { Packs } from './packs.js'
-import { PinRoom } from '../residency/pins.js'
-import { about, preparer } from '../residency/prepare.js'
-import { Residency, type WaitOptions } from '../residency/residency.js'
+import type { Packs } from './packs.js'
+import type { Residency, WaitOptions } from '../residency/residency.js'
 import type { Resident } from '../residency/rows.js'
 import type { MemoryAccount, ResidencyState } from '../residency/types.js'
 import type { DomainView, Lease, ListOptions, Preconditions } from './types.js'
 import { resolveVersion } from './versions.js'
 import { domainView, residencyOf, type Shown } from './view.js'
 
-const CONCURRENT_LOADS = 4
-const FAILURE_MS = 5_000
-
 export class Registry {
   readonly #options: RegistryOptions
-  readonly #catalog = new Catalog()
+  readonly #catalog: Catalog
   readonly #base: Seed
   readonly #packs: Packs
   readonly #residency: Residency
@@ -38,38 +31,12 @@ export class Registry {
 
   constructor(options: RegistryOptions) {
     this.#options = options
-    const { family, engine, store, canary, clock, logger, limits, observe } = options
-    const prepare = preparer(family, limits.bankDtype)
-    this.#base = baseSeed(family)
-    this.#packs = new Packs(store, this.#base)
-    this.#residency = new Residency({
-      engine,
-      clock,
-      logger,
-      limits: { concurrentLoads: CONCURRENT_LOADS, failureMs: FAILURE_MS, ...limits },
-      base: { version: this.#base.record.version, about: about(family.base) },
-      prepare,
-      read: (version) => this.#packs.read(version),
-      tier: (version) => this.#packs.tier(version),
-      classes: (version) => this.#catalog.classes(version),
-      bytes: (classes) => this.#bytes(classes),
-      standing: (version) => this.#catalog.standing(version),
-      pinned: () => this.#pinnedVersions(),
-      ...(observe ? { observe } : {}),
-    })
-    this.#mutations = new Mutations({
-      catalog: this.#catalog,
-      residency: this.#residency,
-      packs: this.#packs,
-      prepare,
-      store,
-      canary,
-      clock,
-      logger,
-      keepVersions: limits.keepVersions,
-      pinRoom: (largest) => this.#pinRoom(largest),
-      ...(observe ? { observe } : {}),
-    })
+    const { versions, residency } = options
+    this.#base = versions.base
+    this.#catalog = versions.catalog
+    this.#packs = versions.packs
+    this.#residency = residency
+    this.#mutations = new Mutations(options)
   }
 
   /**
@@ -100,7 +67,7 @@ export class Registry {
       store.records(),
       shipped,
       problems,
-      (largest) => this.#pinRoom(largest),
+      (largest) => this.#residency.pinRoom(largest),
       logger,
     ))
       this.#catalog.set(state.domain, state)
@@ -151,13 +118,7 @@ export class Registry {
   }
 
   memory(): MemoryAccount {
-    const { family, engine, limits } = this.#options
-    const residents = Array.from(this.#residency.residents(), ({ version, about: { classes } }) => {
-      const standing = this.#catalog.standing(version)
-      return { classes, active: standing === 'active' || standing === 'pinned' }
-    })
-    const { manifest, layout } = family
-    return memoryAccount(manifest, layout, limits.bankDtype, residents, engine)
+    return this.#residency.memory()
   }
 
   /**
@@ -247,24 +208,6 @@ export class Registry {
     }
   }
 
-  #pinRoom(largest: number): PinRoom {
-    const { engine, limits } = this.#options
-    const memory = limits.memory ?? Infinity
-    const bytes = (classes: number) => this.#bytes(classes)
-    return new PinRoom({ rows: engine.rows, memory, bytes }, this.#base.record, largest)
-  }
-
-  /** Of a bank row and a head of so many classes. */
-  #bytes(classes: number): number {
-    const { family, limits } = this.#options
-    return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes)
-  }
-
-  *#pinnedVersions(): Iterable<string> {
-    for (const { pinned, active } of this.#catalog.states())
-      if (pinned && active !== null && active !== this.#base.record.version) yield active
-  }
-
   /** The version a request means. */
   #resolve(domain: string, text: string | undefined): string {
     const { active, versions } = this.#catalog.sound(domain)
@@ -289,7 +232,7 @@ export class Registry {
       domain,
       version,
       row,
-      generation: this.#options.engine.generation,
+      generation: this.#residency.generation,
       labels: about.labels,
       activation: about.activation,
       classes: about.classes,
@@ -304,7 +247,7 @@ export class Registry {
   readonly #shown: Shown = {
     state: (version) => this.#residency.state(version),
     failure: (version) => this.#residency.failure(version),
-    rowBytes: (classes) => this.#bytes(classes),
+    rowBytes: (classes) => this.#residency.rowBytes(classes),
   }
 }
 

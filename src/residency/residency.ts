@@ -6,14 +6,21 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
+import { rowBytes } from '../engine/bank-spec.js'
 import type { Engine } from '../engine/engine.js'
+import type { BankDtype } from '../engine/messages.js'
 import { draining, engineRestarting, FacetError } from '../errors.js'
 import { free } from '../bytes/free.js'
 import { bankFull, clientGone, passing, tooLate, unloadable } from './failures.js'
 import { Gate } from '../concurrency/gate.js'
-import type { About, Prepare, Prepared } from './prepare.js'
-import { type Place, type Resident, Rows, type Standing, type Ticket } from './rows.js'
-import type { ResidencyState } from './types.js'
+import { BASE_FILE, type Family } from '../family/family.js'
+import type { Canary } from './canary.js'
+import { memoryAccount } from './memory.js'
+import { PinRoom } from './pins.js'
+import { about, type Prepare, type Prepared, preparer } from './prepare.js'
+import { type Place, type Resident, Rows, type Ticket } from './rows.js'
+import type { MemoryAccount, ResidencyState } from './types.js'
+import type { Tier, Versions } from './versions.js'
 import { short } from '../bytes/digest.js'
 
 /** What the bank needs of an engine. */
@@ -22,49 +29,43 @@ export type BankEngine = Pick<
   'rows' | 'trunks' | 'state' | 'generation' | 'stage' | 'clear' | 'on' | 'off'
 >
 
-/** Where a version's bytes are: this store, or a shipped pack. */
-export type Tier = 'store' | 'seed'
-
 export interface ResidencyLimits {
   /** The longest a request waits for a cold version, ms. */
   loadTimeoutMs: number
   /** The shortest an active version stays resident, ms. */
   minResidencyMs: number
-  /** Packs read and staged at once. */
-  concurrentLoads: number
-  /** A failed load is not tried again for this long, ms. */
-  failureMs: number
+  /** Number type of the engine's bank. */
+  bankDtype: BankDtype
   /** Bytes of resident adapters and heads together; unbounded unless given. */
   memory?: number
+  /** Packs read and staged at once. */
+  concurrentLoads?: number
+  /** A failed load is not tried again for this long, ms. */
+  failureMs?: number
 }
 
 export interface ResidencyObserver {
   /** Seconds from the first byte read to the staged row; the wait for a row not included. */
-  load?(outcome: 'ok' | 'error', tier: Tier, seconds: number): void
+  load(outcome: 'ok' | 'error', tier: Tier, seconds: number): void
   /** A request found its version cold. */
-  miss?(): void
+  miss(): void
   /** Seconds since the evicted version was last asked for. */
-  eviction?(ageSeconds: number): void
+  eviction(ageSeconds: number): void
 }
 
+const UNOBSERVED: ResidencyObserver = { load() {}, miss() {}, eviction() {} }
+const CONCURRENT_LOADS = 4
+const FAILURE_MS = 5_000
+
 export interface ResidencyOptions {
+  family: Family
   engine: BankEngine
+  versions: Versions
+  canary: Canary
   clock: Clock
   logger: Logger
   limits: ResidencyLimits
-  base: { version: string; about: About }
-  prepare: Prepare
-  /** The bytes of a cold version, for nobody else. */
-  read(version: string): Promise<Uint8Array>
-  tier(version: string): Tier
-  /** Classes of a version's head, as it is listed. */
-  classes(version: string): number
-  /** Bytes of a bank row and a head of so many classes. */
-  bytes(classes: number): number
-  standing(version: string): Standing
-  /** Versions to bring back after a restart of the engine. */
-  pinned(): Iterable<string>
-  observe?: ResidencyObserver
+  observe?: ResidencyObserver | undefined
 }
 
 export interface WaitOptions {
@@ -102,6 +103,9 @@ interface Failure {
 
 export class Residency {
   readonly #options: ResidencyOptions
+  readonly #observe: ResidencyObserver
+  readonly #failureMs: number
+  readonly #prepare: Prepare
   readonly #rows: Rows
   readonly #gate: Gate
   readonly #loads = new Map<string, Load>()
@@ -112,17 +116,21 @@ export class Residency {
 
   constructor(options: ResidencyOptions) {
     this.#options = options
-    const { engine, clock, limits, base, bytes, standing, observe } = options
-    this.#gate = new Gate({ width: limits.concurrentLoads, clock })
+    const { family, engine, versions, clock, limits, observe = UNOBSERVED } = options
+    const { concurrentLoads = CONCURRENT_LOADS, failureMs = FAILURE_MS } = limits
+    this.#observe = observe
+    this.#failureMs = failureMs
+    this.#prepare = preparer(family, limits.bankDtype)
+    this.#gate = new Gate({ width: concurrentLoads, clock })
     this.#rows = new Rows({
       capacity: engine.rows,
       budget: limits.memory ?? Infinity,
-      bytes,
-      base,
+      bytes: (classes) => this.rowBytes(classes),
+      base: { version: family.manifest.files[BASE_FILE]!.sha256, about: about(family.base) },
       clock,
       minResidencyMs: limits.minResidencyMs,
-      standing,
-      evicted: (_, ageMs) => observe?.eviction?.(ageMs / 1000),
+      standing: (version) => versions.standing(version),
+      evicted: (_, ageMs) => observe.eviction(ageMs / 1000),
       cleared: (row) => {
         if (this.#alive) engine.clear(row)
       },
@@ -136,8 +144,37 @@ export class Residency {
     if (this.#options.engine.state === 'ready') await this.#resume()
   }
 
-  residents(): Iterable<Resident> {
-    return this.#rows.residents()
+  /** The engine's generation, which the rows handed out now belong to. */
+  get generation(): number {
+    return this.#options.engine.generation
+  }
+
+  /** Bytes of a bank row and of a head of so many classes. */
+  rowBytes(classes: number): number {
+    const { family, limits } = this.#options
+    return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes)
+  }
+
+  /** An empty account of what may be pinned beside the base and a version of `largest` classes. */
+  pinRoom(largest: number): PinRoom {
+    const { family, engine, limits } = this.#options
+    const { classes } = about(family.base)
+    const bytes = (classes: number) => this.rowBytes(classes)
+    return new PinRoom({ rows: engine.rows, memory: limits.memory ?? Infinity, bytes }, { classes }, largest)
+  }
+
+  memory(): MemoryAccount {
+    const { family, engine, limits, versions } = this.#options
+    const residents = Array.from(this.#rows.residents(), ({ version, about: { classes } }) => {
+      const standing = versions.standing(version)
+      return { classes, active: standing === 'active' || standing === 'pinned' }
+    })
+    return memoryAccount(family.manifest, family.layout, limits.bankDtype, residents, engine)
+  }
+
+  /** Reads and checks a pack. @throws FacetError `invalid_pack` (422) with every problem found */
+  prepare(bytes: Uint8Array): Promise<Prepared> {
+    return this.#prepare(bytes)
   }
 
   /** Milliseconds since the least recently used resident version was asked for. */
@@ -171,17 +208,17 @@ export class Residency {
   settle(versions: Iterable<string>): void {
     for (const version of versions) {
       this.#rows.settle(version)
-      if (this.#options.standing(version) === 'none') this.#failures.delete(version)
+      if (this.#options.versions.standing(version) === 'none') this.#failures.delete(version)
     }
   }
 
   /** Remembers that a version cannot be loaded, so that a corrupt blob is not read at each request. */
   fail(version: string, cause: unknown): FacetError {
-    const { clock, limits, logger } = this.#options
-    const error = unloadable(cause, limits.failureMs)
+    const { clock, logger } = this.#options
+    const error = unloadable(cause, this.#failureMs)
     // Out of file descriptors, for one: the next request may try again.
     const transient = cause instanceof FacetError && cause.code === 'store_failed'
-    if (!transient) this.#failures.set(version, { error, until: clock.now() + limits.failureMs })
+    if (!transient) this.#failures.set(version, { error, until: clock.now() + this.#failureMs })
     // A damaged pack is told in a line; a stack is for what nobody foresaw.
     const why = cause instanceof FacetError ? { reason: cause.message } : { err: cause }
     logger.error({ ...why, version: short(version) }, 'adapter cannot be loaded')
@@ -194,11 +231,11 @@ export class Residency {
    * `client_closed` (499) or `draining` (503)
    */
   join(version: string, wait: WaitOptions = {}): Promise<Resident> {
-    const { clock, limits, observe } = this.#options
+    const { clock, limits } = this.#options
     const here = this.#rows.use(version)
     if (here) return Promise.resolve(here)
     if (wait.signal?.aborted) return Promise.reject(clientGone())
-    observe?.miss?.()
+    this.#observe.miss()
     const now = clock.now()
     const late = wait.deadline !== undefined && wait.deadline < now + limits.loadTimeoutMs
     return this.#wait(version, (leave) => {
@@ -224,11 +261,23 @@ export class Residency {
   }
 
   /**
-   * Brings a new pack into a row for its canary.
+   * Brings a new pack into a row that no request can reach.
+   * @param canary whether the pack is tried there
    * @throws FacetError `bank_full` (503) when no row gets free in time, `engine_restarting` (503), `draining`
-   * (503), `invalid_pack` (422) for one larger than the bank's memory, or the engine's refusal of the tensors
+   * (503), `invalid_pack` (422) for one larger than the bank's memory or one that fails its canary, or the engine's refusal of the tensors
    */
-  stage(prepared: Prepared): Promise<Staging> {
+  async stage(prepared: Prepared, { canary }: { canary: boolean }): Promise<Staging> {
+    const staging = await this.#stage(prepared)
+    try {
+      if (canary) await this.#options.canary(staging.row, staging.generation)
+      return staging
+    } catch (error) {
+      staging.discard()
+      throw error
+    }
+  }
+
+  #stage(prepared: Prepared): Promise<Staging> {
     const { clock, engine, limits } = this.#options
     return new Promise((resolve, reject) => {
       let ticket: Ticket | undefined
@@ -341,7 +390,7 @@ export class Residency {
         this.#settleLoad(load, () => {})
         return null
       }
-      const classes = this.#options.classes(load.version)
+      const classes = this.#options.versions.classes(load.version)
       this.#checkRoom(classes, 'domain_failed')
       load.ticket = this.#rows.request(classes)
       const place = await load.ticket.place
@@ -356,15 +405,15 @@ export class Residency {
 
   /** Disk to row. Null when the engine lost the row meanwhile. */
   async #read(version: string, place: Place): Promise<Resident | null> {
-    const { clock, observe, prepare, read, tier } = this.#options
+    const { clock, versions } = this.#options
     const start = clock.now()
-    const source = tier(version)
-    const done = (outcome: 'ok' | 'error') => observe?.load?.(outcome, source, (clock.now() - start) / 1000)
+    const tier = versions.tier(version)
+    const done = (outcome: 'ok' | 'error') => this.#observe.load(outcome, tier, (clock.now() - start) / 1000)
     let bytes: Uint8Array | undefined
     let prepared: Prepared | undefined
     try {
-      bytes = await read(version)
-      prepared = await prepare(bytes)
+      bytes = await versions.read(version)
+      prepared = await this.#prepare(bytes)
       if (!(await this.#fill(place, prepared))) return null
       const resident = this.#publish(place, prepared)
       done('ok')
@@ -402,7 +451,7 @@ export class Residency {
 
   /** A version that fits into no bank of this size must not wait for it. */
   #checkRoom(classes: number, code: 'invalid_pack' | 'domain_failed'): void {
-    const bytes = this.#options.bytes(classes)
+    const bytes = this.rowBytes(classes)
     if (bytes <= this.#rows.room) return
     throw new FacetError(
       code,
@@ -431,7 +480,7 @@ export class Residency {
   async #resume(): Promise<void> {
     this.#alive = true
     for (const resume of this.#ups.splice(0)) resume()
-    await Promise.all(Array.from(this.#options.pinned(), (version) => this.preload(version)))
+    await Promise.all(Array.from(this.#options.versions.pinned(), (version) => this.preload(version)))
   }
 
   #loadTimeout(): FacetError {

@@ -6,13 +6,7 @@
  */
 import type { Clock } from '../concurrency/clock.js'
 import type { About } from './prepare.js'
-
-/**
- * What a version means to the domains. `pinned`: active in a pinned domain, never leaves. `active`: stays for
- * its minimum residency at least. `idle`: kept but not active, leaves first. `none`: no domain has it; its row
- * is freed with its last reference.
- */
-export type Standing = 'pinned' | 'active' | 'idle' | 'none'
+import type { Standing } from './versions.js'
 
 /** A version in a row. */
 export interface Resident {

@@ -30,7 +30,9 @@ import { showBytes } from '../config/quantities.js'
 import { RateLimit } from '../predict/rate-limit.js'
 import { Readiness } from '../predict/readiness.js'
 import { createCanary } from '../residency/canary.js'
-import { describePack } from '../registry/opening.js'
+import { Residency } from '../residency/residency.js'
+import { ListedVersions } from '../registry/listed-versions.js'
+import { baseSeed, describePack } from '../registry/opening.js'
 import { Registry } from '../registry/registry.js'
 import { Scheduler } from '../scheduler/scheduler.js'
 import type { StoreFs } from '../store/fs.js'
@@ -148,18 +150,17 @@ async function serveOn(
     logger,
     ...(fs && { fs }),
   })
-  const registry = new Registry({
+  const versions = new ListedVersions(store, baseSeed(family))
+  const residency = new Residency({
     family,
     engine,
-    store,
-    seeds,
+    versions,
     canary: createCanary(engine, manifest.input),
     clock,
     logger,
     limits: {
       loadTimeoutMs: config.loadTimeout,
       minResidencyMs: config.minResidency,
-      keepVersions: config.keepVersions,
       bankDtype: config.bankDtype,
       memory: config.bankMemory,
     },
@@ -167,8 +168,17 @@ async function serveOn(
       load: (outcome, tier, seconds) => metrics.adapterLoad(outcome, tier, seconds),
       miss: () => metrics.miss(),
       eviction: (seconds) => metrics.eviction(seconds),
-      forget: (domain) => metrics.forgetDomain(domain),
     },
+  })
+  const registry = new Registry({
+    versions,
+    residency,
+    store,
+    seeds,
+    clock,
+    logger,
+    keepVersions: config.keepVersions,
+    observe: { forget: (domain) => metrics.forgetDomain(domain) },
   })
   metrics.observe({
     queueLength: () => scheduler.length,

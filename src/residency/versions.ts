@@ -1,0 +1,23 @@
+/** What residency asks about versions. Types only: the registry answers, from its domains and its packs. */
+
+/**
+ * What a version means to the domains. `pinned`: active in a pinned domain, is never evicted. `active`: stays for
+ * its minimum residency at least. `idle`: listed but not active, is evicted first. `none`: no domain lists it; its
+ * row is freed with its last reference.
+ */
+export type Standing = 'pinned' | 'active' | 'idle' | 'none'
+
+/** Where a version's bytes are: in the store, or in a shipped pack. */
+export type Tier = 'store' | 'seed'
+
+export interface Versions {
+  /** The bytes of a version's pack, checked against the version. The caller owns them.
+   * @throws FacetError `domain_failed`, `store_failed` */
+  read(version: string): Promise<Uint8Array>
+  tier(version: string): Tier
+  /** Classes of a version's head; 0 for a version that no domain lists. */
+  classes(version: string): number
+  standing(version: string): Standing
+  /** Versions that are loaded at start and after each restart of the engine. */
+  pinned(): Iterable<string>
+}
