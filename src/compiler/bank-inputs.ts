@@ -2,9 +2,19 @@
  * How a trunk's graph reads adapters: the bank's graph inputs (`manifest/layout.ts`) and the nodes that make of
  * them what each slot needs.
  */
-import { AFFINE, type BankLayout, BIAS, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
+import {
+  AFFINE,
+  type BankLayout,
+  BIAS,
+  MATRIX_ROW,
+  matrixInput,
+  PIXELS,
+  ROW,
+  SCALE,
+} from '../manifest/layout.js'
 import { FLOAT, FLOAT16, INT64, intAttribute, type Model, UINT8 } from '../onnx/onnx.js'
 import type { Writer } from '../onnx/writer.js'
+import { innerValue, slotValue } from './names.js'
 
 /** What a graph serves: batches of any domains, each sample with its own row, or batches of one domain. */
 export type Serves = 'any' | 'one'
@@ -63,26 +73,26 @@ export function readBank(writer: Writer, layout: BankLayout, { serves, bank }: B
   const gather = (input: string, rows: string, output: string) =>
     wide(writer.add('Gather', [input, rows], [intAttribute('axis', 0)], `${output}_rows`), output)
 
-  const input = ['facet/input/scale', 'facet/input/shift'] as const
-  const scale = (slot: string) => `facet/${slot}/scale`
-  const bias = (slot: string) => `facet/${slot}/bias`
+  const input = [innerValue('input/scale'), innerValue('input/shift')] as const
+  const scale = (slot: string) => slotValue(slot, 'scale')
+  const bias = (slot: string) => slotValue(slot, 'bias')
   const outs = layout.slots.map(({ slot }) => slot.out)
   const names = (of: (slot: string) => string) => layout.slots.map(({ slot }) => of(slot.name))
   const inputParts = { inputScale: input[0], inputShift: input[1], scale, bias }
 
   if (serves === 'one') {
-    const scales = wide(SCALE, 'facet/scale')
+    const scales = wide(SCALE, innerValue('scale'))
     writer.split(scales, 1, [3, 3, ...outs], [...input, ...names(scale)])
-    if (outs.length > 0) writer.split(wide(BIAS, 'facet/bias'), 0, outs, names(bias))
-    return { ...inputParts, matrix: (slot) => wide(`matrix.${slot}`, `facet/${slot}/matrix`) }
+    if (outs.length > 0) writer.split(wide(BIAS, innerValue('bias')), 0, outs, names(bias))
+    return { ...inputParts, matrix: (slot) => wide(matrixInput(slot), slotValue(slot, 'matrix')) }
   }
-  const rows = gather(AFFINE, ROW, 'facet/affine')
+  const rows = gather(AFFINE, ROW, innerValue('affine'))
   const spread = writer.add(
     'Reshape',
     [rows, writer.ints([0, layout.affine, 1, 1])],
     [],
-    'facet/affine_spread',
+    innerValue('affine_spread'),
   )
   writer.split(spread, 1, [3, 3, ...outs, ...outs], [...input, ...names(scale), ...names(bias)])
-  return { ...inputParts, matrix: (slot) => gather(`matrix.${slot}`, MATRIX_ROW, `facet/${slot}/matrix`) }
+  return { ...inputParts, matrix: (slot) => gather(matrixInput(slot), MATRIX_ROW, slotValue(slot, 'matrix')) }
 }

@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto'
 import { fingerprint, weightsDigest } from '../manifest/fingerprint.js'
 import type { Design, FamilyManifest, InputSpec, Kernel } from '../manifest/manifest.js'
+import { isReservedName, PIXELS } from '../manifest/layout.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { BASE_FILE, MANIFEST_FILE, TRUNK_FILES } from '../family/family.js'
 import { parseManifest } from '../manifest/schema.js'
@@ -21,6 +22,7 @@ import {
   type Dim,
   FLOAT16,
   loadModel,
+  type Model,
   type Place,
   type ReadExternal,
   saveModel,
@@ -82,7 +84,9 @@ export interface BuiltFamily {
  * @throws FamilyError for a name that no family may have
  */
 export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?: ReadExternal): BuiltFamily {
-  const graph = openGraph(loadModel(bytes, external))
+  const model = loadModel(bytes, external)
+  refuseTrunk(model)
+  const graph = openGraph(model, isReservedName)
   const { shape, channelsLast, height, width } = inputShape(graph, options)
   const input = inputSpec(options, height, width)
   const shapes = inferShapes(graph, shape)
@@ -127,14 +131,22 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
     manifest.files[name] = { sha256: sha256(content), bytes: content.byteLength }
   const text = `${JSON.stringify(manifest, null, 2)}\n`
   files.set(MANIFEST_FILE, new TextEncoder().encode(text))
-  const value = [...graph.renamed].find(([, name]) => name === features.value)?.[0] ?? features.value
   return {
     manifest: parseManifest(text),
     files,
     closed,
     features: features.note,
-    backbone: { features: value, channelsLast },
+    backbone: { features: graph.originalName(features.value), channelsLast },
   }
+}
+
+/** @throws BackboneError for a graph that a build has made: it has the bank's inputs beside the pixels */
+function refuseTrunk({ inputs }: Model): void {
+  const names = inputs.map(({ name }) => name)
+  if (names.length > 1 && names.includes(PIXELS) && names.every(isReservedName))
+    throw new BackboneError(
+      'The model is the trunk of a family that is built already. Build from the backbone it was made of; facet family show describes the family.',
+    )
 }
 
 /** The backbone's input as it will be fed: its sizes, from the graph where it fixes them. */

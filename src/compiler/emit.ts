@@ -4,7 +4,7 @@
  *
  * How one slot is written is `emitSlot`, and nothing else depends on it.
  */
-import { bankLayout, FEATURES, PIXELS } from '../manifest/layout.js'
+import { bankLayout, FEATURES, INNER_PREFIX, PIXELS } from '../manifest/layout.js'
 import { type BankOptions, type BankValues, bankInputs, readBank, type Serves } from './bank-inputs.js'
 import type { Graph } from '../onnx/graph.js'
 import type { Features } from './head.js'
@@ -12,6 +12,7 @@ import { FLOAT, intAttribute, intsAttribute, type Model } from '../onnx/onnx.js'
 import type { Shapes } from '../onnx/shapes.js'
 import type { Grid, OpenSlot } from './slots.js'
 import { Writer } from '../onnx/writer.js'
+import { innerValue, slotValue } from './names.js'
 
 export interface EmitOptions extends BankOptions {
   /** Store large weights as float16; they are cast once, when the session is made. */
@@ -31,7 +32,11 @@ export function emitTrunk(
   options: EmitOptions,
 ): Model {
   const layout = bankLayout({ slots: open.map((entry) => entry.slot) })
-  const writer = new Writer(graph, new Map(features.flatten ? [] : [[features.value, FEATURES]]))
+  const writer = new Writer(
+    graph,
+    INNER_PREFIX,
+    new Map(features.flatten ? [] : [[features.value, FEATURES]]),
+  )
   const bank = readBank(writer, layout, options)
   emitInput(writer, graph.input.name, bank, options.channelsLast)
 
@@ -63,21 +68,21 @@ export function emitTrunk(
 /** Pixels to the backbone's normalised input, with each sample's own mean and deviation. */
 function emitInput(writer: Writer, input: string, bank: BankValues, channelsLast: boolean): void {
   const order = intsAttribute('perm', [0, 3, 1, 2])
-  const planar = writer.add('Transpose', [PIXELS], [order], 'facet/input/planar')
-  const values = writer.cast(planar, FLOAT, 'facet/input/values')
-  const scaled = writer.add('Mul', [values, bank.inputScale], [], 'facet/input/scaled')
+  const planar = writer.add('Transpose', [PIXELS], [order], innerValue('input/planar'))
+  const values = writer.cast(planar, FLOAT, innerValue('input/values'))
+  const scaled = writer.add('Mul', [values, bank.inputScale], [], innerValue('input/scaled'))
   if (!channelsLast) {
     writer.add('Add', [scaled, bank.inputShift], [], input)
     return
   }
-  const shifted = writer.add('Add', [scaled, bank.inputShift], [], 'facet/input/shifted')
+  const shifted = writer.add('Add', [scaled, bank.inputShift], [], innerValue('input/shifted'))
   writer.add('Transpose', [shifted], [intsAttribute('perm', [0, 2, 3, 1])], input)
 }
 
 /** `y = scale * z + matrix · v + bias`, per sample (design: section 2). */
 function emitSlot(writer: Writer, bank: BankValues, shapes: Shapes, entry: OpenSlot, serves: Serves): void {
   const { slot, conv, norm } = entry
-  const at = (part: string) => `facet/${slot.name}/${part}`
+  const at = (part: string) => slotValue(slot.name, part)
   let scale = bank.scale(slot.name)
   /** Vectors keep one axis, images three, behind the samples'. */
   const spread = (value: string, axes: 1 | 3, name: string) =>

@@ -72,7 +72,7 @@ interface Linear {
 
 function namedFeatures(graph: Graph, shapes: Shapes, name: string): Features {
   const node = graph.nodes.find((entry) => entry.name === name)
-  const value = node?.outputs[0] ?? name
+  const value = node?.outputs[0] ?? graph.nameOf(name)
   if (!node && !graph.producer(value)) {
     const ends = graph.nodes.slice(-8).map((entry) => entry.name)
     throw new BackboneError(

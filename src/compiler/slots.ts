@@ -78,7 +78,7 @@ export function findSlots(
   for (const node of graph.nodes) {
     if (node.op === 'Conv') {
       const norm = normBehind(graph, node)
-      const name = names.next(node.inputs[1]!)
+      const name = names.next(graph.originalName(node.inputs[1]!))
       if (norm) convs.set(norm, name)
       const found = openConv(graph, shapes, design, node, norm, name, pattern)
       if ('reason' in found) closed.push(found)
@@ -87,7 +87,7 @@ export function findSlots(
         if (norm) taken.add(norm)
       }
     } else if (node.op === 'BatchNormalization' && !taken.has(node)) {
-      const name = names.next(node.inputs[1]!, convs.get(node))
+      const name = names.next(graph.originalName(node.inputs[1]!), convs.get(node))
       const found = openNorm(graph, shapes, node, name, pattern)
       if ('reason' in found) closed.push(found)
       else open.push(found)

@@ -30,6 +30,22 @@ export const SCALE = 'scale'
 export const BIAS = 'bias'
 export const FEATURES = 'features'
 
+/** Names of the trunk graphs' own inputs and output, but the matrices'. */
+export const GRAPH_NAMES: readonly string[] = [PIXELS, ROW, MATRIX_ROW, AFFINE, SCALE, BIAS, FEATURES]
+const MATRIX_PREFIX = 'matrix.'
+/** In front of every other name that the builder makes up. */
+export const INNER_PREFIX = 'facet/'
+
+/** Whether a name in a trunk graph belongs to Facet: a backbone's own value with such a name is renamed. */
+export function isReservedName(name: string): boolean {
+  return GRAPH_NAMES.includes(name) || name.startsWith(MATRIX_PREFIX) || name.startsWith(INNER_PREFIX)
+}
+
+/** The graph input of a slot's matrix. */
+export function matrixInput(slot: string): string {
+  return MATRIX_PREFIX + slot
+}
+
 export interface SlotLayout {
   slot: Slot
   /** Offsets into the affine row, in elements. */
@@ -72,7 +88,7 @@ export function bankLayout(family: Pick<FamilyManifest, 'slots'>): BankLayout {
     let matrix = -1
     if (slot.columns > 0) {
       matrix = matrices.length
-      matrices.push({ input: `matrix.${slot.name}`, slot, rows: slot.out, columns: slot.columns })
+      matrices.push({ input: matrixInput(slot.name), slot, rows: slot.out, columns: slot.columns })
       elements += slot.out * slot.columns
     }
     slots.push({ slot, scale: offset, bias: offset + biases, matrix })

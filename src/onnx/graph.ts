@@ -4,7 +4,6 @@
  *
  * Knows ONNX operators, not slots.
  */
-import { AFFINE, FEATURES, MATRIX_ROW, PIXELS, ROW } from '../manifest/layout.js'
 import {
   BackboneError,
   FLOAT,
@@ -19,8 +18,6 @@ import {
   type Value,
 } from './onnx.js'
 
-const reserved = new Set<string>([PIXELS, ROW, MATRIX_ROW, AFFINE, FEATURES])
-
 export class Graph {
   nodes: Node[]
   readonly opset: number
@@ -32,13 +29,12 @@ export class Graph {
   readonly outputs: string[]
   /** Shapes the file states for inner values. */
   readonly values: Value[]
-  /** New names of the backbone's values that had a name of the family's, by their old ones. */
-  readonly renamed: ReadonlyMap<string, string>
+  readonly #names: Names
   readonly #producers = new Map<string, Node>()
   readonly #consumers = new Map<string, Node[]>()
 
-  constructor(model: Model, renamed: ReadonlyMap<string, string> = new Map()) {
-    this.renamed = renamed
+  constructor(model: Model, names: Names) {
+    this.#names = names
     this.opset = model.opset
     this.irVersion = model.irVersion
     this.constants = model.constants
@@ -69,6 +65,21 @@ export class Graph {
     return tensor && tensor.type === FLOAT && tensor.dims.length === rank ? tensor : undefined
   }
 
+  /** The name in this graph of a value of the model. */
+  nameOf(original: string): string {
+    return this.#names.of(original)
+  }
+
+  /** The name in the model of a value of this graph. */
+  originalName(name: string): string {
+    return this.#names.original(name)
+  }
+
+  /** A name that no value has: `wanted`, or a longer one. */
+  freeName(wanted: string): string {
+    return this.#names.free(wanted)
+  }
+
   /** Drops every node the given values do not depend on. */
   prune(outputs: readonly string[]): void {
     const needed = new Set(outputs)
@@ -96,19 +107,16 @@ export class Graph {
 /**
  * Turns a decoded model into a graph ready to be edited.
  *
+ * @param isReserved names that the graph's values must not have: those that do are renamed
  * @throws BackboneError where the model has not exactly one float32 input of four dimensions, an operator
  * set the builder cannot write for, or an input of a node that nothing makes.
  */
-export function openGraph(model: Model): Graph {
+export function openGraph(model: Model, isReserved: (name: string) => boolean = () => false): Graph {
   if (model.opset < 7)
     throw new BackboneError(
       `The model uses ONNX operator set ${model.opset}; 7 is the oldest supported. Export it with a newer one (13 or later is best).`,
     )
   const [input, ...others] = model.inputs
-  if (model.inputs.some(({ name }) => name === PIXELS) && model.inputs.some(({ name }) => name === AFFINE))
-    throw new BackboneError(
-      'The model is the trunk of a family that is built already. Build from the backbone it was made of; facet family show describes the family.',
-    )
   if (!input) throw new BackboneError('The model has no input. A backbone takes one image tensor.')
   if (others.length > 0)
     throw new BackboneError(
@@ -125,7 +133,7 @@ export function openGraph(model: Model): Graph {
 
   const constants = new Map(model.constants)
   const aliases = new Map<string, string>()
-  const names = new Names(model)
+  const names = new Names(model, isReserved)
   const follow = (name: string): string => {
     const target = aliases.get(name)
     return target === undefined ? names.of(name) : follow(target)
@@ -165,33 +173,47 @@ export function openGraph(model: Model): Graph {
         outputs: node.outputs.map((name) => names.of(name)),
       })),
     },
-    names.renamed,
+    names,
   )
   const batch = input.dims?.[0]
   if (typeof batch === 'number') freeReshapes(graph, batch)
   return graph
 }
 
-/** Keeps the backbone's own names out of the way of the family's inputs and outputs. */
+/** Renames values whose names are reserved, and remembers both names. */
 class Names {
+  readonly #isReserved: (name: string) => boolean
   readonly #taken: Set<string>
-  /** By the backbone's names. */
-  readonly renamed = new Map<string, string>()
+  readonly #renamed = new Map<string, string>()
+  readonly #originals = new Map<string, string>()
 
-  constructor(model: Model) {
-    this.#taken = new Set([...model.constants.keys(), ...model.nodes.flatMap((node) => node.outputs)])
+  constructor(model: Model, isReserved: (name: string) => boolean) {
+    this.#isReserved = isReserved
+    const values = [...model.inputs, ...model.outputs, ...model.values].map(({ name }) => name)
+    const made = model.nodes.flatMap((node) => node.outputs)
+    this.#taken = new Set([...model.constants.keys(), ...values, ...made])
   }
 
   of(name: string): string {
-    if (!reserved.has(name) && !name.startsWith('matrix.') && !name.startsWith('facet/')) return name
-    let renamed = this.renamed.get(name)
+    if (!this.#isReserved(name)) return name
+    let renamed = this.#renamed.get(name)
     if (renamed === undefined) {
-      renamed = `backbone/${name}`
-      while (this.#taken.has(renamed)) renamed += '_'
-      this.#taken.add(renamed)
-      this.renamed.set(name, renamed)
+      renamed = this.free(`backbone/${name}`)
+      this.#renamed.set(name, renamed)
+      this.#originals.set(renamed, name)
     }
     return renamed
+  }
+
+  original(name: string): string {
+    return this.#originals.get(name) ?? name
+  }
+
+  free(wanted: string): string {
+    let name = wanted
+    while (this.#taken.has(name) || this.#isReserved(name)) name += '_'
+    this.#taken.add(name)
+    return name
   }
 }
 
@@ -225,7 +247,7 @@ function freeReshapes(graph: Graph, batch: number): void {
     if (!shape || shape.type !== INT64) continue
     const target = integers(shape)
     if (target[0] !== batch) continue
-    const name = `${node.inputs[1]}/free_batch`
+    const name = graph.freeName(`${node.inputs[1]}/free_batch`)
     graph.constants.set(name, int64Tensor([0, ...target.slice(1)]))
     node.inputs[1] = name
     // With `allowzero` a 0 would be a size.

@@ -31,35 +31,50 @@ export class Writer {
   /** Shapes of inner values that are stated. */
   readonly values: Model['values'] = []
   readonly #source: Graph
+  readonly #prefix: string
   readonly #rename: ReadonlyMap<string, string>
+  readonly #nodeNames = new Set<string>()
 
-  /** @param rename values of the backbone that get another name in the new graph */
-  constructor(source: Graph, rename: ReadonlyMap<string, string> = new Map()) {
+  /**
+   * @param prefix of the names the writer makes up; no value of `source` may begin with it
+   * @param rename values of `source` that get another name in the new graph
+   */
+  constructor(source: Graph, prefix: string, rename: ReadonlyMap<string, string> = new Map()) {
     this.#source = source
+    this.#prefix = prefix
     this.#rename = rename
   }
 
   /** Appends a node and returns the name of its (first) output. Constants of the backbone come along. */
   add(op: string, inputs: string[], attributes: Onnx.IAttributeProto[], ...outputs: string[]): string {
+    return this.#append(outputs[0]!, op, inputs, attributes, outputs)
+  }
+
+  /** Appends a node of the backbone as it is. */
+  copy({ name, op, inputs, attributes, outputs }: Node): void {
+    this.#append(name, op, inputs, attributes, outputs)
+  }
+
+  #append(
+    node: string,
+    op: string,
+    inputs: readonly string[],
+    attributes: Onnx.IAttributeProto[],
+    outputs: readonly string[],
+  ): string {
     for (const name of inputs) {
       const tensor = this.#source.constant(name)
       if (tensor) this.constants.set(name, tensor)
     }
     const named = outputs.map((name) => this.#rename.get(name) ?? name)
     this.nodes.push({
-      name: named[0]!,
+      name: this.#nodeName(node),
       op,
       inputs: inputs.map((name) => this.#rename.get(name) ?? name),
       outputs: named,
       attributes,
     })
     return named[0]!
-  }
-
-  /** Appends a node of the backbone as it is. */
-  copy(node: Node): void {
-    this.add(node.op, node.inputs, node.attributes, ...node.outputs)
-    this.nodes.at(-1)!.name = node.name
   }
 
   /** States the shape of a float value that shape inference cannot know. */
@@ -69,7 +84,7 @@ export class Writer {
 
   /** The name of a constant int64 vector. */
   ints(values: readonly number[]): string {
-    const name = `facet/ints(${values.join(',')})`
+    const name = `${this.#prefix}ints(${values.join(',')})`
     this.constants.set(name, int64Tensor(values))
     return name
   }
@@ -120,6 +135,14 @@ export class Writer {
     return this.add('MaxPool', [input], attributes, output)
   }
 
+  /** A name that no other node has, which onnxruntime demands of nodes with names. */
+  #nodeName(wanted: string): string {
+    let name = wanted
+    while (this.#nodeNames.has(name)) name += '_'
+    this.#nodeNames.add(name)
+    return name
+  }
+
   /**
    * Stores the large float32 constants in half precision; casts in front of everything restore the names.
    *
@@ -129,11 +152,11 @@ export class Writer {
     const casts: Node[] = []
     for (const [name, tensor] of [...this.constants]) {
       if (tensor.type !== FLOAT || tensor.bytes.byteLength < LARGE) continue
-      const stored = `facet/half/${name}`
+      const stored = `${this.#prefix}half/${name}`
       this.constants.delete(name)
       this.constants.set(stored, { ...tensor, type: FLOAT16, bytes: half(name, tensor) })
       casts.push({
-        name: `facet/cast/${name}`,
+        name: this.#nodeName(`${this.#prefix}cast/${name}`),
         op: 'Cast',
         inputs: [stored],
         outputs: [name],
