@@ -22,7 +22,7 @@ COPY models models
 COPY adapters adapters
 # The CUDA provider is not in the npm package; its own installer fetches the matching one.
 RUN node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install=cuda12
-# glibc's allocator grows for an hour under mixed loads and decodes slower (docs/reliability.md, docs/LOG.md).
+# glibc's allocator grows for an hour under mixed loads and decodes slower (docs/reliability.md, docs/experiments/2026-11-25-what-grew-in-the-soak.md).
 RUN apt-get update && apt-get install -y --no-install-recommends libjemalloc2 && rm -rf /var/lib/apt/lists/*
 ENV LD_PRELOAD=libjemalloc.so.2
 ENV FACET_HOST=0.0.0.0 FACET_PORT=8080 FACET_DATA=/data FACET_DEVICE=cuda NODE_ENV=production
@@ -41,7 +41,7 @@ COPY --from=build /app/dist dist
 COPY package.json openapi.yaml ./
 COPY models models
 COPY adapters adapters
-# glibc's allocator grows for an hour under mixed loads and decodes slower (docs/reliability.md, docs/LOG.md).
+# glibc's allocator grows for an hour under mixed loads and decodes slower (docs/reliability.md, docs/experiments/2026-11-25-what-grew-in-the-soak.md).
 RUN apt-get update && apt-get install -y --no-install-recommends libjemalloc2 && rm -rf /var/lib/apt/lists/*
 ENV LD_PRELOAD=libjemalloc.so.2
 ENV FACET_HOST=0.0.0.0 FACET_PORT=8080 FACET_DATA=/data NODE_ENV=production

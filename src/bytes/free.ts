@@ -8,7 +8,8 @@ nowhere.close()
 /**
  * Frees the buffers of arrays that nobody will use again, now rather than when the collector comes by: what is
  * transferred to a closed port is dropped with the message. Rows come at tens a second and a megabyte each under
- * load; left to the collector some 45 MB of them wait for it (docs/LOG.md). A buffer that is shared between threads, or
+ * load; left to the collector some 45 MB of them wait for it
+ * (docs/experiments/2026-11-25-soak-by-mapping.md). A buffer that is shared between threads, or
  * of which an array is only a part, is left alone.
  */
 export function free(

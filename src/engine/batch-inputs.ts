@@ -2,7 +2,8 @@
  * What differs from run to run in the trunks' inputs: the pixels, and the rows of the samples.
  *
  * In buffers that are kept, with a tensor for each size. A tensor a run, held beside the bank's until the next run of its
- * kind, would be garbage that only a full collection finds: some kilobytes a second that look like a leak (docs/LOG.md).
+ * kind, would be garbage that only a full collection finds: some kilobytes a second that look like a leak
+ * (docs/experiments/2026-11-25-what-grew-in-the-soak.md).
  * Typed arrays only, as the bank: it is given what makes a tensor of one.
  */
 

@@ -54,7 +54,7 @@ export interface EngineOptions {
 
 /**
  * The most a lane's young generation may take. A lane makes little garbage, and still V8 doubles it every few minutes, up to
- * 48 MB in each lane, which looks like a leak (docs/LOG.md).
+ * 48 MB in each lane, which looks like a leak (docs/experiments/2026-11-25-what-grew-in-the-soak.md).
  */
 const LANE_YOUNG_MB = 3
 

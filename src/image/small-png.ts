@@ -2,7 +2,8 @@
  * Small PNGs of 8 bits a sample (grey or RGB; not interlaced, without transparency) to RGB on the calling thread, to the
  * bit as libvips decodes them. libvips takes a millisecond of objects, locks and threads for an image of a few thousand
  * pixels; this takes a tenth of one. All else, everything odd and everything damaged is left to libvips. No
- * library was found that is strict about damage and bounds what it inflates (docs/LOG.md).
+ * library was found that is strict about damage and bounds what it inflates
+ * (docs/experiments/2026-11-25-small-images-without-libvips.md).
  *
  * Format: https://www.w3.org/TR/png-3/.
  */

@@ -128,7 +128,8 @@ export class Writer {
   /**
    * Takes every step-th position of the two spatial axes, from the first.
    *
-   * A pool of one pixel, for every operator set has it: Slice has steps from 10 on only, and is slower (docs/LOG.md).
+   * A pool of one pixel, for every operator set has it: Slice has steps from 10 on only, and is slower
+   * (docs/experiments/2026-11-22-how-to-write-a-slot.md).
    */
   stride(input: string, steps: readonly number[], output: string): string {
     const attributes = [intsAttribute('kernel_shape', [1, 1]), intsAttribute('strides', [...steps])]

@@ -4,7 +4,7 @@
  * What a domain adds beyond its places waits behind them and gets one at the end of the line when one of its own
  * leaves, so a flood of one domain costs another at most two entries. With one place each (a round robin) a second
  * image of a domain would wait a whole round longer than its neighbours, and the slowest of random traffic three
- * times the median (docs/LOG.md).
+ * times the median (docs/experiments/2026-11-25-two-places-a-domain.md).
  */
 import { Linked, LinkedList } from './linked-list.js'
 

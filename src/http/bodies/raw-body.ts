@@ -2,7 +2,7 @@
  * A body that is one image or one pack, as bytes.
  *
  * Fastify's own reader leaves the chunks a body came in to the collector: 1.4 MB of each pack, for which V8 then
- * collects the whole heap every few packs (docs/LOG.md).
+ * collects the whole heap every few packs (docs/experiments/2026-11-26-idle-cores-while-packs-come.md).
  */
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
