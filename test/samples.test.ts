@@ -1,4 +1,4 @@
-/** The project's own sample images (`npm run samples`): the demo domains name what was drawn. */
+/** The images in samples/, which were drawn for this project: each demo domain names what its images show. */
 import { readdir, readFile } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import t from 'tap'
