@@ -26,7 +26,8 @@ t.test('a first start that fails says why and leaves nothing running', async (t)
     },
     {
       options: { device: { kind: 'cuda', id: 0 } },
-      message: /^cuda:0 cannot be used: .*(npm run cuda:install|nvidia-smi|linux\/x64 only)/s,
+      message:
+        /^the trunk cannot be loaded: cuda:0 cannot be used: .*(npm run cuda:install|nvidia-smi|linux\/x64 only)/s,
     },
   ] as const
   for (const { options, message } of cases) {

@@ -9,6 +9,7 @@ import type { FamilyManifest } from '../src/manifest/manifest.js'
 import type { Pack } from '../src/pack/pack.js'
 import { readPack } from '../src/pack/read.js'
 import { packRow } from '../src/engine/row.js'
+import { OrtRuntime } from '../src/engine/runtime/ort.js'
 import { random } from './networks.js'
 
 export const options: BuildOptions = {
@@ -63,6 +64,11 @@ export async function openTrunk(
   )
   const base = basePack(built)
   const layout = bankLayout(manifest)
+  const runtime = new OrtRuntime({ kind: 'cpu' }, 1)
+  const tensor = (data: Float32Array | Uint16Array, dims: number[]) =>
+    data instanceof Float32Array
+      ? runtime.tensor('float32', data, dims)
+      : runtime.tensor('float16', data, dims)
   return {
     manifest,
     async run(packs, pixels, rows, matrixRow = rows) {
@@ -72,7 +78,7 @@ export async function openTrunk(
         const all =
           bank === 'f32' ? new Float32Array(parts.length * size) : new Uint16Array(parts.length * size)
         for (const [row, part] of parts.entries()) all.set(part, row * size)
-        return new ort.Tensor(bank === 'f32' ? 'float32' : 'float16', all as never, [parts.length, ...dims])
+        return tensor(all, [parts.length, ...dims])
       }
       const indices = (values: number[]) =>
         new ort.Tensor('int64', BigInt64Array.from(values, BigInt), [values.length])
@@ -99,8 +105,6 @@ export async function openTrunk(
     },
     async runOne(pack, pixels) {
       const { affine, matrices } = packRow(pack, base, manifest, layout, bank)
-      const tensor = (data: Float32Array | Uint16Array, dims: number[]) =>
-        new ort.Tensor(bank === 'f32' ? 'float32' : 'float16', data as never, dims)
       const { height, width } = manifest.input
       const scales = layout.affine - layout.biases
       const feeds: Record<string, ort.Tensor> = {

@@ -146,10 +146,10 @@ export const variants: readonly Variant[] = [
   {
     pain: 12,
     way: 'a session for each adapter that comes',
-    file: 'src/engine/worker.ts',
-    find: '        trunk!.stage(message.row, message.content)\n',
-    replace: `        trunk!.stage(message.row, message.content)
-        await InferenceSession.create(headGraph)
+    file: 'src/engine/lane.ts',
+    find: '    this.#bank.stage(row, content)\n',
+    replace: `    this.#bank.stage(row, content)
+    void this.#headRuntime.open(headGraph)
 `,
     test: pains,
     fails: /pains 4 and 12/,

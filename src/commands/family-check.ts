@@ -39,8 +39,6 @@ export async function checkFamily(
   const { bytes, input, batch } = backboneModel(backbone.bytes, backbone.features, backbone.external)
   const images = batch ?? 2
   const pixels = randomPixels(images * family.manifest.input.height * family.manifest.input.width * 3)
-  // Not with the program: the service must not load the runtime on its main thread.
-  const { runBackbone } = await import('../engine/backbone.js')
   const expected = await runBackbone(
     bytes,
     input,
@@ -66,6 +64,24 @@ function cannotRun(what: string): (error: Error) => never {
       `${what} cannot be run to check the result: ${error.message}. Nothing was written; --no-check leaves the check out.`,
       { cause: error },
     )
+  }
+}
+
+/** The features that the backbone gives, flat. @param values its input, of the shape `dims` */
+async function runBackbone(
+  model: Uint8Array,
+  input: string,
+  values: Float32Array,
+  dims: readonly number[],
+): Promise<Float32Array> {
+  // Imported lazily, so that the service's main thread never loads onnxruntime.
+  const { OrtRuntime } = await import('../engine/runtime/ort.js')
+  const runtime = new OrtRuntime({ kind: 'cpu' }, availableCores())
+  const session = await runtime.open(model)
+  try {
+    return await session.run({ [input]: runtime.tensor('float32', values, dims) }, session.outputNames[0]!)
+  } finally {
+    await session.release()
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { isIP } from 'node:net'
 import { availableCores } from '../host/cpu-quota.js'
-import type { EngineInit } from '../engine/messages.js'
+import type { Device } from '../engine/runtime/runtime.js'
 import { packageFile } from '../host/package.js'
 import { bytes, choice, count, duration, QuantityError, showBytes, showDuration, text } from './quantities.js'
 
@@ -202,7 +202,7 @@ function time(group: string, least: number, standard: number, help: string): Set
   return setting(group, 'time', duration(least), standard, showDuration(standard), help)
 }
 
-function device(value: string): EngineInit['device'] {
+function device(value: string): Device {
   if (value === 'cpu') return { kind: 'cpu' }
   const match = /^cuda(?::(\d{1,3}))?$/.exec(value)
   if (match) return { kind: 'cuda', id: Number(match[1] ?? 0) }

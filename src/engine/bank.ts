@@ -7,9 +7,9 @@
 import { BIAS, SCALE } from '../manifest/layout.js'
 import { type BankArray, type BankInput, type BankSpec, arrayType, bankInputs, bytesOf } from './bank-spec.js'
 import type { BankMode, HeadTensors, RowTensors, SharedRow } from './messages.js'
+import type { Runtime } from './runtime/runtime.js'
 import { copyBytes } from './shared-memory.js'
 
-export type MakeTensor<T> = (data: BankArray, dims: readonly number[]) => T
 /** Gives memory back at once: these arrays' buffers are not used again. */
 export type Free = (arrays: readonly BankArray[]) => void
 
@@ -30,14 +30,14 @@ export interface BankFeeds<T> {
 export abstract class Bank<T, Row = RowTensors | SharedRow> {
   protected readonly spec: BankSpec
   protected readonly inputs: readonly BankInput[]
-  protected readonly makeTensor: MakeTensor<T>
+  readonly #runtime: Pick<Runtime<T>, 'tensor'>
   protected readonly free: Free
   /** Shared memory, in which rows may lie. */
   protected readonly segments: SharedArrayBuffer[] = []
 
-  constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
+  constructor(spec: BankSpec, runtime: Pick<Runtime<T>, 'tensor'>, free: Free) {
     this.spec = spec
-    this.makeTensor = makeTensor
+    this.#runtime = runtime
     this.free = free
     this.inputs = bankInputs(spec)
   }
@@ -85,11 +85,11 @@ export abstract class Bank<T, Row = RowTensors | SharedRow> {
   protected tensorsOfOne([affine, ...matrices]: readonly BankArray[]): Feeds<T> {
     const scales = this.spec.affine - this.spec.biases
     const feeds: Record<string, T> = {
-      [SCALE]: this.makeTensor(affine!.subarray(0, scales), [1, scales, 1, 1]),
-      [BIAS]: this.makeTensor(affine!.subarray(scales), [this.spec.biases]),
+      [SCALE]: this.#tensor(affine!.subarray(0, scales), [1, scales, 1, 1]),
+      [BIAS]: this.#tensor(affine!.subarray(scales), [this.spec.biases]),
     }
     for (const [index, { input, rows, columns }] of this.spec.matrices.entries()) {
-      feeds[input] = this.makeTensor(matrices[index]!, [rows, columns, 1, 1])
+      feeds[input] = this.#tensor(matrices[index]!, [rows, columns, 1, 1])
     }
     return feeds
   }
@@ -98,9 +98,15 @@ export abstract class Bank<T, Row = RowTensors | SharedRow> {
   protected tensorsOfMany(arrays: readonly BankArray[], rows: number): Feeds<T> {
     return Object.fromEntries(
       this.inputs.map(({ name, dims, elements }, index) => {
-        return [name, this.makeTensor(arrays[index]!.subarray(0, rows * elements), [rows, ...dims])]
+        return [name, this.#tensor(arrays[index]!.subarray(0, rows * elements), [rows, ...dims])]
       }),
     )
+  }
+
+  #tensor(data: BankArray, dims: readonly number[]): T {
+    return data instanceof Float32Array
+      ? this.#runtime.tensor('float32', data, dims)
+      : this.#runtime.tensor('float16', data, dims)
   }
 
   /** One array per graph input, for so many rows. Fresh zeroed memory takes no page until it is written. */
@@ -119,8 +125,8 @@ class ResidentBank<T> extends Bank<T, RowTensors> {
   readonly #arrays: readonly BankArray[]
   readonly #tensors: Feeds<T>
 
-  constructor(spec: BankSpec, makeTensor: MakeTensor<T>, free: Free) {
-    super(spec, makeTensor, free)
+  constructor(spec: BankSpec, runtime: Pick<Runtime<T>, 'tensor'>, free: Free) {
+    super(spec, runtime, free)
     this.#arrays = this.arraysFor(spec.rows)
     this.#tensors = this.tensorsOfMany(this.#arrays, spec.rows)
   }
@@ -299,8 +305,13 @@ class GatheringBank<T> extends Bank<T, SharedRow> {
 }
 
 /** In `resident` mode rows come in tensors, in the others in shared memory. */
-export function makeBank<T>(mode: BankMode, spec: BankSpec, makeTensor: MakeTensor<T>, free: Free): Bank<T> {
-  return new (mode === 'resident' ? ResidentBank : GatheringBank)(spec, makeTensor, free)
+export function makeBank<T>(
+  mode: BankMode,
+  spec: BankSpec,
+  runtime: Pick<Runtime<T>, 'tensor'>,
+  free: Free,
+): Bank<T> {
+  return new (mode === 'resident' ? ResidentBank : GatheringBank)(spec, runtime, free)
 }
 
 /** The head itself, or a copy where it is a part of a larger buffer, which would be kept alive as a whole. */

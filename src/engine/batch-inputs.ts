@@ -4,20 +4,18 @@
  * In buffers that are kept, with a tensor for each size. A tensor a run, held beside the bank's until the next run of its
  * kind, would be garbage that only a full collection finds: some kilobytes a second that look like a leak
  * (docs/experiments/2026-11-25-what-grew-in-the-soak.md).
- * Typed arrays only, as the bank: it is given what makes a tensor of one.
  */
-
-type MakeTensor<T> = (type: 'uint8' | 'int64', data: Uint8Array | BigInt64Array, dims: readonly number[]) => T
+import type { Runtime } from './runtime/runtime.js'
 
 export class BatchInputs<T> {
-  readonly #makeTensor: MakeTensor<T>
+  readonly #runtime: Pick<Runtime<T>, 'tensor'>
   #pixels = new Uint8Array(0)
   readonly #pixelTensors = new Map<string, T>()
   #rows = new BigInt64Array(0)
   readonly #rowTensors = new Map<number, T>()
 
-  constructor(makeTensor: MakeTensor<T>) {
-    this.#makeTensor = makeTensor
+  constructor(runtime: Pick<Runtime<T>, 'tensor'>) {
+    this.#runtime = runtime
   }
 
   /** Copies the pixels of a batch, right until the next call. @param dims `[N, H, W, 3]`, N those of the batch or more: what
@@ -30,7 +28,7 @@ export class BatchInputs<T> {
     }
     this.#pixels.set(pixels)
     return kept(this.#pixelTensors, dims.join('x'), () => {
-      return this.#makeTensor('uint8', this.#pixels.subarray(0, bytes), dims)
+      return this.#runtime.tensor('uint8', this.#pixels.subarray(0, bytes), dims)
     })
   }
 
@@ -51,7 +49,7 @@ export class BatchInputs<T> {
 
   #rowsOf(size: number): T {
     return kept(this.#rowTensors, size, () => {
-      return this.#makeTensor('int64', this.#rows.subarray(0, size), [size])
+      return this.#runtime.tensor('int64', this.#rows.subarray(0, size), [size])
     })
   }
 }

@@ -5,6 +5,8 @@
  * elsewhere.
  */
 
+import type { Device } from './runtime/runtime.js'
+
 export type BankDtype = 'f32' | 'f16'
 /**
  * `shared`: the rows lie in memory that all lanes share, each feeds its runs those of the batch's domains.
@@ -87,8 +89,7 @@ export interface EngineInit {
   rows: number
   bankDtype: BankDtype
   bankMode: BankMode
-  /** `cpu`, or `cuda` with a device number. */
-  device: { kind: 'cpu' } | { kind: 'cuda'; id: number }
+  device: Device
   /** Threads of one run in one lane. */
   threads: number
   /** The bank's layout and the trunk's input and output sizes. */

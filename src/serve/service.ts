@@ -13,7 +13,7 @@ import type { Clock } from '../concurrency/clock.js'
 import type { ServeConfig } from '../config/config.js'
 import { rowBytes } from '../engine/bank-spec.js'
 import { Engine } from '../engine/engine.js'
-import { providerName } from '../engine/provider.js'
+import { deviceName } from '../engine/runtime/runtime.js'
 import { draining, engineRestarting } from '../errors.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import type { Family } from '../family/family.js'
@@ -119,7 +119,7 @@ async function serveOn(
     maxDomains: config.metricsMaxDomains,
     version: VERSION,
     family: manifest.name,
-    device: providerName(config.device),
+    device: deviceName(config.device),
   })
   const readiness = new Readiness({ engine, clock, logger, timeoutMs: config.requestTimeout })
   const sizer = new BatchSizer(config.maxBatch)

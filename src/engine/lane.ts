@@ -1,0 +1,232 @@
+/**
+ * A lane: what one thread of the engine needs to run batches. Two sessions of the trunk, the heads, the bank and the
+ * buffers of the inputs.
+ *
+ * Knows neither the thread it is in nor the messages that drive it.
+ */
+import { free } from '../bytes/free.js'
+import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
+import { type Bank, makeBank } from './bank.js'
+import { BatchInputs } from './batch-inputs.js'
+import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
+import {
+  type EngineBatch,
+  type EngineInit,
+  type EngineResult,
+  type HeadTensors,
+  type Ready,
+  type RowTensors,
+  type SharedRow,
+  sidesOf,
+} from './messages.js'
+import type { Device, Runtime, Session } from './runtime/runtime.js'
+
+/** Makes the runtime of a device. @param threads threads of one run */
+export type MakeRuntime<T> = (device: Device, threads: number) => Runtime<T>
+
+interface Sessions<T> {
+  /** For batches of any domains. */
+  any: Session<T>
+  /** For batches of one domain; null where those go through `any` too. */
+  one: Session<T> | null
+  heads: Session<T>
+}
+
+export class Lane<T> {
+  readonly #init: EngineInit
+  readonly #runtime: Runtime<T>
+  readonly #headRuntime: Runtime<T>
+  readonly #sessions: Sessions<T>
+  readonly #bank: Bank<T>
+  readonly #inputs: BatchInputs<T>
+  #runs = 0
+  #smallImages = false
+
+  private constructor(init: EngineInit, runtime: Runtime<T>, headRuntime: Runtime<T>, sessions: Sessions<T>) {
+    this.#init = init
+    this.#runtime = runtime
+    this.#headRuntime = headRuntime
+    this.#sessions = sessions
+    this.#bank = makeBank(init.bankMode, init, runtime, free)
+    this.#inputs = new BatchInputs(runtime)
+  }
+
+  /**
+   * Loads the graphs, stages the base in row 0 and runs the base once on each graph.
+   * @throws Error that says what cannot be loaded or does not fit
+   */
+  static async open<T>(init: EngineInit, makeRuntime: MakeRuntime<T>): Promise<Lane<T>> {
+    const runtime = makeRuntime(init.device, init.threads)
+    const headRuntime = makeRuntime({ kind: 'cpu' }, 1)
+    const matrices = init.matrices.map(({ input }) => input)
+    const any = await openTrunk(runtime, init.trunk, [PIXELS, ROW, MATRIX_ROW, AFFINE, ...matrices])
+    const one =
+      init.trunkOfOne === null
+        ? null
+        : await openTrunk(runtime, init.trunkOfOne, [PIXELS, SCALE, BIAS, ...matrices])
+    const heads = await headRuntime.open(headGraph)
+    const lane = new Lane(init, runtime, headRuntime, { any, one, heads })
+    for (const segment of init.segments) lane.share(segment)
+    lane.stage(0, init.base)
+    await lane.#warmUp()
+    return lane
+  }
+
+  get ready(): Ready {
+    return { provider: this.#runtime.provider, smallImages: this.#smallImages }
+  }
+
+  /** A further segment of shared memory, in which rows may lie from now on. */
+  share(segment: SharedArrayBuffer): void {
+    this.#bank.share(segment)
+  }
+
+  stage(row: number, content: RowTensors | SharedRow): void {
+    this.#bank.stage(row, content)
+  }
+
+  clear(row: number): void {
+    this.#bank.clear(row)
+  }
+
+  /** One run of the trunk, whatever the mix of rows, then each row's head on its samples. Frees the pixels. */
+  async run(batch: EngineBatch): Promise<EngineResult> {
+    const start = performance.now()
+    const { rows } = batch
+    const one = this.#sessions.one !== null && rows.every((row) => row === rows[0])
+    if (batch.small && !one) throw new Error('small images are for batches of one row')
+    const features = await this.#features(batch, one)
+    free([batch.pixels])
+    const logits = await this.#logits(features, rows)
+    return { features, logits, inferenceMs: performance.now() - start, runs: this.#runs }
+  }
+
+  async close(): Promise<void> {
+    await this.#sessions.any.release()
+    await this.#sessions.one?.release()
+    await this.#sessions.heads.release()
+  }
+
+  /** Runs the base on each graph: proves them, and takes the memory of the largest usual batch now. */
+  async #warmUp(): Promise<void> {
+    const { warmBatch, height, width } = this.#init
+    const black = {
+      pixels: new Uint8Array(warmBatch * height * width * 3),
+      rows: new Int32Array(warmBatch),
+    }
+    for (const one of this.#sessions.one ? [true, false] : [false]) {
+      const features = await this.#features(black, one)
+      if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
+    }
+    this.#smallImages = this.#sessions.one !== null && (await this.#takesSmall())
+  }
+
+  /** Whether a small image has as many features as a whole one: a backbone that flattens its last maps, or reshapes them
+   * to sizes of its own, is bound to one size. */
+  async #takesSmall(): Promise<boolean> {
+    const { height, width } = sidesOf(this.#init, true)
+    const black = { pixels: new Uint8Array(height * width * 3), rows: new Int32Array(1), small: true }
+    try {
+      return (await this.#features(black, true)).length === this.#init.features
+    } catch {
+      return false
+    }
+  }
+
+  /** The features of a batch, `[N, F]`. @param one use the graph for batches of one domain */
+  async #features(batch: EngineBatch, one: boolean): Promise<Float32Array> {
+    const feeds = one ? this.#feedsOfOne(batch) : this.#feeds(batch)
+    const session = one ? this.#sessions.one! : this.#sessions.any
+    this.#runs += 1
+    const features = await session.run(feeds, FEATURES)
+    return features.subarray(0, batch.rows.length * this.#init.features)
+  }
+
+  #feedsOfOne({ pixels, rows, small }: EngineBatch): Record<string, T> {
+    const { height, width } = sidesOf(this.#init, small)
+    const feeds = this.#bank.feedsOfOne(rows[0]!)
+    feeds[PIXELS] = this.#inputs.pixels(pixels, [rows.length, height, width, 3])
+    return feeds
+  }
+
+  #feeds({ pixels, rows }: EngineBatch): Record<string, T> {
+    const { height, width } = this.#init
+    const bank = this.#bank.feeds(rows)
+    const size = this.#batchSize(rows.length)
+    const feeds = bank.tensors
+    const sampleRows = this.#inputs.rows(bank.rows, size)
+    feeds[PIXELS] = this.#inputs.pixels(pixels, [size, height, width, 3])
+    feeds[ROW] = sampleRows
+    // One matrix for all samples is broadcast; the graph then copies none.
+    feeds[MATRIX_ROW] = bank.uniform ? this.#inputs.firstRow() : sampleRows
+    return feeds
+  }
+
+  /** Samples that a run is padded to. CUDA searches its algorithms anew for each shape, so the compact bank keeps to powers
+   * of two. */
+  #batchSize(samples: number): number {
+    return this.#init.bankMode === 'compact' ? 2 ** Math.ceil(Math.log2(samples)) : samples
+  }
+
+  /** The logits of each sample, null without a head. All of a batch share one buffer, so that they travel as one. */
+  async #logits(features: Float32Array, rows: Int32Array): Promise<(Float32Array | null)[]> {
+    const logits: (Float32Array | null)[] = new Array(rows.length).fill(null)
+    const samplesOf = new Map<number, number[]>()
+    let total = 0
+    rows.forEach((row, sample) => {
+      const classes = this.#bank.classes(row)
+      if (classes === 0) return
+      total += classes
+      const samples = samplesOf.get(row)
+      if (samples) samples.push(sample)
+      else samplesOf.set(row, [sample])
+    })
+    const all = new Float32Array(total)
+    let offset = 0
+    for (const [row, samples] of samplesOf) {
+      const head = this.#bank.head(row)
+      const out = all.subarray(offset, offset + samples.length * head.classes)
+      await this.#runHead(features, samples, head, out)
+      samples.forEach((sample, position) => {
+        logits[sample] = out.subarray(position * head.classes, (position + 1) * head.classes)
+      })
+      offset += out.length
+    }
+    return logits
+  }
+
+  async #runHead(
+    features: Float32Array,
+    samples: number[],
+    head: HeadTensors,
+    out: Float32Array,
+  ): Promise<void> {
+    const length = this.#init.features
+    if (samples.length * head.weight.length < HEAD_GEMM_FROM) {
+      headLogits(features, length, samples, head, out)
+      return
+    }
+    const runtime = this.#headRuntime
+    const feeds = {
+      x: runtime.tensor('float32', gatherFeatures(features, length, samples), [samples.length, length]),
+      w: runtime.tensor('float32', head.weight, [head.classes, length]),
+      b: runtime.tensor('float32', head.bias, [head.classes]),
+    }
+    out.set(await this.#sessions.heads.run(feeds, 'y'))
+  }
+}
+
+/** Opens a graph of the trunk. @throws Error where it cannot be loaded, or has other inputs than its manifest says */
+async function openTrunk<T>(runtime: Runtime<T>, file: string, inputs: string[]): Promise<Session<T>> {
+  const session = await runtime.open(file).catch((cause: Error) => {
+    throw new Error(`the trunk cannot be loaded: ${cause.message.trim()}`, { cause })
+  })
+  const missing = inputs.filter((name) => !session.inputNames.includes(name))
+  const unknown = session.inputNames.filter((name) => !inputs.includes(name))
+  if (missing.length + unknown.length > 0)
+    throw new Error(
+      `the trunk does not fit its manifest: inputs missing [${missing.join(', ')}], unknown [${unknown.join(', ')}]; build the family again`,
+    )
+  if (!session.outputNames.includes(FEATURES)) throw new Error(`the trunk has no output '${FEATURES}'`)
+  return session
+}

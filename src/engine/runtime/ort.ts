@@ -1,0 +1,108 @@
+/**
+ * The runtime on onnxruntime-node, and the only file that imports it.
+ *
+ * `session.run()` blocks the thread that calls it, so the service makes this runtime in worker threads only
+ * (docs/decisions/0001-onnxruntime-in-worker-threads.md). A session cannot be used from another thread.
+ */
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { type Device, deviceName, type Runtime, type Session, type TensorArrays } from './runtime.js'
+
+export class OrtRuntime implements Runtime<Tensor> {
+  readonly provider: string
+  readonly #device: Device
+  readonly #options: InferenceSession.SessionOptions
+
+  /** @param threads threads of one run */
+  constructor(device: Device, threads: number) {
+    this.provider = deviceName(device)
+    this.#device = device
+    this.#options = {
+      executionProviders: [device.kind === 'cpu' ? { name: 'cpu' } : { name: 'cuda', deviceId: device.id }],
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      executionMode: 'sequential',
+      graphOptimizationLevel: 'all',
+      // Batch sizes vary, and a memory pattern would be planned anew for each.
+      enableMemPattern: false,
+      // Threads that spin between runs cost CPU, and several spinning sessions in one process slow each other down.
+      extra: { session: { intra_op: { allow_spinning: '0' } } },
+      // Errors. Warnings are about how a graph was made.
+      logSeverityLevel: 3,
+    }
+  }
+
+  async open(graph: string | Uint8Array): Promise<Session<Tensor>> {
+    try {
+      // Its overloads take a path or bytes, and no union of them.
+      return new OrtSession(await InferenceSession.create(graph as string, this.#options))
+    } catch (error) {
+      throw this.#device.kind === 'cuda' ? cudaFailure(this.#device.id, error) : error
+    }
+  }
+
+  tensor<Type extends keyof TensorArrays>(
+    type: Type,
+    data: TensorArrays[Type],
+    dims: readonly number[],
+  ): Tensor {
+    const tensor = new Tensor(type, data, dims)
+    // Where `Float16Array` exists (Node 23 and later) the tensor turns the bits into one, and the native side of 1.30
+    // takes its length for 0 (github.com/microsoft/onnxruntime/pull/32323). It reads `data`, and accepts the bits there.
+    if (type === 'float16') Object.defineProperty(tensor, 'data', { value: data })
+    return tensor
+  }
+}
+
+class OrtSession implements Session<Tensor> {
+  readonly #session: InferenceSession
+
+  constructor(session: InferenceSession) {
+    this.#session = session
+  }
+
+  get inputNames(): readonly string[] {
+    return this.#session.inputNames
+  }
+
+  get outputNames(): readonly string[] {
+    return this.#session.outputNames
+  }
+
+  async run(feeds: Readonly<Record<string, Tensor>>, output: string): Promise<Float32Array> {
+    // Nothing is logged: onnxruntime would write a failure to stderr as well as throw it.
+    const outputs = await this.#session.run(feeds, [output], { logSeverityLevel: 4 })
+    return outputs[output]!.data as Float32Array
+  }
+
+  release(): Promise<void> {
+    return this.#session.release()
+  }
+}
+
+const cudaLibraries = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so']
+
+/**
+ * Why a graph cannot be opened on CUDA, with the remedy. The CUDA provider's libraries are not in the npm package, so a
+ * start on a GPU can fail for want of them; onnxruntime's own message does not say so.
+ */
+function cudaFailure(id: number, error: unknown): Error {
+  const reason = (error instanceof Error ? error.message : String(error)).trim()
+  const target = `${process.platform}/${process.arch}`
+  const folder = libraryFolder()
+  const missing = cudaLibraries.filter((name) => !existsSync(path.join(folder, name)))
+  let remedy = `Both provider libraries are installed; check the NVIDIA driver, CUDA 12, cuDNN 9 and that device ${id} exists (nvidia-smi).`
+  if (target !== 'linux/x64')
+    remedy = `ONNX Runtime for Node.js has CUDA on linux/x64 only, not on ${target}.`
+  else if (missing.length > 0)
+    remedy = `Missing: ${missing.join(', ')}. Install them with 'npm run cuda:install' (it downloads them), or start with --device cpu.`
+  return new Error(`cuda:${id} cannot be used: ${reason}. ${remedy}`, { cause: error })
+}
+
+/** Where the provider libraries must lie. */
+function libraryFolder(): string {
+  const main = createRequire(import.meta.url).resolve('onnxruntime-node')
+  return path.join(path.dirname(main), '..', 'bin', 'napi-v6', process.platform, process.arch)
+}
