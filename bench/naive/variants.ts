@@ -1,19 +1,18 @@
 /**
- * The plain way of doing it, one for each pain of docs/reliability.md: a small change of our source, and the test
- * that must fail on it.
+ * The plain way of doing it, one for each pain of docs/reliability.md: another body for a function or method
+ * or two, and the test that must fail with it.
  */
+import type { Change } from './patch.js'
+
 export interface Variant {
+  /** Its number in docs/reliability.md. */
   pain: number
-  /** What the plain way is. */
+  /** What the plain way does. */
   way: string
-  file: string
-  /** Text that occurs once in the file, and what the plain way has there. */
-  find: string
-  replace: string
-  /** A second place in the same file. */
-  also?: { find: string; replace: string }
+  changes: readonly Change[]
+  /** The test file that must fail, `test/<test>.test.ts`. */
   test: string
-  /** A test that fails; among others, perhaps. */
+  /** A test of that file that must fail; others may too. */
   fails: RegExp
 }
 
@@ -22,162 +21,178 @@ const pains = 'service-pains'
 export const variants: readonly Variant[] = [
   {
     pain: 1,
-    way: 'requests come one after the other to the table of adapters, and wait there for loads',
-    file: 'src/registry/registry.ts',
-    find: '  async acquire(domain: string, version?: string, options: WaitOptions = {}): Promise<Lease> {\n',
-    replace: `  #last: Promise<unknown> = Promise.resolve()
-  acquire(domain: string, version?: string, options: WaitOptions = {}): Promise<Lease> {
-    const next = this.#last.then(() => this.acquireNow(domain, version, options))
-    this.#last = next.catch(() => {})
-    return next
-  }
-  async acquireNow(domain: string, version?: string, options: WaitOptions = {}): Promise<Lease> {
-`,
+    way: 'requests take turns at the table of adapters, and each holds its turn while it waits for a load',
+    changes: [
+      {
+        symbol: 'Registry.acquire',
+        declares: 'let turn: Promise<unknown> = Promise.resolve()',
+        body: `
+          const next = turn.then(() => original(domain, version, options))
+          turn = next.catch(() => {})
+          return next`,
+      },
+    ],
     test: pains,
     fails: /pains 1 and 2/,
   },
   {
     pain: 2,
-    way: 'loads wait behind one lock',
-    file: 'src/residency/residency.ts',
-    find: 'new Gate({ width: concurrentLoads, clock })',
-    replace: 'new Gate({ width: 1, clock })',
+    way: 'one lock around all loads',
+    changes: [
+      {
+        symbol: 'Packs.read',
+        declares: 'let lock: Promise<unknown> = Promise.resolve()',
+        body: `
+          const next = lock.then(() => original(version))
+          lock = next.catch(() => {})
+          return next`,
+      },
+    ],
     test: pains,
     fails: /pains 1 and 2/,
   },
   {
     pain: 3,
-    way: 'who finds no free row is refused',
-    file: 'src/residency/rows.ts',
-    find: 'while (!this.#fits(bytes) && this.#evict());\n      if (!this.#fits(bytes)) break\n',
-    replace: `while (!this.#fits(bytes) && this.#evict());
-      if (!this.#fits(bytes)) {
-        this.#waiting.delete(claim)
-        give(null)
-        continue
-      }
-`,
+    way: 'a load that finds no free row is refused instead of waiting for one',
+    changes: [
+      {
+        symbol: 'Rows.request',
+        // Of no effect where the row was given at once.
+        body: `
+          const ticket = original(classes)
+          ticket.cancel()
+          return ticket`,
+      },
+    ],
     test: pains,
     fails: /pain 3/,
   },
   {
     pain: 4,
-    way: 'who is deleted leaves the table, and its row and file stay',
-    file: 'src/registry/mutations.ts',
-    find: `      residency.settle(catalog.set(domain, null))
-      observe?.forget?.(domain)
-      this.#audit({ action: 'delete', domain, version: active, dropped: [] })
-      await this.#collect()
-`,
-    replace: `      catalog.set(domain, null)
-      observe?.forget?.(domain)
-      this.#audit({ action: 'delete', domain, version: active, dropped: [] })
-`,
+    way: 'a deleted domain leaves the table, and its row and its file stay',
+    changes: [
+      { symbol: 'Residency.settle', body: '' },
+      { symbol: 'Mutations.#collect', body: '' },
+    ],
     test: pains,
     fails: /pains 4 and 12/,
   },
   {
     pain: 5,
-    way: 'an upload is answered, and takes effect soon after',
-    file: 'src/registry/mutations.ts',
-    find: 'await this.#write(state, warm)\n',
-    replace: 'void this.#write(state, warm)\n',
+    way: 'an upload is answered at once and takes effect soon after',
+    changes: [{ symbol: 'Mutations.#write', body: 'void original(state, warm)' }],
     test: 'service-hot-swap',
     fails: /replaced 50 times/,
   },
   {
     pain: 6,
-    way: 'a row is freed with its domain, whoever still uses it',
-    file: 'src/residency/rows.ts',
-    find: "if (resident?.references === 0 && this.#standing(resident) === 'none')",
-    replace: "if (resident !== undefined && this.#standing(resident) === 'none')",
+    way: 'a row is freed with its domain, though requests still use it',
+    changes: [
+      {
+        symbol: 'Rows.settle',
+        body: `
+          const resident = this.find(version)
+          if (resident !== undefined && this.#standing(resident) === 'none') resident.references = 0
+          original(version)`,
+      },
+    ],
     test: 'registry-versions',
-    fails: /./,
+    fails: /in flight keeps its row/,
   },
   {
     pain: 7,
-    way: 'the numbers of a pack are not looked at, and it is not tried',
-    file: 'src/residency/canary.ts',
-    find: '    if (problems.length > 0) {\n',
-    replace: '    if (problems.length > 1e9) {\n',
+    way: 'a pack goes live without a trial run',
+    changes: [{ symbol: 'createCanary', body: 'return async () => {}' }],
     test: 'registry-engine',
-    fails: /./,
+    fails: /refused by its canary/,
   },
   {
     pain: 8,
-    way: 'who has no adapter is served by the base',
-    file: 'src/registry/registry.ts',
-    find: '    return this.#catalog.get(domain) !== undefined\n',
-    replace: '    return domain !== null\n',
-    also: {
-      find: 'this.#catalog.sound(domain)\n',
-      replace: 'this.#catalog.sound(this.#catalog.get(domain) ? domain : BASE_DOMAIN)\n',
-    },
+    way: 'the base answers for a domain that is unknown',
+    changes: [
+      { symbol: 'Registry.has', body: 'return true' },
+      { symbol: 'Catalog.sound', body: 'return original(this.get(domain) ? domain : BASE_DOMAIN)' },
+    ],
     test: pains,
     fails: /pains 6 and 8/,
   },
   {
     pain: 9,
-    way: 'names become paths as they are',
-    file: 'src/store/layout.ts',
-    find: '    checkDomainId(domain)\n',
-    replace: '',
+    way: 'names become paths unchecked',
+    changes: [{ symbol: 'checkDomainId', body: 'return id' }],
     test: 'store-local',
     fails: /pain 9/,
   },
   {
     pain: 10,
-    way: 'the token is asked of the routes that somebody thought of',
-    file: 'src/http/access/auth.ts',
-    find: "if (scope !== undefined && scope !== 'open')",
-    replace: "if (scope !== undefined && scope !== 'open' && !request.url.endsWith('/pack'))",
+    way: 'one route that nobody thought of asks for no token',
+    changes: [
+      {
+        symbol: 'authorise',
+        body: `
+          if (request.url.endsWith('/pack')) return anyone
+          return original(request, scope, principals, listensLocally)`,
+      },
+    ],
     test: pains,
     fails: /pain 10/,
   },
   {
     pain: 11,
-    way: 'what is registered is in memory',
-    file: 'src/store/local.ts',
-    find: '        await this.#disk.replaceFile(this.#temporary(), this.#layout.record(copy.domain), bytes)\n',
-    replace: '        void bytes\n',
+    way: 'what is registered is in memory only',
+    changes: [{ symbol: 'LocalStore.writeRecord', body: 'this.#records.set(record.domain, record)' }],
     test: 'service-restart',
     fails: /pain 11/,
   },
   {
     pain: 12,
-    way: 'a session for each adapter that comes',
-    file: 'src/engine/lane.ts',
-    find: '    this.#bank.stage(row, content)\n',
-    replace: `    this.#bank.stage(row, content)
-    void this.#headRuntime.open(headGraph)
-`,
+    way: 'a new session for each adapter that is loaded',
+    changes: [
+      {
+        symbol: 'Trunk.stage',
+        body: `
+          void InferenceSession.create(headGraph)
+          original(row, content)`,
+      },
+    ],
     test: pains,
     fails: /pains 4 and 12/,
   },
   {
     pain: 13,
-    way: 'one queue, first come, first served',
-    file: 'src/scheduler/scheduler.ts',
-    find: 'const entry = new Entry(request, index, domain, item, since)',
-    replace: "const entry = new Entry(request, index, domain && 'all', item, since)",
+    way: 'one queue for all domains, first come, first served',
+    changes: [
+      {
+        symbol: 'Scheduler.submit',
+        body: `
+          const alike = entries.map(({ item }) => ({ domain: 'all', item }))
+          return original(alike, { deadline, ...(signal ? { signal } : {}) })`,
+      },
+    ],
     test: 'scheduler',
     fails: /pain 13/,
   },
   {
     pain: 14,
-    way: 'a series for every path that is asked for',
-    file: 'src/http/requests.ts',
-    find: "  return request.is404 ? '_unmatched' : pattern(request.routeOptions.url)\n",
-    replace: '  return request.url\n',
+    way: 'a metric series for every path that is asked for',
+    changes: [{ symbol: 'routeOf', body: 'return request.url' }],
     test: pains,
     fails: /pain 14/,
   },
   {
     pain: 15,
-    way: 'who was ready once is ready',
-    file: 'src/predict/readiness.ts',
-    find: 'this.#provedAt < PROOF_MS)',
-    replace: 'this.#provedAt < Number.POSITIVE_INFINITY)',
+    way: 'a service that was ready once is ready for ever',
+    changes: [
+      {
+        symbol: 'Readiness.check',
+        declares: 'let wasReady = false',
+        body: `
+          if (wasReady) return { ready: true }
+          const answer = await original()
+          wasReady = answer.ready
+          return answer`,
+      },
+    ],
     test: pains,
     fails: /pain 15/,
   },
