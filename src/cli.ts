@@ -1,9 +1,9 @@
 #!/usr/bin/env node
-/** `facet`: the commands and nothing else. */
+/** `facet`: finds the sub-command and runs it. */
 import { Command } from 'commander'
 import { VERSION } from './host/package.js'
 
-/** Loaded when it is asked for: serving does not wait for the compiler to be loaded. */
+/** Each command is loaded only when it is called, so that `serve` does not wait for the compiler to load. */
 const commands = new Map<string, () => Promise<Command>>(
   Object.entries({
     serve: async () => {
@@ -25,9 +25,9 @@ const program = new Command('facet')
   .showHelpAfterError('Try --help.')
 
 try {
-  // What asks for none of them, such as --help, speaks of all.
-  const asked = commands.get(process.argv[2] ?? '')
-  for (const load of asked ? [asked] : commands.values()) program.addCommand(await load())
+  // Without a known subcommand (e.g. --help), load all of them so that help lists them.
+  const called = commands.get(process.argv[2] ?? '')
+  for (const load of called ? [called] : commands.values()) program.addCommand(await load())
   await program.parseAsync()
 } catch (error) {
   process.stderr.write(`facet: ${error instanceof Error ? error.message : String(error)}\n`)

@@ -1,16 +1,16 @@
-/** The rule for domain ids, in one place: ids become paths of the store, labels of metrics and segments of URLs. */
+/** The rule for domain ids. Ids become file names of the store, labels of metrics and segments of URLs. */
 import { FacetError } from './errors.js'
 
 const pattern = /^[a-z0-9][a-z0-9._-]{0,62}$/
 
-/** The rule as people read it. */
+/** The rule in words, for messages. */
 export const domainIdRule = '1 to 63 of a-z 0-9 . _ - and the first a letter or digit'
 
 export function isDomainId(id: string): boolean {
   return pattern.test(id)
 }
 
-/** Returns the id. @throws FacetError `bad_domain_id` (400) */
+/** Returns a valid id unchanged. @throws FacetError `bad_domain_id` (400) */
 export function checkDomainId(id: string): string {
   if (isDomainId(id)) return id
   const shown = JSON.stringify(id.length > 80 ? `${id.slice(0, 80)}…` : id)

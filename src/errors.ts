@@ -1,7 +1,7 @@
 /**
- * The one table of errors a client can meet: a stable code, its HTTP status and its title.
+ * The table of all errors that a client can receive: a stable code, its HTTP status and its title.
  *
- * Domain code throws `FacetError`; only `http/problems.ts` turns it into a response (RFC 9457). This file
+ * Other code throws `FacetError`; only `http/problems.ts` turns it into a response (RFC 9457). This file
  * knows no HTTP library.
  */
 
@@ -54,15 +54,15 @@ export type ErrorCode = keyof typeof errorTable
 
 export interface FacetErrorOptions {
   cause?: unknown
-  /** Every problem found, one clear sentence each; shown to the client as `problems`. */
+  /** Every problem found, one sentence each; sent to the client as `problems`. */
   problems?: readonly string[]
-  /** Seconds after which trying again makes sense; sent as `Retry-After`. */
-  retryAfter?: number
-  /** Position of the image (part) in the request that failed, from 0. */
+  /** Seconds after which a retry may succeed; sent as `Retry-After`. */
+  retryAfter?: number | undefined
+  /** Position in the request, from 0, of the image (or part) that failed. */
   index?: number
 }
 
-/** An error with a code of `errorTable`. `message` is for people and safe to send to a client. */
+/** An error with a code from `errorTable`. `message` is for people and safe to send to a client. */
 export class FacetError extends Error {
   readonly code: ErrorCode
   readonly problems: readonly string[]
@@ -86,20 +86,20 @@ export class FacetError extends Error {
     return errorTable[this.code].title
   }
 
-  /** The same error, tied to the part of the request it concerns. */
+  /** The same error for the image at this position of the request. */
   at(index: number): FacetError {
     return new FacetError(this.code, this.message, {
       cause: this.cause,
       problems: this.problems,
+      retryAfter: this.retryAfter,
       index,
-      ...(this.retryAfter === undefined ? {} : { retryAfter: this.retryAfter }),
     })
   }
 }
 
 /**
- * Why a signal was aborted where no client left: another part of the same request failed, and its error is told
- * instead. It is no event of its own to the metrics.
+ * The reason of an abort signal when another part of the same request failed, as opposed to the client
+ * leaving. The request is answered with that part's error, and the metrics do not count this one.
  */
 export class Withdrawn extends Error {
   constructor() {
@@ -108,7 +108,7 @@ export class Withdrawn extends Error {
   }
 }
 
-/* The errors that several parts raise, worded once. */
+/* Errors that are thrown in several places, worded once. */
 
 export function draining(): FacetError {
   return new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 })
@@ -125,7 +125,7 @@ export function engineRestarting(cause?: unknown): FacetError {
   })
 }
 
-/** @param domain a client's text; it is cut and escaped */
+/** @param domain text from a client; it is cut and escaped here */
 export function unknownDomain(domain: string): FacetError {
   const message = `There is no domain ${JSON.stringify(domain.slice(0, 63))}; GET /v1/domains lists them.`
   return new FacetError('unknown_domain', message)

@@ -80,7 +80,7 @@ t.test('images', async (t) => {
     [
       'not an image',
       send('hello, world', 'image/png'),
-      { status: 415, code: 'unsupported_media_type', detail: /no image we know.*JPEG, PNG/ },
+      { status: 415, code: 'unsupported_media_type', detail: /not a known image format.*JPEG, PNG/ },
     ],
     [
       'a PDF',

@@ -149,9 +149,9 @@ export const variants: readonly Variant[] = [
     way: 'a new session for each adapter that is loaded',
     changes: [
       {
-        symbol: 'Trunk.stage',
+        symbol: 'Lane.stage',
         body: `
-          void InferenceSession.create(headGraph)
+          void this.#headRuntime.open(headGraph)
           original(row, content)`,
       },
     ],

@@ -1,4 +1,4 @@
-/** How a command ends that cannot do what it was asked: one message, exit code 1, no stack. */
+/** How a command fails: one message, exit code 1, no stack. */
 import { readdir } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { BackboneError } from '../onnx/onnx.js'
@@ -8,18 +8,21 @@ import { FamilyError } from '../manifest/schema.js'
 import { readFamily } from '../family/folder.js'
 import { FileProblem, isFileError, naming } from '../host/file-problem.js'
 
-/** Ends the command where the message says all there is to say; anything else is a fault of ours. */
+/**
+ * Ends the command with the message of an error that users can act on. Any other error is a bug and is
+ * rethrown.
+ */
 export function end(command: Command, error: unknown): never {
-  const told = [BackboneError, FamilyError, FacetError, FileProblem].some((type) => error instanceof type)
-  if (told || isFileError(error)) command.error(`error: ${(error as Error).message}`)
+  const expected = [BackboneError, FamilyError, FacetError, FileProblem].some((type) => error instanceof type)
+  if (expected || isFileError(error)) command.error(`error: ${(error as Error).message}`)
   throw error
 }
 
 /**
- * `readFamily` of a folder that a person named.
+ * Reads a family from a folder that a user named.
  *
- * @param what `The family (--family)`
- * @throws FileProblem, or as `readFamily`
+ * @param what the role of the folder and its option: `The family (--family)`
+ * @throws FileProblem if there is no such folder; otherwise as `readFamily`
  */
 export async function readNamedFamily(what: string, dir: string): Promise<Family> {
   const remedy = 'Name the folder of a family; facet family build makes one.'

@@ -1,4 +1,7 @@
-/** What a file is that is not what a command was made for: the usual mix-ups, by the first bytes. */
+/**
+ * Recognises by its first bytes a file that a user gave to the wrong command, so that the message can say
+ * what it is.
+ */
 
 type Kind = 'onnx' | 'safetensors' | 'empty' | 'other'
 
@@ -22,7 +25,8 @@ const known: readonly Known[] = [
     matches: text('version https://git-lfs'),
   },
   { kind: 'safetensors', name: 'a safetensors file', matches: isSafetensors },
-  // Field 1 of the protobuf is the version, field 2 the producer's name; one of the next ones follows.
+  // A protobuf whose field 1 is the IR version. Field 2 (producer name), 7 (graph) or 8 (operator sets)
+  // follows it.
   {
     kind: 'onnx',
     name: 'an ONNX model',
@@ -38,12 +42,15 @@ const known: readonly Known[] = [
   { kind: 'other', name: 'a web page or an XML text', matches: text('<') },
 ]
 
-/** The kind of a file, and its name for messages; `other` with an empty name where nothing is known of it. */
+/**
+ * The kind of a file, and its name for messages: `other` with an empty name for a file that is not
+ * recognised.
+ */
 export function kindOf(bytes: Uint8Array): { kind: Kind; name: string } {
   return known.find(({ matches }) => matches(bytes)) ?? { kind: 'other', name: '' }
 }
 
-/** The length of a JSON header, and its brace. */
+/** True if the bytes begin with a plausible header length and the brace of a JSON header. */
 function isSafetensors(bytes: Uint8Array): boolean {
   if (bytes.length < 10) return false
   const header = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)

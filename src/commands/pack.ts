@@ -1,7 +1,7 @@
 /**
- * `facet pack show` and `facet pack verify`: looks into a pack, and says everything that is wrong with one.
+ * `facet pack show` describes a pack; `facet pack verify` lists everything that is wrong with one.
  *
- * Files and the terminal live here; the checks are `pack/read.ts`.
+ * Only files and the terminal are handled here; the checks are in `pack/read.ts`.
  */
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -27,7 +27,7 @@ export function packCommand(): Command {
     .action(show)
   pack
     .command('verify')
-    .description('check that a family can serve a pack; list every problem otherwise')
+    .description('check that a family can serve a pack, or list every problem')
     .argument('<file>', 'a pack, .safetensors')
     .requiredOption('--family <dir>', 'folder of the family')
     .action(verify)
@@ -50,11 +50,11 @@ async function verify(file: string, flags: { family: string }, command: Command)
     const family = await readNamedFamily(FAMILY, flags.family)
     const pack = readPack(await readPackFile(file, command), family.manifest)
     const { name } = family.manifest
-    process.stdout.write(`${file}: a sound pack of family ${name}, ${adapted(pack, family)}\n`)
+    process.stdout.write(`${file}: a valid pack of family ${name}, ${adapted(pack, family)}\n`)
   })
 }
 
-/** Bad input ends the command with its problems, one a line; anything else is a fault of ours. */
+/** Ends the command for a bad pack, with one problem a line; other errors go to `end`. */
 async function guarded(file: string, command: Command, work: () => Promise<void>): Promise<void> {
   try {
     await work()
@@ -67,7 +67,7 @@ async function guarded(file: string, command: Command, work: () => Promise<void>
   }
 }
 
-/** The bytes of a file that may be a pack; ends the command for one that is plainly something else. */
+/** The bytes of a file that may be a pack. Ends the command if the file is recognised as something else. */
 async function readPackFile(file: string, command: Command): Promise<Uint8Array> {
   const remedy = 'Name a pack, a .safetensors file.'
   const bytes = await naming('The pack', file, remedy, () => readFile(file))
@@ -113,7 +113,7 @@ function preview(labels: string[]): string {
   return labels.length > 12 ? `${labels.slice(0, 12).join(', ')}, ...` : labels.join(', ')
 }
 
-/** A pack's texts come from anywhere: none of them may steer the terminal. */
+/** Removes control characters: a pack's texts are untrusted and must not control the terminal. */
 function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, ' ')
 }

@@ -1,4 +1,4 @@
-/** `facet store verify`: checks a data folder at rest. */
+/** `facet store verify`: checks a data folder that no service is using. */
 import { readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Command, Option } from 'commander'
@@ -6,15 +6,15 @@ import { naming } from '../host/file-problem.js'
 import { type Verification, verifyStore } from '../store/verify.js'
 import { end } from './ends.js'
 
-/** The command `store` with its sub-commands. Ends with exit code 1 where something is wrong. */
+/** The command `store` with its sub-commands. `verify` ends with exit code 1 if it finds a problem. */
 export function storeCommand(): Command {
-  const store = new Command('store').description('look after a data folder')
+  const store = new Command('store').description('check a data folder')
   const verify: Command = store
     .command('verify')
     .description('check every record and every pack of a data folder that no service is using')
     .addOption(new Option('--data <dir>', 'the data folder').env('FACET_DATA').default('./data'))
     .action(async ({ data }: { data: string }) => {
-      const remedy = 'Name the data folder of a service; a service makes one at its first start.'
+      const remedy = 'Name the data folder of a service; a service creates it at its first start.'
       const result = await naming('The data folder (--data)', resolve(data), remedy, async () => {
         await readdir(data)
         return verifyStore(data)
@@ -32,7 +32,7 @@ function describe(
   { format, domains, versions, blobs, bytes, problems, notes }: Verification,
 ): string {
   const lines = [
-    `checked ${folder}: the checksum of every record, the SHA-256 of every blob, and that records name blobs that are there`,
+    `checked ${folder}: the checksum of every record, the SHA-256 of every blob, and that every blob named by a record exists`,
     `format ${format}: ${count(domains, 'domain')}, ${count(versions, 'version')}, ${count(blobs, 'blob')}, ${bytes} bytes`,
     ...notes.map((note) => `note: ${note}`),
     ...problems.map(({ message }) => `problem: ${message}`),

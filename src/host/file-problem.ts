@@ -1,4 +1,6 @@
-/** What is wrong with a file or folder that a person named: the option, the path, the cause and the remedy. */
+/**
+ * Errors about a file or folder that a user named: they say the option, the path, the cause and the remedy.
+ */
 
 const causes: Record<string, string> = {
   ENOENT: 'there is no such file or folder',
@@ -13,10 +15,10 @@ const causes: Record<string, string> = {
   EMFILE: 'this process has too many files open (ulimit -n)',
 }
 
-/** A file a person named cannot be used. The message is all there is to say. */
+/** A file that a user named cannot be used. The message says everything; no stack is needed. */
 export class FileProblem extends Error {
   /**
-   * @param what what the person said it is: `The token file (--token-file)`
+   * @param what the role of the file and its option: `The token file (--token-file)`
    * @param remedy one sentence: what to do
    * @param cause what the file system threw
    */
@@ -36,7 +38,7 @@ function reasonOf(error: unknown): string {
   return causes[code ?? ''] ?? message
 }
 
-/** Runs `work`; what the file system throws becomes a `FileProblem`, anything else passes. */
+/** Runs `work`. Errors of the file system become a `FileProblem`, others are passed on. */
 export async function naming<T>(
   what: string,
   path: string,

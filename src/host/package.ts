@@ -1,11 +1,11 @@
-/** The installed package itself: its version and its files, run from source or from dist/. */
+/** The version and the files of the installed package, whether it runs from source or from dist/. */
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const root = ['../../', '../../../'].map((path) => new URL(path, import.meta.url)).find(hasManifest)
 if (!root) throw new Error('package.json is missing beside the program; install Facet again.')
 
-/** Absolute path of a file of the package, such as `openapi.yaml`. */
+/** Absolute path of a file in the package, such as `openapi.yaml`. */
 export function packageFile(path: string): string {
   return fileURLToPath(new URL(path, root))
 }

@@ -1,12 +1,17 @@
 /**
- * An encoded image to the trunk's input pixels: decode, turn upright, resize, crop; RGB, one byte a channel.
+ * Turns an encoded image into the trunk's input pixels: decode, turn upright, resize, crop; RGB, one byte a
+ * channel.
  *
- * The same preprocessing as in training, which is PIL's `convert('RGB')`, `resize` and a centre crop:
- * alpha is dropped, not blended; grey and palettes become RGB; 16 bits are scaled to 8. Beyond PIL,
- * orientation tags are obeyed and colour profiles (CMYK's too) are converted to sRGB.
+ * The preprocessing is that of training, which is PIL's `convert('RGB')`, `resize` and a centre crop: alpha
+ * is dropped, not blended; grey and palettes become RGB; 16 bits are scaled to 8. Beyond PIL, orientation
+ * tags are obeyed and colour profiles (CMYK's too) are converted to sRGB.
  *
- * The work happens in libvips on libuv's threads, but for small PNGs. What reaches it is decided here: six
- * formats by their first bytes, every other loader of libvips is switched off. Knows no HTTP and no model.
+ * libvips (through sharp) does the work on libuv's threads, except for small PNGs (small-png.ts). Only six
+ * formats, recognised by their first bytes, reach libvips; all its other loaders are switched off. Knows no
+ * HTTP and no model.
+ *
+ * package.json pins sharp's exact version, and with it libvips': enlarge.ts and small-png.ts repeat its
+ * arithmetic to the bit (docs/decisions/0007-pixels-as-training-makes-them.md).
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
@@ -26,7 +31,8 @@ export interface ImageLimits {
   signal?: AbortSignal
 }
 
-// One libvips thread an image: parallelism comes from many images. Its cache would keep clients' pixels.
+// One libvips thread an image: parallelism comes from many images. The cache would keep clients' pixels in
+// memory.
 sharp.concurrency(1)
 sharp.cache(false)
 sharp.block({ operation: ['VipsForeignLoad'] })
@@ -34,11 +40,13 @@ sharp.unblock({
   operation: ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff'].map((name) => `VipsForeignLoad${name}`),
 })
 
-/** Seconds of decoding after which an image is given up. */
-const patience = 10
+/** libvips gives up an image that takes longer. */
+const DECODE_TIMEOUT_SECONDS = 10
 
-/** Formats people send that we do not read, so that the refusal can name them: what stands at which byte. */
-const others: readonly [name: string, at: number, magic: string][] = [
+/**
+ * Formats that people send and that are not supported, so that the refusal can name them: bytes at an offset.
+ */
+const unsupported: readonly [name: string, offset: number, magic: string][] = [
   ['HEIC', 4, 'ftyphe'],
   ['HEIF', 4, 'ftypm'],
   ['JPEG XL', 4, 'JXL '],
@@ -50,8 +58,8 @@ const others: readonly [name: string, at: number, magic: string][] = [
 ]
 
 /**
- * The image's format by its first bytes, whatever its name or content type say; null for all else.
- * The bytes may still be broken behind their signature.
+ * The image's format by its first bytes, whatever its name or content type says; null for anything else.
+ * What follows these bytes may still be damaged.
  */
 export function sniffImage(bytes: Uint8Array): ImageType | null {
   const head = latin1(bytes, 64)
@@ -59,7 +67,7 @@ export function sniffImage(bytes: Uint8Array): ImageType | null {
   if (head.startsWith('\x89PNG\r\n\x1a\n')) return 'png'
   if (/^RIFF....WEBP/s.test(head)) return 'webp'
   if (/^GIF8[79]a/.test(head)) return 'gif'
-  // ISO base media: the box's size, `ftyp`, then brands of four letters, the second one a version.
+  // ISO base media: the box's size, `ftyp`, then fields of four bytes: a brand, a version, further brands.
   if (/^.{4}ftyp(.{4})*avi[fs]/s.test(head)) return 'avif'
   if (['II*\0', 'MM\0*', 'II+\0', 'MM\0+'].includes(head.slice(0, 4))) return 'tiff'
   return null
@@ -68,13 +76,13 @@ export function sniffImage(bytes: Uint8Array): ImageType | null {
 /**
  * Decodes one image to `[input.height, input.width, 3]` RGB bytes: the shorter side is resized to
  * `input.resize`, the longer one in proportion (rounded), the centre is cropped at
- * `floor((side - size) / 2)`. Of an animation the first frame counts, of a document the first page.
+ * `floor((side - size) / 2)`. An animation is read as its first frame, a document as its first page.
  *
- * JPEG and WebP are decoded at a reduced scale where they are at least twice as large as needed.
+ * JPEG and WebP images at least twice as large as needed are decoded at a reduced scale.
  *
- * @throws FacetError `unsupported_media_type` for other formats; `image_too_large` over `limits.maxPixels`,
- * found in the header, before any pixel is decoded; `undecodable_image` for empty, truncated or damaged
- * bytes; `client_closed` where `limits.signal` was aborted.
+ * @throws FacetError `unsupported_media_type` for other formats; `image_too_large` above `limits.maxPixels`
+ * (read from the header, before any pixel is decoded); `undecodable_image` for empty, truncated or damaged
+ * bytes; `client_closed` if `limits.signal` was aborted.
  */
 export async function decodeImage(
   bytes: Uint8Array,
@@ -101,13 +109,18 @@ export async function decodeImage(
   return await trunkPixels(image, geometry, input).catch(undecodable(type))
 }
 
-/** `warning` also refuses damage inside a JPEG's data, where weaker levels answer with grey areas. */
+/** `failOn: 'warning'` also refuses damage inside a JPEG's data; weaker levels return grey areas instead. */
 const opening = { failOn: 'warning', limitInputPixels: false, animated: false } satisfies SharpOptions
 
-/** Larger images, and larger answers, are enlarged off the event loop's thread. */
-const MOST_ENLARGED = 128 * 128
+/**
+ * Images with more pixels than this, before or after, are enlarged by libvips, off the event loop's thread.
+ */
+const MAX_ENLARGED_PIXELS = 128 * 128
 
-/** Of an image that needs no turning and no blending. libvips checks the pixels against what we read, too. */
+/**
+ * Pixels of an image that needs no turning and no alpha removal. libvips checks its size against `maxPixels`
+ * again.
+ */
 async function plainPixels(
   bytes: Uint8Array,
   type: ImageType,
@@ -117,12 +130,12 @@ async function plainPixels(
 ): Promise<Uint8Array> {
   const image = () => patient(bytes, { ...opening, limitInputPixels: maxPixels })
   const geometry = geometryOf(size, input)
-  const most = Math.max(size.width * size.height, input.width * input.height)
-  if (geometry.scale <= 1 || input.kernel !== 'linear' || most > MOST_ENLARGED)
+  const largest = Math.max(size.width * size.height, input.width * input.height)
+  if (geometry.scale <= 1 || input.kernel !== 'linear' || largest > MAX_ENLARGED_PIXELS)
     return trunkPixels(image(), geometry, input)
   let pixels: Uint8Array | null = null
   if (type === 'png') {
-    // However many come at once, a turn of the event loop has no more of them than are decoded side by side.
+    // Yield first, so that one turn of the event loop decodes no more images than are admitted at once.
     await nextTurn()
     pixels = decodeSmallPng(bytes, size)
   }
@@ -132,10 +145,10 @@ async function plainPixels(
 }
 
 function patient(bytes: Uint8Array, options: SharpOptions): Sharp {
-  return sharp(bytes, options).timeout({ seconds: patience })
+  return sharp(bytes, options).timeout({ seconds: DECODE_TIMEOUT_SECONDS })
 }
 
-/** libvips would weigh colours by alpha while it resizes; training saw them without. */
+/** Drops alpha before the resize: libvips would weight colours by it, and training did not. */
 async function withoutAlpha(image: Sharp): Promise<Sharp> {
   const { data, info } = await rgb(image).toBuffer({ resolveWithObject: true })
   const { width, height, channels } = info
@@ -147,21 +160,23 @@ async function trunkPixels(
   { scale, resized, crop }: Geometry,
   input: InputSpec,
 ): Promise<Uint8Array> {
-  // libvips enlarges half an output pixel off centre. At twice the size its odd rows and columns are exact.
-  const fine = scale > 1 ? 2 : 1
-  image = image.resize(resized.width * fine, resized.height * fine, { fit: 'fill', kernel: input.kernel })
+  // libvips enlarges half an output pixel off centre. So enlarge to twice the size: its odd rows and columns
+  // are exact.
+  const factor = scale > 1 ? 2 : 1
+  image = image.resize(resized.width * factor, resized.height * factor, { fit: 'fill', kernel: input.kernel })
   image = image.extract({
-    left: crop.left * fine,
-    top: crop.top * fine,
-    width: crop.width * fine,
-    height: crop.height * fine,
+    left: crop.left * factor,
+    top: crop.top * factor,
+    width: crop.width * factor,
+    height: crop.height * factor,
   })
   const pixels = await rgb(image).toBuffer()
-  if (pixels.length !== input.height * input.width * 3 * fine * fine) throw new Error('unexpected channels')
-  return fine === 1 ? pixels : oddPixels(pixels, input.width, input.height)
+  if (pixels.length !== input.height * input.width * 3 * factor * factor)
+    throw new Error('unexpected channels')
+  return factor === 1 ? pixels : oddPixels(pixels, input.width, input.height)
 }
 
-/** Every second pixel of every second row of `[2 * height, 2 * width, 3]`, the odd ones. */
+/** The odd pixels of the odd rows of `[2 * height, 2 * width, 3]`. */
 function oddPixels(pixels: Uint8Array, width: number, height: number): Uint8Array {
   const odd = new Uint8Array(height * width * 3)
   let to = 0
@@ -176,7 +191,7 @@ function oddPixels(pixels: Uint8Array, width: number, height: number): Uint8Arra
   return odd
 }
 
-/** Three channels of 8 bits. */
+/** Output of three channels of 8 bits. */
 function rgb(image: Sharp): Sharp {
   return image.removeAlpha().toColourspace('srgb').raw({ depth: 'uchar' })
 }
@@ -184,10 +199,10 @@ function rgb(image: Sharp): Sharp {
 function checkHeader(header: Metadata, type: ImageType, maxPixels: number): void {
   const { format, compression } = header
   if (format === 'heif' && compression !== 'av1') {
-    throw new FacetError('unsupported_media_type', `The file is called AVIF and holds ${compression}.`)
+    throw new FacetError('unsupported_media_type', `The file is marked as AVIF but holds ${compression}.`)
   }
   if (format !== (type === 'avif' ? 'heif' : type)) {
-    throw new FacetError('undecodable_image', `The file begins like ${name(type)} and is something else.`)
+    throw new FacetError('undecodable_image', `The file begins like ${name(type)} but is something else.`)
   }
   checkPixels(header, maxPixels)
 }
@@ -203,9 +218,9 @@ function refusal(bytes: Uint8Array): string {
   const head = latin1(bytes, 1024)
   const other = head.includes('<svg')
     ? 'SVG'
-    : others.find(([, at, magic]) => head.startsWith(magic, at))?.[0]
-  const found = other === undefined ? 'The bytes are no image we know' : `The image is ${other}`
-  return `${found}; JPEG, PNG, WebP, GIF, AVIF and TIFF are read.`
+    : unsupported.find(([, offset, magic]) => head.startsWith(magic, offset))?.[0]
+  const found = other === undefined ? 'The bytes are not a known image format' : `The image is ${other}`
+  return `${found}; JPEG, PNG, WebP, GIF, AVIF and TIFF are supported.`
 }
 
 function latin1(bytes: Uint8Array, most: number): string {

@@ -1,21 +1,23 @@
 /**
- * Bilinear enlarging of a small decoded image, exactly as libvips does it, to the bit (vips_affine with its
- * bilinear interpolator, at twice the size, of which every second row and column is kept; see decode.ts).
+ * Enlarges a small decoded image with bilinear interpolation, equal to libvips to the bit: vips_affine with
+ * its bilinear interpolator to twice the size, of which every second row and column is kept (decode.ts says
+ * why).
  *
- * An operation of libvips costs half a millisecond before its first pixel, and most images of these families are
- * no larger than the trunk's input: this takes a tenth of that.
+ * An operation of libvips costs half a millisecond before its first pixel; this takes a tenth of that. Many
+ * images are no larger than the trunk's input, so it is often needed.
  */
 import type { Crop, Size } from './geometry.js'
 
-/** Weights have so many bits behind the point, as in libvips. */
-const SHIFT = 12
-const ONE = 1 << SHIFT
+/** Interpolation weights are fixed-point numbers with this many fractional bits, as in libvips. */
+const WEIGHT_BITS = 12
+/** The weight 1 in fixed point. */
+const ONE = 1 << WEIGHT_BITS
 
-/** Where the outputs of one axis lie: between which two inputs, and how far from the first, in parts of `ONE`. */
+/** For each output position of one axis: the two input positions around it, and the weight of the second. */
 interface Axis {
   first: Int32Array
   second: Int32Array
-  part: Int32Array
+  weight: Int32Array
 }
 
 /**
@@ -25,7 +27,7 @@ interface Axis {
  */
 export function enlarge(pixels: Uint8Array, from: Size, to: Size, crop: Crop): Uint8Array {
   const scale = { x: doubled(from.width, to.width), y: doubled(from.height, to.height) }
-  // libvips inverts the whole matrix; dividing once instead rounds otherwise.
+  // libvips inverts the whole 2x2 matrix. Dividing once instead would round differently.
   const inverse = 1 / (scale.x * scale.y)
   const columns = stepped(inverse * scale.y, from.width, crop.left, crop.width)
   const rows = multiplied(inverse * scale.x, from.height, crop.top, crop.height)
@@ -34,12 +36,12 @@ export function enlarge(pixels: Uint8Array, from: Size, to: Size, crop: Crop): U
   for (let y = 0; y < crop.height; y++) {
     const above = rows.first[y]! * from.width
     const below = rows.second[y]! * from.width
-    const low = rows.part[y]!
+    const low = rows.weight[y]!
     const high = ONE - low
     for (let x = 0; x < crop.width; x++) {
-      const right = columns.part[x]!
-      const lowRight = (low * right) >> SHIFT
-      const highRight = (high * right) >> SHIFT
+      const right = columns.weight[x]!
+      const lowRight = (low * right) >> WEIGHT_BITS
+      const highRight = (high * right) >> WEIGHT_BITS
       const lowLeft = low - lowRight
       const highLeft = high - highRight
       const [left, next] = [columns.first[x]!, columns.second[x]!]
@@ -50,19 +52,21 @@ export function enlarge(pixels: Uint8Array, from: Size, to: Size, crop: Crop): U
           highRight * pixels[p2++]! +
           lowLeft * pixels[p3++]! +
           lowRight * pixels[p4++]!
-        out[at++] = (sum + ONE / 2) >> SHIFT
+        out[at++] = (sum + ONE / 2) >> WEIGHT_BITS
       }
     }
   }
   return out
 }
 
-/** The scale to twice `to`, as sharp hands it to libvips: it thinks in factors to shrink by. */
+/**
+ * The scale from `from` to twice `to`. sharp computes a factor to shrink by and inverts it, so this does too.
+ */
 function doubled(from: number, to: number): number {
   return 1 / (from / (2 * to))
 }
 
-/** Columns: libvips goes from one to the next by adding the step. */
+/** The columns. libvips adds the step from one to the next, so rounding errors add up the same way here. */
 function stepped(step: number, size: number, start: number, count: number): Axis {
   let position = corner(step * 2 * start)
   return axis(size, count, () => {
@@ -72,12 +76,15 @@ function stepped(step: number, size: number, start: number, count: number): Axis
   })
 }
 
-/** Rows: each by itself. */
+/** The rows. libvips computes each from its index. */
 function multiplied(step: number, size: number, start: number, count: number): Axis {
   return axis(size, count, (index) => corner(step * (2 * (start + index) + 1)))
 }
 
-/** From the middles of pixels to their corners; the margin of one pixel keeps positions positive. */
+/**
+ * Moves a position from pixel centres to pixel corners, and by a margin of one pixel, so that it stays
+ * positive.
+ */
 function corner(position: number): number {
   return position - 0.5 + 1
 }
@@ -86,14 +93,14 @@ function axis(size: number, count: number, positionOf: (index: number) => number
   const found: Axis = {
     first: new Int32Array(count),
     second: new Int32Array(count),
-    part: new Int32Array(count),
+    weight: new Int32Array(count),
   }
   for (let index = 0; index < count; index++) {
     const position = positionOf(index)
     const whole = Math.floor(position)
     found.first[index] = Math.min(size - 1, Math.max(0, whole - 1))
     found.second[index] = Math.min(size - 1, whole)
-    found.part[index] = (position - whole) * ONE
+    found.weight[index] = (position - whole) * ONE
   }
   return found
 }

@@ -1,7 +1,10 @@
-/** How an upright image comes to the trunk's input: resized by its shorter side, then cropped at the centre. */
+/**
+ * How an upright image is fitted to the trunk's input: resized by its shorter side, then cropped at the
+ * centre.
+ */
 import type { InputSpec } from '../manifest/manifest.js'
 
-/** Pixels, as all here. */
+/** In pixels. */
 export interface Size {
   width: number
   height: number
@@ -14,14 +17,15 @@ export interface Crop extends Size {
 }
 
 export interface Geometry {
-  /** Of the resized image's sides to the image's own; above 1 it is enlarged. */
+  /** Sides of the resized image over those of the original; above 1 the image is enlarged. */
   scale: number
   resized: Size
   crop: Crop
 }
 
 /**
- * As training does it: PIL's `resize` to whole pixels, rounded, then a centre crop at `floor((side - size) / 2)`.
+ * The same geometry as in training: PIL's `resize` to whole pixels, rounded, then a centre crop at
+ * `floor((side - size) / 2)`.
  * @param size of the image, upright
  */
 export function geometryOf({ width, height }: Size, input: InputSpec): Geometry {

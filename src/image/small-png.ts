@@ -1,8 +1,9 @@
 /**
- * Small PNGs of 8 bits a sample (grey or RGB; not interlaced, without transparency) to RGB on the calling thread, to the
- * bit as libvips decodes them. libvips takes a millisecond of objects, locks and threads for an image of a few thousand
- * pixels; this takes a tenth of one. All else, everything odd and everything damaged is left to libvips. No
- * library was found that is strict about damage and bounds what it inflates
+ * Decodes small PNGs to RGB on the calling thread, equal to libvips to the bit. For an image of a few
+ * thousand pixels libvips takes a millisecond of objects, locks and threads; this takes a tenth of one.
+ *
+ * It decodes 8 bits a sample, grey or RGB, not interlaced, without transparency. All other PNGs, unusual and
+ * damaged ones too, are left to libvips. No library was found that refuses damage and bounds what it inflates
  * (docs/experiments/2026-11-25-small-images-without-libvips.md).
  *
  * Format: https://www.w3.org/TR/png-3/.
@@ -10,13 +11,16 @@
 import { crc32, inflateSync } from 'node:zlib'
 import type { Size } from './geometry.js'
 
-/** Bounds of a millisecond of work. */
-const MOST_BYTES = 64 * 1024
-const MOST_PIXELS = 128 * 128
-/** Samples a pixel by colour type: grey, RGB. */
+/** Larger images could block the event loop for more than a millisecond. */
+const MAX_BYTES = 64 * 1024
+const MAX_PIXELS = 128 * 128
+/** Samples a pixel by colour type: 0 is grey, 2 is RGB. */
 const channelsOf: Readonly<Record<number, 1 | 3>> = { 0: 1, 2: 3 }
-/** Chunks that change no pixel, and their lengths. A profile (iCCP) would, and transparency (tRNS). */
-const passed: ReadonlyMap<string, number> = new Map([
+/**
+ * Lengths of the chunks that change no pixel. A colour profile (iCCP) or transparency (tRNS) would change
+ * some.
+ */
+const neutralChunks: ReadonlyMap<string, number> = new Map([
   ['gAMA', 4],
   ['cHRM', 32],
   ['sRGB', 1],
@@ -24,9 +28,9 @@ const passed: ReadonlyMap<string, number> = new Map([
   ['tIME', 7],
 ])
 
-/** @returns `[size.height, size.width, 3]`; null for what is to be left to libvips */
+/** @returns `[size.height, size.width, 3]`; null for an image that libvips must decode */
 export function decodeSmallPng(bytes: Uint8Array, size: Size): Uint8Array | null {
-  if (bytes.length > MOST_BYTES || size.width * size.height > MOST_PIXELS) return null
+  if (bytes.length > MAX_BYTES || size.width * size.height > MAX_PIXELS) return null
   const image = readChunks(bytes, size)
   if (image === null) return null
   const stride = size.width * image.channels
@@ -35,7 +39,7 @@ export function decodeSmallPng(bytes: Uint8Array, size: Size): Uint8Array | null
   return toRgb(lines, stride, size, image.channels)
 }
 
-/** Null for another kind of PNG, and wherever libpng would complain. */
+/** The compressed image data; null for another kind of PNG, and wherever libpng would complain. */
 function readChunks(
   bytes: Uint8Array,
   { width, height }: Size,
@@ -53,7 +57,7 @@ function readChunks(
     const content = bytes.subarray(at + 8, end)
     if ((at === 8) !== (name === 'IHDR')) return null
     if (name === 'IHDR') {
-      // 8 bits, deflate, the five filters, not interlaced.
+      // 8 bits a sample, deflate, the five standard filters, not interlaced.
       if (length !== 13 || [content[8], content[10], content[11], content[12]].join() !== '8,0,0,0')
         return null
       if (view.getUint32(16) !== width || view.getUint32(20) !== height) return null
@@ -64,7 +68,7 @@ function readChunks(
     } else if (name === 'IEND') {
       if (channels === undefined || data.length === 0) return null
       return { channels, compressed: data.length === 1 ? data[0]! : Buffer.concat(data) }
-    } else if (passed.get(name) !== length || seen.has(name) || data.length > 0) return null
+    } else if (neutralChunks.get(name) !== length || seen.has(name) || data.length > 0) return null
     else seen.add(name)
     last = name
     at = end + 4
@@ -72,12 +76,12 @@ function readChunks(
   return null
 }
 
-/** Null unless it is one sound stream of just so many bytes. */
+/** Null unless `compressed` is exactly one valid zlib stream of `size` bytes. */
 function inflated(compressed: Uint8Array, size: number): Uint8Array | null {
   try {
     const { buffer, engine } = inflateSync(compressed, {
       maxOutputLength: size,
-      // One more, so that the output is taken in one step.
+      // One byte more than the output, so that zlib needs one step and no second buffer.
       chunkSize: Math.max(64, size + 1),
       info: true,
     }) as unknown as { buffer: Uint8Array; engine: { bytesWritten: number } }
@@ -87,13 +91,13 @@ function inflated(compressed: Uint8Array, size: number): Uint8Array | null {
   }
 }
 
-/** Takes the filter off every line, in place. False for a filter that does not exist. */
+/** Undoes the filter of every line, in place. False if a line names a filter that does not exist. */
 function unfilter(lines: Uint8Array, stride: number, height: number, channels: number): boolean {
   for (let y = 0, start = 0; y < height; y++, start += stride + 1) {
     const filter = lines[start]!
     const first = start + 1
     const end = first + stride
-    // Of the line above the first every sample is 0.
+    // The line above the first one counts as zeros.
     const up = y === 0 ? -1 : stride + 1
     if (filter > 4) return false
     if (filter === 0) continue
@@ -109,7 +113,7 @@ function unfilter(lines: Uint8Array, stride: number, height: number, channels: n
   return true
 }
 
-/** Whichever of the three neighbours is nearest to `left + above - corner`. */
+/** The one of the three neighbours that is nearest to `left + above - corner` (the Paeth predictor). */
 function paeth(left: number, above: number, corner: number): number {
   const toLeft = Math.abs(above - corner)
   const toAbove = Math.abs(left - corner)
@@ -118,7 +122,7 @@ function paeth(left: number, above: number, corner: number): number {
   return toAbove <= toCorner ? above : corner
 }
 
-/** The lines without their filters' bytes, grey three times. */
+/** Drops the filter byte of each line, and repeats grey samples three times. */
 function toRgb(lines: Uint8Array, stride: number, { width, height }: Size, channels: 1 | 3): Uint8Array {
   const out = new Uint8Array(height * width * 3)
   for (let y = 0, to = 0; y < height; y++) {

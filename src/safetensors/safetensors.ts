@@ -1,13 +1,14 @@
 /**
- * The safetensors container: 8 bytes of header length, a JSON header, the tensors' bytes.
+ * Reads and writes the safetensors format: 8 bytes of header length, a JSON header, the tensors' bytes.
  *
- * Format: https://github.com/huggingface/safetensors. Reads strictly and reports everything that is wrong at
- * once; knows nothing of packs. Little-endian, as the format and every platform of onnxruntime-node are.
+ * Format: https://github.com/huggingface/safetensors. The reader is strict and reports all problems at once.
+ * Knows nothing of packs. Assumes a little-endian platform, as the format and all platforms of
+ * onnxruntime-node are.
  */
 import { isWellFormed, JsonError, type JsonValue, parseJson } from '../strict/json.js'
 import { Problems, quote } from '../strict/problems.js'
 
-/** Bytes of one element. The sub-byte types of newer writers are refused as unknown. */
+/** Bytes of one element, by dtype. The sub-byte types of newer writers are refused as unknown. */
 const ELEMENT_BYTES: ReadonlyMap<string, number> = new Map([
   ...['BOOL', 'U8', 'I8', 'F8_E4M3', 'F8_E5M2'].map((name) => [name, 1] as const),
   ...['U16', 'I16', 'F16', 'BF16'].map((name) => [name, 2] as const),
@@ -23,21 +24,22 @@ const MAX_DEPTH = 16
 export interface SafetensorsLimits {
   /** Largest header, in bytes. */
   headerBytes: number
-  /** Most JSON values of the header, those in the metadata's strings not counted. */
+  /** Most JSON values in the header. JSON texts inside the metadata's strings do not count. */
   headerValues: number
 }
 
 /**
- * A header of 1 MiB holds the labels of ImageNet-21k. A tensor takes seven to ten values, so that there is room for
- * some 1,800, those of 600 slots; a header made of nothing but values would hold 120,000 and block the thread.
+ * A header of 1 MiB holds the labels of ImageNet-21k. A tensor takes 7 to 10 values, so 16,384 values are
+ * enough for some 1,800 tensors (600 slots). Without this limit, 1 MiB of tiny values (120,000) would block
+ * the thread.
  */
 const DEFAULT_LIMITS: SafetensorsLimits = { headerBytes: 1 << 20, headerValues: 1 << 14 }
 
 export interface Tensor {
-  /** As the format names it: `F32`, `F16`, `I64`, ... */
+  /** The format's own name: `F32`, `F16`, `I64`, ... */
   dtype: string
   shape: number[]
-  /** Row-major, little-endian. A view on the file's bytes when read; not necessarily aligned. */
+  /** Row-major, little-endian. After reading, a view on the file's bytes, not necessarily aligned. */
   bytes: Uint8Array
 }
 
@@ -47,7 +49,10 @@ export interface Safetensors {
   tensors: Map<string, Tensor>
 }
 
-/** Not a safetensors file, or one that breaks the format's rules: `problems` lists all of them. */
+/**
+ * The bytes are not a safetensors file, or break the format's rules. `problems` lists everything that is
+ * wrong.
+ */
 export class SafetensorsError extends Error {
   constructor(readonly problems: readonly string[]) {
     super(`not a valid safetensors file: ${problems.join('; ')}`)
@@ -55,11 +60,13 @@ export class SafetensorsError extends Error {
   }
 }
 
-/** What can be read of a file that may be broken: every tensor with a sound entry, and all problems. */
+/**
+ * What could be read of a possibly broken file: every tensor whose header entry is valid, and all problems.
+ */
 export interface Scan extends Safetensors {
-  /** Without prototype: any key is only a key. */
+  /** Has no prototype, so that keys such as `__proto__` are plain keys. */
   metadata: Record<string, string>
-  /** Every name in the header, the broken entries' too; null where no header could be read. */
+  /** Every tensor name in the header, those of broken entries too; null if no header could be read. */
   names: Set<string> | null
   problems: Problems
 }
@@ -67,7 +74,7 @@ export interface Scan extends Safetensors {
 /**
  * Reads a safetensors file. The tensors are views on `bytes`.
  *
- * @throws SafetensorsError with every problem found.
+ * @throws SafetensorsError listing every problem.
  */
 export function readSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLimits> = {}): Safetensors {
   const { metadata, tensors, problems } = scanSafetensors(bytes, limits)
@@ -75,7 +82,7 @@ export function readSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLi
   return { metadata, tensors }
 }
 
-/** Like `readSafetensors`, but returns what there is, for readers that have more to check. */
+/** Like `readSafetensors`, but returns the problems with what could be read, for callers that check more. */
 export function scanSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLimits> = {}): Scan {
   const scan: Scan = {
     metadata: Object.create(null),
@@ -171,7 +178,7 @@ interface Placed {
   end: number
 }
 
-/** Checks one header entry by itself; null where it is broken. */
+/** Checks one header entry by itself. Returns null, and adds problems, if it is broken. */
 function readEntry(name: string, entry: JsonValue, available: number, problems: Problems): Placed | null {
   const tensor = `tensor ${quote(name)}`
   if (!(entry instanceof Map)) {
@@ -216,7 +223,10 @@ function readEntry(name: string, entry: JsonValue, available: number, problems: 
   return { name, dtype: dtype as string, shape: shape as number[], begin, end }
 }
 
-/** Elements of a shape; null, and a problem, where it is none or beyond 2^53 bytes. */
+/**
+ * Elements of a shape. Returns null, and adds a problem, if it is not a shape or its tensor exceeds 2^53
+ * bytes.
+ */
 function countElements(tensor: string, shape: JsonValue, problems: Problems): number | null {
   if (!isNaturals(shape)) {
     problems.add(`${tensor}: shape must be a list of whole numbers from 0, not ${quote(shape)}`)
@@ -226,7 +236,7 @@ function countElements(tensor: string, shape: JsonValue, problems: Problems): nu
     problems.add(`${tensor}: shape has ${shape.length} dimensions, more than ${MAX_RANK}`)
     return null
   }
-  // A zero dimension must not hide a product that overflows before it.
+  // Zero dimensions are left out of the product, so that they cannot hide an overflow of the others.
   let elements = 1
   for (const dimension of shape) {
     if (dimension !== 0) elements *= dimension
@@ -242,7 +252,10 @@ function isNaturals(value: JsonValue): value is number[] {
   return Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && (item as number) >= 0)
 }
 
-/** The tensors must cover the data exactly, one after the other in the header's order. */
+/**
+ * The tensors must cover the data exactly, one after the other in the header's order.
+ * @param complete every header entry was valid; only then is it certain which bytes belong to no tensor
+ */
 function checkLayout(placed: Placed[], available: number, complete: boolean, problems: Problems): void {
   for (let i = 1; i < placed.length; i++) {
     const [one, next] = [placed[i - 1]!, placed[i]!]
@@ -267,17 +280,17 @@ function checkLayout(placed: Placed[], available: number, complete: boolean, pro
       last = tensor
     }
   }
-  // Where an entry is broken, nobody knows which bytes were meant to be its own.
   if (complete && cursor < available) {
     problems.add(`${available - cursor} trailing bytes after the last tensor`)
   }
 }
 
 /**
- * Writes a safetensors file: the header padded with spaces to 8 bytes, tensors by falling element size and
- * then by name (so that each is aligned), metadata by name. The same content gives the same bytes.
+ * Writes a safetensors file. The header is padded with spaces to a multiple of 8 bytes. Tensors are sorted by
+ * falling element size and then by name, so that each is aligned; metadata by name. The same content gives
+ * the same bytes.
  *
- * @throws SafetensorsError where a tensor's bytes do not fit its shape and dtype, or a name cannot be written.
+ * @throws SafetensorsError if a tensor's bytes do not fit its shape and dtype, or a name cannot be encoded.
  */
 export function writeSafetensors(
   tensors: ReadonlyMap<string, Tensor>,
@@ -331,7 +344,7 @@ function elementBytes(dtype: string): number {
   return ELEMENT_BYTES.get(dtype) ?? 0
 }
 
-/** By code unit: the same on every machine, whatever its locale. */
+/** Order by code unit, which does not depend on the machine's locale. */
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }

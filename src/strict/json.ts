@@ -1,14 +1,14 @@
 /**
- * Strict JSON that hides nothing: objects become Maps in the file's own order, duplicate keys are reported,
- * depth is bounded, lone surrogates are refused.
+ * A strict JSON parser: objects become Maps that keep the file's order, duplicate keys are reported, depth is
+ * bounded, lone surrogates are refused.
  *
- * `JSON.parse` keeps the last of two equal keys and moves number-like keys to the front; a file format whose
- * offsets must be in order cannot be checked through it.
+ * `JSON.parse` keeps only the last of two equal keys and moves number-like keys to the front. Through it, a
+ * file format whose entries must be unique and in order cannot be checked.
  */
 
 export type JsonValue = null | boolean | number | string | JsonValue[] | Map<string, JsonValue>
 
-/** Not JSON; the message names the position. */
+/** The text is not JSON, or exceeds a limit. The message names the position. */
 export class JsonError extends Error {
   constructor(what: string, position: number) {
     super(`${what} at character ${position}`)
@@ -18,13 +18,17 @@ export class JsonError extends Error {
 
 export interface ParsedJson {
   value: JsonValue
-  /** Where a key was given again, a path such as `$.labels` each (a hundred at most). The first value is kept. */
+  /**
+   * Paths such as `$.labels` of keys that were given again, at most a hundred. The first value of a key is
+   * kept.
+   */
   duplicates: string[]
 }
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y
 const MAX_DUPLICATES = 100
-const MAX_STEP = 80
+/** Characters shown of each key of a path. */
+const MAX_STEP_CHARACTERS = 80
 const LITERALS = new Map([
   ['t', { word: 'true', value: true }],
   ['f', { word: 'false', value: false }],
@@ -35,20 +39,20 @@ const LITERALS = new Map([
  * Parses one JSON text.
  *
  * @param maxDepth how many arrays and objects may be nested.
- * @param maxValues how many values there may be, however deep: parsing ends at the next one.
- * @throws JsonError where the text is not JSON, nests deeper or holds more.
+ * @param maxValues how many values there may be, at any depth. Parsing stops at the first one beyond.
+ * @throws JsonError if the text is not JSON or exceeds one of the limits.
  */
 export function parseJson(text: string, maxDepth = 16, maxValues = Infinity): ParsedJson {
   const parser = new Parser(text, maxDepth, maxValues)
   return { value: parser.document(), duplicates: parser.duplicates }
 }
 
-/** Whether the text is valid Unicode: a lone surrogate has no UTF-8. */
+/** Whether the text is valid Unicode. Text with a lone surrogate cannot be encoded as UTF-8. */
 export function isWellFormed(text: string): boolean {
   return !/\p{Surrogate}/u.test(text)
 }
 
-/** Maps back to plain objects; `__proto__` stays an own property. */
+/** Converts Maps to plain objects. A key `__proto__` becomes an own property. */
 export function toPlain(value: JsonValue): unknown {
   if (Array.isArray(value)) return value.map(toPlain)
   if (value instanceof Map) return Object.fromEntries([...value].map(([key, item]) => [key, toPlain(item)]))
@@ -172,10 +176,12 @@ class Parser {
     }
   }
 
-  /** Bounded in number and length: a long key with many children must not multiply. */
+  /** Bounded in number and length: one long key must not be repeated for each of thousands of children. */
   #duplicate(): void {
     if (this.duplicates.length === MAX_DUPLICATES) return
-    this.duplicates.push(`$.${this.#path.map((step) => String(step).slice(0, MAX_STEP)).join('.')}`)
+    this.duplicates.push(
+      `$.${this.#path.map((step) => String(step).slice(0, MAX_STEP_CHARACTERS)).join('.')}`,
+    )
   }
 
   #enter(): void {

@@ -1,11 +1,11 @@
 /**
- * Collects everything that is wrong with an input, so that its author sees all of it at once.
+ * Collects all problems of an input, so that its author sees all of them at once.
  *
- * Bounded: a hostile file with a hundred thousand bad tensors must not become a hundred-megabyte answer.
+ * Bounded: a hostile file with 100,000 bad tensors must not cause an answer of 100 MB.
  */
 
 const MAX_PROBLEMS = 100
-const MAX_QUOTED = 80
+const MAX_QUOTED_CHARACTERS = 80
 
 export class Problems {
   readonly #list: string[] = []
@@ -24,19 +24,21 @@ export class Problems {
     return this.#list.length + this.#more
   }
 
-  /** The first hundred, and how many there are beyond. */
+  /** The first hundred problems, then a line with the number of further ones. */
   list(): string[] {
     return this.#more === 0 ? [...this.#list] : [...this.#list, `and ${this.#more} more problems`]
   }
 }
 
-/** A value from the file, safe to show: quoted, escaped, cut to a line. */
+/** A value from the file, safe to show in a message: quoted, escaped and cut to one line. */
 export function quote(value: unknown): string {
   if (value instanceof Map) return 'an object'
   if (Array.isArray(value)) {
     const text = `[${value.slice(0, 8).map(quote).join(',')}${value.length > 8 ? ',…' : ''}]`
-    return text.length > MAX_QUOTED ? `${text.slice(0, MAX_QUOTED)}…` : text
+    return text.length > MAX_QUOTED_CHARACTERS ? `${text.slice(0, MAX_QUOTED_CHARACTERS)}…` : text
   }
   if (typeof value !== 'string') return String(value)
-  return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}…` : value)
+  return JSON.stringify(
+    value.length > MAX_QUOTED_CHARACTERS ? `${value.slice(0, MAX_QUOTED_CHARACTERS)}…` : value,
+  )
 }
