@@ -38,7 +38,7 @@ async function tryAll(chosen: readonly Variant[]): Promise<void> {
   try {
     for (const name of copied) await cp(join(root, name), join(dir, name), { recursive: true })
     for (const name of linked) await symlink(join(root, name), join(dir, name))
-    const source = new Source(root)
+    const source = new Source(dir)
     for (const variant of chosen) {
       const { failed, first } = await tryOne(dir, source, variant)
       console.log(
@@ -76,7 +76,7 @@ async function tryOne(
     const first = complaints[Math.max(0, at - 1)]?.trim().slice(0, 150)
     return { failed: at >= 0, first: first === undefined ? '' : ` (${first})` }
   } finally {
-    for (const path of changed.keys()) await cp(path, join(dir, path))
+    for (const path of changed.keys()) await writeFile(join(dir, path), source.text(path))
   }
 }
 

@@ -42,6 +42,11 @@ export class Source {
     return [...this.#texts.keys()]
   }
 
+  /** A file as it was read. @param path from the root */
+  text(path: string): string {
+    return this.#texts.get(path)!
+  }
+
   /**
    * The files that the changes concern, as they are with all of them: path from the root to text.
    * @throws Error naming a symbol that is not there, or is there more than once
@@ -52,7 +57,7 @@ export class Source {
       const { path, ...found } = this.#only(change.symbol)
       edits.set(path, [...(edits.get(path) ?? []), ...editsOf(change, found)])
     }
-    return new Map(Array.from(edits, ([path, list]) => [path, edited(this.#texts.get(path)!, list)]))
+    return new Map(Array.from(edits, ([path, list]) => [path, edited(this.text(path), list)]))
   }
 
   #add(root: string, path: string): void {
