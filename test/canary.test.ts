@@ -5,7 +5,7 @@ import onnxProto from 'onnx-proto'
 import t, { type Test } from 'tap'
 import type { Engine } from '../src/engine/engine.js'
 import { packRow } from '../src/engine/row.js'
-import { type EngineBatch, sidesOf } from '../src/engine/messages.js'
+import type { EngineBatch } from '../src/engine/messages.js'
 import type { FacetError } from '../src/errors.js'
 import { readFamily } from '../src/family/folder.js'
 import type { Slot } from '../src/manifest/manifest.js'
@@ -55,8 +55,7 @@ async function tried(
   const { engine } = await startEngine(t, { rows: 2 })
   await engine.stage(1, packRow(pack, base, manifest, layout, 'f32'))
   const batches: EngineBatch[] = []
-  const counted: Pick<Engine, 'run' | 'takesSmallImages'> = {
-    takesSmallImages: engine.takesSmallImages,
+  const counted: Pick<Engine, 'run'> = {
     run: (batch, generation) => {
       batches.push({ ...batch, pixels: batch.pixels.slice() })
       return engine.run(batch, generation)
@@ -74,37 +73,13 @@ async function tried(
 
 const features = (kind: string) => `The features of the ${kind} canary image are not finite.`
 
-t.test('a sound pack costs one run of a small image', async (t) => {
+t.test('a sound pack costs one run of one image', async (t) => {
   const { runs, batches, problems } = await tried(t, base)
   t.same({ runs, problems }, { runs: 1, problems: [] })
-  t.match(batches[0], { small: true })
-  t.equal(batches[0]!.pixels.length, imageBytes / 16)
+  t.equal(batches[0]!.pixels.length, imageBytes)
 })
 
-t.test('sides of small images', async (t) => {
-  t.same(sidesOf({ height: 64, width: 130 }), { height: 64, width: 130 })
-  t.same(sidesOf({ height: 64, width: 130 }, true), { height: 16, width: 33 })
-  t.same(
-    sidesOf({ height: 20, width: 5 }, true),
-    { height: 8, width: 5 },
-    'eight at least, or the whole side',
-  )
-})
-
-t.test('small images give features as whole ones do, of one row only', async (t) => {
-  const { engine } = await startEngine(t, { rows: 3 })
-  t.equal(engine.takesSmallImages, true)
-  const small = () => new Uint8Array(imageBytes / 16).fill(200)
-  const { features, logits } = await engine.run({ pixels: small(), rows: Int32Array.of(0), small: true }, 1)
-  t.equal(features.length, manifest.features)
-  t.equal(logits[0]!.length, base.head!.classes)
-  t.ok(features.every(Number.isFinite) && features.some((value) => value !== 0))
-  const mixed = { pixels: new Uint8Array(imageBytes / 8), rows: Int32Array.of(0, 1), small: true }
-  await t.rejects(engine.run(mixed, 1), { code: 'inference_failed' })
-  await t.rejects(engine.run({ pixels: small(), rows: Int32Array.of(1) }, 1), RangeError)
-})
-
-t.test('a backbone bound to one size has its packs tried with whole images', async (t) => {
+t.test('packs of a backbone whose features are its last maps pass', async (t) => {
   const net = new Network(16, {}, 3)
   const x = net.relu(net.bn('a.bn', net.conv('a.conv', 'image', [3, 6], { stride: 2 }), 6))
   net.linear('head', net.vector(x), [6 * 8 * 8, 3])
@@ -117,7 +92,6 @@ t.test('a backbone bound to one size has its packs tried with whole images', asy
   for (const [name, bytes] of files) writeFileSync(path.join(dir, name), bytes)
   const bound = await readFamily(dir)
   const { engine } = await startEngine(t, { rows: 2, family: bound })
-  t.equal(engine.takesSmallImages, false)
   await engine.stage(1, packRow(bound.base, bound.base, bound.manifest, bound.layout, 'f32'))
   await createCanary(engine, manifest.input)(1, 1)
 })

@@ -107,7 +107,7 @@ t.test('values of each kind', async (t) => {
     device: { kind: 'cuda', id: 0 },
     maxBatch: { max: 256 },
   })
-  t.match((await serve(['--device', 'cuda', '--bank', 'resident'])).config, { bank: 'resident', lanes: 1 })
+  t.match((await serve(['--device', 'cuda', '--bank', 'shared'])).config, { bank: 'shared', lanes: 1 })
   t.same((await serve(['--max-batch', 'auto'])).config?.maxBatch, { max: 8 })
   const threads = async (...flags: string[]) => {
     const { config } = await serve(flags)
@@ -169,8 +169,8 @@ t.test('what is wrong is named, with its value and what is accepted', async (t) 
       [/--device/, /gpu/, /cuda:NUMBER/],
     ],
     [
-      ['--bank', 'small'],
-      [/--bank /, /shared, resident, compact/],
+      ['--bank', 'resident'],
+      [/--bank /, /shared, compact/],
     ],
     [
       ['--max-batch', 'some'],
@@ -198,7 +198,6 @@ t.test('what is wrong is named, with its value and what is accepted', async (t) 
       ['--request-timeout', '2m'],
       [/--request-timeout 2m/, /--max-request-timeout 1m/],
     ],
-    [['--bank', 'resident', '--lanes', '2'], [/--bank resident has one lane, not --lanes 2/]],
     [
       ['--decode-threads', '99'],
       [/--decode-threads 99/, /UV_THREADPOOL_SIZE=100/],

@@ -10,7 +10,7 @@ const engine = new Engine({
   family,
   rows: 2,
   bankDtype: 'f32',
-  bankMode: 'resident',
+  bankMode: 'shared',
   device: { kind: 'cpu' },
   lanes: 1,
   threads: 1,

@@ -79,7 +79,7 @@ export function makeEngine(
     family,
     rows: 12,
     bankDtype: 'f32',
-    bankMode: 'resident',
+    bankMode: 'shared',
     device: { kind: 'cpu' },
     lanes: 1,
     threads: 1,

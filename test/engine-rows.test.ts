@@ -4,15 +4,17 @@ import { Fault } from './faulty-worker-control.js'
 import { rowBytes } from '../src/engine/bank-spec.js'
 import { family, randomPixels, randomRow, relativeError, startEngine } from './engine-rig.js'
 
-const resident = await startEngine(t)
+const alone = await startEngine(t)
 const compact = await startEngine(t, { bankMode: 'compact' })
 const shared = await startEngine(t, { bankMode: 'shared', lanes: 2 })
-const { engine, control } = resident
+const { engine, control } = alone
 const one = (row: number, seed = 1) => ({ pixels: randomPixels(1, seed), rows: Int32Array.of(row) })
 
-for (const [mode, { engine, control }] of Object.entries({ resident, compact, shared })) {
+const engines = { 'one lane': alone, 'two lanes': shared, 'a compact bank': compact }
+
+for (const [which, { engine, control }] of Object.entries(engines)) {
   t.test(
-    `${mode}: a row in a run is not written; once answered it is, and later runs see the new one`,
+    `${which}: a row in a run is not written; once answered it is, and later runs see the new one`,
     async (t) => {
       const answers: EngineResult[] = []
       for (const seed of [10, 20]) {
@@ -34,26 +36,29 @@ for (const [mode, { engine, control }] of Object.entries({ resident, compact, sh
   )
 }
 
-for (const [mode, { engine }] of Object.entries({ resident, compact, shared })) {
-  t.test(`${mode}: a row that was never staged, or was cleared, is refused and harms no other`, async (t) => {
-    await engine.stage(1, randomRow(1, 4))
-    const expected = await engine.run(one(1), 1)
-    await engine.stage(2, randomRow(2, 4))
-    engine.clear(2)
-    for (const row of [2, 3, 99, -1]) {
-      const rows = Int32Array.of(1, row)
-      await t.rejects(engine.run({ pixels: randomPixels(2, 1), rows }, 1), {
-        code: 'inference_failed',
-        message: 'The model run failed.',
-        cause: { message: `bank row ${row} is not staged` },
-      })
-    }
-    const again = await engine.run(one(1), 1)
-    t.strictSame(again.features, expected.features)
-    t.strictSame(again.logits, expected.logits)
-    await engine.stage(2, randomRow(2, 4))
-    t.equal((await engine.run(one(2), 1)).logits[0]!.length, 4, 'a cleared row can be staged again')
-  })
+for (const [which, { engine }] of Object.entries(engines)) {
+  t.test(
+    `${which}: a row that was never staged, or was cleared, is refused and harms no other`,
+    async (t) => {
+      await engine.stage(1, randomRow(1, 4))
+      const expected = await engine.run(one(1), 1)
+      await engine.stage(2, randomRow(2, 4))
+      engine.clear(2)
+      for (const row of [2, 3, 99, -1]) {
+        const rows = Int32Array.of(1, row)
+        await t.rejects(engine.run({ pixels: randomPixels(2, 1), rows }, 1), {
+          code: 'inference_failed',
+          message: 'The model run failed.',
+          cause: { message: `bank row ${row} is not staged` },
+        })
+      }
+      const again = await engine.run(one(1), 1)
+      t.strictSame(again.features, expected.features)
+      t.strictSame(again.logits, expected.logits)
+      await engine.stage(2, randomRow(2, 4))
+      t.equal((await engine.run(one(2), 1)).logits[0]!.length, 4, 'a cleared row can be staged again')
+    },
+  )
 }
 
 t.test('rows never hold more memory than the bank is given, whatever comes and goes', async (t) => {
@@ -71,9 +76,10 @@ t.test('rows never hold more memory than the bank is given, whatever comes and g
   engine.clear(3)
   const large = Math.floor((2 * bytes(4) - bytes(0)) / (4 * (features + 1)))
   await engine.stage(5, randomRow(5, large))
-  const alone = await resident.engine.stage(5, randomRow(5, large)).then(() => resident.engine.run(one(5), 1))
+  await alone.engine.stage(5, randomRow(5, large))
+  const expected = await alone.engine.run(one(5), 1)
   const found = await engine.run(one(5), 1)
-  const error = relativeError(found.logits[0]!, alone.logits[0]!)
+  const error = relativeError(found.logits[0]!, expected.logits[0]!)
   t.ok(error < 1e-4, `a head as large as two rows takes their places, in two pieces (error ${error})`)
   await t.rejects(engine.stage(1, randomRow(1, 4)), refused)
 

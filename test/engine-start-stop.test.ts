@@ -115,7 +115,7 @@ t.test(
   'rows beyond the first segment of shared memory are right in every lane, before it follows and after a restart',
   async (t) => {
     const { engine, control } = makeEngine(t, { lanes: 2, bankMode: 'shared', rows: 4 })
-    const { engine: alone } = await startEngine(t, { bankMode: 'resident', rows: 4 })
+    const { engine: alone } = await startEngine(t, { rows: 4 })
     await alone.stage(2, randomRow(7, 5))
     const pixels = randomPixels(1, 3)
     const batch = () => ({ pixels: pixels.slice(), rows: Int32Array.of(2) })

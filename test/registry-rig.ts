@@ -38,7 +38,6 @@ export type Step = (name: string) => Promise<void>
 export class MemoryEngine extends EventEmitter<EngineEvents> {
   readonly rows: number
   readonly trunks = 1
-  readonly takesSmallImages = true
   state: EngineState = 'ready'
   generation = 1
   /** Rows staged so far, in order. */

@@ -96,7 +96,7 @@ async function familyFeatures(
     family,
     rows: 2,
     bankDtype: 'f32',
-    bankMode: 'resident',
+    bankMode: 'shared',
     device: { kind: 'cpu' },
     lanes: 1,
     threads: availableCores(),

@@ -89,7 +89,7 @@ export function serveCommand(action: (config: ServeConfig) => Promise<void>): Co
 function complete(flags: Flags): ServeConfig {
   const { adapters, tokenFile, bank, lanes, threads, maxBatch, rateBurst, ...rest } = flags
   const cuda = flags.device.kind === 'cuda'
-  const sideBySide = lanes ?? (cuda || bank === 'resident' ? 1 : lanesFor(threads))
+  const sideBySide = lanes ?? (cuda ? 1 : lanesFor(threads))
   const family = resolve(flags.family)
   const { [adminVariable]: adminToken, [predictVariable]: predictToken } = process.env
   return {
@@ -127,8 +127,7 @@ function unknownVariable(): string | undefined {
 /** What is wrong although each value is right by itself. */
 function conflict(config: ServeConfig): string | undefined {
   const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
-  const { maxBody, maxBodies, rateLimit, rateBurst, bank, lanes } = config
-  if (bank === 'resident' && lanes > 1) return `--bank resident has one lane, not --lanes ${lanes}`
+  const { maxBody, maxBodies, rateLimit, rateBurst } = config
   if (maxImages > maxQueue) {
     return `--max-images ${maxImages} is more than --max-queue ${maxQueue}: such a request could never be queued`
   }

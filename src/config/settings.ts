@@ -72,10 +72,10 @@ export const settings = {
   bank: setting(
     engine,
     'mode',
-    choice(['shared', 'resident', 'compact']),
+    choice(['shared', 'compact']),
     undefined,
     'shared on cpu, compact on cuda',
-    'shared: one bank for all lanes, a run is fed the rows of its domains; compact: the same in padded batches; resident: one lane, a run is fed the whole bank',
+    'shared: a run is fed the rows of its domains; compact: the same in padded batches, for devices that prepare for each new size',
   ),
   bankDtype: setting(
     engine,

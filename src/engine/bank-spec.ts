@@ -5,7 +5,7 @@ import { wholeWords } from './shared-memory.js'
 
 export type BankArray = Float32Array | Uint16Array
 
-export type BankSpec = Pick<EngineInit, 'rows' | 'bankDtype' | 'affine' | 'biases' | 'matrices' | 'features'>
+export type BankSpec = Pick<EngineInit, 'bankDtype' | 'affine' | 'biases' | 'matrices' | 'features'>
 
 /** One graph input of the bank: its name, and the shape and elements of one row of it. */
 export interface BankInput {

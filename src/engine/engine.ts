@@ -13,15 +13,14 @@ import type { Family } from '../family/family.js'
 import { checkRow } from './bank-spec.js'
 import { Lanes } from './lanes.js'
 import { packRow } from './row.js'
-import {
-  type BankDtype,
-  type BankMode,
-  type EngineBatch,
-  type EngineInit,
-  type EngineResult,
-  type Ready,
-  type RowTensors,
-  sidesOf,
+import type {
+  BankDtype,
+  BankMode,
+  EngineBatch,
+  EngineInit,
+  EngineResult,
+  Ready,
+  RowTensors,
 } from './messages.js'
 import { SharedRows } from './shared-rows.js'
 import { RequestFailed, ThreadGone } from './thread.js'
@@ -34,13 +33,12 @@ export interface EngineOptions {
   family: Family
   /** Rows of the bank, the base's (0) included. */
   rows: number
-  /** Bytes of all rows and heads at most (`rowBytes` each); unbounded unless given. A resident bank keeps rows beside
-   * its heads, whatever this says. */
+  /** Bytes of all rows and heads at most (`rowBytes` each); unbounded unless given. */
   memory?: number
   bankDtype: BankDtype
   bankMode: BankMode
   device: EngineInit['device']
-  /** Runs side by side, each in a thread of its own with its own sessions; 1 for a resident bank. */
+  /** Runs side by side, each in a thread of its own with its own sessions. */
   lanes: number
   /** Threads of one run. */
   threads: number
@@ -76,14 +74,14 @@ export interface EngineEvents {
 export class Engine extends EventEmitter<EngineEvents> {
   readonly #options: EngineOptions
   readonly #init: Omit<EngineInit, 'segments'>
-  readonly #sharedRows: SharedRows | null
+  readonly #sharedRows: SharedRows
   /** Rows in the runs that are not answered yet, and in how many. */
   readonly #running = new Map<number, number>()
   /** Rows that were cleared meanwhile. */
   readonly #cleared = new Set<number>()
   #state: EngineState = 'starting'
   #generation = 0
-  #ready: Ready = { provider: '', smallImages: false }
+  #ready: Ready = { provider: '' }
   #lanes: Lanes | undefined
   #started: Promise<void> | undefined
   #stopped: Promise<void> | undefined
@@ -95,15 +93,12 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   constructor(options: EngineOptions) {
     super()
-    if (options.bankMode === 'resident' && options.lanes !== 1)
-      throw new RangeError(`a resident bank is in one lane, not in ${options.lanes}`)
     this.#options = options
-    const { bankDtype, bankMode, family, memory = Infinity } = options
+    const { bankDtype, family, memory = Infinity } = options
     const init = engineInit(options)
-    this.#sharedRows =
-      bankMode === 'resident' ? null : new SharedRows(init, memory, (segment) => this.#lanes?.share(segment))
+    this.#sharedRows = new SharedRows(init, memory, (segment) => this.#lanes?.share(segment))
     const base = packRow(family.base, family.base, family.manifest, family.layout, bankDtype)
-    this.#init = { ...init, base: this.#sharedRows?.write(0, base) ?? base }
+    this.#init = { ...init, base: this.#sharedRows.write(0, base) }
   }
 
   get state(): EngineState {
@@ -120,11 +115,6 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#ready.provider
   }
 
-  /** Whether `run` takes batches of small images. */
-  get takesSmallImages(): boolean {
-    return this.#ready.smallImages
-  }
-
   /** Rows of the bank, the base's included. */
   get rows(): number {
     return this.#options.rows
@@ -137,7 +127,7 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   /** Sessions that hold the trunk's weights. */
   get trunks(): number {
-    return this.#options.lanes * (this.#init.trunkOfOne === null ? 1 : 2)
+    return this.#options.lanes * (this.#init.singleGraph === null ? 1 : 2)
   }
 
   /**
@@ -159,7 +149,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Writes a row that no run uses; runs sent after it see the new one. Buffers of `tensors` may be taken over.
+   * Writes a row that no run uses; runs sent after it see the new one. Takes the buffers of `tensors` over.
    * @throws RangeError for row 0 (the base's), rows the bank has not, a row in a run, and tensors that do not
    * fit the trunk; FacetError `engine_restarting` (503), `draining` (503).
    */
@@ -169,7 +159,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     const lanes = this.#live()
     if (this.#running.has(row)) throw new RangeError(`bank row ${row} is in a run`)
     try {
-      await lanes.stage(row, this.#sharedRows?.write(row, tensors) ?? tensors)
+      await lanes.stage(row, this.#sharedRows.write(row, tensors))
     } catch (error) {
       throw this.#publicError(error, 'internal', 'The adapter could not be brought into the bank.')
     }
@@ -184,7 +174,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     if (this.#state !== 'ready') return
     this.#lanes?.clear(row)
     if (this.#running.has(row)) this.#cleared.add(row)
-    else this.#sharedRows?.free(row)
+    else this.#sharedRows.free(row)
   }
 
   /**
@@ -195,7 +185,7 @@ export class Engine extends EventEmitter<EngineEvents> {
    * (503) once it stops, `inference_failed` (500) when this run throws; RangeError for a misshapen batch.
    */
   async run(batch: EngineBatch, generation: number): Promise<EngineResult> {
-    const { height, width } = sidesOf(this.#options.family.manifest.input, batch.small)
+    const { height, width } = this.#options.family.manifest.input
     const samples = batch.rows.length
     if (samples === 0 || batch.pixels.length !== samples * height * width * 3)
       throw new RangeError(
@@ -252,11 +242,11 @@ export class Engine extends EventEmitter<EngineEvents> {
     if (this.#stopped) throw draining()
     const began = clock.now()
     // No lane is left that could read them.
-    this.#sharedRows?.reset()
+    this.#sharedRows.reset()
     const lanes = new Lanes(this.#options.lanes, this.#options.createWorker ?? createWorker)
     this.#lanes = lanes
     void lanes.lost.then((reason) => this.#lost(reason))
-    const ready = await lanes.start({ ...this.#init, segments: [...(this.#sharedRows?.segments ?? [])] })
+    const ready = await lanes.start({ ...this.#init, segments: [...this.#sharedRows.segments] })
     if (this.#stopped) throw draining()
     this.#ready = ready
     this.#generation += 1
@@ -311,7 +301,7 @@ export class Engine extends EventEmitter<EngineEvents> {
         continue
       }
       this.#running.delete(row)
-      if (this.#cleared.delete(row)) this.#sharedRows?.free(row)
+      if (this.#cleared.delete(row)) this.#sharedRows.free(row)
     }
   }
 
@@ -336,13 +326,12 @@ export class Engine extends EventEmitter<EngineEvents> {
 }
 
 function engineInit(options: EngineOptions): Omit<EngineInit, 'base' | 'segments'> {
-  const { family, rows, bankDtype, bankMode, device, threads, warmBatch = 1 } = options
+  const { family, bankDtype, bankMode, device, threads, warmBatch = 1 } = options
   const { layout, manifest, trunk, trunkOfOne } = family
   return {
-    trunk: trunk[bankDtype],
+    mixedGraph: trunk[bankDtype],
     // A device that copies its inputs keeps to one graph, whose shapes it has searched algorithms for.
-    trunkOfOne: bankMode === 'compact' ? null : trunkOfOne[bankDtype],
-    rows,
+    singleGraph: bankMode === 'compact' ? null : trunkOfOne[bankDtype],
     bankDtype,
     bankMode,
     device,

@@ -6,19 +6,10 @@
  */
 import { free } from '../bytes/free.js'
 import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
-import { type Bank, makeBank } from './bank.js'
+import { Bank } from './bank.js'
 import { BatchInputs } from './batch-inputs.js'
 import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
-import {
-  type EngineBatch,
-  type EngineInit,
-  type EngineResult,
-  type HeadTensors,
-  type Ready,
-  type RowTensors,
-  type SharedRow,
-  sidesOf,
-} from './messages.js'
+import type { EngineBatch, EngineInit, EngineResult, HeadTensors, Ready, SharedRow } from './messages.js'
 import type { Device, Runtime, Session } from './runtime/runtime.js'
 
 /** Makes the runtime of a device. @param threads threads of one run */
@@ -26,9 +17,9 @@ export type MakeRuntime<T> = (device: Device, threads: number) => Runtime<T>
 
 interface Sessions<T> {
   /** For batches of any domains. */
-  any: Session<T>
-  /** For batches of one domain; null where those go through `any` too. */
-  one: Session<T> | null
+  mixed: Session<T>
+  /** For batches of one domain; null where the mixed one runs those too. */
+  single: Session<T> | null
   heads: Session<T>
 }
 
@@ -40,14 +31,13 @@ export class Lane<T> {
   readonly #bank: Bank<T>
   readonly #inputs: BatchInputs<T>
   #runs = 0
-  #smallImages = false
 
   private constructor(init: EngineInit, runtime: Runtime<T>, headRuntime: Runtime<T>, sessions: Sessions<T>) {
     this.#init = init
     this.#runtime = runtime
     this.#headRuntime = headRuntime
     this.#sessions = sessions
-    this.#bank = makeBank(init.bankMode, init, runtime, free)
+    this.#bank = new Bank(init, runtime)
     this.#inputs = new BatchInputs(runtime)
   }
 
@@ -59,13 +49,13 @@ export class Lane<T> {
     const runtime = makeRuntime(init.device, init.threads)
     const headRuntime = makeRuntime({ kind: 'cpu' }, 1)
     const matrices = init.matrices.map(({ input }) => input)
-    const any = await openTrunk(runtime, init.trunk, [PIXELS, ROW, MATRIX_ROW, AFFINE, ...matrices])
-    const one =
-      init.trunkOfOne === null
+    const mixed = await openTrunk(runtime, init.mixedGraph, [PIXELS, ROW, MATRIX_ROW, AFFINE, ...matrices])
+    const single =
+      init.singleGraph === null
         ? null
-        : await openTrunk(runtime, init.trunkOfOne, [PIXELS, SCALE, BIAS, ...matrices])
+        : await openTrunk(runtime, init.singleGraph, [PIXELS, SCALE, BIAS, ...matrices])
     const heads = await headRuntime.open(headGraph)
-    const lane = new Lane(init, runtime, headRuntime, { any, one, heads })
+    const lane = new Lane(init, runtime, headRuntime, { mixed, single, heads })
     for (const segment of init.segments) lane.share(segment)
     lane.stage(0, init.base)
     await lane.#warmUp()
@@ -73,7 +63,7 @@ export class Lane<T> {
   }
 
   get ready(): Ready {
-    return { provider: this.#runtime.provider, smallImages: this.#smallImages }
+    return { provider: this.#runtime.provider }
   }
 
   /** A further segment of shared memory, in which rows may lie from now on. */
@@ -81,7 +71,7 @@ export class Lane<T> {
     this.#bank.share(segment)
   }
 
-  stage(row: number, content: RowTensors | SharedRow): void {
+  stage(row: number, content: SharedRow): void {
     this.#bank.stage(row, content)
   }
 
@@ -93,17 +83,16 @@ export class Lane<T> {
   async run(batch: EngineBatch): Promise<EngineResult> {
     const start = performance.now()
     const { rows } = batch
-    const one = this.#sessions.one !== null && rows.every((row) => row === rows[0])
-    if (batch.small && !one) throw new Error('small images are for batches of one row')
-    const features = await this.#features(batch, one)
+    const single = this.#sessions.single !== null && rows.every((row) => row === rows[0])
+    const features = await this.#features(batch, single)
     free([batch.pixels])
     const logits = await this.#logits(features, rows)
     return { features, logits, inferenceMs: performance.now() - start, runs: this.#runs }
   }
 
   async close(): Promise<void> {
-    await this.#sessions.any.release()
-    await this.#sessions.one?.release()
+    await this.#sessions.mixed.release()
+    await this.#sessions.single?.release()
     await this.#sessions.heads.release()
   }
 
@@ -114,51 +103,37 @@ export class Lane<T> {
       pixels: new Uint8Array(warmBatch * height * width * 3),
       rows: new Int32Array(warmBatch),
     }
-    for (const one of this.#sessions.one ? [true, false] : [false]) {
-      const features = await this.#features(black, one)
+    for (const single of this.#sessions.single ? [true, false] : [false]) {
+      const features = await this.#features(black, single)
       if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
     }
-    this.#smallImages = this.#sessions.one !== null && (await this.#takesSmall())
   }
 
-  /** Whether a small image has as many features as a whole one: a backbone that flattens its last maps, or reshapes them
-   * to sizes of its own, is bound to one size. */
-  async #takesSmall(): Promise<boolean> {
-    const { height, width } = sidesOf(this.#init, true)
-    const black = { pixels: new Uint8Array(height * width * 3), rows: new Int32Array(1), small: true }
-    try {
-      return (await this.#features(black, true)).length === this.#init.features
-    } catch {
-      return false
-    }
-  }
-
-  /** The features of a batch, `[N, F]`. @param one use the graph for batches of one domain */
-  async #features(batch: EngineBatch, one: boolean): Promise<Float32Array> {
-    const feeds = one ? this.#feedsOfOne(batch) : this.#feeds(batch)
-    const session = one ? this.#sessions.one! : this.#sessions.any
+  /** The features of a batch, `[N, F]`. @param single use the graph for batches of one domain */
+  async #features(batch: EngineBatch, single: boolean): Promise<Float32Array> {
+    const feeds = single ? this.#singleFeeds(batch) : this.#mixedFeeds(batch)
+    const session = single ? this.#sessions.single! : this.#sessions.mixed
     this.#runs += 1
     const features = await session.run(feeds, FEATURES)
     return features.subarray(0, batch.rows.length * this.#init.features)
   }
 
-  #feedsOfOne({ pixels, rows, small }: EngineBatch): Record<string, T> {
-    const { height, width } = sidesOf(this.#init, small)
-    const feeds = this.#bank.feedsOfOne(rows[0]!)
+  #singleFeeds({ pixels, rows }: EngineBatch): Record<string, T> {
+    const { height, width } = this.#init
+    const feeds = this.#bank.singleFeeds(rows[0]!)
     feeds[PIXELS] = this.#inputs.pixels(pixels, [rows.length, height, width, 3])
     return feeds
   }
 
-  #feeds({ pixels, rows }: EngineBatch): Record<string, T> {
+  #mixedFeeds({ pixels, rows }: EngineBatch): Record<string, T> {
     const { height, width } = this.#init
-    const bank = this.#bank.feeds(rows)
+    const { feeds, places, uniform } = this.#bank.mixedFeeds(rows)
     const size = this.#batchSize(rows.length)
-    const feeds = bank.tensors
-    const sampleRows = this.#inputs.rows(bank.rows, size)
+    const sampleRows = this.#inputs.rows(places, size)
     feeds[PIXELS] = this.#inputs.pixels(pixels, [size, height, width, 3])
     feeds[ROW] = sampleRows
     // One matrix for all samples is broadcast; the graph then copies none.
-    feeds[MATRIX_ROW] = bank.uniform ? this.#inputs.firstRow() : sampleRows
+    feeds[MATRIX_ROW] = uniform ? this.#inputs.firstRow() : sampleRows
     return feeds
   }
 

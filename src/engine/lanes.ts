@@ -6,7 +6,7 @@
  * docs/performance.md). Whether and when other threads follow is the engine's business.
  */
 import type { Worker } from 'node:worker_threads'
-import type { EngineBatch, EngineInit, EngineResult, Ready, RowTensors, SharedRow } from './messages.js'
+import type { EngineBatch, EngineInit, EngineResult, Ready, SharedRow } from './messages.js'
 import { EngineThread } from './thread.js'
 
 export class Lanes {
@@ -56,11 +56,10 @@ export class Lanes {
   }
 
   /**
-   * Makes a row known to all; those not ready yet learn of it before their first run. Buffers that are not shared are
-   * taken over, so only one lane may be given such.
+   * Makes a row known to all; those not ready yet learn of it before their first run.
    * @throws RequestFailed, ThreadGone
    */
-  async stage(row: number, content: RowTensors | SharedRow): Promise<void> {
+  async stage(row: number, content: SharedRow): Promise<void> {
     const ready: Promise<void>[] = []
     for (const thread of this.#threads) {
       const staged = thread.stage(row, content)

@@ -1,19 +1,19 @@
 /**
  * Everything that crosses between the engine's handle (main thread) and the worker of a lane, in one place.
  *
- * Pixels and answers travel by transfer. Rows do where one lane has them all, and lie in memory that every lane sees
- * elsewhere.
+ * Pixels and answers travel by transfer. Rows lie in memory that every lane sees, and only their places travel.
  */
 
 import type { Device } from './runtime/runtime.js'
 
 export type BankDtype = 'f32' | 'f16'
 /**
- * `shared`: the rows lie in memory that all lanes share, each feeds its runs those of the batch's domains.
- * `compact`: the same for a device that copies its inputs: batches are padded to few sizes, one graph runs all.
- * `resident`: the only lane has the whole bank and feeds it to each run.
+ * How a run is fed. The rows lie in memory that all lanes share, and a run gets those of its batch's domains.
+ * `shared`: batches of one domain have a graph of their own, and batches have the size they have.
+ * `compact`: for a device that copies its inputs and prepares for each new shape: one graph runs all batches, and they
+ * are padded to few sizes.
  */
-export type BankMode = 'resident' | 'shared' | 'compact'
+export type BankMode = 'shared' | 'compact'
 
 /** One bank row, laid out by `manifest/layout.ts`. f16 values travel as their 16 bits. */
 export interface RowTensors {
@@ -52,21 +52,6 @@ export interface EngineBatch {
   pixels: Uint8Array
   /** Bank row of each sample, `[N]`. */
   rows: Int32Array
-  /** The images are small ones (`sidesOf`), a sixteenth of the pixels, to prove a row and not to answer. All of one row, and
-   * only where the engine takes such (`Ready.smallImages`). */
-  small?: boolean
-}
-
-/** Sides that small images have at least, where whole ones do. */
-const SMALL_SIDE = 8
-
-/** Sides of the images of a batch; of small ones a quarter, rounded up. */
-export function sidesOf(
-  { height, width }: { height: number; width: number },
-  small = false,
-): { height: number; width: number } {
-  const side = (full: number) => (small ? Math.min(full, Math.max(SMALL_SIDE, Math.ceil(full / 4))) : full)
-  return { height: side(height), width: side(width) }
 }
 
 export interface EngineResult {
@@ -81,12 +66,10 @@ export interface EngineResult {
 }
 
 export interface EngineInit {
-  /** Absolute path of the graph for batches of any domains. */
-  trunk: string
-  /** The same for batches of one domain; null where those take the other one too. */
-  trunkOfOne: string | null
-  /** Rows R of the bank; row 0 is the base's. */
-  rows: number
+  /** Absolute path of the trunk's graph for batches of any domains. */
+  mixedGraph: string
+  /** The same for batches of one domain; null where the mixed graph runs those too. */
+  singleGraph: string | null
   bankDtype: BankDtype
   bankMode: BankMode
   device: Device
@@ -101,23 +84,22 @@ export interface EngineInit {
   features: number
   /** Images of the forward pass on the base: memory for batches of so many is taken then, not in the first hour. */
   warmBatch: number
-  /** Shared memory so far; a lane learns of more by `share`. Empty for a resident bank. */
+  /** Shared memory so far; a lane learns of more by `share`. */
   segments: readonly SharedArrayBuffer[]
-  base: RowTensors | SharedRow
+  base: SharedRow
 }
 
 /** What a lane says of itself after a real forward pass on the base. */
 export interface Ready {
+  /** `cpu`, or `cuda:0` with the device's number. */
   provider: string
-  /** Takes batches of small images: the backbone is one that knows no image size. */
-  smallImages: boolean
 }
 
 /** Handled strictly in order: a run sees the rows that were staged before it, and `stop` comes after it. */
 export type ToWorker =
   | { type: 'init'; init: EngineInit }
   | { type: 'share'; segment: SharedArrayBuffer }
-  | { type: 'stage'; id: number; row: number; content: RowTensors | SharedRow }
+  | { type: 'stage'; id: number; row: number; content: SharedRow }
   | { type: 'clear'; row: number }
   | { type: 'run'; id: number; batch: EngineBatch }
   | { type: 'stop' }

@@ -9,7 +9,6 @@ import type {
   EngineResult,
   FromWorker,
   Ready,
-  RowTensors,
   SharedRow,
   ToWorker,
 } from './messages.js'
@@ -100,9 +99,9 @@ export class EngineThread {
     this.#post({ type: 'share', segment }, [])
   }
 
-  /** Takes buffers over that are not shared. @throws RequestFailed, ThreadGone */
-  async stage(row: number, content: RowTensors | SharedRow): Promise<void> {
-    await this.#request({ type: 'stage', row, content }, 'spans' in content ? [] : transferOf(content))
+  /** @throws RequestFailed, ThreadGone */
+  async stage(row: number, content: SharedRow): Promise<void> {
+    await this.#request({ type: 'stage', row, content }, [])
   }
 
   clear(row: number): void {
@@ -184,10 +183,4 @@ export class EngineThread {
     this.#pending.clear()
     this.#resolveGone(reason)
   }
-}
-
-/** Each buffer once: a row may lie in one. */
-function transferOf({ affine, matrices, head }: RowTensors): ArrayBuffer[] {
-  const arrays = [affine, ...matrices, ...(head ? [head.weight, head.bias] : [])]
-  return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))]
 }

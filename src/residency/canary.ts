@@ -2,13 +2,13 @@
  * The canary run of a new pack, on a staged row that no request can reach: black, white and noise must give finite
  * features and a finite head. Whatever does not is refused before anything is written.
  *
- * A sound pack costs one run: of an image with a band of each, a small one where the trunk takes such. What is not finite
+ * A sound pack costs one run: of an image with a band of each. What is not finite
  * anywhere reaches the pooled features, and an image of one kind alone would have to come out many orders of magnitude
  * larger than its band to overflow where the bands stay tame. Where they do not, each kind is run by itself, which also
  * tells which of them fails.
  */
 import type { Engine } from '../engine/engine.js'
-import { type EngineResult, sidesOf } from '../engine/messages.js'
+import type { EngineResult } from '../engine/messages.js'
 import { FacetError } from '../errors.js'
 import type { InputSpec } from '../manifest/manifest.js'
 
@@ -19,21 +19,19 @@ export type Canary = (row: number, generation: number) => Promise<void>
 const TAME = 1e6
 
 export function createCanary(
-  engine: Pick<Engine, 'run' | 'takesSmallImages'>,
+  engine: Pick<Engine, 'run'>,
   input: Pick<InputSpec, 'height' | 'width'>,
 ): Canary {
   const { height, width } = input
   const kinds = plainImages(height * width * 3)
   const images = kinds.map(([, image]) => image)
   const bands = bandsOf(images, height, width)
-  const small = sidesOf(input, true)
-  const smallBands = bandsOf(images, small.height, small.width)
   return async (row, generation) => {
-    const run = (image: Uint8Array, small = false) => {
-      const batch = { pixels: image.slice(), rows: Int32Array.of(row), small }
+    const run = (image: Uint8Array) => {
+      const batch = { pixels: image.slice(), rows: Int32Array.of(row) }
       return engine.run(batch, generation).catch(refused)
     }
-    const together = await (engine.takesSmallImages ? run(smallBands, true) : run(bands))
+    const together = await run(bands)
     if (every(together, (value) => Math.abs(value) < TAME)) return
     const problems: string[] = []
     // One after the other, so that a prediction waits for one image of a canary and not for all.
