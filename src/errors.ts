@@ -1,7 +1,7 @@
 /**
  * The table of all errors that a client can receive: a stable code, its HTTP status and its title.
  *
- * Other code throws `FacetError`; only `http/problems.ts` turns it into a response (RFC 9457). This file
+ * Other code throws `FacetError`; only `http/exchange/` turns it into a response. This file
  * knows no HTTP library.
  */
 

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { Readable } from 'node:stream'
 import t from 'tap'
-import type { Predicting } from '../src/http/deps.js'
+import type { Predicting } from '../src/http/exchange/deps.js'
 import { image, type TestAppOptions, testApp } from './http-app.js'
 
 const SIZE = 1000

@@ -141,6 +141,7 @@ t.test('a pack comes back byte for byte, with its tag, and 304 for who has it', 
   t.strictSame(active.rawPayload, pack(['red', 'green', 'blue']))
   t.equal(active.headers.etag, `"${old}"`)
   t.equal(active.headers['content-type'], 'application/octet-stream')
+  t.equal(active.headers['cache-control'], 'private, no-cache', 'may be kept, to be asked for with its tag')
   t.match(active.headers['content-disposition'], `colours-${old.slice(0, 12)}.safetensors`)
 
   const staged = await app.inject(`/v1/domains/colours/pack?version=${sha256(next)}`)
@@ -152,11 +153,13 @@ t.test('a pack comes back byte for byte, with its tag, and 304 for who has it', 
     t.equal(again.statusCode, 304, tag)
     t.equal(again.body, '')
     t.equal(again.headers.etag, `"${old}"`)
+    t.equal(again.headers['cache-control'], 'private, no-cache')
   }
   const other = await app.inject({ url: '/v1/domains/colours/pack', headers: { 'if-none-match': '"x"' } })
   t.equal(other.statusCode, 200)
   const moved = await app.inject({ url: '/v1/domains/colours/pack', headers: { 'if-match': '"x"' } })
   t.equal(moved.statusCode, 412)
+  t.equal(moved.headers['cache-control'], 'no-store')
 })
 
 t.test('DELETE of a domain and of a version', async (t) => {

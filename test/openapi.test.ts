@@ -9,7 +9,7 @@ import type { FastifyInstance, InjectOptions } from 'fastify'
 import t from 'tap'
 import { parse } from 'yaml'
 import { errorTable } from '../src/errors.js'
-import { pattern } from '../src/http/requests.js'
+import { pattern } from '../src/http/exchange/record.js'
 import { image, multipart, pack, testApp } from './http-app.js'
 
 interface Media {

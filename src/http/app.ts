@@ -1,71 +1,86 @@
 /**
- * The HTTP application: routes, limits, ids, problems. Neither listens nor ends; `service.ts` does.
+ * The HTTP application: one server, what every request goes through, and the planes.
+ *
+ * The order of the calls below is the order of the hooks a request meets. Planes are registered last: a plane
+ * inherits all of it, and what it adds stays in its own scope. Listening and stopping are the caller's.
  */
 import type { Server } from 'node:http'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { guard } from './access/auth.js'
-import { readBodies } from './bodies/body.js'
 import { BrokenRequests } from './connections/broken.js'
-import type { AppDeps } from './deps.js'
-import { domainRoutes } from './routes/domains.js'
-import { operationRoutes } from './routes/operations.js'
-import { predictRoutes } from './routes/predict.js'
-import { answerWithProblems, sendProblem } from './problems.js'
-import { fixedHeaders, requestId, surround } from './requests.js'
 import { endSilentConnections } from './connections/silent-connections.js'
+import type { AppDeps } from './exchange/deps.js'
+import { answerFailure } from './exchange/failures.js'
+import { setHeaders } from './exchange/plane.js'
+import { problemPlane } from './exchange/problems.js'
+import { recordRequests, requestId } from './exchange/record.js'
+import { refuseUnknownPaths } from './exchange/unknown-paths.js'
+import { operations } from './routes/operations.js'
+import { v1 } from './routes/v1/v1.js'
 
-/** Longest segment of a path that is looked at; a domain id has at most 63 characters. */
-const MAX_SEGMENT = 256
+/** Characters of the longest path segment that is looked at; a domain id has at most 63. */
+const MAX_SEGMENT_LENGTH = 256
+/** Longest time for a request's header to arrive, ms. */
+const MAX_HEADER_TIMEOUT_MS = 30_000
+/** Longest time between two checks for requests that arrive too slowly, ms. */
+const MAX_CHECK_INTERVAL_MS = 1000
 
 /**
- * Builds the application, ready for `listen` or `inject`.
+ * Builds the application, ready for `listen` or `inject`. Until then more planes can be registered.
  *
  * @throws Error when a route declares no scope
  */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
-  const { config, metrics } = deps
+  const { config, metrics, draining } = deps
   const app: FastifyInstance = fastify({
     loggerInstance: deps.logger as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     genReqId: requestId,
     bodyLimit: config.maxBody,
     trustProxy: config.trustProxy.length > 0 ? [...config.trustProxy] : false,
-    routerOptions: { maxParamLength: MAX_SEGMENT },
-    // While it drains, a request on an open connection is still answered, by the rules of its route.
+    routerOptions: { maxParamLength: MAX_SEGMENT_LENGTH },
+    // During an orderly stop a request on an open connection is still answered, by the rules of its route.
     return503OnClosing: false,
     requestTimeout: config.receiveTimeoutMs,
     keepAliveTimeout: config.keepAliveTimeoutMs,
     http: {
       maxHeaderSize: config.maxHeaderSize,
-      headersTimeout: Math.min(config.receiveTimeoutMs, 30_000),
-      connectionsCheckingInterval: Math.min(1000, config.receiveTimeoutMs),
+      headersTimeout: Math.min(config.receiveTimeoutMs, MAX_HEADER_TIMEOUT_MS),
+      connectionsCheckingInterval: Math.min(config.receiveTimeoutMs, MAX_CHECK_INTERVAL_MS),
     },
     clientErrorHandler: (error, socket) => broken.answer(error, socket),
+    // For paths the router cannot read. No hook has run for these.
     frameworkErrors: (error, request, reply) => {
-      void reply.headers({ ...fixedHeaders, 'x-request-id': request.id })
-      sendProblem(error, request, reply)
+      setHeaders(request, reply)
+      answerFailure(error, request, reply)
       metrics.request('_unmatched', reply.statusCode, 0)
     },
   })
   const server = app.server as Server
   server.maxConnections = config.maxConnections
-  // Node drops fields beyond its usual 2000 without a word, and a proxy puts its own last: a request could
-  // then pass for a local one. Their bytes are bounded above.
+  // By default Node silently drops header fields beyond the first 2000. A proxy adds its own last, so a request
+  // through it could then pass for a local one. The size of all fields is bounded above.
   server.maxHeadersCount = 0
   endSilentConnections(app)
 
-  const record = surround(app, deps)
-  const broken = new BrokenRequests((status, request) => {
+  app.decorate('plane', problemPlane)
+  app.setErrorHandler(answerFailure)
+  // Each plane says itself which bodies it reads.
+  app.removeAllContentTypeParsers()
+
+  const record = recordRequests(app, deps)
+  app.addHook('onRequest', async (request, reply) => setHeaders(request, reply))
+  app.addHook('onSend', async (_request, reply) => {
+    if (draining()) void reply.header('connection', 'close')
+  })
+  const broken = new BrokenRequests(app, (status, request) => {
     if (request) record(request, status)
     else metrics.request('_unmatched', status, 0)
   })
-  broken.follow(app)
   guard(app, config.host, deps.principals)
-  answerWithProblems(app)
-  await readBodies(app)
-  predictRoutes(app, deps)
-  domainRoutes(app, deps)
-  operationRoutes(app, deps)
-  await app.ready()
+  refuseUnknownPaths(app)
+
+  await app.register(v1, { prefix: '/v1', deps })
+  await app.register(operations, { deps })
   return app
 }

@@ -9,7 +9,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
 import { onlyField, parseJsonBody } from './json.js'
 import { headLimits, PartHeads } from './part-heads.js'
-import { bodyTooLarge } from '../problems.js'
+import { bodyTooLarge } from '../exchange/failures.js'
 import { readRaw } from './raw-body.js'
 
 export type MediaType = 'image/*' | 'application/octet-stream' | 'multipart/form-data' | 'application/json'
@@ -18,8 +18,6 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Content types a route reads; none for a route that takes no body. */
     accepts?: readonly MediaType[]
-    /** The option that sets the route's `bodyLimit`, for its error. */
-    limitedBy?: string
   }
 }
 

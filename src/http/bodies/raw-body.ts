@@ -8,7 +8,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
 import { free } from '../../bytes/free.js'
-import { bodyTooLarge } from '../problems.js'
+import { bodyTooLarge } from '../exchange/failures.js'
 
 /**
  * A content type parser. The bytes are a copy of the chunks they came in, which are freed where they are many.

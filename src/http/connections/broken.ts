@@ -1,15 +1,14 @@
 /**
- * Connections on which no request becomes whole: no HTTP, too long a header, too slow a body.
+ * Connections on which a request never becomes complete: no HTTP, header fields too long, a body too slow.
  *
- * Node answers these below the routes. Here they get a problem like any other error, and are counted and
- * logged for the request they interrupt, where its head had arrived.
+ * Node reports these below the routes. Here they are answered in the format of the plane, and counted and logged
+ * for the request they interrupt, if its header had arrived.
  */
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { problemHeaders, problemOf, toFacetError } from '../problems.js'
-import { fixedHeaders } from '../requests.js'
+import { failureHeaders, toFacetError } from '../exchange/failures.js'
 
 interface Exchange {
   request: FastifyRequest
@@ -22,15 +21,17 @@ const goneCodes: readonly unknown[] = ['ECONNRESET', 'HPE_INVALID_EOF_STATE']
 export class BrokenRequests {
   /** The last request of each connection that is not answered yet. */
   readonly #current = new WeakMap<Socket, Exchange>()
+  readonly #app: FastifyInstance
   readonly #count: (status: number, request?: FastifyRequest) => void
 
-  /** @param count records a broken request; `request` where its head had arrived */
-  constructor(count: (status: number, request?: FastifyRequest) => void) {
+  /**
+   * Follows the requests of every connection.
+   *
+   * @param count records a broken request; `request` where its header had arrived
+   */
+  constructor(app: FastifyInstance, count: (status: number, request?: FastifyRequest) => void) {
+    this.#app = app
     this.#count = count
-  }
-
-  /** Follows the requests of every connection. */
-  follow(app: FastifyInstance): void {
     app.addHook('onRequest', async (request, reply) => {
       const { socket } = request.raw
       this.#current.set(socket, { request, reply })
@@ -51,8 +52,15 @@ export class BrokenRequests {
     const failure = toFacetError(Object.assign(error, { statusCode: 400 }))
     if (request) request.failure = failure
     this.#count(failure.status, request)
-    const body = JSON.stringify(problemOf(failure, request?.id ?? randomUUID()))
-    const fields = { ...fixedHeaders, ...problemHeaders(failure), connection: 'close' }
+    const { plane } = request?.server ?? this.#app
+    const { type, body } = plane.failureBody(failure, request?.id ?? randomUUID())
+    const fields = {
+      ...plane.headers,
+      ...request?.routeOptions.config.headers,
+      ...failureHeaders(failure),
+      'content-type': type,
+      connection: 'close',
+    }
     const head = [
       `HTTP/1.1 ${failure.status} ${STATUS_CODES[failure.status]}`,
       ...Object.entries(fields).map(([name, value]) => `${name}: ${value}`),

@@ -1,11 +1,12 @@
-/** The address to listen on: found out before anything heavy is loaded whether it can be had, and why not. */
+/** The address to listen on: whether it is available, checked before anything heavy is loaded, and why it is not. */
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
 /**
- * Listens for a moment and lets go again. Somebody may take the address in between; listening for good then
- * fails with the same words (`addressError`).
+ * Listens for a moment and closes again. Another process may take the address in between; listening for good then
+ * fails with the same message (`addressError`).
  *
+ * @param port 0 asks for any free one
  * @throws Error of `addressError`
  */
 export async function checkAddress(host: string, port: number): Promise<void> {
@@ -19,22 +20,24 @@ export async function checkAddress(host: string, port: number): Promise<void> {
   }
 }
 
-/** What a failure to listen means and what to do about it; any other error as it is. */
+/** A failure to listen, with its meaning and its remedy; any other error is returned as it is. */
 export function addressError(error: unknown, host: string, port: number): unknown {
-  const told = (message: string) => new Error(message, { cause: error })
+  const explained = (message: string) => new Error(message, { cause: error })
   switch ((error as NodeJS.ErrnoException | null)?.code) {
     case 'EADDRINUSE':
-      return told(
+      return explained(
         `Port ${port} of ${host} is in use by another process. End it, or choose another port with --port (0 takes a free one).`,
       )
     case 'EACCES':
-      return told(
+      return explained(
         `This user may not listen on port ${port}: ports below 1024 are for privileged users. Choose another with --port.`,
       )
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return told(`This machine has no address ${host}. Choose one it has with --host, such as 127.0.0.1.`)
+      return explained(
+        `This machine has no address ${host}. Choose one it has with --host, such as 127.0.0.1.`,
+      )
     default:
       return error
   }

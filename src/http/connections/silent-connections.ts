@@ -1,12 +1,12 @@
 /**
- * Connections on which nothing was ever said: browsers open them ahead of time, and balancers to see whether
- * somebody listens. Node does not count them as idle, and an orderly end would wait for them.
+ * Connections on which nothing was ever sent: browsers open them ahead of time, load balancers to check the port.
+ * Node does not count them as idle, so an orderly stop would wait for them.
  */
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 
-/** Closes them when the application begins to end. */
+/** Closes them when the application begins to stop. */
 export function endSilentConnections(app: FastifyInstance): void {
   const open = new Set<Socket>()
   const server = app.server as Server

@@ -1,12 +1,15 @@
 /**
- * Operations: what runs here, whether it is well, and the figures. No route of this file changes anything.
+ * The operator's plane: an index, the probes, the metrics and the API's description. Its routes take no body and
+ * change nothing.
  */
 import type { FastifyInstance } from 'fastify'
 import { draining, FacetError } from '../../errors.js'
-import type { AppDeps } from '../deps.js'
+import type { AppDeps } from '../exchange/deps.js'
+import { problemPlane } from '../exchange/problems.js'
 
-export function operationRoutes(app: FastifyInstance, deps: AppDeps): void {
-  const { registry, metrics, family, readiness, execution } = deps
+export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps }): Promise<void> {
+  const { metrics, family, readiness } = deps
+  app.decorate('plane', problemPlane)
 
   app.get('/', { config: { scope: 'open', quiet: true } }, async () => ({
     service: 'facet',
@@ -35,38 +38,12 @@ export function operationRoutes(app: FastifyInstance, deps: AppDeps): void {
   })
 
   app.get('/metrics', { config: { scope: 'metrics', quiet: true } }, async (_request, reply) =>
-    reply.header('content-type', metrics.contentType).send(await metrics.text()),
+    reply.type(metrics.contentType).send(await metrics.text()),
   )
 
-  app.get('/openapi.yaml', { config: { scope: 'open', quiet: true } }, async (_request, reply) =>
-    reply.header('content-type', 'application/yaml').header('cache-control', 'no-cache').send(deps.openapi),
+  app.get(
+    '/openapi.yaml',
+    { config: { scope: 'open', quiet: true, headers: { 'cache-control': 'no-cache' } } },
+    async (_request, reply) => reply.type('application/yaml').send(deps.openapi),
   )
-
-  app.get('/v1/family', { config: { scope: 'predict' } }, async () => {
-    const { name, fingerprint, design, input, features, slots, parameters, files, license, provenance } =
-      family.manifest
-    const { provider, lanes, maxBatch, bankDtype } = execution()
-    const { trunk, adapters, heads, rows, dedicated, saving } = registry.memory()
-    return {
-      name,
-      fingerprint,
-      design,
-      input,
-      features,
-      slots,
-      parameters,
-      bytes: Object.fromEntries(Object.entries(files).map(([file, entry]) => [file, entry.bytes])),
-      license,
-      provenance,
-      execution: { provider, lanes, max_batch: maxBatch, bank_dtype: bankDtype },
-      memory: {
-        trunk_bytes: trunk,
-        adapter_bytes: adapters,
-        head_bytes: heads,
-        rows,
-        dedicated_bytes: dedicated,
-        saving,
-      },
-    }
-  })
 }

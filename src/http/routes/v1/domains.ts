@@ -1,25 +1,26 @@
 /**
  * The control plane and its listings: domains, their versions and their packs.
  *
- * Thin: the rules (atomic switch, retention, seeds, pins) are the registry's.
+ * The rules (atomic switch, retention, seeds, pins) are the registry's.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { checkDomainId } from '../../domain-id.js'
-import type { DomainView } from '../../registry/types.js'
-import { checkDomain } from '../access/auth.js'
-import { packOf } from '../bodies/body.js'
-import { uploadBudget } from '../bodies/budget.js'
-import type { AppDeps } from '../deps.js'
-import { free } from '../../bytes/free.js'
-import { FacetError } from '../../errors.js'
-import { onlyField } from '../bodies/json.js'
-import { checkVersion, queryOf, trueOrFalse, wholeNumber } from '../parameters.js'
-import { conditionOf, preconditionsOf, setETag } from '../preconditions.js'
+import { free } from '../../../bytes/free.js'
+import { checkDomainId } from '../../../domain-id.js'
+import { FacetError } from '../../../errors.js'
+import type { DomainView } from '../../../registry/types.js'
+import { checkDomain } from '../../access/auth.js'
+import { packOf } from '../../bodies/body.js'
+import { uploadBudget } from '../../bodies/budget.js'
+import { onlyField } from '../../bodies/json.js'
+import type { AppDeps } from '../../exchange/deps.js'
+import { checkVersion, queryOf, trueOrFalse, wholeNumber } from '../../exchange/parameters.js'
+import { conditionOf, preconditionsOf, setETag } from '../../exchange/preconditions.js'
 
-const DEFAULT_PAGE = 100
-const MAX_PAGE = 1000
-/** Bytes of a small JSON body. */
-const SMALL_BODY = 16 * 1024
+/** Domains of one page of the listing. */
+const DEFAULT_PAGE_SIZE = 100
+const MAX_PAGE_SIZE = 1000
+/** Largest JSON body of a change, bytes. Such a body has one short field. */
+const MAX_CHANGE_BYTES = 16 * 1024
 
 type OfDomain = { Params: { domain: string } }
 type OfVersion = { Params: { domain: string; version: string } }
@@ -40,24 +41,25 @@ export function domainRoutes(
   const jsonChange = (audit: string) => ({
     config: { scope: 'admin' as const, audit, accepts: ['application/json'] as const },
     onRequest: admitDomain,
-    bodyLimit: SMALL_BODY,
+    bodyLimit: MAX_CHANGE_BYTES,
   })
 
-  app.get('/v1/domains', { config: { scope: 'predict' } }, async (request) => {
+  app.get('/domains', { config: { scope: 'predict' } }, async (request) => {
     const query = queryOf(request, ['limit', 'cursor'])
-    const limit = query.limit === undefined ? DEFAULT_PAGE : wholeNumber('limit', query.limit, 1, MAX_PAGE)
+    const limit =
+      query.limit === undefined ? DEFAULT_PAGE_SIZE : wholeNumber('limit', query.limit, 1, MAX_PAGE_SIZE)
     const { cursor } = query
     const page = { limit, only: request.caller.domains, ...(cursor !== undefined && { cursor }) }
     const { domains, nextCursor } = registry.list(page)
     return { domains: domains.map(summary), next_cursor: nextCursor }
   })
 
-  app.get<OfDomain>('/v1/domains/:domain', listing, async (request, reply) => {
+  app.get<OfDomain>('/domains/:domain', listing, async (request, reply) => {
     queryOf(request, [])
     return answer(reply, registry.get(request.params.domain))
   })
 
-  app.get<OfDomain>('/v1/domains/:domain/versions', listing, async (request, reply) => {
+  app.get<OfDomain>('/domains/:domain/versions', listing, async (request, reply) => {
     queryOf(request, [])
     const { domain, version, versions } = registry.get(request.params.domain)
     setETag(reply, version)
@@ -65,8 +67,11 @@ export function domainRoutes(
   })
 
   app.get<OfDomain>(
-    '/v1/domains/:domain/pack',
-    { config: { scope: 'admin' }, onRequest: admitDomain },
+    '/domains/:domain/pack',
+    {
+      config: { scope: 'admin', headers: { 'cache-control': 'private, no-cache' } },
+      onRequest: admitDomain,
+    },
     async (request, reply) => {
       const { domain } = request.params
       const wanted = queryOf(request, ['version']).version
@@ -75,7 +80,6 @@ export function domainRoutes(
         wanted === undefined ? undefined : checkVersion(wanted),
       )
       setETag(reply, version)
-      void reply.header('cache-control', 'private, no-cache')
       if (conditionOf(request, version) === 304) return reply.code(304).send()
       const file = `${domain}-${version.slice(0, 12)}.safetensors`
       return reply
@@ -86,7 +90,7 @@ export function domainRoutes(
   )
 
   app.put<OfDomain>(
-    '/v1/domains/:domain',
+    '/domains/:domain',
     {
       config: {
         scope: 'admin',
@@ -114,20 +118,16 @@ export function domainRoutes(
       }),
   )
 
-  app.post<OfDomain>(
-    '/v1/domains/:domain/activate',
-    jsonChange('version.activate'),
-    async (request, reply) => {
-      queryOf(request, [])
-      const version = checkVersion(onlyField(request.body, 'version', '{"version": "<sha256>"}'))
-      request.changed = { version }
-      const view = await registry.activate(request.params.domain, version, preconditionsOf(request))
-      request.changed = { version: view.version }
-      return answer(reply, view)
-    },
-  )
+  app.post<OfDomain>('/domains/:domain/activate', jsonChange('version.activate'), async (request, reply) => {
+    queryOf(request, [])
+    const version = checkVersion(onlyField(request.body, 'version', '{"version": "<sha256>"}'))
+    request.changed = { version }
+    const view = await registry.activate(request.params.domain, version, preconditionsOf(request))
+    request.changed = { version: view.version }
+    return answer(reply, view)
+  })
 
-  app.patch<OfDomain>('/v1/domains/:domain', jsonChange('domain.patch'), async (request, reply) => {
+  app.patch<OfDomain>('/domains/:domain', jsonChange('domain.patch'), async (request, reply) => {
     queryOf(request, [])
     const pinned = onlyField(request.body, 'pinned', '{"pinned": true}')
     if (typeof pinned !== 'boolean')
@@ -138,7 +138,7 @@ export function domainRoutes(
     return answer(reply, view)
   })
 
-  app.delete<OfDomain>('/v1/domains/:domain', change('domain.delete'), async (request, reply) => {
+  app.delete<OfDomain>('/domains/:domain', change('domain.delete'), async (request, reply) => {
     queryOf(request, [])
     const { domain } = request.params
     request.changed = { version: registry.has(domain) ? registry.get(domain).version : null }
@@ -147,7 +147,7 @@ export function domainRoutes(
   })
 
   app.delete<OfVersion>(
-    '/v1/domains/:domain/versions/:version',
+    '/domains/:domain/versions/:version',
     change('version.delete'),
     async (request, reply) => {
       queryOf(request, [])

@@ -4,13 +4,13 @@
  * The routes see the registry and the predictor through these interfaces: they neither build nor close them.
  */
 import type { Logger } from 'pino'
-import type { Clock } from '../concurrency/clock.js'
-import type { FamilyManifest } from '../manifest/manifest.js'
-import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../predict/predictor.js'
-import type { DomainView, ListOptions, Preconditions } from '../registry/types.js'
-import type { MemoryAccount } from '../residency/types.js'
-import type { Principal } from './access/tokens.js'
-import type { ReadyAnswer } from '../predict/readiness.js'
+import type { Clock } from '../../concurrency/clock.js'
+import type { FamilyManifest } from '../../manifest/manifest.js'
+import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../../predict/predictor.js'
+import type { DomainView, ListOptions, Preconditions } from '../../registry/types.js'
+import type { MemoryAccount } from '../../residency/types.js'
+import type { Principal } from '../access/tokens.js'
+import type { ReadyAnswer } from '../../predict/readiness.js'
 
 /** The registry, as the routes use it. */
 export interface Domains {

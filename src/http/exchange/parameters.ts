@@ -4,7 +4,7 @@
  * Unknown and repeated query parameters are refused: a misspelt `topk` must not silently mean the default.
  */
 import type { FastifyRequest } from 'fastify'
-import { FacetError } from '../errors.js'
+import { FacetError } from '../../errors.js'
 
 /** @throws FacetError `bad_parameter` */
 export function checkVersion(version: unknown): string {

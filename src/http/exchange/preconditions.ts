@@ -5,8 +5,8 @@
  * it holds is decided inside the registry's atomic switch.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { FacetError } from '../errors.js'
-import type { Preconditions } from '../registry/types.js'
+import { FacetError } from '../../errors.js'
+import type { Preconditions } from '../../registry/types.js'
 
 interface EntityTag {
   tag: string

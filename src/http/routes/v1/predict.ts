@@ -2,16 +2,16 @@
  * The data plane: images in, predictions or features out. Order is kept; one bad image fails the request.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { checkDomainId } from '../../domain-id.js'
-import { FacetError, noHead, unknownDomain } from '../../errors.js'
-import type { PredictItem, PredictResult, PredictTimings } from '../../predict/predictor.js'
-import { activate, topK } from '../../predict/scores.js'
-import { checkDomain } from '../access/auth.js'
-import { imagesOf, type MediaType, type Part } from '../bodies/body.js'
-import { bodyBudget } from '../bodies/budget.js'
-import type { AppDeps, Domains } from '../deps.js'
-import { checkVersion, queryOf, timeoutOf, wholeNumber } from '../parameters.js'
-import { departure } from '../requests.js'
+import { checkDomainId } from '../../../domain-id.js'
+import { FacetError, noHead, unknownDomain } from '../../../errors.js'
+import type { PredictItem, PredictResult, PredictTimings } from '../../../predict/predictor.js'
+import { activate, topK } from '../../../predict/scores.js'
+import { checkDomain } from '../../access/auth.js'
+import { imagesOf, type MediaType, type Part } from '../../bodies/body.js'
+import { bodyBudget } from '../../bodies/budget.js'
+import { departure } from '../../connections/departure.js'
+import type { AppDeps, Domains } from '../../exchange/deps.js'
+import { checkVersion, queryOf, timeoutOf, wholeNumber } from '../../exchange/parameters.js'
 
 const DEFAULT_TOP_K = 5
 const images: readonly MediaType[] = [
@@ -69,7 +69,7 @@ export function predictRoutes(
   }
 
   app.post<OfDomain>(
-    '/v1/domains/:domain/predict',
+    '/domains/:domain/predict',
     { config: route, bodyLimit: config.maxBody, onRequest: [admitDomain, bodies.admit] },
     holding<FastifyRequest<OfDomain>>(async (request, reply) => {
       const query = queryOf(request, ['top_k', 'version'])
@@ -81,7 +81,7 @@ export function predictRoutes(
   )
 
   app.post<OfDomain>(
-    '/v1/domains/:domain/embed',
+    '/domains/:domain/embed',
     { config: route, bodyLimit: config.maxBody, onRequest: [admitDomain, bodies.admit] },
     holding<FastifyRequest<OfDomain>>(async (request, reply) => {
       const query = queryOf(request, ['version'])
@@ -98,7 +98,7 @@ export function predictRoutes(
   )
 
   app.post(
-    '/v1/predict',
+    '/predict',
     {
       config: { scope: 'predict', accepts: ['multipart/form-data'], limitedBy: '--max-body' },
       bodyLimit: config.maxBody,

@@ -1,0 +1,118 @@
+/**
+ * Failed requests, in one place for all planes: which `FacetError` an error is, its status and header fields, what
+ * the log gets, and the rest of the body. How the answer's body looks is the plane's business.
+ *
+ * A `FacetError` is sent as it is. The errors of Fastify, its multipart plugin and Node get a code and a text from
+ * the table below. Any other error becomes `internal`: its cause goes to the log under the request id, and nowhere
+ * else.
+ */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type ErrorCode, FacetError } from '../../errors.js'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The option that sets the route's `bodyLimit`, for the message of its error. */
+    limitedBy?: string
+  }
+  interface FastifyRequest {
+    /** The error the request was answered with, for the log. */
+    failure: FacetError | null
+  }
+}
+
+/** Bytes of a refused body that are read and dropped, so that the client gets to see the answer. */
+const MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+
+/** Codes of Fastify, its multipart plugin and Node, with the code and the text we answer. */
+const parserErrors: Record<string, readonly [ErrorCode, string]> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: [
+    'unsupported_media_type',
+    'The Content-Type is malformed, or not one this route reads, such as image/jpeg.',
+  ],
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
+    'malformed_request',
+    'The body is not as long as Content-Length says.',
+  ],
+  FST_ERR_BAD_URL: ['malformed_request', 'The path has a broken percent-encoding.'],
+  FST_ERR_MAX_PARAM_LENGTH: ['malformed_request', 'A segment of the path is too long.'],
+  FST_PROTO_VIOLATION: ['malformed_request', 'A part has a name that is not allowed.'],
+  FST_MP_PREMATURE_CLOSE: ['client_closed', 'The connection closed before the body was whole.'],
+  ECONNRESET: ['client_closed', 'The connection closed before the body was whole.'],
+  ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'The request did not arrive in time.'],
+  HPE_HEADER_OVERFLOW: [
+    'headers_too_large',
+    'The header fields have more bytes than this service takes (--max-header).',
+  ],
+}
+
+/** Any error as one of the table of errors. */
+export function toFacetError(error: unknown): FacetError {
+  if (error instanceof FacetError) return error
+  const { code, statusCode } = (error ?? {}) as { code?: unknown; statusCode?: unknown }
+  const known = parserErrors[String(code)]
+  if (known) return new FacetError(known[0], known[1], { cause: error })
+  if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500)
+    return new FacetError('malformed_request', 'The request could not be read.', { cause: error })
+  return new FacetError(
+    'internal',
+    'Something went wrong here; the log has the cause under this request id.',
+    { cause: error },
+  )
+}
+
+/** Header fields that go with a failure, whatever its body. */
+export function failureHeaders(failure: FacetError): Record<string, string> {
+  const { status, retryAfter } = failure
+  const headers: Record<string, string> = { 'cache-control': 'no-store' }
+  if (status === 401) headers['www-authenticate'] = 'Bearer realm="facet"'
+  if (status === 429 || status === 503 || retryAfter !== undefined)
+    headers['retry-after'] = String(Math.max(1, Math.ceil(retryAfter ?? 1)))
+  return headers
+}
+
+/** The error handler of every plane: answers in the plane's format, and logs what only the operator should know. */
+export function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const failure = tooManyBytes(error, request) ?? toFacetError(error)
+  request.failure = failure
+  // The client chooses its deadline, so a missed one is no fault of ours; the metrics count them.
+  if (failure.status >= 500 && failure.code !== 'deadline_exceeded')
+    request.log.error({ err: failure.cause ?? failure, code: failure.code }, 'failed')
+  else if (failure.cause !== undefined)
+    request.log.debug({ err: failure.cause, code: failure.code }, 'refused')
+  discardRest(request, reply)
+  const { type, body } = request.server.plane.failureBody(failure, request.id)
+  return reply.code(failure.status).headers(failureHeaders(failure)).type(type).send(body)
+}
+
+/** Fastify's own error does not say how many bytes a route takes. */
+function tooManyBytes(error: unknown, request: FastifyRequest): FacetError | undefined {
+  if ((error as { code?: unknown } | null)?.code !== 'FST_ERR_CTP_BODY_TOO_LARGE') return undefined
+  const { bodyLimit, config } = request.routeOptions
+  return bodyTooLarge(bodyLimit, config.limitedBy)
+}
+
+/** @param option the option that raises the limit, where there is one */
+export function bodyTooLarge(limit: number, option?: string): FacetError {
+  return new FacetError(
+    'body_too_large',
+    `The body has more than ${limit} bytes${option === undefined ? '' : ` (${option})`}.`,
+  )
+}
+
+/**
+ * Reads away the rest of a refused body, up to a bound. Closing the connection at once would reset it, and a client
+ * that is still sending may then never see why it was refused.
+ */
+function discardRest(request: FastifyRequest, reply: FastifyReply): void {
+  const { raw } = request
+  if (raw.complete || raw.destroyed) return
+  let left = MAX_DISCARDED_BYTES
+  raw.unpipe()
+  raw.on('data', (chunk: Buffer) => {
+    left -= chunk.length
+    if (left < 0) raw.destroy()
+  })
+  raw.resume()
+  // Fastify asks to close after a body it could not read; the bound above makes that unnecessary.
+  void reply.removeHeader('connection')
+}

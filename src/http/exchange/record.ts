@@ -1,0 +1,97 @@
+/**
+ * What is recorded of every request: its id, one log line, its metrics, and the audit line of a change.
+ *
+ * A request whose client left before the answer counts with status 499.
+ */
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import { errorTable } from '../../errors.js'
+import type { AppDeps } from './deps.js'
+
+/** Characters of a domain id in the audit line; a valid one has 63 at most. */
+const MAX_DOMAIN_LOGGED = 64
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Name of the change a route makes. Each of its requests leaves an audit line. */
+    audit?: string
+    /** True for probes and scrapes: their successes are logged at level debug. */
+    quiet?: boolean
+  }
+  interface FastifyRequest {
+    /** The clock when its header had arrived, ms. */
+    arrival: number
+    /** Details of a change for the audit line: the version and the parameters that matter. */
+    changed: Readonly<Record<string, string | boolean | null>> | null
+    recorded: boolean
+  }
+}
+
+/** The client's `X-Request-Id` where it is short and plain, or a new one. */
+export function requestId(request: IncomingMessage): string {
+  const given = request.headers['x-request-id']
+  return typeof given === 'string' && /^[A-Za-z0-9._-]{1,128}$/.test(given) ? given : randomUUID()
+}
+
+/**
+ * Logs and counts every request of the application.
+ *
+ * @returns what records a request once, for answers that are given outside Fastify
+ */
+export function recordRequests(
+  app: FastifyInstance,
+  { metrics, clock, logger }: Pick<AppDeps, 'metrics' | 'clock' | 'logger'>,
+): (request: FastifyRequest, status: number) => void {
+  // Changes are logged whatever `--log-level` leaves out; only `silent` silences them.
+  const audit = logger.level === 'silent' ? logger : logger.child({}, { level: 'info' })
+  app.decorateRequest('arrival', 0)
+  app.decorateRequest('changed', null)
+  app.decorateRequest('recorded', false)
+  app.decorateRequest('failure', null)
+
+  const record = (request: FastifyRequest, status: number) => {
+    if (request.recorded) return
+    request.recorded = true
+    const ms = clock.now() - request.arrival
+    const route = routeOf(request)
+    metrics.request(route, status, ms / 1000)
+    writeLogs(request, route, status, ms, audit)
+  }
+
+  app.addHook('onRequest', async (request, reply) => {
+    request.arrival = clock.now()
+    reply.raw.once('close', () => {
+      if (!reply.raw.writableFinished) record(request, errorTable.client_closed.status)
+    })
+  })
+  app.addHook('onResponse', async (request, reply) => record(request, reply.statusCode))
+  return record
+}
+
+/** The pattern of a request's route as `openapi.yaml` writes it: `/v1/domains/{domain}`. */
+function routeOf(request: FastifyRequest): string {
+  return request.is404 ? '_unmatched' : pattern(request.routeOptions.url)
+}
+
+/** Fastify's `:name` as `{name}`. */
+export function pattern(url: string | undefined): string {
+  return url === undefined ? '_unmatched' : url.replace(/:(\w+)/g, '{$1}')
+}
+
+function writeLogs(request: FastifyRequest, route: string, status: number, ms: number, audit: Logger): void {
+  const { config } = request.routeOptions
+  const { log, method, failure } = request
+  // Pino leaves out fields that are undefined.
+  const common = { route, status, code: failure?.code, caller: request.caller.id, peer: request.ip }
+  const line = { method, ...common, ms: Math.round(ms * 100) / 100 }
+  if (config.quiet === true && status < 400) log.debug(line, 'request')
+  else log.info(line, 'request')
+  if (config.audit !== undefined) {
+    const domain = (request.params as { domain?: string }).domain?.slice(0, MAX_DOMAIN_LOGGED)
+    const outcome = status < 400 ? 'done' : 'refused'
+    const { changed, id } = request
+    audit.info({ audit: config.audit, outcome, domain, ...changed, ...common, requestId: id }, 'audit')
+  }
+}
