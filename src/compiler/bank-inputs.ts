@@ -38,7 +38,7 @@ export interface BankValues {
   matrix(slot: string): string
 }
 
-/** The graph's inputs for pixels of this size; images of one domain may also be smaller ones (`EngineBatch.small`). */
+/** The graph's inputs for pixels of this size. */
 export function bankInputs(
   layout: BankLayout,
   { serves, bank }: BankOptions,
@@ -46,9 +46,7 @@ export function bankInputs(
   width: number,
 ): Model['inputs'] {
   const type = bank === 'f16' ? FLOAT16 : FLOAT
-  // Left open, so that the canary of a new pack may be smaller; what needs equal sides says so itself (`emitSlot`).
-  const sides = serves === 'one' ? ['H', 'W'] : [height, width]
-  const pixels = { name: PIXELS, type: UINT8, dims: ['N', ...sides, 3] }
+  const pixels = { name: PIXELS, type: UINT8, dims: ['N', height, width, 3] }
   const matrices = (dims: (rows: number, columns: number) => (string | number)[]) =>
     layout.matrices.map(({ input, rows, columns }) => ({ name: input, type, dims: dims(rows, columns) }))
   if (serves === 'one')

@@ -56,9 +56,8 @@ export function emitTrunk(
     nodes: writer.nodes,
     constants: writer.constants,
     inputs: bankInputs(layout, options, options.height, options.width),
-    // A smaller image may have fewer, which is how an engine learns that this backbone takes none.
-    outputs: [{ name: FEATURES, type: FLOAT, dims: ['N', options.serves === 'one' ? 'F' : features.size] }],
-    values: writer.values,
+    outputs: [{ name: FEATURES, type: FLOAT, dims: ['N', features.size] }],
+    values: [],
     producer: 'facet',
     metadata: [],
     doc: '',
@@ -112,11 +111,6 @@ function emitSlot(writer: Writer, bank: BankValues, shapes: Shapes, entry: OpenS
     // onnxruntime makes one operator of this convolution, the sum behind it and a Relu behind that.
     const attributes = [intsAttribute('kernel_shape', [1, 1])]
     const adapted = writer.add('Conv', [v, matrix, bank.bias(slot.name)], attributes, at('adapted'))
-    // It does only where it sees that the sum's two sides are of one size, which is open here: one name says it.
-    const sides = (shapes.get(conv.outputs[0]!) ?? []).slice(2)
-    if (sides.length === 2 && sides.every((side) => side !== null))
-      for (const value of [z, adapted])
-        writer.describe(value, ['N', slot.out, ...sides.map((side) => `side ${side}`)])
     writer.add('Add', [adapted, scaled], [], entry.output)
     return
   }

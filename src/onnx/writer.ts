@@ -14,7 +14,6 @@ import {
   int64Tensor,
   intAttribute,
   intsAttribute,
-  type Model,
   type Node,
   type Tensor,
 } from './onnx.js'
@@ -28,8 +27,6 @@ const END = 2 ** 31 - 1
 export class Writer {
   readonly nodes: Node[] = []
   readonly constants = new Map<string, Tensor>()
-  /** Shapes of inner values that are stated. */
-  readonly values: Model['values'] = []
   readonly #source: Graph
   readonly #prefix: string
   readonly #rename: ReadonlyMap<string, string>
@@ -75,11 +72,6 @@ export class Writer {
       attributes,
     })
     return named[0]!
-  }
-
-  /** States the shape of a float value that shape inference cannot know. */
-  describe(name: string, dims: Model['values'][number]['dims']): void {
-    this.values.push({ name, type: FLOAT, dims })
   }
 
   /** The name of a constant int64 vector. */
