@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
+import type { GraphNeed } from '../src/manifest/graphs.js'
 import { Fault } from './faulty-worker-control.js'
 import { family, makeEngine, randomPixels, randomRow, relativeError, startEngine } from './engine-rig.js'
 import { ManualClock } from './manual-clock.js'
@@ -11,7 +12,11 @@ const restarting = { code: 'engine_restarting', status: 503 }
 const draining = { code: 'draining', status: 503 }
 
 t.test('a first start that fails says why and leaves nothing running', async (t) => {
-  const broken = { ...family, trunk: { f32: family.trunk.f16, f16: 'no/such/trunk.onnx' } }
+  const broken = {
+    ...family,
+    graph: ({ serves, bank }: GraphNeed) =>
+      bank === 'f16' ? 'no/such/trunk.onnx' : family.graph({ serves, bank: 'f16' }),
+  }
   const cases = [
     {
       options: { family: broken, bankDtype: 'f16' },

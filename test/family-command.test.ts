@@ -71,10 +71,10 @@ t.test('builds a folder that reads as a family, and shows it', async (t) => {
   })
   t.same(family.base.labels, ['ant', 'bee', 'cat'])
   t.same(readdirSync(path.join(dir, 'models')), ['tiny'], 'nothing is left beside it')
-  t.match(
-    (await facet('show', out)).out,
-    new RegExp(`tiny \\(series\\), fingerprint ${family.manifest.fingerprint}`),
-  )
+  const shown = (await facet('show', out)).out
+  t.match(shown, new RegExp(`tiny \\(series\\), fingerprint ${family.manifest.fingerprint}`))
+  t.match(shown, /^graphs {4}trunk\.onnx: batches of any domains, f32 bank, f32 weights$/m)
+  t.match(shown, /^ {10}trunk\.one\.f16\.onnx: batches of one domain, f16 bank, f32 weights$/m)
 })
 
 /** Without the check, which starts an engine (`family-check.test.ts`). */

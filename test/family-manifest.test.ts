@@ -4,9 +4,10 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { fingerprint } from '../src/manifest/fingerprint.js'
-import type { FamilyManifest } from '../src/manifest/manifest.js'
+import type { FamilyManifest, GraphVariant } from '../src/manifest/manifest.js'
 import { readFamily } from '../src/family/folder.js'
-import { FamilyError, parseManifest } from '../src/manifest/schema.js'
+import { FamilyError } from '../src/manifest/family-error.js'
+import { parseManifest } from '../src/manifest/schema.js'
 import type { Pack } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
 import { tinyFamily, tinyPack } from './families.js'
@@ -48,6 +49,7 @@ t.test('one fault, one problem that names the field, its value and what was expe
       for (const field of fields.slice(0, -1)) at = at[field] as Record<string, unknown>
       at[fields.at(-1)!] = value
     })
+  const graph = { serves: 'any', bank: 'f32', weights: 'f32', file: 'trunk.onnx' }
   const attacks: [string, string, RegExp][] = [
     ['an empty file', '', /^not JSON: expected a value, found the end/],
     ['a cut file', JSON.stringify(family).slice(0, 200), /^not JSON/],
@@ -85,6 +87,27 @@ t.test('one fault, one problem that names the field, its value and what was expe
       /^files has the key "..\/x", which is not a plain file name/,
     ],
     ['no trunk for f16', set(undefined, 'files', 'trunk.f16.onnx'), /^files lacks "trunk.f16.onnx"/],
+    ['no list of graphs, but an empty one', set([], 'graphs'), /^graphs is \[\]: must NOT have fewer/],
+    [
+      'a graph that is no file of the family',
+      set([{ ...graph, file: 'other.onnx' }], 'graphs'),
+      /^graphs.0.file is "other.onnx", which is not one of files$/,
+    ],
+    [
+      'a graph named like what every object has',
+      set([{ ...graph, file: 'toString' }], 'graphs'),
+      /^graphs.0.file is "toString", which is not one of files$/,
+    ],
+    [
+      'two graphs for one need',
+      set([graph, { ...graph, file: 'trunk.one.onnx' }], 'graphs'),
+      /^graphs.1 is for batches of any domains, f32 bank, f32 weights, as graphs.0 is$/,
+    ],
+    [
+      'a graph that says nothing of its bank',
+      set([{ ...graph, bank: undefined }], 'graphs'),
+      /^graphs.0 lacks "bank"/,
+    ],
     [
       'a short hash',
       set('ab', 'files', 'trunk.onnx', 'sha256'),
@@ -147,7 +170,7 @@ t.test('all problems are listed at once, under the file', async (t) => {
 /** A folder as `facet family build` leaves it; `change` runs on the files before they are hashed. */
 async function folder(
   t: Test,
-  options: { base?: Pack; after?: (dir: string) => Promise<unknown> } = {},
+  options: { base?: Pack; graphs?: GraphVariant[]; after?: (dir: string) => Promise<unknown> } = {},
 ): Promise<string> {
   const files: Record<string, Uint8Array> = {
     'trunk.onnx': new Uint8Array([1, 2, 3]),
@@ -158,7 +181,10 @@ async function folder(
     'base.safetensors': writePack(options.base ?? tinyPack(family), family, { dtype: 'f32' }),
   }
   const dir = t.testdir({})
-  const signed = structuredClone(family)
+  const signed: FamilyManifest = {
+    ...structuredClone(family),
+    ...(options.graphs && { graphs: options.graphs }),
+  }
   for (const [name, bytes] of Object.entries(files)) {
     signed.files[name] = { sha256: createHash('sha256').update(bytes).digest('hex'), bytes: bytes.length }
     await writeFile(path.join(dir, name), bytes)
@@ -175,10 +201,36 @@ t.test('a sound folder is read whole', async (t) => {
   t.equal(read.manifest.fingerprint, family.fingerprint)
   t.same(read.base, tinyPack(family))
   t.equal(read.layout.elements, 6 + family.parameters.adapter)
-  t.same(read.trunk, { f32: path.join(dir, 'trunk.onnx'), f16: path.join(dir, 'trunk.f16.onnx') })
-  t.same(read.trunkOfOne, {
-    f32: path.join(dir, 'trunk.one.onnx'),
-    f16: path.join(dir, 'trunk.one.f16.onnx'),
+})
+
+t.test('a manifest without a list of graphs means the files of before there was one', async (t) => {
+  const dir = await folder(t)
+  const read = await readFamily(dir)
+  t.equal(read.manifest.graphs, undefined)
+  const files = (['any', 'one'] as const).map((serves) =>
+    (['f32', 'f16'] as const).map((bank) => read.graph({ serves, bank })),
+  )
+  t.same(files, [
+    [path.join(dir, 'trunk.onnx'), path.join(dir, 'trunk.f16.onnx')],
+    [path.join(dir, 'trunk.one.onnx'), path.join(dir, 'trunk.one.f16.onnx')],
+  ])
+})
+
+t.test('graphs are found by what they serve, the first listed where several do', async (t) => {
+  const graphs: GraphVariant[] = [
+    { serves: 'any', bank: 'f32', weights: 'f32', file: 'trunk.onnx' },
+    // A later version's: left alone by whoever does not ask for it.
+    { serves: 'any', bank: 'f32', weights: 'int8', file: 'trunk.weights' },
+    { serves: 'one', bank: 'f32', weights: 'f32', file: 'trunk.one.onnx' },
+  ]
+  const dir = await folder(t, { graphs })
+  const read = await readFamily(dir)
+  t.same(read.manifest.graphs, graphs)
+  t.equal(read.graph({ serves: 'any', bank: 'f32' }), path.join(dir, 'trunk.onnx'))
+  t.equal(read.graph({ serves: 'any', bank: 'f32', weights: 'int8' }), path.join(dir, 'trunk.weights'))
+  t.throws(() => read.graph({ serves: 'one', bank: 'f16' }), {
+    name: 'FamilyError',
+    message: /no graph for batches of one domain, f16 bank, only for: .*Build it again .*family build/,
   })
 })
 

@@ -8,9 +8,8 @@ import type { Test } from 'tap'
 import type { EngineEvents, EngineState } from '../src/engine/engine.js'
 import type { EngineBatch, EngineResult, RowTensors } from '../src/engine/messages.js'
 import { FacetError } from '../src/errors.js'
-import { bankLayout } from '../src/manifest/layout.js'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
-import type { Family } from '../src/family/family.js'
+import { createFamily, type Family } from '../src/family/family.js'
 import type { Pack } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
 import { type Canary, createCanary } from '../src/residency/canary.js'
@@ -145,9 +144,7 @@ export const base: Made = { bytes: baseBytes, version: sha256Now(baseBytes) }
 manifest.files['base.safetensors'] = { sha256: base.version, bytes: baseBytes.length }
 
 export function makeFamily(dir: string): Family {
-  const trunk = { f32: `${dir}/trunk.onnx`, f16: `${dir}/trunk.f16.onnx` }
-  const trunkOfOne = { f32: `${dir}/trunk.one.onnx`, f16: `${dir}/trunk.one.f16.onnx` }
-  return { dir, manifest, layout: bankLayout(manifest), base: basePack, trunk, trunkOfOne }
+  return createFamily(dir, manifest, basePack)
 }
 
 /** A valid pack; packs of different markers (whole numbers) differ in every tensor. */

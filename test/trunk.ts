@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { type BuildOptions, type BuiltFamily, buildFamily } from '../src/compiler/build.js'
-import { TRUNK_FILES } from '../src/family/family.js'
+import { findGraph } from '../src/manifest/graphs.js'
 import { AFFINE, BIAS, bankLayout, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../src/manifest/layout.js'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
 import type { Pack } from '../src/pack/pack.js'
@@ -57,9 +57,10 @@ export async function openTrunk(
   for (const [name, bytes] of built.files) writeFileSync(path.join(dir, name), bytes)
   const { manifest } = built
   const [session, sessionOfOne] = await Promise.all(
-    [TRUNK_FILES.any, TRUNK_FILES.one].map((files) => {
+    (['any', 'one'] as const).map((serves) => {
       const settings = { intraOpNumThreads: 1, logSeverityLevel: 3 } as const
-      return ort.InferenceSession.create(path.join(dir, files[bank]), settings)
+      const { file } = findGraph(manifest, { serves, bank })!
+      return ort.InferenceSession.create(path.join(dir, file), settings)
     }),
   )
   const base = basePack(built)

@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { BackboneError } from '../onnx/onnx.js'
 import { FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
-import { FamilyError } from '../manifest/schema.js'
+import { FamilyError } from '../manifest/family-error.js'
 import { readFamily } from '../family/folder.js'
 import { FileProblem, isFileError, naming } from '../host/file-problem.js'
 

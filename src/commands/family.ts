@@ -10,6 +10,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { type BuiltFamily, buildFamily, WEIGHTS_FILE } from '../compiler/build.js'
 import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../manifest/manifest.js'
+import { describeGraph, graphVariants } from '../manifest/graphs.js'
 import { MANIFEST_FILE } from '../family/family.js'
 import { isFileError, naming } from '../host/file-problem.js'
 import { VERSION } from '../host/package.js'
@@ -257,12 +258,14 @@ function describe(manifest: FamilyManifest): string {
     slot.columns > 0 ? `${slot.out}x${slot.columns}` : '-',
     String(slot.out * (2 + slot.columns)),
   ])
+  const graphs = graphVariants(manifest).map((variant) => `${variant.file}: ${describeGraph(variant)}`)
   const share = ((100 * parameters.adapter) / parameters.trunk).toFixed(1)
   return [
     `family    ${manifest.name} (${manifest.design}), fingerprint ${manifest.fingerprint}`,
     `input     ${input.height}x${input.width} from a shorter side of ${input.resize} (${input.kernel}), mean ${input.mean.join(' ')}, std ${input.std.join(' ')}`,
     `size      trunk ${parameters.trunk} parameters, adapter ${parameters.adapter} (${share}%), base head ${parameters.head}; ${manifest.features} features`,
     `licence   ${manifest.license}`,
+    `graphs    ${graphs.join('\n          ')}`,
     '',
     table([['slot', 'kind', 'channels', 'kernel/stride', 'matrix', 'parameters'], ...rows]),
     '',

@@ -2,6 +2,7 @@
  * How a trunk's graph reads adapters: the bank's graph inputs (`manifest/layout.ts`) and the nodes that make of
  * them what each slot needs.
  */
+import type { GraphVariant } from '../manifest/manifest.js'
 import {
   AFFINE,
   type BankLayout,
@@ -16,14 +17,8 @@ import { FLOAT, FLOAT16, INT64, intAttribute, type Model, UINT8 } from '../onnx/
 import type { Writer } from '../onnx/writer.js'
 import { innerValue, slotValue } from './names.js'
 
-/** What a graph serves: batches of any domains, each sample with its own row, or batches of one domain. */
-export type Serves = 'any' | 'one'
-
-export interface BankOptions {
-  serves: Serves
-  /** Element type of the bank. */
-  bank: 'f32' | 'f16'
-}
+/** Of the variants of a graph, what decides how it reads the bank. */
+export type BankOptions = Pick<GraphVariant, 'serves' | 'bank'>
 
 /** The values of a batch's samples; S is N, or 1 where all are of one domain. */
 export interface BankValues {

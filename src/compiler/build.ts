@@ -6,10 +6,10 @@
  */
 import { createHash } from 'node:crypto'
 import { fingerprint, weightsDigest } from '../manifest/fingerprint.js'
-import type { Design, FamilyManifest, InputSpec, Kernel } from '../manifest/manifest.js'
+import type { Design, FamilyManifest, GraphVariant, InputSpec, Kernel } from '../manifest/manifest.js'
 import { isReservedName, PIXELS } from '../manifest/layout.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
-import { BASE_FILE, MANIFEST_FILE, TRUNK_FILES } from '../family/family.js'
+import { BASE_FILE, MANIFEST_FILE } from '../family/family.js'
 import { parseManifest } from '../manifest/schema.js'
 import type { Pack } from '../pack/pack.js'
 import { writePack } from '../pack/write.js'
@@ -101,7 +101,10 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
   const slots = open.map((entry) => entry.slot)
   const id = fingerprint({ weights, slots, design: options.design, input })
 
-  const files = emitFiles(graph, shapes, open, features, { ...options, height, width, channelsLast })
+  const graphs = variants(options.fp16 ? 'f16' : 'f32')
+  const files = emitFiles(graphs, (variant) =>
+    emitTrunk(graph, shapes, open, features, { ...options, ...variant, height, width, channelsLast }),
+  )
   const manifest: FamilyManifest = {
     format: 'facet-family/1',
     name: options.name,
@@ -116,6 +119,7 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
       head: features.head ? features.head.weight.length + features.head.bias.length : 0,
     },
     weights,
+    graphs,
     files: {},
     provenance: {
       source: `${options.source} (sha256 ${sha256(bytes)})`,
@@ -205,22 +209,24 @@ function noSlots(graph: Graph, closed: ClosedSlot[]): BackboneError {
   )
 }
 
-/** The graphs for both bank types, for any domains and for one, and their common weights. */
-function emitFiles(
-  graph: Graph,
-  shapes: ReturnType<typeof inferShapes>,
-  open: OpenSlot[],
-  features: Features,
-  options: { fp16: boolean; height: number; width: number; channelsLast: boolean },
-): Map<string, Uint8Array> {
-  const models = (['any', 'one'] as const).flatMap((serves) =>
-    (['f32', 'f16'] as const).map((bank) => ({
-      name: TRUNK_FILES[serves][bank],
-      model: emitTrunk(graph, shapes, open, features, { ...options, serves, bank }),
-    })),
+/** The graphs that a build makes: for any domains and for one, with either type of bank. */
+function variants(weights: 'f32' | 'f16'): GraphVariant[] {
+  return (['any', 'one'] as const).flatMap((serves) =>
+    (['f32', 'f16'] as const).map((bank) => {
+      const marks = [serves === 'one' && 'one', bank === 'f16' && 'f16'].filter(Boolean)
+      return { serves, bank, weights, file: ['trunk', ...marks, 'onnx'].join('.') }
+    }),
   )
+}
+
+/** The graphs' files and their common weights. */
+function emitFiles(
+  graphs: readonly GraphVariant[],
+  emit: (variant: GraphVariant) => Model,
+): Map<string, Uint8Array> {
+  const models = graphs.map((variant) => ({ name: variant.file, model: emit(variant) }))
   const { places, bytes } = placeWeights(models[0]!.model.constants)
-  const files = new Map(models.map(({ name, model }) => [name as string, saveModel(model, places)]))
+  const files = new Map(models.map(({ name, model }) => [name, saveModel(model, places)]))
   if (bytes.byteLength > 0) files.set(WEIGHTS_FILE, bytes)
   return files
 }

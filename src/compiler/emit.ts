@@ -5,7 +5,8 @@
  * How one slot is written is `emitSlot`, and nothing else depends on it.
  */
 import { bankLayout, FEATURES, INNER_PREFIX, PIXELS } from '../manifest/layout.js'
-import { type BankOptions, type BankValues, bankInputs, readBank, type Serves } from './bank-inputs.js'
+import type { Serves } from '../manifest/manifest.js'
+import { type BankOptions, type BankValues, bankInputs, readBank } from './bank-inputs.js'
 import type { Graph } from '../onnx/graph.js'
 import type { Features } from './head.js'
 import { FLOAT, intAttribute, intsAttribute, type Model } from '../onnx/onnx.js'

@@ -327,11 +327,11 @@ export class Engine extends EventEmitter<EngineEvents> {
 
 function engineInit(options: EngineOptions): Omit<EngineInit, 'base' | 'segments'> {
   const { family, bankDtype, bankMode, device, threads, warmBatch = 1 } = options
-  const { layout, manifest, trunk, trunkOfOne } = family
+  const { layout, manifest } = family
   return {
-    mixedGraph: trunk[bankDtype],
+    mixedGraph: family.graph({ serves: 'any', bank: bankDtype }),
     // A device that copies its inputs keeps to one graph, whose shapes it has searched algorithms for.
-    singleGraph: bankMode === 'compact' ? null : trunkOfOne[bankDtype],
+    singleGraph: bankMode === 'compact' ? null : family.graph({ serves: 'one', bank: bankDtype }),
     bankDtype,
     bankMode,
     device,

@@ -1,24 +1,19 @@
 /**
- * A family in memory: its manifest, the layout of its bank, and its base. Bytes in, bytes out; the folder it
- * lies in is `folder.ts`'s.
+ * A family in memory: its manifest, the layout of its bank, and its base. Bytes in, bytes out;
+ * `folder.ts` reads the folder it lies in.
  */
+import path from 'node:path'
 import { FacetError } from '../errors.js'
 import type { Pack } from '../pack/pack.js'
 import { type Problems, quote } from '../strict/problems.js'
 import { readPack } from '../pack/read.js'
-import type { BankLayout } from '../manifest/layout.js'
+import { FamilyError } from '../manifest/family-error.js'
+import { describeGraph, findGraph, type GraphNeed, graphVariants } from '../manifest/graphs.js'
+import { type BankLayout, bankLayout } from '../manifest/layout.js'
 import type { FamilyManifest, FileEntry } from '../manifest/manifest.js'
 
 export const MANIFEST_FILE = 'family.json'
 export const BASE_FILE = 'base.safetensors'
-/**
- * One graph for batches of any domains and one for batches of one domain, per type of bank; they share their
- * weights as external data.
- */
-export const TRUNK_FILES = {
-  any: { f32: 'trunk.onnx', f16: 'trunk.f16.onnx' },
-  one: { f32: 'trunk.one.onnx', f16: 'trunk.one.f16.onnx' },
-} as const
 
 export interface Family {
   /** Absolute. */
@@ -27,9 +22,29 @@ export interface Family {
   layout: BankLayout
   /** The base domain's pack: gives every slot. */
   base: Pack
-  /** Absolute paths of the trunk graphs for an f32 and an f16 bank: for batches of any domains, and of one. */
-  trunk: { f32: string; f16: string }
-  trunkOfOne: { f32: string; f16: string }
+  /**
+   * Absolute path of the trunk's graph for a need.
+   * @throws FamilyError where the family has none, saying how to make it
+   */
+  graph(need: GraphNeed): string
+}
+
+/** A family of these parts. @param dir absolute path of its folder */
+export function createFamily(dir: string, manifest: FamilyManifest, base: Pack): Family {
+  return {
+    dir,
+    manifest,
+    layout: bankLayout(manifest),
+    base,
+    graph(need) {
+      const variant = findGraph(manifest, need)
+      if (variant) return path.join(dir, variant.file)
+      const found = graphVariants(manifest).map(describeGraph).join('; ')
+      throw new FamilyError(`The family in ${dir}`, [
+        `it has no graph for ${describeGraph(need)}, only for: ${found}. Build it again from its backbone (facet family build)`,
+      ])
+    },
+  }
 }
 
 /** Notes where a file is not the one the manifest means. */

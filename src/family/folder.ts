@@ -7,10 +7,10 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { BASE_FILE, checkFile, type Family, MANIFEST_FILE, readBase, TRUNK_FILES } from './family.js'
-import { bankLayout } from '../manifest/layout.js'
+import { BASE_FILE, checkFile, createFamily, type Family, MANIFEST_FILE, readBase } from './family.js'
+import { FamilyError } from '../manifest/family-error.js'
 import type { FileEntry } from '../manifest/manifest.js'
-import { FamilyError, parseManifest } from '../manifest/schema.js'
+import { parseManifest } from '../manifest/schema.js'
 import { Problems } from '../strict/problems.js'
 
 /**
@@ -34,18 +34,7 @@ export async function readFamily(dir: string): Promise<Family> {
   if (!problems.empty) throw new FamilyError(`The family in ${root}`, problems.list())
   const base = readBase(await readFile(path.join(root, BASE_FILE)), manifest, problems)
   if (!problems.empty || !base) throw new FamilyError(path.join(root, BASE_FILE), problems.list())
-  return {
-    dir: root,
-    manifest,
-    layout: bankLayout(manifest),
-    base,
-    trunk: inside(root, TRUNK_FILES.any),
-    trunkOfOne: inside(root, TRUNK_FILES.one),
-  }
-}
-
-function inside(root: string, { f32, f16 }: { f32: string; f16: string }): Family['trunk'] {
-  return { f32: path.join(root, f32), f16: path.join(root, f16) }
+  return createFamily(root, manifest, base)
 }
 
 async function readText(file: string): Promise<string> {
@@ -58,7 +47,7 @@ async function readText(file: string): Promise<string> {
   }
 }
 
-/** Streamed: a trunk's weights may be larger than what one wants in memory twice. */
+/** Reads the file as a stream: a trunk's weights may be large. */
 async function sizeAndHash(file: string): Promise<FileEntry> {
   const hash = createHash('sha256')
   let bytes = 0

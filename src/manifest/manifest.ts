@@ -1,8 +1,8 @@
 /**
  * What a family is: the manifest `family.json`, its types and nothing else.
  *
- * Knows neither ONNX nor HTTP. Reading and validating lives in `read.ts`, the fingerprint in
- * `fingerprint.ts`, the place of each tensor in the bank in `layout.ts`.
+ * Knows neither ONNX nor HTTP. Reading and validating lives in `schema.ts`, the fingerprint in
+ * `fingerprint.ts`, the graph files in `graphs.ts`, the place of each tensor in the bank in `layout.ts`.
  */
 
 /** The paper's adapter designs, smallest first (section 3, figure 2). */
@@ -41,6 +41,21 @@ export interface Slot {
   columns: number
 }
 
+/** What a graph serves: batches of any domains, each sample with its own bank row, or batches of one domain. */
+export type Serves = 'any' | 'one'
+
+/** Element type of the bank that a graph reads. */
+export type BankType = 'f32' | 'f16'
+
+export interface GraphVariant {
+  serves: Serves
+  bank: BankType
+  /** Element type in which the frozen weights are stored, for example `f32` or `f16`. Manifests without a list do not say. */
+  weights?: string
+  /** Name of the file beside the manifest. Files may share weights in further files. */
+  file: string
+}
+
 export interface FileEntry {
   sha256: string
   bytes: number
@@ -62,7 +77,9 @@ export interface FamilyManifest {
   parameters: { trunk: number; adapter: number; head: number }
   /** SHA-256 (hex) of the source backbone's frozen weights in slot order. */
   weights: string
-  /** Files beside the manifest: `trunk.onnx` and `base.safetensors` at least. */
+  /** The trunk's graph files (`graphs.ts`); absent in manifests written before there was a choice. */
+  graphs?: GraphVariant[]
+  /** Files beside the manifest: the graphs, their weights, and `base.safetensors`. */
   files: Record<string, FileEntry>
   provenance: { source: string; created: string; tool: string; description?: string }
   license: string

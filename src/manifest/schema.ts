@@ -7,23 +7,14 @@ import { createRequire } from 'node:module'
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
 import { JsonError, parseJson, toPlain } from '../strict/json.js'
 import { Problems, quote } from '../strict/problems.js'
+import { FamilyError } from './family-error.js'
 import { fingerprint } from './fingerprint.js'
+import { checkGraphs } from './graphs.js'
 import type { FamilyManifest, Slot } from './manifest.js'
-
-/** A family that cannot be served. `problems` lists everything found, each with its file and field. */
-export class FamilyError extends Error {
-  constructor(
-    subject: string,
-    readonly problems: readonly string[],
-  ) {
-    super(`${subject} is broken:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
-    this.name = 'FamilyError'
-  }
-}
 
 // Node 20 warns on every import of a JSON module; `require` does not.
 const schema = createRequire(import.meta.url)('./family.schema.json') as object
-// `files` requires names that its `properties` need not repeat.
+// `files` requires a name that its `properties` need not repeat.
 const strict = { strict: true, strictRequired: false }
 const matches = new Ajv2020({ allErrors: true, verbose: true, ...strict }).compile<FamilyManifest>(schema)
 
@@ -98,6 +89,7 @@ function checkMeaning(manifest: FamilyManifest, problems: Problems): void {
   if (manifest.parameters.adapter !== adapter) {
     problems.add(`parameters.adapter is ${manifest.parameters.adapter}, but the slots hold ${adapter}`)
   }
+  checkGraphs(manifest, problems)
   const expected = fingerprint(manifest)
   if (manifest.fingerprint !== expected) {
     problems.add(
