@@ -14,7 +14,9 @@ import { buildApp } from '../src/http/app.js'
 import type { AppDeps, Domains, HttpConfig } from '../src/http/exchange/deps.js'
 import { variablePrincipals } from '../src/http/access/tokens.js'
 import { Metrics } from '../src/serve/metrics.js'
-import { Predictor, type Sample, type SampleResult } from '../src/predict/predictor.js'
+import { Admission } from '../src/predict/admission.js'
+import type { Sample, SampleResult } from '../src/predict/batch-runner.js'
+import { Predictor } from '../src/predict/predictor.js'
 import type { DomainView, Lease, ListOptions, Preconditions } from '../src/registry/types.js'
 import { Scheduler } from '../src/scheduler/scheduler.js'
 
@@ -274,8 +276,6 @@ export async function testApp(
     clock,
     lanes: () => 1,
     maxBatch: () => 4,
-    maxQueue: 64,
-    maxQueuePerDomain: 32,
   })
   const logs: Record<string, unknown>[] = []
   const principals = variablePrincipals({ adminToken, predictToken })
@@ -283,9 +283,9 @@ export async function testApp(
   const app = await buildApp({
     registry: domains,
     predictor: new Predictor({
-      decode,
+      admission: new Admission({ maxImages: 64, maxImagesOfDomain: 32, maxBytes: Number.POSITIVE_INFINITY }),
+      familyOf: () => ({ decode, scheduler }),
       acquire: (domain, version) => domains.acquire(domain, version),
-      scheduler,
       clock,
     }),
     metrics,

@@ -124,12 +124,12 @@ t.test('what is told is what is scraped', async (t) => {
   metrics.images('known-a', 'ok', 3)
   metrics.images('known-a', 'error')
   metrics.decode(0.004)
-  metrics.queue(0.002)
+  metrics.queued(0.002)
   metrics.inference(0.02)
   metrics.batch(8, 5)
   metrics.rejected('queue_full')
-  metrics.adapterLoad('ok', 'store', 0.01)
-  metrics.adapterLoad('error', 'seed', 0.02)
+  metrics.load('ok', 'store', 0.01)
+  metrics.load('error', 'seed', 0.02)
   metrics.miss()
   metrics.eviction(90)
   const wanted: Record<string, number> = {
@@ -211,8 +211,8 @@ t.test("a deleted domain's series go and make room for another", async (t) => {
   const other = async (outcome: string) =>
     (await value(metrics, `facet_images_total{domain="_other",outcome="${outcome}"}`)) ?? 0
   const before = await other('ok')
-  metrics.forgetDomain('known-a')
-  metrics.forgetDomain('never-seen')
+  metrics.forget('known-a')
+  metrics.forget('never-seen')
   t.notMatch(await metrics.text(), 'known-a')
   t.equal((await other('ok')) - before, 1, 'the sum over domains stays')
   t.equal(await other('error'), 1)

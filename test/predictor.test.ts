@@ -1,15 +1,12 @@
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
-import {
-  batchRunner,
-  type PredictItem,
-  Predictor,
-  type Sample,
-  type SampleResult,
-} from '../src/predict/predictor.js'
+import { Gate } from '../src/concurrency/gate.js'
+import { Admission } from '../src/predict/admission.js'
+import { batchRunner, type Sample, type SampleResult } from '../src/predict/batch-runner.js'
+import { type PredictItem, Predictor } from '../src/predict/predictor.js'
 import type { Lease } from '../src/registry/types.js'
 import { Scheduler } from '../src/scheduler/scheduler.js'
-import { ManualClock } from './manual-clock.js'
+import { ManualClock, settle } from './manual-clock.js'
 
 /** A predictor over the real scheduler; rows are the domains' positions, the engine adds pixels up. */
 function build(
@@ -17,10 +14,12 @@ function build(
     rows?: string[]
     free?: number
     generation?: number
-    maxQueue?: number
+    maxImages?: number
     /** What each run waits for. */
     until?: Promise<void>
-    admit?: (counts: ReadonlyMap<string, number>) => void
+    /** What an image of an owner waits for before it is decoded. */
+    decoding?: (owner: string) => Promise<void>
+    limitRate?: (images: ReadonlyMap<string, number>) => void
   } = {},
 ) {
   const clock = new ManualClock()
@@ -28,13 +27,16 @@ function build(
   const engine = { generation: options.generation ?? 1 }
   let free = options.free ?? Number.POSITIVE_INFINITY
   const waiting: (() => void)[] = []
+  const runs: number[][] = []
   const held = new Set<Lease>()
+  const leased: string[] = []
   const run = batchRunner(
     {
       get generation() {
         return engine.generation
       },
       async run({ pixels, rows }) {
+        runs.push([...rows])
         await options.until
         const count = rows.length
         const features = new Float32Array(2 * count)
@@ -60,17 +62,22 @@ function build(
     clock,
     lanes: () => 1,
     maxBatch: () => 8,
-    maxQueue: options.maxQueue ?? 64,
-    maxQueuePerDomain: 64,
   })
+  const maxImages = options.maxImages ?? 64
+  const admission = new Admission({ maxImages, maxImagesOfDomain: maxImages, maxBytes: 1000 })
   const counted: [string, string, number][] = []
   const decoding: number[] = []
   const predictor = new Predictor({
-    async decode(image) {
-      decoding.push(image.length)
-      if (image.length !== 3) throw new FacetError('undecodable_image', 'Not an image.')
-      return image
-    },
+    admission,
+    familyOf: () => ({
+      scheduler,
+      async decode(image, { owner }) {
+        decoding.push(image.length)
+        await options.decoding?.(owner)
+        if (image.length !== 3) throw new FacetError('undecodable_image', 'Not an image.')
+        return image
+      },
+    }),
     async acquire(domain, version) {
       const row = rows.indexOf(domain)
       if (row < 0) throw new FacetError('unknown_domain', `No domain '${domain}'.`)
@@ -91,20 +98,23 @@ function build(
         },
       }
       held.add(lease)
+      leased.push(domain)
       return lease
     },
-    scheduler,
     clock,
-    ...(options.admit && { admit: options.admit }),
-    observe: { images: (domain, outcome, count) => counted.push([domain, outcome, count]) },
+    ...(options.limitRate && { limitRate: options.limitRate }),
+    observe: {
+      images: (domain, outcome, count) => counted.push([domain, outcome, count]),
+      rejected: (reason) => rejected.push(reason),
+    },
   })
-  return { predictor, held, counted, engine, scheduler, rejected, decoding, clock }
+  return { predictor, held, leased, counted, engine, scheduler, admission, runs, rejected, decoding, clock }
 }
 
 const item = (domain: string, ...image: number[]): PredictItem => ({ domain, image: Uint8Array.from(image) })
 
 t.test('answers keep the order of a request that mixes domains', async (t) => {
-  const { predictor, held, counted } = build()
+  const { predictor, held, leased, counted } = build()
   const items = [item('b', 1, 2, 3), item('a', 4, 5, 6), item('b', 7, 8, 9), item('c', 1, 1, 1)]
   const { results, timings } = await predictor.predict(items, { needHead: true })
   t.same(
@@ -118,6 +128,7 @@ t.test('answers keep the order of a request that mixes domains', async (t) => {
   )
   t.equal(timings.inferenceMs, 4)
   t.equal(held.size, 0, 'every lease is released')
+  t.same(leased, ['b', 'a', 'c'], 'the images of one domain share a lease')
   t.same(counted, [
     ['b', 'ok', 2],
     ['a', 'ok', 1],
@@ -268,21 +279,150 @@ t.test('a client that leaves is counted as one, whatever parts its request has',
 })
 
 t.test('a request that is not admitted costs no decoding', async (t) => {
-  const counts: [string, number][][] = []
-  const { predictor, decoding, counted } = build({
-    admit(wanted) {
-      counts.push([...wanted])
+  const { predictor, decoding, counted, admission } = build({ maxImages: 2 })
+  const three = ['a', 'b', 'c'].map((domain) => item(domain, 1, 2, 3))
+  await t.rejects(predictor.predict(three, { needHead: true }), { code: 'too_many_parts' })
+  t.same(decoding, [])
+  t.same(
+    counted.map(([domain, outcome]) => [domain, outcome]),
+    [
+      ['a', 'error'],
+      ['b', 'error'],
+      ['c', 'error'],
+    ],
+  )
+  t.equal(admission.images, 0)
+})
+
+t.test('a request that its rate limit refuses takes no room and costs no decoding', async (t) => {
+  const limited: [string, number][][] = []
+  const { predictor, decoding, admission } = build({
+    limitRate(images) {
+      limited.push([...images])
       throw new FacetError('rate_limited', 'Too fast.', { retryAfter: 3 })
     },
   })
   const items = [item('a', 1, 2, 3), item('b', 1, 2, 3), { ...item('a', 1, 2, 3), version: 'abcdef' }]
   await t.rejects(predictor.predict(items, { needHead: true }), { code: 'rate_limited', retryAfter: 3 })
-  t.same(counts, [
+  t.same(limited, [
     [
       ['a', 2],
       ['b', 1],
     ],
   ])
   t.same(decoding, [])
-  t.ok(counted.every(([, outcome]) => outcome === 'error'))
+  t.equal(admission.images, 0)
+})
+
+t.test('an image is in the service from its admission to its answer, however that ends', async (t) => {
+  let end = () => {}
+  const until = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  const { predictor, admission, scheduler } = build({ until })
+  const answer = predictor.predict([item('a', 1, 2, 3), item('b', 1, 2, 3)], { needHead: true })
+  t.equal(admission.images, 2)
+  t.equal(admission.bytes, 6)
+  const failing = predictor.predict([item('a', 1), item('b', 1, 2, 3)], { needHead: true })
+  t.equal(admission.images, 4)
+  await t.rejects(failing, { code: 'undecodable_image' })
+  while (!scheduler.busy) await settle()
+  t.equal(admission.images, 2)
+  end()
+  await answer
+  t.equal(admission.images, 0)
+  t.equal(admission.bytes, 0)
+})
+
+t.test('images that are ready together are one run, whatever their domains', async (t) => {
+  const rows = [...'abcdefgh']
+  const { predictor, runs } = build({ rows })
+  const items = rows.map((domain) => item(domain, 1, 2, 3))
+  await predictor.predict(items, { needHead: false })
+  t.same(runs, [[0, 1, 2, 3, 4, 5, 6, 7]])
+})
+
+t.test('an image is queued as soon as it is decoded, and does not wait for the rest', async (t) => {
+  let decoded = () => {}
+  const slow = new Promise<void>((resolve) => {
+    decoded = resolve
+  })
+  const { predictor, runs, held, leased } = build({
+    decoding: async (owner) => {
+      if (owner === 'b') await slow
+    },
+  })
+  const items = [item('a', 1, 2, 3), item('b', 1, 2, 3), item('c', 1, 2, 3)]
+  const answer = predictor.predict(items, { needHead: true })
+  while (held.size > 0 || runs.length === 0) await settle()
+  t.same(runs, [[0, 2]])
+  t.same(leased, ['a', 'c'], 'no lease is held for an image that is not decoded')
+  decoded()
+  t.equal((await answer).results.length, 3)
+  t.same(runs, [[0, 2], [1]])
+})
+
+t.test('all images of a domain are answered by one version, also where they are decoded apart', async (t) => {
+  const decodes: (() => void)[] = []
+  const { predictor, leased, held } = build({
+    decoding: () => new Promise((resolve) => decodes.push(resolve)),
+  })
+  const answer = predictor.predict([item('a', 1, 2, 3), item('a', 4, 5, 6)], { needHead: true })
+  await settle()
+  decodes[1]!()
+  await settle()
+  t.equal(held.size, 1)
+  decodes[0]!()
+  const { results } = await answer
+  t.equal(results.length, 2)
+  t.same(leased, ['a'])
+  t.equal(held.size, 0)
+})
+
+t.test('decoding and running overlap: 32 images, 20 ms each on two threads and on one lane', async (t) => {
+  const clock = new ManualClock()
+  const decoding = new Gate({ width: 2, clock })
+  const after = (ms: number) => new Promise<void>((resolve) => clock.after(ms, resolve))
+  const scheduler = new Scheduler<Sample, SampleResult>({
+    async run(batch) {
+      await after(20 * batch.length)
+      return batch.map(() => ({ features: new Float32Array(1), logits: null, inferenceMs: 20 }))
+    },
+    clock,
+    lanes: () => 1,
+    maxBatch: () => 4,
+  })
+  const lease = {
+    version: 'v',
+    row: 0,
+    generation: 1,
+    labels: null,
+    activation: 'softmax',
+    classes: 0,
+  } as const
+  const predictor = new Predictor({
+    admission: new Admission({ maxImages: 64, maxImagesOfDomain: 64, maxBytes: 1000 }),
+    familyOf: () => ({
+      scheduler,
+      decode: (image, wait) => decoding.run(() => after(20).then(() => image), wait),
+    }),
+    acquire: async (domain) => ({ ...lease, domain, release() {} }),
+    clock,
+  })
+  let answered = false
+  const items = Array.from({ length: 32 }, () => item('a', 1))
+  const answer = predictor.predict(items, { needHead: false }).finally(() => {
+    answered = true
+  })
+  await settle()
+  while (!answered) {
+    clock.advance(10)
+    await settle()
+  }
+  t.equal((await answer).results.length, 32)
+  t.equal(
+    clock.now(),
+    660,
+    '20 ms until the first is decoded, 640 ms of runs; one after the other it was 960',
+  )
 })

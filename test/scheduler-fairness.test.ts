@@ -3,6 +3,7 @@
  * in batch runs, so that the machine's speed does not matter.
  */
 import t from 'tap'
+import { Admission } from '../src/predict/admission.js'
 import { Scheduler } from '../src/scheduler/scheduler.js'
 import { ManualClock, settle } from './manual-clock.js'
 import { Random } from './random.js'
@@ -50,23 +51,29 @@ async function simulate({
     clock,
     lanes: () => lanes,
     maxBatch: () => maxBatch,
-    maxQueue: 1024,
-    maxQueuePerDomain: 256,
   })
+  const admission = new Admission({ maxImages: 1024, maxImagesOfDomain: 256, maxBytes: Infinity })
+  const image = new Uint8Array(0)
+  /** As the predictor does: admitted, run, gone. */
+  const submit = async (domain: string) => {
+    admission.check([{ domain, image }])
+    admission.enter([{ domain, image }])
+    await scheduler.submit(domain, domain).finally(() => admission.leave(domain, 0))
+  }
   const quietEveryMs = (QUIET_EVERY * RUN_MS) / (lanes * maxBatch)
   const random = new Random(7)
   const outcome: Outcome = { runs: [], quietRefused: 0, floodRefused: 0, floodAnswered: 0 }
   const answers: Promise<void>[] = []
   const quiet = () => {
     const since = clock.now()
-    const answer = scheduler.submit([{ domain: 'quiet', item: 'q' }]).then(
+    const answer = submit('quiet').then(
       () => void outcome.runs.push((clock.now() - since) / RUN_MS),
       () => void outcome.quietRefused++,
     )
     answers.push(answer)
   }
   const noisy = (domain: number) => {
-    const answer = scheduler.submit([{ domain: `flood-${domain}`, item: 'f' }]).then(
+    const answer = submit(`flood-${domain}`).then(
       () => void outcome.floodAnswered++,
       () => void outcome.floodRefused++,
     )
@@ -149,12 +156,10 @@ t.test('many quiet domains do not keep the flood from its turn', async (t) => {
     clock,
     lanes: () => 1,
     maxBatch: () => MAX_BATCH,
-    maxQueue: 1024,
-    maxQueuePerDomain: 256,
   })
   let over = false
   const client = async (domain: string) => {
-    while (!over) await scheduler.submit([{ domain, item: domain }])
+    while (!over) await scheduler.submit(domain, domain)
   }
   // More than a small batch holds: some of them always wait.
   const clients = [0, 1, 2, 3, 4, 5].map((quiet) => client(`quiet-${quiet}`))
@@ -197,15 +202,13 @@ t.test('random traffic is answered evenly: the slowest wait little longer than t
     clock,
     lanes: () => 2,
     maxBatch: () => 1,
-    maxQueue: 1024,
-    maxQueuePerDomain: 256,
   })
   const waits: number[] = []
   let sent = 0
   const client = async () => {
     while (sent++ < 2000) {
       const since = clock.now()
-      await scheduler.submit([{ domain: `d${Math.floor(random.next() * 50)}`, item: 'x' }])
+      await scheduler.submit(`d${Math.floor(random.next() * 50)}`, 'x')
       waits.push(clock.now() - since)
     }
   }

@@ -44,7 +44,7 @@ const metric = async (line: string) => {
   )
 }
 const queued = async (count: number) => {
-  while (service.scheduler.length < count) await turn()
+  while (service.runtime.scheduler.length < count) await turn()
 }
 
 /** The next run meets `fault`; answers the request in it, once it has begun. */
@@ -96,8 +96,8 @@ for (const [index, [what, fault]] of deaths.entries()) {
     const held = await inRun(Fault.waits)
     const waiting = ['bakery', 'shop', 'base', 'shop', 'bakery'].map(ask)
     await queued(5)
-    const up = new Promise((resolve) => service.engine.once('up', resolve))
-    const down = new Promise((resolve) => service.engine.once('down', resolve))
+    const up = new Promise((resolve) => service.runtime.engine.once('up', resolve))
+    const down = new Promise((resolve) => service.runtime.engine.once('down', resolve))
     control.nextRun(fault)
     // The engine stays down until all that is to be seen of that has been seen.
     control.dieAtStart = true
@@ -134,7 +134,7 @@ t.test('a client that leaves is not computed for', async (t) => {
   await queued(1)
   leaving.abort()
   await t.rejects(left)
-  while (service.scheduler.length > 0) await turn()
+  while (service.runtime.scheduler.length > 0) await turn()
   control.release()
   t.equal((await held.answer).status, 200)
   t.equal((await ask('shop')).status, 200)

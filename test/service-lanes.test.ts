@@ -51,7 +51,7 @@ const { service, url, control } = await runService(
   ],
   { clock },
 )
-await service.engine.widened()
+await service.runtime.engine.widened()
 for (const [index, domain] of ['shop', 'bakery'].entries()) await put(url, domain, packBytes(index, domain))
 
 const ask = (domain: string) => post(url, `/v1/domains/${domain}/predict`, image)
@@ -150,8 +150,8 @@ t.test('while a lane hangs a cold domain and a new pack are given up after --loa
 t.test('a lane that dies takes no answer of the other with it; both are back, and all domains', async (t) => {
   const before = [await predict(url, 'shop', image), await predict(url, 'bakery', image)]
   const held = await inRun(Fault.waits)
-  const down = new Promise((resolve) => service.engine.once('down', resolve))
-  const up = new Promise((resolve) => service.engine.once('up', resolve))
+  const down = new Promise((resolve) => service.runtime.engine.once('down', resolve))
+  const up = new Promise((resolve) => service.runtime.engine.once('up', resolve))
   control.addFault(Fault.exits)
   const lost = await ask('bakery')
   t.equal(lost.status, 503)
@@ -161,8 +161,8 @@ t.test('a lane that dies takes no answer of the other with it; both are back, an
   control.release()
   t.equal(await status(held.answer), 200)
   await up
-  await service.engine.widened()
-  t.equal(service.engine.readyLanes, 2)
+  await service.runtime.engine.widened()
+  t.equal(service.runtime.engine.readyLanes, 2)
   t.equal(await status(ready()), 200)
   // More at once than one lane takes.
   const after = await Promise.all(['shop', 'bakery', 'shop', 'bakery'].map((d) => predict(url, d, image)))

@@ -123,14 +123,6 @@ t.test('a request of eight domains keeps its order, and each answer is the one i
   }
 })
 
-t.test('a request of eight domains on an idle engine is one run', async (t) => {
-  const body = () => form(mixed.map((domain, index) => [domain, images[index]!]))
-  await results(send('/v1/predict', body()))
-  const before = control.runs
-  for (let round = 0; round < 3; round++) await results(send('/v1/predict', body()))
-  t.equal(control.runs - before, 3)
-})
-
 t.test('eight samples of eight domains are one run, each answered as it is alone', async (t) => {
   const expected = await alone()
   control.nextRun(Fault.waits)
@@ -139,7 +131,7 @@ t.test('eight samples of eight domains are one run, each answered as it is alone
   const waiting = mixed.map((domain, index) =>
     results(post(url, `/v1/domains/${domain}/predict?${ALL}`, images[index]!)),
   )
-  while (service.scheduler.length < mixed.length) await new Promise(setImmediate)
+  while (service.runtime.scheduler.length < mixed.length) await new Promise(setImmediate)
   const before = control.runs
   control.release()
   const answers = (await Promise.all(waiting)).flat()

@@ -7,7 +7,7 @@ import type { EngineResult } from '../../src/engine/messages.js'
 import type { Family } from '../../src/family/family.js'
 import type { Pack } from '../../src/pack/pack.js'
 import { packRow } from '../../src/engine/row.js'
-import { batchRunner, type Sample, type SampleResult } from '../../src/predict/predictor.js'
+import { batchRunner, type Sample, type SampleResult } from '../../src/predict/batch-runner.js'
 import { Scheduler } from '../../src/scheduler/scheduler.js'
 
 export class BankSide {
@@ -32,8 +32,6 @@ export class BankSide {
       lanes: () => lanes,
       maxBatch: () => this.maxBatch ?? this.#sizer.size,
       runMs: (size) => this.#sizer.runMs(size),
-      maxQueue: 1 << 20,
-      maxQueuePerDomain: 1 << 20,
     })
   }
 
@@ -75,8 +73,7 @@ export class BankSide {
   /** One image of the domain in `row`, through the queue. */
   async predict(row: number, pixels: Uint8Array): Promise<SampleResult> {
     const item = { pixels, row, generation: this.engine.generation }
-    const [outcome] = await this.#scheduler.submit([{ domain: String(row), item }])
-    return outcome!.value
+    return (await this.#scheduler.submit(String(row), item)).value
   }
 
   /** One run of exactly these rows, past the queue. */

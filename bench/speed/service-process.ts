@@ -37,7 +37,7 @@ const pixels = Uint8Array.from({ length: input.height * input.width * 3 }, () =>
 
 /** Images from memory into the queue, past HTTP and decoding. Milliseconds of each, in the order of answers. */
 async function feed({ domains, images, atOnce }: Extract<ToService, { type: 'feed' }>): Promise<number[]> {
-  const { registry, scheduler } = service
+  const { registry, runtime } = service
   const latencies: number[] = []
   let left = images
   const client = async () => {
@@ -47,7 +47,7 @@ async function feed({ domains, images, atOnce }: Extract<ToService, { type: 'fee
       const lease = await registry.acquire(domain)
       try {
         const { row, generation } = lease
-        await scheduler.submit([{ domain, item: { pixels, row, generation } }])
+        await runtime.scheduler.submit(domain, { pixels, row, generation })
       } finally {
         lease.release()
       }

@@ -1,87 +1,51 @@
 /**
- * At most so many tasks at once; and a bounded number that wait, in all and of each owner. Owners take turns, so that
- * one that floods delays another by the tasks at once and its own turn; the tasks of one go in order of arrival. Who
- * waits leaves when the client has left or the deadline comes, and takes no turn then.
+ * A gate lets at most `width` tasks run at once; the others wait for their turn.
+ *
+ * Owners take turns, so a flood of one owner delays another by the running tasks and one turn. The tasks of one
+ * owner run in order of arrival. A task leaves when its client leaves or its deadline comes, and takes no turn then.
  */
 import type { Clock } from './clock.js'
-import { Deadlines } from './deadlines.js'
 import { clientClosed, FacetError, Withdrawn } from '../errors.js'
 
 export interface GateOptions {
   /** Tasks at once. */
   width: number
   clock: Clock
-  /** Tasks that `admit` lets wait, in all and of one owner; unbounded unless given. */
-  maxWaiting?: number
-  maxWaitingOfOne?: number
-  /** What happens behind the gate and what sets its bounds, for messages. */
-  words?: { task: string; option: string; optionOfOne: string }
-  /** A task was refused or left: `queue_full`, `domain_queue_full`, `deadline_exceeded` or `client_closed`. */
+  /** What is waited for, in the message of a missed deadline: `for the image to be decoded`. */
+  purpose?: string
+  /** A task left the gate before its turn: `deadline_exceeded` or `client_closed`. */
   refused?(reason: string): void
 }
 
 export interface GateWait {
-  /** Whose task it is; all are of one unless told. */
+  /** Whose task it is; all tasks are of one owner unless told. */
   owner?: string
   /** `clock.now()` milliseconds. */
-  deadline?: number
+  deadline?: number | undefined
   /** Aborted when the client left. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
-interface Waiter {
-  readonly owner: string
-  readonly deadline: number
-  place: number
+/** A task that waits for its turn. */
+interface Turn {
   enter(): void
-  leave(error: FacetError): void
 }
-
-/** Seconds after which a turn may have come free. */
-const RETRY_SECONDS = 1
 
 export class Gate {
   readonly #options: GateOptions
   /** By owner, the next one to have a turn first; an owner is here while a task of it waits. */
-  readonly #waiting = new Map<string, Set<Waiter>>()
-  #length = 0
-  readonly #deadlines: Deadlines<Waiter>
-  #free: number
+  readonly #turns = new Map<string, Set<Turn>>()
+  #waiting = 0
+  #unused: number
 
   constructor(options: GateOptions) {
     this.#options = options
-    this.#free = options.width
-    this.#deadlines = new Deadlines(options.clock, (waiter) => {
-      options.refused?.('deadline_exceeded')
-      waiter.leave(this.#tooLate())
-    })
+    this.#unused = options.width
   }
 
   /** Tasks that wait for their turn. */
   get waiting(): number {
-    return this.#length
-  }
-
-  /**
-   * Asks for room for tasks that come in the same turn, by owner: all of them find it, or none comes. `run` itself asks
-   * for none.
-   * @throws FacetError `queue_full` (429)
-   */
-  admit(counts: ReadonlyMap<string, number>): void {
-    const { maxWaiting = Infinity, maxWaitingOfOne = Infinity, words } = this.#options
-    let all = 0
-    for (const count of counts.values()) all += count
-    if (this.#length + Math.max(0, all - this.#free) > maxWaiting)
-      throw this.#full('queue_full', `${maxWaiting}`, words?.option)
-    for (const [owner, count] of counts) {
-      const waiting = this.#waiting.get(owner)?.size ?? 0
-      // Who waits already may take no more than is left, as in the scheduler: the room is never full for others.
-      const share = waiting > 0 ? maxWaiting - this.#length : maxWaiting
-      const most = Math.min(maxWaitingOfOne, share)
-      if (waiting + Math.max(0, count - this.#free) <= most) continue
-      const option = share < maxWaitingOfOne ? words?.option : words?.optionOfOne
-      throw this.#full('domain_queue_full', `${most} of '${owner}'`, option)
-    }
+    return this.#waiting
   }
 
   /**
@@ -98,82 +62,76 @@ export class Gate {
   }
 
   #next(): void {
-    const [turn] = this.#waiting
-    if (turn === undefined) {
-      this.#free++
+    const [first] = this.#turns
+    if (first === undefined) {
+      this.#unused++
       return
     }
-    const [owner, waiters] = turn
-    const [waiter] = waiters
-    waiter!.enter()
-    // Its next turn comes after all others'.
-    if (waiters.size === 0) return
-    this.#waiting.delete(owner)
-    this.#waiting.set(owner, waiters)
+    const [owner, turns] = first
+    const [turn] = turns
+    turn!.enter()
+    // The owner's next turn comes after those of all other owners.
+    if (turns.size === 0) return
+    this.#turns.delete(owner)
+    this.#turns.set(owner, turns)
   }
 
-  async #enter({ owner = '', deadline = Infinity, signal }: GateWait): Promise<void> {
+  async #enter({ owner = '', deadline = Number.POSITIVE_INFINITY, signal }: GateWait): Promise<void> {
+    const { clock } = this.#options
     if (signal?.aborted) throw this.#left(signal)
-    if (deadline <= this.#options.clock.now()) {
-      this.#options.refused?.('deadline_exceeded')
-      throw this.#tooLate()
-    }
-    if (this.#free > 0) {
-      this.#free--
+    if (deadline <= clock.now()) throw this.#tooLate()
+    if (this.#unused > 0) {
+      this.#unused--
       return
     }
     await new Promise<void>((resolve, reject) => {
-      const abort = () => waiter.leave(this.#left(signal!))
+      let cancelTimer = (): void => {}
       const end = () => {
-        this.#leave(waiter)
-        this.#deadlines.remove(waiter)
+        this.#remove(owner, turn)
+        cancelTimer()
         signal?.removeEventListener('abort', abort)
       }
-      const waiter: Waiter = {
-        owner,
-        deadline,
-        place: -1,
+      const leave = (error: FacetError) => {
+        end()
+        reject(error)
+      }
+      const abort = () => leave(this.#left(signal!))
+      const turn: Turn = {
         enter: () => {
           end()
           resolve()
         },
-        leave: (error) => {
-          end()
-          reject(error)
-        },
       }
-      const others = this.#waiting.get(owner)
-      if (others) others.add(waiter)
-      else this.#waiting.set(owner, new Set([waiter]))
-      this.#length++
-      if (deadline !== Infinity) this.#deadlines.add(waiter)
+      this.#add(owner, turn)
+      if (deadline !== Number.POSITIVE_INFINITY)
+        cancelTimer = clock.after(deadline - clock.now(), () => leave(this.#tooLate()))
       signal?.addEventListener('abort', abort, { once: true })
     })
   }
 
-  #leave(waiter: Waiter): void {
-    const own = this.#waiting.get(waiter.owner)!
-    own.delete(waiter)
-    if (own.size === 0) this.#waiting.delete(waiter.owner)
-    this.#length--
+  #add(owner: string, turn: Turn): void {
+    const others = this.#turns.get(owner)
+    if (others) others.add(turn)
+    else this.#turns.set(owner, new Set([turn]))
+    this.#waiting++
   }
 
-  #full(reason: string, most: string, option: string | undefined): FacetError {
-    const { words, refused } = this.#options
-    refused?.(reason)
-    const [what, by] = words ? [` to be ${words.task}`, ` (${option})`] : ['', '']
-    return new FacetError('queue_full', `Too many images wait${what}: ${most}${by} may.`, {
-      retryAfter: RETRY_SECONDS,
-    })
+  #remove(owner: string, turn: Turn): void {
+    const turns = this.#turns.get(owner)!
+    turns.delete(turn)
+    if (turns.size === 0) this.#turns.delete(owner)
+    this.#waiting--
   }
 
-  #left(signal: AbortSignal): FacetError {
-    if (!(signal.reason instanceof Withdrawn)) this.#options.refused?.('client_closed')
+  /** A withdrawn part of a request is no client that left. */
+  #left({ reason }: AbortSignal): FacetError {
+    if (!(reason instanceof Withdrawn)) this.#options.refused?.('client_closed')
     return clientClosed()
   }
 
   #tooLate(): FacetError {
-    const what = this.#options.words ? ` to be ${this.#options.words.task}` : ''
-    return new FacetError('deadline_exceeded', `The deadline passed while the image waited${what}.`)
+    const { purpose = 'for a turn', refused } = this.#options
+    refused?.('deadline_exceeded')
+    return new FacetError('deadline_exceeded', `The deadline passed while waiting ${purpose}.`)
   }
 }

@@ -97,8 +97,13 @@ export const settings = {
     'most images of a run; auto: the smallest number within 5% of the best throughput, measured',
   ),
 
-  maxQueue: number(queue, count(1, most), 1024, 'images waiting to be decoded, and for a run, in all'),
-  maxQueuePerDomain: number(queue, count(1, most), 256, 'images waiting, of one domain'),
+  maxQueue: number(
+    queue,
+    count(1, most),
+    1024,
+    'images in the service at once: being decoded, waiting or running',
+  ),
+  maxQueuePerDomain: number(queue, count(1, most), 256, 'images in the service at once, of one domain'),
   rateLimit: setting(queue, 'n', rate, 0, 'none', 'images a second of each domain; more are refused'),
   rateBurst: setting(
     queue,

@@ -28,7 +28,7 @@ export interface ImageLimits {
   /** Most pixels (width x height) of an image as it is stored. */
   maxPixels: number
   /** Aborted when the client left: the image is not decoded then. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 // One libvips thread an image: parallelism comes from many images. The cache would keep clients' pixels in

@@ -70,8 +70,8 @@ export interface ResidencyOptions {
 
 export interface WaitOptions {
   /** On the clock's scale, ms. */
-  deadline?: number
-  signal?: AbortSignal
+  deadline?: number | undefined
+  signal?: AbortSignal | undefined
 }
 
 /** A row that holds a new pack for its canary; no request can reach it. */

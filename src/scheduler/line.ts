@@ -1,81 +1,75 @@
 /**
- * Who is next: one line for all, with few places for each domain.
+ * The line: who is next. One line for all domains, in which each domain has few places.
  *
- * What a domain adds beyond its places waits behind them and gets one at the end of the line when one of its own
- * leaves, so a flood of one domain costs another at most two entries. With one place each (a round robin) a second
- * image of a domain would wait a whole round longer than its neighbours, and the slowest of random traffic three
- * times the median (docs/experiments/2026-11-25-two-places-a-domain.md).
+ * What a domain queues beyond its places waits behind the line. When one of its entries leaves the line, its next
+ * one gets a place at the end. So a flood of one domain delays another domain by two entries at most.
+ *
+ * Why two places and not one (a round robin): with one place, a second image of a domain waits a whole round longer
+ * than its neighbours, and the slowest answers of random traffic take three times the median
+ * (docs/decisions/0006-lines-with-two-places-a-domain.md).
  */
-import { Linked, LinkedList } from './linked-list.js'
 
-/** The most places of a domain in the line. */
-export const PLACES = 2
+/** Most places of one domain in the line. */
+export const PLACES_PER_DOMAIN = 2
 
-/** What waits in a `Line`. */
-export abstract class Waiting<Self> extends Linked<Self> {
-  /** It is in the line, and not behind it. */
-  placed = false
-
-  constructor(readonly domain: string) {
-    super()
-  }
+/** What a line holds. */
+export interface LineEntry {
+  readonly domain: string
 }
 
-/** What waits of one domain. It exists while something does. */
-class DomainQueue<E extends Waiting<E>> {
+/** The entries of one domain. It exists while there are any. */
+class DomainQueue<E> {
   /** Entries in the line. */
   placed = 0
-  /** Those that wait for a place in it. */
-  readonly behind = new LinkedList<E>()
+  /** Entries that wait for a place in the line, in order of arrival. */
+  readonly behind = new Set<E>()
 
   get length(): number {
-    return this.placed + this.behind.length
+    return this.placed + this.behind.size
   }
 }
 
-export class Line<E extends Waiting<E>> {
+export class Line<E extends LineEntry> {
   readonly #places: () => number
   readonly #queues = new Map<string, DomainQueue<E>>()
-  /** Empty only where nothing waits. */
-  readonly #line = new LinkedList<E>()
+  /** Empty only where nothing waits at all. */
+  readonly #line = new Set<E>()
   #length = 0
 
-  /** `places`: those of a domain, asked at each change; at least 1. */
+  /** @param places places of one domain, asked at each change; at least 1 */
   constructor(places: () => number) {
     this.#places = places
   }
 
-  get first(): E | null {
-    return this.#line.first
-  }
-
-  /** Entries, those behind the line too. */
+  /** Entries, those behind the line included. */
   get length(): number {
     return this.#length
-  }
-
-  /** Domains of which something waits. */
-  get domains(): number {
-    return this.#queues.size
   }
 
   lengthOf(domain: string): number {
     return this.#queues.get(domain)?.length ?? 0
   }
 
+  /** The entries in the line, the next one first. Entries may be removed meanwhile; those that get a place then come too. */
+  [Symbol.iterator](): Iterator<E> {
+    return this.#line.values()
+  }
+
   /**
-   * The first entries, `most` of them, of domains of which no more than `few` wait; none where that holds for every
-   * domain, since then nobody floods.
+   * The first entries of *quiet* domains: domains of which at most `quietLength` entries wait.
+   *
+   * @param most entries returned at most
+   * @returns none where every domain is quiet
    */
-  quiet(most: number, few: number): E[] {
+  quiet(most: number, quietLength: number): E[] {
     const quiet: E[] = []
-    let flood = false
-    for (let entry = this.#line.first; entry !== null; entry = entry.next) {
-      if (this.lengthOf(entry.domain) > few) flood = true
+    let someFlood = false
+    for (const entry of this.#line) {
+      if (this.lengthOf(entry.domain) > quietLength) someFlood = true
       else if (quiet.length < most) quiet.push(entry)
-      if (flood && quiet.length === most) break
+      if (someFlood && quiet.length === most) break
     }
-    return flood ? quiet : []
+    return someFlood ? quiet : []
   }
 
   push(entry: E): void {
@@ -84,32 +78,30 @@ export class Line<E extends Waiting<E>> {
       queue = new DomainQueue()
       this.#queues.set(entry.domain, queue)
     }
-    queue.behind.push(entry)
-    this.#place(queue)
+    queue.behind.add(entry)
+    this.#fillPlaces(queue)
     this.#length++
   }
 
-  /** `entry` must wait here. */
+  /** No-op for an entry that is not here. */
   remove(entry: E): void {
-    const queue = this.#queues.get(entry.domain)!
-    if (entry.placed) {
-      this.#line.remove(entry)
-      entry.placed = false
+    const queue = this.#queues.get(entry.domain)
+    if (queue === undefined) return
+    if (this.#line.delete(entry)) {
       queue.placed--
-      this.#place(queue)
-    } else queue.behind.remove(entry)
+      this.#fillPlaces(queue)
+    } else if (!queue.behind.delete(entry)) return
     if (queue.length === 0) this.#queues.delete(entry.domain)
     this.#length--
   }
 
-  /** Gives a queue's entries the places in the line that it has free. */
-  #place(queue: DomainQueue<E>): void {
+  /** Moves entries of a domain into the line while it has free places. */
+  #fillPlaces(queue: DomainQueue<E>): void {
     const places = this.#places()
-    for (let entry = queue.behind.first; entry !== null; entry = queue.behind.first) {
+    for (const entry of queue.behind) {
       if (queue.placed >= places) return
-      queue.behind.remove(entry)
-      this.#line.push(entry)
-      entry.placed = true
+      queue.behind.delete(entry)
+      this.#line.add(entry)
       queue.placed++
     }
   }

@@ -20,7 +20,8 @@ export async function serve(config: ServeConfig): Promise<void> {
   tuneCollector()
   const logger = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime })
   const service = await startService(config, { logger, clock: systemClock })
-  logger.info({ url: service.url, family: service.family, device: service.engine.provider }, 'listening')
+  const { engine, family } = service.runtime
+  logger.info({ url: service.url, family: family.manifest.name, device: engine.provider }, 'listening')
 
   const signals = ['SIGTERM', 'SIGINT'] as const
   let since: number | undefined

@@ -26,14 +26,15 @@ export interface MetricsSource {
   /** Whether a domain is registered; no other gets a label. */
   knowsDomain(domain: string): boolean
   /** Most images of the next batch. */
-  maxBatch?(): number
-  pinned?(): number
+  maxBatch(): number
+  /** Domains that are pinned, the base not counted. */
+  pinned(): number
   /** Seconds since the least recently used resident adapter was asked for; 0 where none is resident. */
-  lruAge?(): number
+  lruAge(): number
   /** Bytes of packs in the store. */
-  storeBytes?(): number
+  storeBytes(): number
   /** Bytes that resident adapters may take. */
-  bankCapacity?(): number
+  bankCapacity(): number
 }
 
 /** Seconds: a decode of a small image to a request that waited for all it could. */
@@ -130,7 +131,7 @@ export class Metrics {
     this.#decodeSeconds.observe(seconds)
   }
 
-  queue(seconds: number): void {
+  queued(seconds: number): void {
     this.#queueSeconds.observe(seconds)
   }
 
@@ -147,7 +148,7 @@ export class Metrics {
     this.#rejected.inc({ reason })
   }
 
-  adapterLoad(outcome: 'ok' | 'error', tier: 'store' | 'seed', seconds: number): void {
+  load(outcome: 'ok' | 'error', tier: 'store' | 'seed', seconds: number): void {
     this.#loads.inc({ outcome })
     this.#loadSeconds.observe({ tier }, seconds)
   }
@@ -162,7 +163,7 @@ export class Metrics {
   }
 
   /** A deleted domain's series go, its counts to `_other` so that sums never fall, and its label is free. */
-  forgetDomain(domain: string): void {
+  forget(domain: string): void {
     const counts = this.#labelled.get(domain)
     if (counts === undefined) return
     this.#labelled.delete(domain)
@@ -200,26 +201,20 @@ export class Metrics {
     this.#readEach('facet_domains', 'Domains by the state of their active version.', 'state', () => {
       return source.domains()
     })
-    const { maxBatch, pinned, lruAge, storeBytes, bankCapacity } = source
     this.#readEach('facet_adapter_bytes', 'Bytes of adapters and heads, by where they are.', 'tier', () => ({
       resident: residentBytes(source.memory()),
-      ...(storeBytes && { store: storeBytes.call(source) }),
+      store: source.storeBytes(),
     }))
-    if (maxBatch) {
-      this.#read('facet_batch_size_limit', 'Most images of the next batch.', () => maxBatch.call(source))
-    }
-    if (pinned)
-      this.#read('facet_domains_pinned', 'Domains that are never evicted.', () => pinned.call(source))
-    if (lruAge) {
-      const help =
-        'Time since the least recently used resident adapter was asked for; short ages mean thrash.'
-      this.#read('facet_adapter_lru_age_seconds', help, () => lruAge.call(source))
-    }
-    if (bankCapacity) {
-      this.#read('facet_bank_capacity_bytes', 'Bytes that resident adapters may take.', () => {
-        return bankCapacity.call(source)
-      })
-    }
+    this.#read('facet_batch_size_limit', 'Most images of the next batch.', () => source.maxBatch())
+    this.#read('facet_domains_pinned', 'Domains that are never evicted.', () => source.pinned())
+    this.#read(
+      'facet_adapter_lru_age_seconds',
+      'Time since the least recently used resident adapter was asked for; short ages mean thrash.',
+      () => source.lruAge(),
+    )
+    this.#read('facet_bank_capacity_bytes', 'Bytes that resident adapters may take.', () => {
+      return source.bankCapacity()
+    })
   }
 
   /** The exposition format, for `/metrics`; its media type is `contentType`. */

@@ -1,52 +1,47 @@
 /**
- * The one place where the parts are put together: family, engine, store, registry, scheduler, predictor, HTTP.
+ * The one place where the parts are put together: family, store, registry, predictor, HTTP.
  *
- * Knows every part's constructor and no part's inside. Signals and exit codes are `main.ts`'s.
+ * Knows every part's constructor and no part's inside. What belongs to one family is `family-runtime.ts`'s, signals
+ * and exit codes are `main.ts`'s.
  */
 import { readdir, readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import type { Worker } from 'node:worker_threads'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import { BatchSizer, largestBatch } from '../scheduler/batch-size.js'
 import type { Clock } from '../concurrency/clock.js'
+import { Gate } from '../concurrency/gate.js'
 import type { ServeConfig } from '../config/config.js'
-import { rowBytes } from '../engine/bank-spec.js'
-import { Engine } from '../engine/engine.js'
+import type { Engine } from '../engine/engine.js'
 import { deviceName } from '../engine/runtime/runtime.js'
-import { draining, engineRestarting } from '../errors.js'
-import type { FamilyManifest } from '../manifest/manifest.js'
+import { draining } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { readFamily } from '../family/folder.js'
 import { naming } from '../host/file-problem.js'
-import { Gate } from '../concurrency/gate.js'
-import type { HttpConfig } from '../http/exchange/deps.js'
-import { exposures } from '../http/access/exposure.js'
-import { addressError, checkAddress } from '../http/connections/port.js'
-import { Principals } from '../http/access/token-file.js'
 import { packageFile, VERSION } from '../host/package.js'
-import { batchRunner, Predictor, type Sample, type SampleResult } from '../predict/predictor.js'
-import { showBytes } from '../config/quantities.js'
+import { exposures } from '../http/access/exposure.js'
+import { Principals } from '../http/access/token-file.js'
+import { addressError, checkAddress } from '../http/connections/port.js'
+import type { HttpConfig } from '../http/exchange/deps.js'
+import { Admission } from '../predict/admission.js'
+import { Predictor } from '../predict/predictor.js'
 import { RateLimit } from '../predict/rate-limit.js'
 import { Readiness } from '../predict/readiness.js'
-import { createCanary } from '../residency/canary.js'
-import { Residency } from '../residency/residency.js'
 import { ListedVersions } from '../registry/listed-versions.js'
 import { baseSeed, describePack } from '../registry/opening.js'
 import { Registry } from '../registry/registry.js'
-import { Scheduler } from '../scheduler/scheduler.js'
 import type { StoreFs } from '../store/fs.js'
 import { LocalStore } from '../store/local.js'
 import { readSeeds } from '../store/seeds.js'
+import { familyEngine, FamilyRuntime } from './family-runtime.js'
+import type { Metrics } from './metrics.js'
 
 export interface Service {
   /** Where it listens, `http://host:port`. */
   readonly url: string
-  readonly family: string
   readonly app: FastifyInstance
-  readonly engine: Engine
+  readonly runtime: FamilyRuntime
   readonly registry: Registry
-  readonly scheduler: Scheduler<Sample, SampleResult>
   /** From now on `/readyz` fails; requests in flight are answered, then every part ends. Idempotent. */
   stop(): Promise<void>
 }
@@ -61,183 +56,43 @@ export interface ServiceParts {
   fs?: StoreFs
 }
 
+/** What the service is built on: all that can be checked before anything heavy is loaded. */
+interface Ground {
+  family: Family
+  principals: Principals
+  engine: Engine
+}
+
+/** The parts that are started and stopped. */
+interface Assembly {
+  app: FastifyInstance
+  runtime: FamilyRuntime
+  registry: Registry
+  readiness: Readiness
+}
+
 /**
  * Builds the service and listens. When a part fails to start, those that did are stopped again.
  *
  * @throws FacetError or Error that says which part failed and what would mend it
  */
 export async function startService(config: ServeConfig, parts: ServiceParts): Promise<Service> {
-  const { logger, clock } = parts
   await checkInputs(config)
   const family = await readFamily(config.family)
-  const { layout } = family
-  const principals = await Principals.open(config, clock, logger)
-  checkMemory(config, family)
-  const engine = new Engine({
-    family,
-    rows: Math.floor(config.bankMemory / rowBytes(layout, config.bankDtype, 0, 0)),
-    memory: config.bankMemory,
-    bankDtype: config.bankDtype,
-    bankMode: config.bank,
-    device: config.device,
-    lanes: config.lanes,
-    threads: config.threads,
-    // A larger one, and a GPU's, would make for a long start.
-    warmBatch: config.device.kind === 'cpu' ? Math.min(config.maxBatch.max, largestBatch.cpu) : 1,
-    logger,
-    clock,
-    ...(parts.createWorker && { createWorker: parts.createWorker }),
-  })
+  const principals = await Principals.open(config, parts.clock, parts.logger)
+  const engine = familyEngine(family, config, parts)
   // Its threads load the trunk while this one loads and builds all the rest.
   const started = engine.start()
   started.catch(() => {})
+  let assembly: Assembly
   try {
-    return await serveOn(engine, started, { family, principals }, config, parts)
+    assembly = await assemble({ family, principals, engine }, config, parts)
   } catch (error) {
     await engine.stop()
     throw error
   }
-}
-
-/** All parts around an engine that is starting. */
-async function serveOn(
-  engine: Engine,
-  started: Promise<void>,
-  { family, principals }: { family: Family; principals: Principals },
-  config: ServeConfig,
-  { logger, clock, fs }: ServiceParts,
-): Promise<Service> {
-  const { manifest } = family
-  const [seeds, openapi, { buildApp }, { decodeImage }, { Metrics }] = await Promise.all([
-    readSeeds(config.adapters, describePack),
-    readFile(packageFile('openapi.yaml'), 'utf8'),
-    import('../http/app.js'),
-    import('../image/decode.js'),
-    import('./metrics.js'),
-  ])
-  const metrics = new Metrics({
-    maxDomains: config.metricsMaxDomains,
-    version: VERSION,
-    family: manifest.name,
-    device: deviceName(config.device),
-  })
-  const readiness = new Readiness({ engine, clock, logger, timeoutMs: config.requestTimeout })
-  const sizer = new BatchSizer(config.maxBatch)
-  const scheduler = new Scheduler<Sample, SampleResult>({
-    run: batchRunner(engine, clock, imageSizes(manifest), ({ size, ms, inferenceMs }) => {
-      sizer.record(size, ms)
-      metrics.inference(inferenceMs / 1000)
-    }),
-    clock,
-    lanes: () => engine.readyLanes,
-    maxBatch: () => sizer.size,
-    runMs: (size) => sizer.runMs(size),
-    maxQueue: config.maxQueue,
-    maxQueuePerDomain: config.maxQueuePerDomain,
-    observe: {
-      queued: (ms) => metrics.queue(ms / 1000),
-      batch: (size, domains) => metrics.batch(size, domains),
-      rejected: (reason) => metrics.rejected(reason),
-    },
-  })
-  engine.on('down', () => {
-    scheduler.rejectAll(engineRestarting())
-  })
-  const store = new LocalStore({
-    dir: config.data,
-    quota: config.storeQuota,
-    clock,
-    logger,
-    ...(fs && { fs }),
-  })
-  const versions = new ListedVersions(store, baseSeed(family))
-  const residency = new Residency({
-    family,
-    engine,
-    versions,
-    canary: createCanary(engine, manifest.input),
-    clock,
-    logger,
-    limits: {
-      loadTimeoutMs: config.loadTimeout,
-      minResidencyMs: config.minResidency,
-      bankDtype: config.bankDtype,
-      memory: config.bankMemory,
-    },
-    observe: {
-      load: (outcome, tier, seconds) => metrics.adapterLoad(outcome, tier, seconds),
-      miss: () => metrics.miss(),
-      eviction: (seconds) => metrics.eviction(seconds),
-    },
-  })
-  const registry = new Registry({
-    versions,
-    residency,
-    store,
-    seeds,
-    clock,
-    logger,
-    keepVersions: config.keepVersions,
-    observe: { forget: (domain) => metrics.forgetDomain(domain) },
-  })
-  metrics.observe({
-    queueLength: () => scheduler.length,
-    memory: () => registry.memory(),
-    domains: () => registry.counts(),
-    knowsDomain: (domain) => registry.has(domain),
-    maxBatch: () => sizer.size,
-    pinned: () => registry.pinned(),
-    lruAge: () => registry.lruAge(),
-    storeBytes: () => store.usage().bytes,
-    bankCapacity: () => config.bankMemory,
-  })
-  const refused = (reason: string) => metrics.rejected(reason)
-  const decoding = new Gate({
-    width: config.decodeThreads,
-    clock,
-    maxWaiting: config.maxQueue,
-    maxWaitingOfOne: config.maxQueuePerDomain,
-    words: { task: 'decoded', option: '--max-queue', optionOfOne: '--max-queue-per-domain' },
-    refused,
-  })
-  const { rateLimit: rate, rateBurst: burst } = config
-  const rateLimit = rate > 0 ? new RateLimit({ rate, burst, clock, refused }) : undefined
-  const predictor = new Predictor({
-    decode: (image, wait) => {
-      const limits = { maxPixels: config.maxImagePixels, ...(wait.signal && { signal: wait.signal }) }
-      return decoding.run(() => decodeImage(image, manifest.input, limits), wait)
-    },
-    admit: (counts) => {
-      decoding.admit(counts)
-      rateLimit?.take(counts)
-    },
-    acquire: (domain, version, options) => registry.acquire(domain, version, options),
-    scheduler,
-    clock,
-    observe: {
-      decode: (seconds) => metrics.decode(seconds),
-      images: (domain, outcome, count) => metrics.images(domain, outcome, count),
-    },
-  })
-  const app = await buildApp({
-    registry,
-    predictor,
-    metrics,
-    family,
-    principals: () => principals.current,
-    config: httpConfig(config),
-    logger,
-    clock,
-    readiness: () => readiness.check(),
-    draining: () => readiness.draining,
-    execution: () => {
-      const { lanes, bankDtype } = config
-      return { provider: engine.provider, lanes, maxBatch: sizer.size, bankDtype }
-    },
-    openapi,
-    version: VERSION,
-  })
-  const stop = stopper({ app, principals, readiness, scheduler, engine, registry, clock }, config.gracePeriod)
+  const { app, registry, runtime } = assembly
+  const stop = stopper(assembly, principals, parts.clock, config.gracePeriod)
   try {
     // In this order the pinned domains are resident before the first request comes.
     await started
@@ -248,8 +103,122 @@ async function serveOn(
     throw addressError(error, config.host, config.port)
   }
   principals.watch()
-  for (const risk of exposures(config.host, principals.current, config)) logger.warn({ risk }, 'exposed')
-  return { url: address(app), family: manifest.name, app, engine, registry, scheduler, stop }
+  for (const risk of exposures(config.host, principals.current, config))
+    parts.logger.warn({ risk }, 'exposed')
+  return { url: address(app), app, runtime, registry, stop }
+}
+
+/** Puts all parts around an engine that is starting. */
+async function assemble(
+  { family, principals, engine }: Ground,
+  config: ServeConfig,
+  { logger, clock, fs }: ServiceParts,
+): Promise<Assembly> {
+  const [seeds, openapi, { buildApp }, { decodeImage }, { Metrics }] = await Promise.all([
+    readSeeds(config.adapters, describePack),
+    readFile(packageFile('openapi.yaml'), 'utf8'),
+    import('../http/app.js'),
+    import('../image/decode.js'),
+    import('./metrics.js'),
+  ])
+  const metrics = new Metrics({
+    maxDomains: config.metricsMaxDomains,
+    version: VERSION,
+    family: family.manifest.name,
+    device: deviceName(config.device),
+  })
+  const store = new LocalStore({
+    dir: config.data,
+    quota: config.storeQuota,
+    clock,
+    logger,
+    ...(fs && { fs }),
+  })
+  const versions = new ListedVersions(store, baseSeed(family))
+  const decoding = new Gate({
+    width: config.decodeThreads,
+    clock,
+    purpose: 'for the image to be decoded',
+    refused: (reason) => metrics.rejected(reason),
+  })
+  const runtime = new FamilyRuntime({
+    family,
+    engine,
+    versions,
+    config,
+    decodeImage,
+    decoding,
+    clock,
+    logger,
+    observe: metrics,
+  })
+  const { keepVersions } = config
+  const { residency } = runtime
+  const registry = new Registry({
+    versions,
+    residency,
+    store,
+    seeds,
+    clock,
+    logger,
+    keepVersions,
+    observe: metrics,
+  })
+  metrics.observe({
+    queueLength: () => runtime.scheduler.length,
+    memory: () => registry.memory(),
+    domains: () => registry.counts(),
+    knowsDomain: (domain) => registry.has(domain),
+    maxBatch: () => runtime.sizer.size,
+    pinned: () => registry.pinned(),
+    lruAge: () => registry.lruAge(),
+    storeBytes: () => store.usage().bytes,
+    bankCapacity: () => config.bankMemory,
+  })
+  const readiness = new Readiness({ engine, clock, logger, timeoutMs: config.requestTimeout })
+  const app = await buildApp({
+    registry,
+    predictor: predictor(runtime, registry, config, clock, metrics),
+    metrics,
+    family,
+    principals: () => principals.current,
+    config: httpConfig(config),
+    logger,
+    clock,
+    readiness: () => readiness.check(),
+    draining: () => readiness.draining,
+    execution: () => runtime.execution,
+    openapi,
+    version: VERSION,
+  })
+  return { app, runtime, registry, readiness }
+}
+
+/** The path of a request over the one family there is. */
+function predictor(
+  runtime: FamilyRuntime,
+  registry: Registry,
+  config: ServeConfig,
+  clock: Clock,
+  metrics: Metrics,
+): Predictor {
+  const refused = (reason: string) => metrics.rejected(reason)
+  const { rateLimit, rateBurst } = config
+  const limit = rateLimit > 0 && new RateLimit({ rate: rateLimit, burst: rateBurst, clock, refused })
+  return new Predictor({
+    admission: new Admission({
+      maxImages: config.maxQueue,
+      maxImagesOfDomain: config.maxQueuePerDomain,
+      maxBytes: config.maxBodies,
+      secondsFor: (images) => runtime.scheduler.secondsFor(images),
+      refused,
+    }),
+    limitRate: (images) => limit && limit.take(images),
+    familyOf: () => runtime,
+    acquire: (domain, version, wait) => registry.acquire(domain, version, wait),
+    clock,
+    observe: metrics,
+  })
 }
 
 /**
@@ -263,20 +232,6 @@ async function checkInputs({ family, adapters, adaptersGiven, host, port }: Serv
   if (adaptersGiven)
     await naming('The shipped packs (--adapters)', adapters, adaptersRemedy, () => readdir(adapters))
   if (port !== 0) await checkAddress(host, port)
-}
-
-/** The base is always resident, and a domain needs room beside it: one of the base's size at least. */
-function checkMemory({ bankMemory, bankDtype }: ServeConfig, { manifest, layout, base }: Family): void {
-  const { classes = 0 } = base.head ?? {}
-  const least = 2 * rowBytes(layout, bankDtype, manifest.features, classes)
-  if (bankMemory >= least) return
-  throw new Error(
-    `--bank-memory ${showBytes(bankMemory)} holds no domain: the base of family '${manifest.name}' and one more domain of its size take ${least} bytes. Give it ${Math.ceil(least / 2 ** 20)}MiB or more.`,
-  )
-}
-
-function imageSizes({ input, features }: FamilyManifest): { pixels: number; features: number } {
-  return { pixels: input.height * input.width * 3, features }
 }
 
 function httpConfig(config: ServeConfig): HttpConfig {
@@ -309,14 +264,12 @@ function address(app: FastifyInstance): string {
  * its connections are closed.
  */
 function stopper(
-  parts: Pick<Service, 'app' | 'engine' | 'registry' | 'scheduler'> & {
-    principals: Principals
-    readiness: Readiness
-    clock: Clock
-  },
+  { app, runtime, registry, readiness }: Assembly,
+  principals: Principals,
+  clock: Clock,
   gracePeriodMs: number,
 ): () => Promise<void> {
-  const { app, principals, readiness, scheduler, engine, registry, clock } = parts
+  const { engine, scheduler } = runtime
   const end = async () => {
     readiness.drain()
     principals.close()

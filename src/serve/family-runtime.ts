@@ -1,0 +1,143 @@
+/**
+ * All that belongs to one family while it is served: its engine, the residents of its bank, its scheduler, the batch
+ * size it learns, and how an image becomes its input. Composition only: it wires parts and decides nothing.
+ */
+import type { Worker } from 'node:worker_threads'
+import type { Logger } from 'pino'
+import type { Clock } from '../concurrency/clock.js'
+import type { Gate } from '../concurrency/gate.js'
+import type { ServeConfig } from '../config/config.js'
+import { showBytes } from '../config/quantities.js'
+import { rowBytes } from '../engine/bank-spec.js'
+import { Engine } from '../engine/engine.js'
+import { engineRestarting } from '../errors.js'
+import type { Family } from '../family/family.js'
+import type { decodeImage } from '../image/decode.js'
+import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
+import type { PredictingFamily, Wait } from '../predict/predictor.js'
+import { createCanary } from '../residency/canary.js'
+import { Residency, type ResidencyObserver } from '../residency/residency.js'
+import type { Versions } from '../residency/versions.js'
+import { BatchSizer, largestBatch } from '../scheduler/batch-size.js'
+import { Scheduler, type SchedulerObserver } from '../scheduler/scheduler.js'
+
+/** Hears what a family's parts do. */
+export interface FamilyObserver extends SchedulerObserver, ResidencyObserver {
+  /** A batch was in the engine for so many seconds. */
+  inference(seconds: number): void
+}
+
+export interface FamilyRuntimeOptions {
+  family: Family
+  /** Made by `familyEngine`; it may still be starting. */
+  engine: Engine
+  /** What the domains make of the versions of this family. */
+  versions: Versions
+  config: ServeConfig
+  /** `image/decode.js`, loaded apart: libvips makes for a long start. */
+  decodeImage: typeof decodeImage
+  /** Where images wait for a thread that decodes them; shared by all families. */
+  decoding: Gate
+  clock: Clock
+  logger: Logger
+  observe: FamilyObserver
+}
+
+export class FamilyRuntime implements PredictingFamily {
+  readonly family: Family
+  readonly engine: Engine
+  readonly sizer: BatchSizer
+  readonly scheduler: Scheduler<Sample, SampleResult>
+  readonly residency: Residency
+  readonly #options: FamilyRuntimeOptions
+
+  constructor(options: FamilyRuntimeOptions) {
+    this.#options = options
+    const { family, engine, versions, config, clock, logger, observe } = options
+    const { input, features } = family.manifest
+    this.family = family
+    this.engine = engine
+    this.sizer = new BatchSizer(config.maxBatch)
+    const shape = { pixels: input.height * input.width * 3, features }
+    this.scheduler = new Scheduler({
+      run: batchRunner(engine, clock, shape, ({ size, ms, inferenceMs }) => {
+        this.sizer.record(size, ms)
+        observe.inference(inferenceMs / 1000)
+      }),
+      clock,
+      lanes: () => engine.readyLanes,
+      maxBatch: () => this.sizer.size,
+      runMs: (size) => this.sizer.runMs(size),
+      observe,
+    })
+    engine.on('down', () => this.scheduler.rejectAll(engineRestarting()))
+    this.residency = new Residency({
+      family,
+      engine,
+      versions,
+      canary: createCanary(engine, input),
+      clock,
+      logger,
+      limits: {
+        loadTimeoutMs: config.loadTimeout,
+        minResidencyMs: config.minResidency,
+        bankDtype: config.bankDtype,
+        memory: config.bankMemory,
+      },
+      observe,
+    })
+  }
+
+  /** How its batches run now. */
+  get execution(): { provider: string; lanes: number; maxBatch: number; bankDtype: 'f32' | 'f16' } {
+    const { lanes, bankDtype } = this.#options.config
+    return { provider: this.engine.provider, lanes, maxBatch: this.sizer.size, bankDtype }
+  }
+
+  decode(image: Uint8Array, wait: Wait & { owner: string }): Promise<Uint8Array> {
+    const { config, decodeImage, decoding, family } = this.#options
+    const limits = { maxPixels: config.maxImagePixels, signal: wait.signal }
+    return decoding.run(() => decodeImage(image, family.manifest.input, limits), wait)
+  }
+}
+
+/**
+ * The engine of a family, not yet started.
+ * @throws Error where the bank's memory holds no domain beside the base
+ */
+export function familyEngine(
+  family: Family,
+  config: ServeConfig,
+  {
+    clock,
+    logger,
+    createWorker,
+  }: { clock: Clock; logger: Logger; createWorker?: (() => Worker) | undefined },
+): Engine {
+  checkMemory(config, family)
+  return new Engine({
+    family,
+    rows: Math.floor(config.bankMemory / rowBytes(family.layout, config.bankDtype, 0, 0)),
+    memory: config.bankMemory,
+    bankDtype: config.bankDtype,
+    bankMode: config.bank,
+    device: config.device,
+    lanes: config.lanes,
+    threads: config.threads,
+    // A larger batch, and any on a GPU, would make for a long start.
+    warmBatch: config.device.kind === 'cpu' ? Math.min(config.maxBatch.max, largestBatch.cpu) : 1,
+    logger,
+    clock,
+    ...(createWorker && { createWorker }),
+  })
+}
+
+/** The base is always resident, and a domain needs room beside it: as much as the base at least. */
+function checkMemory({ bankMemory, bankDtype }: ServeConfig, { manifest, layout, base }: Family): void {
+  const { classes = 0 } = base.head ?? {}
+  const least = 2 * rowBytes(layout, bankDtype, manifest.features, classes)
+  if (bankMemory >= least) return
+  throw new Error(
+    `--bank-memory ${showBytes(bankMemory)} holds no domain: the base of family '${manifest.name}' and one more domain of its size take ${least} bytes. Give it ${Math.ceil(least / 2 ** 20)}MiB or more.`,
+  )
+}
