@@ -71,14 +71,14 @@ export function batchRunner(
       const index = next++
       const own = result.features.subarray(index * features, (index + 1) * features)
       const logits = result.logits[index] ?? null
-      if (!isFinite(own) || !(logits === null || isFinite(logits)))
+      if (!allFinite(own) || !(logits === null || allFinite(logits)))
         return new FacetError('inference_failed', 'The model gives no finite answer for this image.')
       return { features: own, logits, inferenceMs: result.inferenceMs }
     })
   }
 }
 
-function isFinite(values: Float32Array): boolean {
+function allFinite(values: Float32Array): boolean {
   for (const value of values) if (!Number.isFinite(value)) return false
   return true
 }

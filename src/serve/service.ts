@@ -204,7 +204,8 @@ function predictor(
 ): Predictor {
   const refused = (reason: string) => metrics.rejected(reason)
   const { rateLimit, rateBurst } = config
-  const limit = rateLimit > 0 && new RateLimit({ rate: rateLimit, burst: rateBurst, clock, refused })
+  const options = { rate: rateLimit, burst: rateBurst, clock, refused }
+  const limit = rateLimit > 0 ? new RateLimit(options) : undefined
   return new Predictor({
     admission: new Admission({
       maxImages: config.maxQueue,
@@ -213,7 +214,7 @@ function predictor(
       secondsFor: (images) => runtime.scheduler.secondsFor(images),
       refused,
     }),
-    limitRate: (images) => limit && limit.take(images),
+    limitRate: (images) => limit?.take(images),
     familyOf: () => runtime,
     acquire: (domain, version, wait) => registry.acquire(domain, version, wait),
     clock,
