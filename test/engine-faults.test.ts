@@ -77,7 +77,7 @@ t.test('a lane that dies takes no run of another with it, and both are replaced'
   control.release()
   t.equal((await other).logits[0]!.length, 4)
   t.equal(await up, 2)
-  await engine.widened()
+  await engine.allLanesReady()
   t.equal(control.sessions, 2 * 2 * 3, 'two graphs and the heads, in two lanes, twice')
   await t.rejects(engine.run({ ...base(), rows: Int32Array.of(1) }, 2), { code: 'inference_failed' })
   await engine.stage(1, randomRow(1, 4))

@@ -98,7 +98,7 @@ export async function startEngine(
 ): Promise<{ engine: Engine; control: Control }> {
   const made = makeEngine(t, options)
   await made.engine.start()
-  await made.engine.widened()
+  await made.engine.allLanesReady()
   return made
 }
 

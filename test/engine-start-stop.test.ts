@@ -108,7 +108,7 @@ t.test('the second lane follows while the first serves, and knows what was stage
   const runs = () =>
     Array.from({ length: 2 }, () => engine.run({ pixels: randomPixels(1, 1), rows: Int32Array.of(1) }, 1))
   const [alone] = await Promise.all(runs())
-  await engine.widened()
+  await engine.allLanesReady()
   t.equal(control.sessions, 6)
   for (const { features, logits } of await Promise.all(runs())) {
     t.strictSame(features, alone!.features)
@@ -137,7 +137,7 @@ t.test(
       await engine.stage(2, randomRow(7, 5))
     }
     const right = async (generation: number) => {
-      await engine.widened()
+      await engine.allLanesReady()
       const answers = await Promise.all([engine.run(batch(), generation), engine.run(batch(), generation)])
       for (const { logits } of answers) t.ok(relativeError(logits[0]!, expected) < 1e-5)
       const large = await engine.run({ pixels: pixels.slice(), rows: Int32Array.of(1) }, generation)
@@ -183,6 +183,6 @@ t.test('a thread that cannot be made is a thread lost: the engine tries again, a
   while (clock.pending === 0) await new Promise(setImmediate)
   clock.advance(100)
   t.equal(await up, 2)
-  await engine.widened()
+  await engine.allLanesReady()
   t.equal(engine.readyLanes, 2)
 })

@@ -51,7 +51,7 @@ const { service, url, control } = await runService(
   ],
   { clock },
 )
-await service.runtime.engine.widened()
+await service.runtime.engine.allLanesReady()
 for (const [index, domain] of ['shop', 'bakery'].entries()) await put(url, domain, packBytes(index, domain))
 
 const ask = (domain: string) => post(url, `/v1/domains/${domain}/predict`, image)
@@ -161,7 +161,7 @@ t.test('a lane that dies takes no answer of the other with it; both are back, an
   control.release()
   t.equal(await status(held.answer), 200)
   await up
-  await service.runtime.engine.widened()
+  await service.runtime.engine.allLanesReady()
   t.equal(service.runtime.engine.readyLanes, 2)
   t.equal(await status(ready()), 200)
   // More at once than one lane takes.

@@ -53,7 +53,7 @@ export class BankSide {
       ...options,
     })
     await engine.start()
-    await engine.widened()
+    await engine.allLanesReady()
     const side = new BankSide(engine, family, options.lanes, largestBatch[kind])
     let row = 1
     for (const pack of packs) await side.stage(row++, pack)

@@ -1,12 +1,12 @@
-/** SHA-256, which names every pack and guards every record. */
+/** SHA-256: the version of a pack, and the checksum of records and files. */
 import { createHash, webcrypto } from 'node:crypto'
 
-/** Below this many bytes hashing here is faster than handing it to another thread. */
-const SMALL_BYTES = 64 * 1024
+/** Up to so many bytes, hashing on this thread is faster than asking another one. */
+const SAME_THREAD_MAX_BYTES = 64 * 1024
 
-/** SHA-256 as 64 hex digits; of large inputs off the main thread. */
+/** SHA-256 as 64 hex digits. Large inputs are hashed on another thread. */
 export async function sha256(bytes: Uint8Array): Promise<string> {
-  if (bytes.length <= SMALL_BYTES) return sha256Now(bytes)
+  if (bytes.length <= SAME_THREAD_MAX_BYTES) return sha256Now(bytes)
   return Buffer.from(await webcrypto.subtle.digest('SHA-256', bytes)).toString('hex')
 }
 
@@ -15,10 +15,10 @@ export function sha256Now(bytes: Uint8Array | string): string {
   return createHash('sha256').update(bytes).digest('hex')
 }
 
-/** Hex digits of a digest that people see. */
+/** Hex digits of a digest in messages and logs. */
 const SHOWN_DIGITS = 12
 
-/** A digest (a version) as people see it. */
+/** The first digits of a digest (a version), for messages and logs. */
 export function short(digest: string): string {
   return digest.slice(0, SHOWN_DIGITS)
 }

@@ -1,16 +1,18 @@
-/** Memory of typed arrays, given back now. */
+/** Frees the memory of typed arrays at once. */
 import { MessageChannel } from 'node:worker_threads'
 
-/** A port that leads nowhere. */
+/** A closed port: messages to it are dropped. */
 const nowhere = new MessageChannel().port1
 nowhere.close()
 
 /**
- * Frees the buffers of arrays that nobody will use again, now rather than when the collector comes by: what is
- * transferred to a closed port is dropped with the message. Rows come at tens a second and a megabyte each under
- * load; left to the collector some 45 MB of them wait for it
- * (docs/experiments/2026-11-25-soak-by-mapping.md). A buffer that is shared between threads, or
- * of which an array is only a part, is left alone.
+ * Frees the buffers of arrays that nobody will use again. A buffer that is shared between threads, or of
+ * which the array is only a part, is left alone.
+ *
+ * Transferring a buffer to a closed `MessagePort` detaches it and frees its memory at once (undocumented;
+ * "buffers are taken over" in test/engine-rows.test.ts sees the detached arrays). Under load rows come tens
+ * of times a second, a megabyte each; left to the garbage collector, some 45 MB of them are in memory
+ * (docs/experiments/2026-11-25-soak-by-mapping.md).
  */
 export function free(
   arrays: readonly { readonly buffer: ArrayBufferLike; readonly byteLength: number }[],

@@ -1,4 +1,7 @@
-/** What a bank row consists of, for both ends: the handle, which checks rows, and the lanes, which feed them. */
+/**
+ * What a row of the bank consists of: for the engine, which checks rows, and for the lanes, which feed them
+ * to the trunk.
+ */
 import { AFFINE, type BankLayout } from '../manifest/layout.js'
 import type { BankDtype, EngineInit, RowTensors } from './messages.js'
 import { wholeWords } from './shared-memory.js'
@@ -14,7 +17,7 @@ export interface BankInput {
   elements: number
 }
 
-/** In the order of `RowTensors`: the affine row, then the matrices. */
+/** The bank's graph inputs in the order of `RowTensors`: the affine row, then the matrices. */
 export function bankInputs({ affine, matrices }: Pick<BankSpec, 'affine' | 'matrices'>): BankInput[] {
   return [
     { name: AFFINE, dims: [affine], elements: affine },
@@ -28,7 +31,7 @@ export function arrayType(dtype: BankDtype): Float32ArrayConstructor | Uint16Arr
   return dtype === 'f32' ? Float32Array : Uint16Array
 }
 
-/** Bytes of one bank row and its head: the adapter in the bank's type, the head in f32. */
+/** Bytes that a row and its head take in shared memory: the adapter in the bank's type, the head in f32. */
 export function rowBytes(
   { elements }: Pick<BankLayout, 'elements'>,
   dtype: BankDtype,

@@ -1,15 +1,17 @@
 /**
- * The bank as a lane sees it: a row for each resident domain, and the trunk's inputs made from the rows of a batch.
+ * The bank as a lane sees it: a row for each resident domain, and the trunk's inputs made from the rows of a
+ * batch.
  *
- * Rows lie in memory that all lanes share, and onnxruntime-node refuses shared memory as a tensor. So each row of a batch is
- * copied to one of the lane's *places*: place p is the p-th part of each of the lane's own buffers, one buffer a graph input.
- * What holds at all times:
+ * Rows lie in memory that all lanes share, and onnxruntime-node refuses shared memory as a tensor. So each
+ * row of a batch is copied to one of the lane's *places*: place p is the p-th part of each of the lane's own
+ * buffers, one buffer a graph input. What holds at all times:
  *
- * - The distinct rows of a batch are in the first places, in the order in which the batch names them first. So one tensor
- *   over the first k places serves every batch of k domains; it is made once.
- * - A place that names a row holds that row's bytes as they were staged last, and they are not copied again. A row that is
- *   cleared or staged anew is named by no place.
- * - Buffers grow when a batch has more domains than there are places, and then places and tensors are made anew.
+ * - The distinct rows of a batch are in the first places, in the order in which the batch names them first.
+ *   So one tensor over the first k places serves every batch of k domains; it is made once.
+ * - A place that names a row holds that row's bytes as they were staged last, and they are not copied again.
+ *   A row that is cleared or staged anew is named by no place.
+ * - Buffers grow when a batch has more domains than there are places, and then places and tensors are made
+ *   anew.
  */
 import { free } from '../bytes/free.js'
 import { BIAS, SCALE } from '../manifest/layout.js'
@@ -97,7 +99,8 @@ export class Bank<T> {
   }
 
   /**
-   * The inputs of the mixed graph for a batch of any rows. They are the bank's own and stay right until its next call.
+   * The inputs of the mixed graph for a batch of any rows. They are the bank's own and stay right until its
+   * next call.
    * @param rows bank row of each sample, `[N]`
    * @throws RangeError for a row that is not staged
    */
@@ -118,7 +121,8 @@ export class Bank<T> {
   }
 
   /**
-   * The inputs of the graph for batches of one domain. They are the bank's own and stay right until its next call.
+   * The inputs of the graph for batches of one domain. They are the bank's own and stay right until its next
+   * call.
    * @throws RangeError for a row that is not staged
    */
   singleFeeds(row: number): Feeds<T> {
@@ -141,7 +145,10 @@ interface Place {
   readonly parts: readonly Uint8Array[]
 }
 
-/** Buffers with places for so many rows, and the tensors over them. Views and tensors are made when first needed and kept. */
+/**
+ * Buffers with places for so many rows, and the tensors over them. Views and tensors are made when first
+ * needed and kept.
+ */
 class RowBuffers<T> {
   readonly capacity: number
   readonly #spec: BankSpec

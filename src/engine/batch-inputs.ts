@@ -1,9 +1,8 @@
 /**
- * What differs from run to run in the trunks' inputs: the pixels, and the rows of the samples.
+ * The trunk's inputs that differ from run to run: the pixels, and the row of each sample.
  *
- * In buffers that are kept, with a tensor for each size. A tensor a run, held beside the bank's until the next run of its
- * kind, would be garbage that only a full collection finds: some kilobytes a second that look like a leak
- * (docs/experiments/2026-11-25-what-grew-in-the-soak.md).
+ * Buffers, and a tensor for each size, are kept. New tensors for each run would be garbage that only a full
+ * collection finds, which looks like a leak (docs/experiments/2026-11-25-what-grew-in-the-soak.md).
  */
 import type { Runtime } from './runtime/runtime.js'
 
@@ -18,8 +17,11 @@ export class BatchInputs<T> {
     this.#runtime = runtime
   }
 
-  /** Copies the pixels of a batch, right until the next call. @param dims `[N, H, W, 3]`, N those of the batch or more: what
-   * lies behind its pixels is undefined then */
+  /**
+   * Copies the pixels of a batch. They stay right until the next call.
+   * @param dims `[N, H, W, 3]`; N may be more than the batch has, and the pixels of those samples are
+   * undefined
+   */
   pixels(pixels: Uint8Array, dims: readonly number[]): T {
     const bytes = dims.reduce((product, dim) => product * dim, 1)
     if (this.#pixels.length < bytes) {
@@ -32,7 +34,10 @@ export class BatchInputs<T> {
     })
   }
 
-  /** The row of each sample, `[size]`, right until the next call; samples behind those of the batch get its first one's. */
+  /**
+   * The row of each sample, `[size]`, right until the next call.
+   * @param size samples of the run; those beyond the batch's get the row of its first
+   */
   rows(rows: ArrayLike<number>, size: number): T {
     if (this.#rows.length < size) {
       this.#rows = new BigInt64Array(size)
@@ -42,7 +47,7 @@ export class BatchInputs<T> {
     return this.#rowsOf(size)
   }
 
-  /** The first sample's row alone, `[1]`, of the last call of `rows`. */
+  /** The row of the first sample alone, `[1]`, as the last call of `rows` had it. */
   firstRow(): T {
     return this.#rowsOf(1)
   }

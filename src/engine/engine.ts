@@ -1,8 +1,24 @@
 /**
- * The engine as the service sees it: rows are staged, batches run, and a thread that dies is replaced.
+ * The engine as the service sees it: rows are staged, batches are run, and threads that die are replaced.
  *
- * Runs on the thread that serves HTTP and computes nothing there; the work is the worker's. Knows rows, not
- * domains: which domain is in which row, and staging them again after a restart, is the registry's business.
+ * It belongs to the thread that serves HTTP and computes nothing there: the lanes do, each in a worker
+ * thread. It knows rows and no domains: the residency decides which domain is in which row, and stages rows
+ * again after a restart.
+ *
+ * | state      | event                          | next state                            |
+ * |------------|--------------------------------|---------------------------------------|
+ * | starting   | the first lane is ready        | ready; `up`                           |
+ * |            | the first lane cannot start    | stopping; `start` rejects             |
+ * | ready      | a further lane is ready        | ready                                 |
+ * |            | a lane's thread exits          | restarting; `down`                    |
+ * | restarting | the first new lane is ready    | ready; `up`, in the next generation   |
+ * |            | the first new lane cannot start| restarting; another try, later        |
+ * | any of them| `stop`                         | stopping                              |
+ * | stopping   | the last thread has exited     | stopped                               |
+ *
+ * `stage`, `run` and `probe` work in `ready` alone. `clear` does nothing elsewhere, because no rows are left.
+ * When one lane is lost the others answer what they were sent and end, and new ones are started when all have
+ * ended.
  */
 import { EventEmitter } from 'node:events'
 import { Worker } from 'node:worker_threads'
@@ -13,21 +29,11 @@ import type { Family } from '../family/family.js'
 import { checkRow } from './bank-spec.js'
 import { Lanes } from './lanes.js'
 import { packRow } from './row.js'
-import type {
-  BankDtype,
-  BankMode,
-  EngineBatch,
-  EngineInit,
-  EngineResult,
-  Ready,
-  RowTensors,
-} from './messages.js'
+import type { BankDtype, BankMode, EngineBatch, EngineInit, EngineResult, RowTensors } from './messages.js'
+import { Restarts } from './restarts.js'
+import type { Device } from './runtime/runtime.js'
 import { SharedRows } from './shared-rows.js'
 import { RequestFailed, ThreadGone } from './thread.js'
-
-/** Milliseconds before dead threads are replaced: the first time, and at most. Each try doubles it. */
-const FIRST_RESTART_MS = 100
-const LAST_RESTART_MS = 30_000
 
 export interface EngineOptions {
   family: Family
@@ -37,35 +43,39 @@ export interface EngineOptions {
   memory?: number
   bankDtype: BankDtype
   bankMode: BankMode
-  device: EngineInit['device']
+  device: Device
   /** Runs side by side, each in a thread of its own with its own sessions. */
   lanes: number
   /** Threads of one run. */
   threads: number
-  /** The most images of a run that memory is taken for at the start; 1 unless given. More are run all the same. */
+  /**
+   * Images of the largest usual batch, 1 unless given: its memory is taken at the start. Larger ones are run
+   * as well.
+   */
   warmBatch?: number
   logger: Logger
   clock: Clock
-  /** Makes a lane's thread, where it is not the engine's own: tests wrap it to inject faults. */
+  /** Makes a lane's thread. Tests give one that injects faults. */
   createWorker?: () => Worker
 }
 
 /**
- * The most a lane's young generation may take. A lane makes little garbage, and still V8 doubles it every few minutes, up to
- * 48 MB in each lane, which looks like a leak (docs/experiments/2026-11-25-what-grew-in-the-soak.md).
+ * Limit of V8's young generation in a lane, MB. Without one V8 doubles it every few minutes, up to 48 MB a
+ * lane, however little garbage there is, and that looks like a leak
+ * (docs/experiments/2026-11-25-what-grew-in-the-soak.md).
  */
-const LANE_YOUNG_MB = 3
+const LANE_YOUNG_GENERATION_MB = 3
 
 function createWorker(): Worker {
   return new Worker(new URL('./worker.js', import.meta.url), {
     name: 'facet-engine',
-    resourceLimits: { maxYoungGenerationSizeMb: LANE_YOUNG_MB },
+    resourceLimits: { maxYoungGenerationSizeMb: LANE_YOUNG_GENERATION_MB },
   })
 }
 
 export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped'
 
-/** `down`: a thread died, and every row with it. `up`: new ones are ready; only the base is staged. */
+/** `down`: a thread died, and every row is lost. `up`: a lane is ready, and only the base is staged. */
 export interface EngineEvents {
   down: [reason: Error]
   up: [generation: number]
@@ -75,25 +85,24 @@ export class Engine extends EventEmitter<EngineEvents> {
   readonly #options: EngineOptions
   readonly #init: Omit<EngineInit, 'segments'>
   readonly #sharedRows: SharedRows
-  /** Rows in the runs that are not answered yet, and in how many. */
+  readonly #restarts: Restarts
+  /** Number of unanswered runs that use a row, by row. */
   readonly #running = new Map<number, number>()
-  /** Rows that were cleared meanwhile. */
+  /** Rows that were cleared while a run used them: their memory is freed when that is answered. */
   readonly #cleared = new Set<number>()
   #state: EngineState = 'starting'
   #generation = 0
-  #ready: Ready = { provider: '' }
+  #provider = ''
+  /** Those of the last launch. */
   #lanes: Lanes | undefined
+  /** What `start` and `stop` returned, for further calls. */
   #started: Promise<void> | undefined
   #stopped: Promise<void> | undefined
-  #cancelRestart: (() => void) | undefined
-  /** Restarts since the engine last ran for longer than the longest wait. */
-  #attempts = 0
-  /** When the last lane became ready; Infinity before. */
-  #wholeSince = Number.POSITIVE_INFINITY
 
   constructor(options: EngineOptions) {
     super()
     this.#options = options
+    this.#restarts = new Restarts(options.clock)
     const { bankDtype, family, memory = Infinity } = options
     const init = engineInit(options)
     this.#sharedRows = new SharedRows(init, memory, (segment) => this.#lanes?.share(segment))
@@ -105,14 +114,14 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#state
   }
 
-  /** How often the threads became ready: 1 after `start`. Rows staged in an earlier generation are gone. */
+  /** How often the engine became ready: 1 after `start`. Rows staged in an earlier generation are gone. */
   get generation(): number {
     return this.#generation
   }
 
   /** `cpu` or `cuda:0`; empty before the first start. */
   get provider(): string {
-    return this.#ready.provider
+    return this.#provider
   }
 
   /** Rows of the bank, the base's included. */
@@ -120,19 +129,19 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#options.rows
   }
 
-  /** Runs that can go side by side now: fewer than at last while lanes are still following. */
+  /** Lanes ready now; fewer than configured while later lanes are still starting. */
   get readyLanes(): number {
     return this.#lanes?.ready ?? 0
   }
 
-  /** Sessions that hold the trunk's weights. */
+  /** Sessions that hold the trunk's weights, when all lanes are ready. */
   get trunks(): number {
     return this.#options.lanes * (this.#init.singleGraph === null ? 1 : 2)
   }
 
   /**
-   * Loads the trunk and runs the base once in one lane; the others follow while it serves. When that fails nothing is
-   * left running and the engine is stopped; only threads that were ready once are replaced.
+   * Loads the trunk in the first lane and runs the base there once; the other lanes follow while the first
+   * serves. Where the first cannot start the engine is stopped, and no thread is left.
    * @throws Error naming the cause and the remedy; FacetError `draining` when stopped meanwhile.
    */
   start(): Promise<void> {
@@ -143,15 +152,20 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#started
   }
 
-  /** Resolves when all lanes have followed the first. @throws Error where one did not, and the engine is down */
-  async widened(): Promise<void> {
-    await this.#lanes?.widened()
+  /**
+   * Resolves when the last lane of this start is ready. @throws Error where one could not start; the engine
+   * is down then
+   */
+  async allLanesReady(): Promise<void> {
+    await this.#lanes?.allReady()
   }
 
   /**
-   * Writes a row that no run uses; runs sent after it see the new one. Takes the buffers of `tensors` over.
-   * @throws RangeError for row 0 (the base's), rows the bank has not, a row in a run, and tensors that do not
-   * fit the trunk; FacetError `engine_restarting` (503), `draining` (503).
+   * Writes a row that no run uses; runs sent afterwards see it. Takes over the buffers of `tensors`, which
+   * are empty then.
+   * @throws RangeError for row 0 (the base's), rows that the bank does not have, a row in a run, tensors that
+   * do not fit the trunk, and where `memory` leaves no room; FacetError `engine_restarting` (503), `draining`
+   * (503).
    */
   async stage(row: number, tensors: RowTensors): Promise<void> {
     this.#checkNumber(row)
@@ -166,8 +180,9 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Makes a row unusable, after the runs sent before. A no-op while the engine is down: no rows are left.
-   * @throws RangeError for row 0 and rows the bank has not.
+   * Makes a row unusable once the runs sent before are answered. A no-op while the engine is down: no rows
+   * are left.
+   * @throws RangeError for row 0 and rows that the bank does not have.
    */
   clear(row: number): void {
     this.#checkNumber(row)
@@ -178,9 +193,9 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * One run of the trunk over any mix of rows, and each row's head on its samples. Takes the buffer of
-   * `pixels` over.
-   * @param generation the one the rows were staged in
+   * One run of the trunk over any mix of rows, and each row's head on its samples. Takes over the buffer of
+   * `pixels`, unless they are a part of a larger one.
+   * @param generation the generation in which the rows were staged
    * @throws FacetError `engine_restarting` (503) when the engine is down or of another generation, `draining`
    * (503) once it stops, `inference_failed` (500) when this run throws; RangeError for a misshapen batch.
    */
@@ -203,8 +218,9 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * A real forward pass on the base in every lane that is ready. Resolves when all have answered, so a lane that hangs
-   * holds it up. @throws FacetError as `run`, and when the features are not finite.
+   * A real forward pass on the base in every lane that is ready. Resolves when all have answered: never,
+   * where one hangs.
+   * @throws FacetError as `run`, and when the features are not finite.
    */
   async probe(): Promise<void> {
     const { height, width } = this.#options.family.manifest.input
@@ -220,8 +236,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Ends the engine: what was sent is answered, then the threads exit by themselves. Resolves when they have. May be
-   * called at any time and more than once; never aborts a run, so a run that hangs holds it up.
+   * Ends the engine: the lanes answer what they were sent, then their threads exit. Resolves when all have.
+   * May be called at any time and more than once. It never aborts a run, so it waits for one that hangs.
    */
   stop(): Promise<void> {
     this.#stopped ??= this.#stop()
@@ -230,69 +246,59 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   async #stop(): Promise<void> {
     this.#state = 'stopping'
-    this.#cancelRestart?.()
+    this.#restarts.cancel()
     this.#lanes?.finish()
     await this.#lanes?.gone
     this.#state = 'stopped'
   }
 
-  /** Starts the threads; those that fail to start end by themselves. */
+  /** Starts new lanes. Threads that fail to start end by themselves. */
   async #launch(): Promise<void> {
     const { clock, logger } = this.#options
     if (this.#stopped) throw draining()
     const began = clock.now()
-    // No lane is left that could read them.
+    // The last generation's lanes have ended, so nobody reads its rows.
     this.#sharedRows.reset()
     const lanes = new Lanes(this.#options.lanes, this.#options.createWorker ?? createWorker)
     this.#lanes = lanes
     void lanes.lost.then((reason) => this.#lost(reason))
-    const ready = await lanes.start({ ...this.#init, segments: [...this.#sharedRows.segments] })
+    const { provider } = await lanes.start({ ...this.#init, segments: [...this.#sharedRows.segments] })
     if (this.#stopped) throw draining()
-    this.#ready = ready
+    this.#provider = provider
     this.#generation += 1
-    this.#wholeSince = Number.POSITIVE_INFINITY
-    lanes.widened().then(
-      () => {
-        this.#wholeSince = clock.now()
-      },
+    this.#state = 'ready'
+    // A lane that cannot follow is lost, which is handled there.
+    lanes.allReady().then(
+      () => this.#restarts.whole(),
       () => {},
     )
-    this.#state = 'ready'
-    const { provider } = ready
     logger.info({ provider, generation: this.#generation, ms: clock.now() - began }, 'engine ready')
     this.emit('up', this.#generation)
   }
 
-  /** A thread has exited. Unless it was ready, whoever started it hears of that. */
+  /** A lane's thread has exited. Before the engine is ready, `#launch` rejects and that is all. */
   #lost(reason: Error): void {
     if (this.#state !== 'ready') return
-    const { clock, logger } = this.#options
-    if (clock.now() - this.#wholeSince > LAST_RESTART_MS) this.#attempts = 0
+    this.#restarts.lost()
     this.#state = 'restarting'
-    logger.error({ err: reason, generation: this.#generation }, 'engine down')
+    this.#options.logger.error({ err: reason, generation: this.#generation }, 'engine down')
     this.emit('down', reason)
-    this.#restartLater()
-  }
-
-  #restartLater(): void {
-    const ms = Math.min(FIRST_RESTART_MS * 2 ** this.#attempts, LAST_RESTART_MS)
-    this.#attempts += 1
-    this.#cancelRestart = this.#options.clock.after(ms, () => void this.#restart())
+    this.#restarts.schedule(() => void this.#restart())
   }
 
   async #restart(): Promise<void> {
     try {
-      // The other lanes of the last generation may still be at their last run.
+      // Other lanes of the last generation may still be answering.
       await this.#lanes?.gone
       await this.#launch()
     } catch (error) {
       if (this.#stopped) return
-      this.#options.logger.error({ err: error, attempt: this.#attempts }, 'engine restart failed')
-      this.#restartLater()
+      this.#options.logger.error({ err: error, attempt: this.#restarts.tries }, 'engine restart failed')
+      this.#restarts.schedule(() => void this.#restart())
     }
   }
 
-  /** More runs that use these rows, or fewer. */
+  /** Counts one more run that uses these rows, or one fewer. */
   #count(rows: Iterable<number>, by: 1 | -1): void {
     for (const row of rows) {
       const runs = (this.#running.get(row) ?? 0) + by
@@ -316,7 +322,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#lanes!
   }
 
-  /** What a client may hear; the cause stays in the log. */
+  /** The error that a client may see; its cause stays in the log. */
   #publicError(error: unknown, code: 'internal' | 'inference_failed', message: string): unknown {
     if (error instanceof ThreadGone) return engineRestarting(error)
     if (!(error instanceof RequestFailed)) return error
@@ -330,7 +336,7 @@ function engineInit(options: EngineOptions): Omit<EngineInit, 'base' | 'segments
   const { layout, manifest } = family
   return {
     mixedGraph: family.graph({ serves: 'any', bank: bankDtype }),
-    // A device that copies its inputs keeps to one graph, whose shapes it has searched algorithms for.
+    // A device that prepares for each new shape keeps to one graph.
     singleGraph: bankMode === 'compact' ? null : family.graph({ serves: 'one', bank: bankDtype }),
     bankDtype,
     bankMode,

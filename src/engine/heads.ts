@@ -1,19 +1,19 @@
 /**
- * A domain's classifier on the feature vector. Pure functions.
+ * A domain's classifier on the feature vector. Pure functions, which know neither the runtime nor the bank.
  *
- * Heads are ragged (every domain has its own number of classes), so they stay out of the trunk: each runs
- * on the samples of its domain only. Knows neither the session nor the bank.
+ * Every domain has its own number of classes, so heads are not in the trunk's graph: each runs on the samples
+ * of its domain.
  */
 import type { HeadTensors } from './messages.js'
 
 /**
- * Multiply-adds above which a matrix product is worth a call into ONNX Runtime. Measured on two cores: the
- * loop below takes about 1.1 ns a multiply-add, the call 40-70 µs plus a tenth of that.
+ * Multiply-adds from which a head runs as a graph and no longer as the loop below. Measured on two cores: the
+ * loop takes about 1.1 ns a multiply-add, the call of a graph 40-70 µs and a tenth of that.
  */
-export const HEAD_GEMM_FROM = 64 * 1024
+export const GRAPH_MIN_MULTIPLY_ADDS = 64 * 1024
 
 /**
- * The shared graph of large heads: `y = x wᵀ + b`, one `Gemm` node (transB = 1), opset 17; inputs `x`
+ * The graph of all large heads: `y = x wᵀ + b`, one `Gemm` node (transB = 1), opset 17; inputs `x`
  * `[n, F]`, `w` `[K, F]`, `b` `[K]`, output `y` `[n, K]`. Serialised, 139 bytes; a test decodes it.
  */
 export const headGraph = Buffer.from(
@@ -25,8 +25,9 @@ export const headGraph = Buffer.from(
 /**
  * Logits of one domain's samples: `weight · features[sample] + bias`.
  *
- * @param features `[N, length]`, the whole batch
- * @param samples positions in the batch that belong to this head
+ * @param features `[N, F]`, the whole batch
+ * @param length features of a sample, F
+ * @param samples positions in the batch of the samples of this head
  * @param out `[samples.length, classes]`, written
  */
 export function headLogits(
@@ -37,7 +38,7 @@ export function headLogits(
   out: Float32Array,
 ): void {
   const { classes, weight, bias } = head
-  // Doubles, because V8 otherwise converts every feature anew for each class.
+  // Doubles: V8 would convert every feature again for each class.
   const vector = new Float64Array(length)
   samples.forEach((sample, position) => {
     for (let i = 0; i < length; i++) vector[i] = features[sample * length + i]!
@@ -69,7 +70,7 @@ export function headLogits(
   })
 }
 
-/** The features of some samples of a batch, side by side: `[samples.length, length]`. */
+/** The features of some samples of a batch, one after the other: `[samples.length, F]`. @param length F */
 export function gatherFeatures(
   features: Float32Array,
   length: number,

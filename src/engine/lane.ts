@@ -1,6 +1,6 @@
 /**
- * A lane: what one thread of the engine needs to run batches. Two sessions of the trunk, the heads, the bank and the
- * buffers of the inputs.
+ * A lane: what one thread of the engine needs to run batches. Two sessions of the trunk, the heads, the bank
+ * and the buffers of the inputs.
  *
  * Knows neither the thread it is in nor the messages that drive it.
  */
@@ -8,7 +8,7 @@ import { free } from '../bytes/free.js'
 import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
 import { Bank } from './bank.js'
 import { BatchInputs } from './batch-inputs.js'
-import { gatherFeatures, HEAD_GEMM_FROM, headGraph, headLogits } from './heads.js'
+import { gatherFeatures, GRAPH_MIN_MULTIPLY_ADDS, headGraph, headLogits } from './heads.js'
 import type { EngineBatch, EngineInit, EngineResult, HeadTensors, Ready, SharedRow } from './messages.js'
 import type { Device, Runtime, Session } from './runtime/runtime.js'
 
@@ -79,7 +79,9 @@ export class Lane<T> {
     this.#bank.clear(row)
   }
 
-  /** One run of the trunk, whatever the mix of rows, then each row's head on its samples. Frees the pixels. */
+  /**
+   * One run of the trunk, whatever the mix of rows, then each row's head on its samples. Frees the pixels.
+   */
   async run(batch: EngineBatch): Promise<EngineResult> {
     const start = performance.now()
     const { rows } = batch
@@ -137,13 +139,18 @@ export class Lane<T> {
     return feeds
   }
 
-  /** Samples that a run is padded to. CUDA searches its algorithms anew for each shape, so the compact bank keeps to powers
-   * of two. */
+  /**
+   * Samples that a run is padded to. CUDA searches its algorithms anew for each shape, so the compact bank
+   * keeps to powers of two.
+   */
   #batchSize(samples: number): number {
     return this.#init.bankMode === 'compact' ? 2 ** Math.ceil(Math.log2(samples)) : samples
   }
 
-  /** The logits of each sample, null without a head. All of a batch share one buffer, so that they travel as one. */
+  /**
+   * The logits of each sample, null without a head. All of a batch share one buffer, so that they travel as
+   * one.
+   */
   async #logits(features: Float32Array, rows: Int32Array): Promise<(Float32Array | null)[]> {
     const logits: (Float32Array | null)[] = new Array(rows.length).fill(null)
     const samplesOf = new Map<number, number[]>()
@@ -177,7 +184,7 @@ export class Lane<T> {
     out: Float32Array,
   ): Promise<void> {
     const length = this.#init.features
-    if (samples.length * head.weight.length < HEAD_GEMM_FROM) {
+    if (samples.length * head.weight.length < GRAPH_MIN_MULTIPLY_ADDS) {
       headLogits(features, length, samples, head, out)
       return
     }
@@ -191,7 +198,10 @@ export class Lane<T> {
   }
 }
 
-/** Opens a graph of the trunk. @throws Error where it cannot be loaded, or has other inputs than its manifest says */
+/**
+ * Opens a graph of the trunk. @throws Error where it cannot be loaded, or has other inputs than its manifest
+ * says
+ */
 async function openTrunk<T>(runtime: Runtime<T>, file: string, inputs: string[]): Promise<Session<T>> {
   const session = await runtime.open(file).catch((cause: Error) => {
     throw new Error(`the trunk cannot be loaded: ${cause.message.trim()}`, { cause })

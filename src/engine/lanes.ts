@@ -1,9 +1,10 @@
 /**
- * The engine's threads as one: each has the trunk's sessions and knows every row, and a run goes to the one with
- * the least to do. When one is lost the others finish what they were sent, and all are gone.
+ * The engine's lanes as one. Each lane is a thread with the trunk's sessions, and knows every row; a run goes
+ * to the lane with the least to do. When one lane is lost the others answer what they were sent and end.
  *
- * Two threads that share the operators of one run wait for each other at each; a run a thread does not (measured:
- * docs/performance.md). Whether and when other threads follow is the engine's business.
+ * A run has one thread where there are several lanes: threads that share the operators of one run wait for
+ * each other at each operator (docs/experiments/2026-11-22-two-lanes.md). Lanes that are gone are replaced by
+ * the engine, with new ones.
  */
 import type { Worker } from 'node:worker_threads'
 import type { EngineBatch, EngineInit, EngineResult, Ready, SharedRow } from './messages.js'
@@ -12,10 +13,10 @@ import { EngineThread } from './thread.js'
 export class Lanes {
   /** Resolves with the reason when the first thread has exited, whatever ended it. Never rejects. */
   readonly lost: Promise<Error>
-  /** Resolves when all of them have. */
+  /** Resolves when all threads have exited. */
   readonly gone: Promise<unknown>
   readonly #threads: readonly EngineThread[]
-  #widened: Promise<void> = Promise.resolve()
+  #allReady: Promise<void> = Promise.resolve()
 
   constructor(count: number, createWorker: () => Worker) {
     this.#threads = Array.from({ length: count }, () => new EngineThread(createWorker))
@@ -25,29 +26,29 @@ export class Lanes {
   }
 
   /**
-   * Loads the trunk in the first; the others follow one by one, so that the start does not wait for them.
-   * Resolves when the first has done a forward pass on the base.
+   * Loads the trunk in the first lane; the others follow one by one, so that the start does not wait for
+   * them. Resolves when the first has run the base.
    */
   async start(init: EngineInit): Promise<Ready> {
     const [first, ...others] = this.#threads
     const ready = await first!.start(init)
-    this.#widened = others.reduce(async (before, thread) => {
+    this.#allReady = others.reduce(async (before, thread) => {
       await before
       await thread.start(init)
     }, Promise.resolve())
-    // One that fails is lost, which says it all.
-    this.#widened.catch(() => {})
+    // A lane that fails is lost, which `lost` reports.
+    this.#allReady.catch(() => {})
     return ready
   }
 
-  /** How many have done a forward pass and are not gone. */
+  /** Lanes that have run the base and are not gone. */
   get ready(): number {
     return this.#threads.filter((thread) => thread.ready).length
   }
 
-  /** Resolves when all have done a forward pass. @throws RequestFailed, ThreadGone */
-  widened(): Promise<void> {
-    return this.#widened
+  /** Resolves when all have run the base. @throws RequestFailed, ThreadGone */
+  allReady(): Promise<void> {
+    return this.#allReady
   }
 
   /** A further segment of shared memory, beside those that `start` was given. */
@@ -56,7 +57,7 @@ export class Lanes {
   }
 
   /**
-   * Makes a row known to all; those not ready yet learn of it before their first run.
+   * Makes a row known to all lanes; those not ready yet learn of it before their first run.
    * @throws RequestFailed, ThreadGone
    */
   async stage(row: number, content: SharedRow): Promise<void> {
@@ -77,15 +78,20 @@ export class Lanes {
   run(batch: EngineBatch): Promise<EngineResult> {
     const ready = this.#threads.filter((thread) => thread.ready)
     const [first] = this.#threads
-    return ready.reduce((best, thread) => (thread.work < best.work ? thread : best), first!).run(batch)
+    return ready
+      .reduce((best, thread) => (thread.pendingBytes < best.pendingBytes ? thread : best), first!)
+      .run(batch)
   }
 
-  /** A batch in each thread that is ready, made anew for each. @throws RequestFailed, ThreadGone */
+  /**
+   * Runs a batch in each lane that is ready. @param batch makes one for each @throws RequestFailed,
+   * ThreadGone
+   */
   runInEach(batch: () => EngineBatch): Promise<EngineResult[]> {
     return Promise.all(this.#threads.filter((thread) => thread.ready).map((thread) => thread.run(batch())))
   }
 
-  /** Asks every thread to end once what was sent to it is answered. */
+  /** Asks every thread to end when it has answered what was sent to it. */
   finish(): void {
     for (const thread of this.#threads) thread.finish()
   }

@@ -1,7 +1,7 @@
 /**
- * Everything that crosses between the engine's handle (main thread) and the worker of a lane, in one place.
+ * Everything that crosses between the engine (main thread) and the worker thread of a lane.
  *
- * Pixels and answers travel by transfer. Rows lie in memory that every lane sees, and only their places travel.
+ * Pixels and answers are transferred. Rows lie in memory that all threads share, and messages say only where.
  */
 
 import type { Device } from './runtime/runtime.js'
@@ -9,8 +9,8 @@ import type { Device } from './runtime/runtime.js'
 export type BankDtype = 'f32' | 'f16'
 /**
  * How a run is fed. The rows lie in memory that all lanes share, and a run gets those of its batch's domains.
- * `shared`: batches of one domain have a graph of their own, and batches have the size they have.
- * `compact`: for a device that copies its inputs and prepares for each new shape: one graph runs all batches, and they
+ * `shared`: batches of one domain have a graph of their own, and batches have the size they have. `compact`:
+ * for a device that copies its inputs and prepares for each new shape: one graph runs all batches, and they
  * are padded to few sizes.
  */
 export type BankMode = 'shared' | 'compact'
@@ -32,18 +32,23 @@ export interface HeadTensors {
   bias: Float32Array
 }
 
-/** Bytes of a segment of shared memory. Segments are counted from 0, in the order in which a lane learns of them. */
+/**
+ * Bytes of a segment of shared memory. Segments are numbered from 0, in the order in which a lane is told of
+ * them.
+ */
 export interface Span {
   segment: number
   start: number
   length: number
 }
 
-/** A row with its head in memory that every lane sees: the bytes of its matrices, affine row, head weight and head
- * bias, one span after the other. */
+/**
+ * Where a row lies in shared memory. Its spans, one after the other, hold the bytes of its matrices, affine
+ * row, head weight and head bias.
+ */
 export interface SharedRow {
   spans: readonly Span[]
-  /** 0 without a head. */
+  /** Classes of the head, 0 without one. */
   classes: number
 }
 
@@ -57,11 +62,11 @@ export interface EngineBatch {
 export interface EngineResult {
   /** `[N, F]` */
   features: Float32Array
-  /** Per sample the `[classes]` logits of its domain's head; null where the row has no head. */
+  /** For each sample the logits of its domain's head, `[classes]`; null where the row has no head. */
   logits: (Float32Array | null)[]
-  /** Milliseconds in the trunk run and in the heads. */
+  /** Milliseconds that the trunk and the heads took. */
   inferenceMs: number
-  /** Runs of the trunk in this lane since it started, this one and the handshake's included. */
+  /** Runs of the trunk in this lane so far, those at its start included. */
   runs: number
 }
 
@@ -75,27 +80,27 @@ export interface EngineInit {
   device: Device
   /** Threads of one run in one lane. */
   threads: number
-  /** The bank's layout and the trunk's input and output sizes. */
+  /** The bank's layout (`manifest/layout.ts`) and the trunk's input and output sizes. */
   affine: number
   biases: number
   matrices: { input: string; rows: number; columns: number }[]
   height: number
   width: number
   features: number
-  /** Images of the forward pass on the base: memory for batches of so many is taken then, not in the first hour. */
+  /** Images of the run of the base at the start, so that memory for batches of so many is taken then. */
   warmBatch: number
-  /** Shared memory so far; a lane learns of more by `share`. */
+  /** Segments of shared memory so far; a lane is told of more by `share`. */
   segments: readonly SharedArrayBuffer[]
   base: SharedRow
 }
 
-/** What a lane says of itself after a real forward pass on the base. */
+/** What a lane says of itself when it has run the base. */
 export interface Ready {
   /** `cpu`, or `cuda:0` with the device's number. */
   provider: string
 }
 
-/** Handled strictly in order: a run sees the rows that were staged before it, and `stop` comes after it. */
+/** Handled in order: a run sees the rows that were staged before it, and `stop` takes effect after it. */
 export type ToWorker =
   | { type: 'init'; init: EngineInit }
   | { type: 'share'; segment: SharedArrayBuffer }
@@ -104,8 +109,10 @@ export type ToWorker =
   | { type: 'run'; id: number; batch: EngineBatch }
   | { type: 'stop' }
 
-/** `failed` concerns one request, or the start where its id is null; the worker then ends by itself. Its message is for the
- * log, not for a client. */
+/**
+ * `failed` is about one request. Where its id is null the start failed, and the thread ends by itself. Its
+ * message is for the log, not for a client.
+ */
 export type FromWorker =
   | ({ type: 'ready' } & Ready)
   | { type: 'staged'; id: number }

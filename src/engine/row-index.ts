@@ -1,9 +1,10 @@
 /**
  * Where each row of the bank lies in shared memory, as a lane knows it.
  *
- * Rows come and go tens of times a second under load, and each stays for seconds. An object a row would be garbage that
- * only a full collection finds, which looks like a leak (docs/experiments/2026-11-25-what-grew-in-the-soak.md). So an entry
- * keeps its spans as plain numbers, and is written over when its row is staged again.
+ * Rows come and go tens of times a second under load, and each stays for seconds. An object a row would be
+ * garbage that only a full collection finds, which looks like a leak
+ * (docs/experiments/2026-11-25-what-grew-in-the-soak.md). So an entry keeps its spans as plain numbers, and
+ * is written over when its row is staged again.
  */
 import type { SharedRow } from './messages.js'
 
@@ -23,7 +24,9 @@ export class RowIndex {
   /** Entries stay when their row goes. */
   readonly #entries = new Map<number, Entry>()
 
-  /** A further segment of shared memory. Spans name segments by their position in the order of these calls. */
+  /**
+   * A further segment of shared memory. Spans name segments by their position in the order of these calls.
+   */
   share(segment: SharedArrayBuffer): void {
     this.#segments.push(segment)
   }
@@ -56,7 +59,10 @@ export class RowIndex {
     return classes
   }
 
-  /** The row's bytes, in the order of `SharedRow`; to be read as if they were one array. Only for a row that is staged. */
+  /**
+   * The row's bytes, in the order of `SharedRow`; to be read as if they were one array. Only for a row that
+   * is staged.
+   */
   bytes(row: number): Uint8Array[] {
     const { numbers, used } = this.#entries.get(row)!
     const bytes: Uint8Array[] = []

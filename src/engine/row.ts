@@ -1,8 +1,8 @@
 /**
- * A pack to one row of the bank: what the engine feeds to the trunk (layout: `manifest/layout.ts`).
+ * Turns a pack into a row of the bank: the values that the engine feeds to the trunk (layout:
+ * `manifest/layout.ts`).
  *
- * Every buffer of the result is its own plain `ArrayBuffer` of exact length, so that all of them can be
- * transferred to the engine's workers.
+ * Every array of a row is the whole of a plain `ArrayBuffer` of its own, so that the engine can free it.
  */
 import type { BankDtype, RowTensors } from './messages.js'
 import { FacetError } from '../errors.js'
@@ -13,12 +13,14 @@ import type { Pack, SlotWeights } from '../pack/pack.js'
 import { Problems, quote } from '../strict/problems.js'
 
 /**
- * Lays out one bank row: `affine [A]`, a matrix `[out, columns]` per slot that takes one, and the head (always
- * float32). A slot the pack leaves out is the base's; a slot without matrix gets zeros.
+ * Lays out one row: `affine [A]`, a matrix `[out, columns]` for each slot that takes one, and the head
+ * (always float32). A slot that the pack leaves out gets the base's values. A slot without a matrix gets
+ * zeros.
  *
- * @param base the family's base pack, which gives every slot; null only to lay out the base itself.
- * @param mayTake which arrays of the pack the row may have itself, each the whole of its buffer; others are copied.
- * @throws FacetError `invalid_pack` where a value overflows an f16 bank, or the base is not whole.
+ * @param base the family's base pack, which has every slot; null only to lay out the base itself
+ * @param mayTake whether the row may have this array of the pack, the whole of its buffer; other arrays are
+ * copied
+ * @throws FacetError `invalid_pack` where a value overflows an f16 bank, or the base lacks a slot
  */
 export function packRow(
   pack: Pack,
@@ -63,7 +65,7 @@ export function packRow(
   for (const [index, place] of layout.slots.entries()) {
     if (place.matrix < 0) continue
     const matrix = found[index]?.matrix ?? new Float32Array(place.slot.out * place.slot.columns)
-    // Encoding makes a new array anyway.
+    // For f16 the encoding copies.
     const values = dtype === 'f32' ? own(matrix) : matrix
     row.matrices[place.matrix] = encode(values, () => `tensor ${quote(`${place.slot.name}.matrix`)}`)
   }
@@ -80,7 +82,7 @@ export function packRow(
   return row
 }
 
-/** Which field or tensor an element of the affine row comes from. */
+/** The field or tensor that an element of the affine row comes from. */
 function affineName(index: number, layout: BankLayout): string {
   if (index < layout.inputShift) return 'std (as 1/(255 std))'
   const first = layout.slots[0]

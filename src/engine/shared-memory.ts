@@ -1,21 +1,23 @@
 /**
- * Bytes that all threads see, handed out by the piece and taken back.
+ * An allocator of memory that all threads share.
  *
- * Shared memory is given back to the system only when the garbage collector of every thread has come by, so none is
- * given back: large segments are made as they are needed, up to a limit, and freed bytes are used again. What is
- * asked for may be scattered over several spans, so free bytes are never too fragmented to be used.
- *
- * Knows no rows.
+ * The system gets shared memory back only when the garbage collector of every thread has run, so none is
+ * given back: large segments are made as they are needed, up to a limit, and freed bytes are used again. A
+ * piece may be scattered over several spans, so free bytes can always be used, however fragmented. Knows no
+ * rows.
  */
 
-/** What is not written to takes no memory yet. */
-const SEGMENT = 64 * 2 ** 20
-/** Spans begin and end on such bytes: V8 copies shared memory byte by byte where the two sides' words do not align. */
-const WORD = 8
+/** Size of a segment, in bytes. What is not written to takes no memory yet. */
+const SEGMENT_BYTES = 64 * 2 ** 20
+/**
+ * Spans begin and end at multiples of so many bytes: V8 copies shared memory byte by byte where words do not
+ * align.
+ */
+const WORD_BYTES = 8
 
-/** Bytes that a piece takes. */
+/** `bytes`, rounded up to whole words. */
 export function wholeWords(bytes: number): number {
-  return Math.ceil(bytes / WORD) * WORD
+  return Math.ceil(bytes / WORD_BYTES) * WORD_BYTES
 }
 
 interface Free {
@@ -26,29 +28,29 @@ interface Free {
 
 export class SharedMemory {
   readonly #limit: number
-  /** In the order of segments and places, neighbours merged. */
+  /** Free pieces in the order of segments and positions. Neighbours are merged. */
   readonly #free: Free[] = []
   readonly #segments: SharedArrayBuffer[] = []
   readonly #onSegment: (segment: SharedArrayBuffer) => void
   #total = 0
 
   /**
-   * @param limit bytes at most, words all of them
-   * @param onSegment called with each further segment, before anything in it is handed out
+   * @param limit bytes at most
+   * @param onSegment called with each further segment, before bytes of it are handed out
    */
   constructor(limit: number, onSegment: (segment: SharedArrayBuffer) => void = () => {}) {
     this.#limit = limit
     this.#onSegment = onSegment
   }
 
-  /** All so far, in the order in which they were made. */
+  /** The segments so far, in the order in which they were made. */
   get segments(): readonly SharedArrayBuffer[] {
     return this.#segments
   }
 
   /**
-   * Takes so many bytes, in whole words: one span where one is large enough, otherwise several, to be read one after
-   * the other. What is in them is undefined.
+   * Hands out so many bytes, rounded up to whole words: one span where a free piece is large enough,
+   * otherwise several, to be used one after the other. What is in them is undefined.
    * @throws RangeError where the limit leaves no room
    */
   take(bytes: number): Uint8Array[] {
@@ -69,7 +71,7 @@ export class SharedMemory {
     return spans
   }
 
-  /** Takes spans back. Nobody reads them any more. */
+  /** Takes spans back. Nobody may read them any more. */
   giveBack(spans: readonly Uint8Array[]): void {
     for (const { buffer, byteOffset, length } of spans) {
       const shared = buffer as unknown as SharedArrayBuffer
@@ -78,7 +80,8 @@ export class SharedMemory {
   }
 
   #grow(): Free {
-    const bytes = Math.min(SEGMENT, Math.floor((this.#limit - this.#total) / WORD) * WORD)
+    const room = Math.floor((this.#limit - this.#total) / WORD_BYTES) * WORD_BYTES
+    const bytes = Math.min(SEGMENT_BYTES, room)
     if (bytes <= 0) throw new RangeError(`${this.#limit} bytes of shared memory are in use`)
     const buffer = new SharedArrayBuffer(bytes)
     this.#segments.push(buffer)
@@ -89,7 +92,7 @@ export class SharedMemory {
     return free
   }
 
-  /** The first bytes of a free piece. */
+  /** Takes the first bytes of a free piece. */
   #cut(free: Free, bytes: number): Uint8Array {
     const span = new Uint8Array(free.buffer, free.start, bytes)
     free.start += bytes
@@ -98,10 +101,10 @@ export class SharedMemory {
   }
 
   #insert(piece: Free): void {
-    const place = (free: Free) => this.#segments.indexOf(free.buffer)
-    const own = place(piece)
+    const number = (free: Free) => this.#segments.indexOf(free.buffer)
+    const own = number(piece)
     let index = this.#free.findIndex((free) => {
-      return place(free) > own || (free.buffer === piece.buffer && free.start >= piece.end)
+      return number(free) > own || (free.buffer === piece.buffer && free.start >= piece.end)
     })
     if (index < 0) index = this.#free.length
     const [before, after] = [this.#free[index - 1], this.#free[index]]
@@ -115,7 +118,8 @@ export class SharedMemory {
 }
 
 /**
- * Copies bytes from one list of arrays to another, as if each list were one array: from `skip` on, until either ends.
+ * Copies bytes from one list of arrays to another, as if each list were one array.
+ * @param skip bytes of `from` to leave out; the copy ends where either list ends
  */
 export function copyBytes(from: readonly Uint8Array[], to: readonly Uint8Array[], skip = 0): void {
   let source = 0

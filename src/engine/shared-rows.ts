@@ -1,7 +1,8 @@
 /**
- * The rows that all lanes read, in shared memory: a row's matrices, its affine row and its head, one after the other.
+ * The rows of the bank in shared memory, as the engine writes them: each row's matrices, affine row and head,
+ * one after the other.
  *
- * Knows no lanes: that no run reads a row while it is written or freed is the caller's business.
+ * Knows no lanes: the caller sees to it that no run reads a row while it is written or freed.
  */
 import { free } from '../bytes/free.js'
 import { type BankSpec, bytesOf, rowBytes } from './bank-spec.js'
@@ -15,21 +16,23 @@ export class SharedRows {
 
   /**
    * @param limit bytes of all rows at most, each counted by `rowBytes`
-   * @param onSegment called with each further segment of the memory, before a row is in it
+   * @param onSegment called with each further segment of memory, before a row is in it
    */
   constructor(spec: BankSpec, limit: number, onSegment?: (segment: SharedArrayBuffer) => void) {
     this.#spec = spec
     this.#memory = new SharedMemory(limit, onSegment)
   }
 
-  /** The memory so far: what the spans of a row are in. */
+  /** The segments so far; spans name them by position. */
   get segments(): readonly SharedArrayBuffer[] {
     return this.#memory.segments
   }
 
-  /** Copies a row that fits the trunk into shared memory, in the place of the one before, and frees what it
-   * came in.
-   * @throws RangeError where the limit leaves no room for it */
+  /**
+   * Copies a row that fits the trunk into shared memory, instead of what the row was before, and frees the
+   * given arrays.
+   * @throws RangeError where the limit leaves no room for it
+   */
   write(row: number, { affine, matrices, head }: RowTensors): SharedRow {
     this.free(row)
     const { bankDtype, features } = this.#spec
@@ -40,17 +43,17 @@ export class SharedRows {
     const given = [...matrices, affine, ...(head ? [head.weight, head.bias] : [])]
     copyBytes(given.map(bytesOf), spans)
     free(given)
-    const places = spans.map(({ buffer, byteOffset, length }) => {
+    const shared = spans.map(({ buffer, byteOffset, length }) => {
       return {
         segment: this.segments.indexOf(buffer as unknown as SharedArrayBuffer),
         start: byteOffset,
         length,
       }
     })
-    return { spans: places, classes }
+    return { spans: shared, classes }
   }
 
-  /** Gives a row's bytes to others. A no-op for a row that has none. */
+  /** Frees a row's bytes. A no-op for a row that has none. */
   free(row: number): void {
     this.#memory.giveBack(this.#rows.get(row) ?? [])
     this.#rows.delete(row)

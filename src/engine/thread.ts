@@ -1,6 +1,9 @@
 /**
- * One worker thread, from its start to its exit: requests out, answers matched to them, and what is pending
- * when it dies. Knows the messages, and no other thread.
+ * One worker thread as seen from the main thread: sends requests, matches the answers to them, and rejects
+ * what is pending when the thread dies. Knows the messages, and no other thread.
+ *
+ * A thread is first not started (messages wait in a backlog), then starting (messages are sent, and answered
+ * after the start), then ready, then gone. It can be gone from each of these, and stays so.
  */
 import type { Worker } from 'node:worker_threads'
 import type {
@@ -13,10 +16,10 @@ import type {
   ToWorker,
 } from './messages.js'
 
-/** The thread answered that this one request failed; it goes on. */
+/** The thread answered that this request failed. It goes on with the next. */
 export class RequestFailed extends Error {}
 
-/** The thread is gone, and the request with it. */
+/** The thread is gone, so the request is not answered. */
 export class ThreadGone extends Error {}
 
 interface Pending {
@@ -32,19 +35,20 @@ export class EngineThread {
   readonly gone: Promise<Error>
   readonly #createWorker: () => Worker
   #worker: Worker | undefined
-  /** What was sent before the start. */
+  /** Messages from before the start. */
   #backlog: { message: ToWorker; transfer: ArrayBuffer[] }[] = []
   readonly #pending = new Map<number, Pending>()
   readonly #ready: Promise<Ready>
   #settleReady!: { resolve(ready: Ready): void; reject(error: Error): void }
   #resolveGone: (reason: Error) => void = () => {}
   #isReady = false
+  /** Why the thread could not start; it exits by itself then. */
   #startFailure: RequestFailed | undefined
   #lastId = 0
-  #work = 0
+  #pendingBytes = 0
   #gone: ThreadGone | undefined
 
-  /** @param createWorker called at the start; nothing of the worker has been heard then */
+  /** @param createWorker called at the start */
   constructor(createWorker: () => Worker) {
     this.#createWorker = createWorker
     this.gone = new Promise((resolve) => {
@@ -53,22 +57,25 @@ export class EngineThread {
     this.#ready = new Promise((resolve, reject) => {
       this.#settleReady = { resolve, reject }
     })
-    // A thread that ends before anybody started it has nobody waiting here.
+    // Where the thread ends without a start, nobody handles this rejection.
     this.#ready.catch(() => {})
   }
 
-  /** True from the forward pass on, and until the thread is gone. */
+  /** Whether it has run the base, and is not gone. */
   get ready(): boolean {
     return this.#isReady
   }
 
-  /** Bytes of pixels in runs that are not answered yet: what it has to do, as far as one can tell from outside. */
-  get work(): number {
-    return this.#work
+  /** Bytes of pixels in runs that are not answered yet: a measure of what it has to do. */
+  get pendingBytes(): number {
+    return this.#pendingBytes
   }
 
-  /** Loads the trunk; then comes what was sent before. Resolves after a forward pass on the base.
-   * @throws RequestFailed, ThreadGone */
+  /**
+   * Starts the thread and loads the trunk, before what was sent earlier. Resolves when the thread has run the
+   * base.
+   * @throws RequestFailed, ThreadGone
+   */
   start(init: EngineInit): Promise<Ready> {
     if (this.#gone) return Promise.reject(this.#gone)
     let worker: Worker
@@ -94,7 +101,7 @@ export class EngineThread {
     return this.#ready
   }
 
-  /** Tells of a further segment of shared memory, before a row that lies in it. */
+  /** Sends a further segment of shared memory. It must come before a row that lies in it. */
   share(segment: SharedArrayBuffer): void {
     this.#post({ type: 'share', segment }, [])
   }
@@ -111,21 +118,22 @@ export class EngineThread {
   /** @throws RequestFailed, ThreadGone */
   async run(batch: EngineBatch): Promise<EngineResult> {
     const { pixels } = batch
-    // A part of a larger buffer would take the whole with it. Not `slice`: a Node `Buffer`'s copies nothing.
+    // Pixels that are a part of a larger buffer would take all of it along. Not `slice`: that of a Node
+    // `Buffer` does not copy.
     const own = pixels.byteLength === pixels.buffer.byteLength ? pixels : new Uint8Array(pixels)
     const transfer = [own.buffer as ArrayBuffer]
     const bytes = own.byteLength
-    this.#work += bytes
+    this.#pendingBytes += bytes
     try {
       return (await this.#request({ type: 'run', batch: { ...batch, pixels: own } }, transfer))!
     } finally {
-      this.#work -= bytes
+      this.#pendingBytes -= bytes
     }
   }
 
   /**
-   * Asks the thread to end once everything sent before is answered. It must never be terminated: inside a
-   * run that aborts the process (design: section 4).
+   * Asks the thread to end when it has answered what was sent before. It must never be terminated: inside a
+   * run that aborts the process (docs/decisions/0001-onnxruntime-in-worker-threads.md).
    */
   finish(): void {
     if (this.#worker) this.#post({ type: 'stop' }, [])

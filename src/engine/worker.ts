@@ -1,6 +1,6 @@
 /**
- * The thread of a lane: takes the messages of `messages.ts`, has the lane do what each says, one after the other, and
- * answers. Decides nothing by itself.
+ * The thread of a lane: takes the messages of `messages.ts`, has the lane do what each says, one after the
+ * other, and answers. Decides nothing by itself.
  */
 import { type MessagePort, parentPort } from 'node:worker_threads'
 import { Lane } from './lane.js'

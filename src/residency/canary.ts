@@ -1,22 +1,28 @@
 /**
- * The canary run of a new pack, on a staged row that no request can reach: black, white and noise must give finite
- * features and a finite head. Whatever does not is refused before anything is written.
+ * The canary run of a new pack: the pack is tried on a row that no request can reach, before anything is
+ * written to the store. Images of black, white and noise must give finite features and finite logits.
  *
- * A sound pack costs one run: of an image with a band of each. What is not finite
- * anywhere reaches the pooled features, and an image of one kind alone would have to come out many orders of magnitude
- * larger than its band to overflow where the bands stay tame. Where they do not, each kind is run by itself, which also
- * tells which of them fails.
+ * A sound pack costs one run, of an image with a band of each kind. A value that is not finite anywhere in
+ * the image reaches the features, which are averages over the image. Where all are below `TAME_MAX`, an image
+ * of one kind alone would have to give values many orders of magnitude larger than its band does to overflow,
+ * so that is not tried. Otherwise each kind is run by itself, which also tells the kinds that fail
+ * (docs/decisions/0011-canary-of-a-whole-image.md).
  */
 import type { Engine } from '../engine/engine.js'
 import type { EngineResult } from '../engine/messages.js'
 import { FacetError } from '../errors.js'
 import type { InputSpec } from '../manifest/manifest.js'
 
-/** Runs the canary on a row. @throws FacetError `invalid_pack` (422) naming the images that fail */
+/**
+ * Runs the canary on a staged row. @throws FacetError `invalid_pack` (422) that names the images that fail
+ */
 export type Canary = (row: number, generation: number) => Promise<void>
 
-/** Features and logits of trained packs are below a hundred; float32 ends at 3e38. */
-const TAME = 1e6
+/**
+ * Largest magnitude of features and logits that need no closer look. Those of trained packs are below 100;
+ * float32 ends at 3e38.
+ */
+const TAME_MAX = 1e6
 
 export function createCanary(
   engine: Pick<Engine, 'run'>,
@@ -32,9 +38,9 @@ export function createCanary(
       return engine.run(batch, generation).catch(refused)
     }
     const together = await run(bands)
-    if (every(together, (value) => Math.abs(value) < TAME)) return
+    if (every(together, (value) => Math.abs(value) < TAME_MAX)) return
     const problems: string[] = []
-    // One after the other, so that a prediction waits for one image of a canary and not for all.
+    // One run at a time, so that a prediction waits for one image of a canary at most.
     for (const [name, image] of kinds) addProblem(name, await run(image), problems)
     if (problems.length === 0) addProblem('banded', together, problems)
     if (problems.length > 0) {
@@ -62,7 +68,7 @@ function refused(error: unknown): never {
   throw new FacetError('invalid_pack', message, { cause: error })
 }
 
-/** Black, white and uniform noise; the noise is the same at every start. */
+/** Black, white and uniform noise, which is the same at every start. */
 function plainImages(elements: number): [name: string, pixels: Uint8Array][] {
   let state = 0x9e3779b9
   const noise = Uint8Array.from({ length: elements }, () => {
@@ -79,7 +85,10 @@ function plainImages(elements: number): [name: string, pixels: Uint8Array][] {
   ]
 }
 
-/** The first rows of the first image, the next of the next, and so on: of each as many. */
+/**
+ * One image: its first lines are the first image's, the next ones the second's, and so on, about as many of
+ * each.
+ */
 function bandsOf(images: readonly Uint8Array[], height: number, width: number): Uint8Array {
   const joined = new Uint8Array(height * width * 3)
   images.forEach((image, index) => {

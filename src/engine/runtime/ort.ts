@@ -27,7 +27,8 @@ export class OrtRuntime implements Runtime<Tensor> {
       graphOptimizationLevel: 'all',
       // Batch sizes vary, and a memory pattern would be planned anew for each.
       enableMemPattern: false,
-      // Threads that spin between runs cost CPU, and several spinning sessions in one process slow each other down.
+      // Threads that spin between runs cost CPU, and several spinning sessions in one process slow each other
+      // down.
       extra: { session: { intra_op: { allow_spinning: '0' } } },
       // Errors. Warnings are about how a graph was made.
       logSeverityLevel: 3,
@@ -49,8 +50,9 @@ export class OrtRuntime implements Runtime<Tensor> {
     dims: readonly number[],
   ): Tensor {
     const tensor = new Tensor(type, data, dims)
-    // Where `Float16Array` exists (Node 23 and later) the tensor turns the bits into one, and the native side of 1.30
-    // takes its length for 0 (github.com/microsoft/onnxruntime/pull/32323). It reads `data`, and accepts the bits there.
+    // Where `Float16Array` exists (Node 23 and later) the tensor turns the bits into one, and the native side
+    // of 1.30 takes its length for 0 (github.com/microsoft/onnxruntime/pull/32323). It reads `data`, and
+    // accepts the bits there.
     if (type === 'float16') Object.defineProperty(tensor, 'data', { value: data })
     return tensor
   }
@@ -85,8 +87,8 @@ class OrtSession implements Session<Tensor> {
 const cudaLibraries = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so']
 
 /**
- * Why a graph cannot be opened on CUDA, with the remedy. The CUDA provider's libraries are not in the npm package, so a
- * start on a GPU can fail for want of them; onnxruntime's own message does not say so.
+ * Why a graph cannot be opened on CUDA, with the remedy. The CUDA provider's libraries are not in the npm
+ * package, so a start on a GPU can fail for want of them; onnxruntime's own message does not say so.
  */
 function cudaFailure(id: number, error: unknown): Error {
   const reason = (error instanceof Error ? error.message : String(error)).trim()

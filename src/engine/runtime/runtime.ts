@@ -1,7 +1,8 @@
 /**
  * What runs a graph: the interface between a lane and the library that computes.
  *
- * A runtime belongs to the thread that made it. Its tensors are opaque (`T`): only the runtime that made one reads it.
+ * A runtime belongs to the thread that made it. Its tensors are opaque (`T`): only the runtime that made one
+ * reads it.
  */
 
 export type Device = { kind: 'cpu' } | { kind: 'cuda'; id: number }
