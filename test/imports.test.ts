@@ -1,0 +1,180 @@
+/**
+ * Which room of `src/` may import which. Imports run downwards only; docs/architecture.md says what each room is for.
+ * A new arrow is a decision: change this table and the page together.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, posix } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import ts from 'typescript'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', 'src')
+
+/** From the top floor down: a room, and the rooms it may import. What lies in `src/` itself is a room of its file's name. */
+const rooms: [room: string, mayImport: string][] = [
+  ['cli', 'serve commands config host'],
+  [
+    'serve',
+    'config http http/access http/connections http/exchange predict registry residency engine engine/runtime scheduler store image family host concurrency errors',
+  ],
+  ['commands', 'engine engine/runtime compiler store family pack manifest onnx concurrency host errors'],
+  ['http', 'http/routes http/routes/v1 http/connections http/access http/exchange'],
+  ['http/routes', 'http/exchange errors'],
+  [
+    'http/routes/v1',
+    'http/bodies http/connections http/access http/exchange predict registry bytes errors domain-id',
+  ],
+  ['http/bodies', 'http/exchange bytes errors'],
+  ['http/connections', 'http/exchange'],
+  ['http/exchange', 'http/access predict registry residency manifest concurrency errors'],
+  ['http/access', 'concurrency host errors domain-id'],
+  ['predict', 'registry engine scheduler pack concurrency errors'],
+  ['registry', 'residency store family manifest pack bytes concurrency errors domain-id'],
+  ['residency', 'engine family manifest pack bytes concurrency errors'],
+  ['config', 'engine engine/runtime scheduler host'],
+  ['engine', 'engine/runtime family pack manifest strict bytes concurrency errors'],
+  ['engine/runtime', ''],
+  ['compiler', 'family manifest pack onnx'],
+  ['scheduler', 'concurrency errors'],
+  ['store', 'bytes concurrency errors domain-id'],
+  ['image', 'manifest errors'],
+  ['family', 'pack manifest strict errors'],
+  ['pack', 'manifest safetensors strict bytes errors'],
+  ['manifest', 'strict'],
+  ['safetensors', 'strict'],
+  ['onnx', 'bytes'],
+  ['concurrency', 'errors'],
+  ['strict', ''],
+  ['bytes', ''],
+  ['host', ''],
+  ['domain-id', 'errors'],
+  ['errors', ''],
+]
+
+/** Packages that one room keeps to itself, so that nothing else depends on how they work. */
+const owned: Record<string, string[]> = {
+  'onnxruntime-node': ['engine/runtime'],
+  sharp: ['image'],
+  'onnx-proto': ['onnx'],
+  'prom-client': ['serve'],
+  '@fastify/multipart': ['http/bodies'],
+}
+
+/** The folder of a file within `src/`; a file in `src/` itself is its own room. */
+function roomOf(file: string): string {
+  const folder = posix.dirname(file)
+  return folder === '.' ? file.replace(/\.ts$/, '') : folder
+}
+
+/** What a file imports: names of packages, and paths within `src/`. Imports of types and `import()` count too. */
+function importsOf(file: string, source: string): { packages: string[]; files: string[] } {
+  const names = ts.preProcessFile(source, true, true).importedFiles.map(({ fileName }) => fileName)
+  const resolve = (name: string) => posix.normalize(posix.join(posix.dirname(file), name))
+  return {
+    packages: names.filter((name) => !name.startsWith('.')),
+    files: names.filter((name) => name.startsWith('.')).map((name) => resolve(name).replace(/\.js$/, '.ts')),
+  }
+}
+
+/** What is wrong with the imports of these sources, by path within `src/`. */
+function problemsOf(sources: ReadonlyMap<string, string>): string[] {
+  const problems: string[] = []
+  const floor = new Map(rooms.map(([room], index) => [room, index]))
+  const allowed = new Map(rooms.map(([room, may]) => [room, new Set(may.split(' '))]))
+  const imports = new Map<string, string[]>()
+  for (const [file, source] of sources) {
+    const room = roomOf(file)
+    if (!floor.has(room)) problems.push(`${file}: the room ${room} is not in the table`)
+    const { packages, files } = importsOf(file, source)
+    for (const name of packages) {
+      const owners = owned[name]
+      if (owners && !owners.includes(room)) problems.push(`${file}: ${name} belongs to ${owners.join(', ')}`)
+    }
+    for (const target of files) {
+      const other = roomOf(target)
+      if (other === room) continue
+      if ((floor.get(other) ?? -1) <= (floor.get(room) ?? 0))
+        problems.push(`${file}: the import of ${target} runs up, from ${room} to ${other}`)
+      else if (!allowed.get(room)?.has(other))
+        problems.push(`${file}: ${room} may not import ${other} (${target})`)
+    }
+    imports.set(file, files)
+  }
+  return [...problems, ...circles(imports)]
+}
+
+/** Circles among files, each told once. */
+function circles(imports: ReadonlyMap<string, readonly string[]>): string[] {
+  const found: string[] = []
+  const done = new Set<string>()
+  const path: string[] = []
+  const visit = (file: string): void => {
+    const start = path.indexOf(file)
+    if (start >= 0) {
+      found.push(`a circle: ${[...path.slice(start), file].join(' -> ')}`)
+      return
+    }
+    if (done.has(file)) return
+    path.push(file)
+    for (const next of imports.get(file) ?? []) visit(next)
+    path.pop()
+    done.add(file)
+  }
+  for (const file of imports.keys()) visit(file)
+  return found
+}
+
+function readSources(): Map<string, string> {
+  const names = readdirSync(root, { recursive: true, encoding: 'utf8' }).map((name) =>
+    name.replaceAll('\\', '/'),
+  )
+  const files = names.filter((name) => name.endsWith('.ts'))
+  return new Map(files.map((file) => [file, readFileSync(join(root, file), 'utf8')]))
+}
+
+t.test('imports run downwards, between rooms that may know each other, and in no circle', async (t) => {
+  t.same(problemsOf(readSources()), [])
+})
+
+t.test('a planted import that runs up, goes sideways or closes a circle is found', async (t) => {
+  const planted = (file: string, source: string) => {
+    const sources = readSources()
+    sources.set(file, `${source}\n${sources.get(file) ?? ''}`)
+    return problemsOf(sources)
+  }
+  const cases: [file: string, source: string, problem: RegExp][] = [
+    [
+      'scheduler/line.ts',
+      "import { Predictor } from '../predict/predictor.js'",
+      /scheduler\/line.ts: .* runs up/,
+    ],
+    ['store/fs.ts', "import type { Engine } from '../engine/engine.js'", /runs up, from store to engine/],
+    ['serve/main.ts', "await import('../compiler/build.js')", /serve may not import compiler/],
+    [
+      'image/decode.ts',
+      "import { Tensor } from 'onnxruntime-node'",
+      /onnxruntime-node belongs to engine\/runtime/,
+    ],
+    [
+      'pack/expected.ts',
+      "import { readPack } from './read.js'",
+      /a circle: .*pack\/expected.ts -> pack\/read.ts/,
+    ],
+    ['utils/all.ts', 'export const x = 1', /the room utils is not in the table/],
+    ['loose.ts', 'export const x = 1', /the room loose is not in the table/],
+  ]
+  for (const [file, source, problem] of cases) t.match(planted(file, source).join('\n'), problem)
+})
+
+t.test('every arrow of the table is used', async (t) => {
+  const used = new Set<string>()
+  for (const [file, source] of readSources())
+    for (const target of importsOf(file, source).files) used.add(`${roomOf(file)} -> ${roomOf(target)}`)
+  const unused = rooms.flatMap(([room, may]) =>
+    may
+      .split(' ')
+      .filter((other) => other !== '' && !used.has(`${room} -> ${other}`))
+      .map((other) => `${room} -> ${other}`),
+  )
+  t.same(unused, [])
+})
