@@ -137,6 +137,26 @@ t.test('nesting of JSON, before anything is built of it', async (t) => {
   )
 })
 
+t.test('JSON: the number of its values, repeated fields, and what is not JSON', async (t) => {
+  const { app } = await testApp(t, { config: { maxBody: 200_000 } })
+  const send = async (payload: string) => {
+    const headers = { 'content-type': 'application/json' }
+    return (await app.inject({ method: 'POST', url: `${url}/predict`, headers, payload })).json()
+  }
+  const list = (length: number) => JSON.stringify({ images: Array(length).fill('') })
+  t.match(await send(list(19_998)), { status: 413, code: 'too_many_parts', detail: /more than 4 images/ })
+  t.match(await send(list(19_999)), { status: 413, code: 'too_many_parts', detail: /more than 20000 JSON/ })
+  t.match(await send('{"images":["SU1H"],"images":["SU1H"]}'), {
+    status: 400,
+    code: 'malformed_request',
+    detail: /"\$\.images" more than once/,
+  })
+  t.match(await send('{"images":["SU1H",]}'), {
+    status: 400,
+    detail: /not JSON: expected a value.* at character 18/,
+  })
+})
+
 t.test("a part's name and header fields", async (t) => {
   const { app } = await testApp(t, { config: { maxBody: 65_536 } })
   const named = async (name: string) =>

@@ -1,19 +1,50 @@
 /**
- * JSON bodies: parsed within a depth, and read field by field. An unknown field is refused by its name.
+ * JSON bodies: parsed strictly and within limits, and read field by field. An unknown field is refused by its name.
  */
 import { FacetError } from '../../errors.js'
+import { JsonError, type ParsedJson, parseJson, toPlain } from '../../strict/json.js'
 
+/** Levels of nesting. Deep nesting takes memory far beyond the text's own length. */
 const MAX_DEPTH = 16
+/**
+ * Values of one body, twice the most images that `--max-images` allows. 16 MiB of zeros or empty strings would hold
+ * the event loop for half a second; parsing stops long before that.
+ */
+const MAX_VALUES = 20_000
 
-/** Parses a body.
- * @throws FacetError `empty_body`, `malformed_request` */
+/**
+ * Parses a body.
+ *
+ * @throws FacetError `empty_body`, `malformed_request`, `too_many_parts`
+ */
 export function parseJsonBody(text: string): unknown {
   if (text.trim() === '') throw new FacetError('empty_body', 'The body is empty; this route reads JSON.')
-  checkDepth(text)
+  const { value, duplicates } = parseStrictly(text)
+  if (duplicates.length > 0)
+    throw new FacetError(
+      'malformed_request',
+      `The body gives ${JSON.stringify(duplicates[0])} more than once.`,
+    )
+  return toPlain(value)
+}
+
+function parseStrictly(text: string): ParsedJson {
   try {
-    return JSON.parse(text)
+    return parseJson(text, MAX_DEPTH, MAX_VALUES)
   } catch (error) {
-    throw new FacetError('malformed_request', 'The body is not JSON.', { cause: error })
+    if (!(error instanceof JsonError)) throw error
+    throw refusal(error)
+  }
+}
+
+function refusal(cause: JsonError): FacetError {
+  switch (cause.limit) {
+    case 'depth':
+      return new FacetError('malformed_request', `The body nests deeper than ${MAX_DEPTH} levels.`, { cause })
+    case 'values':
+      return new FacetError('too_many_parts', `The body has more than ${MAX_VALUES} JSON values.`, { cause })
+    case null:
+      return new FacetError('malformed_request', `The body is not JSON: ${cause.message}.`, { cause })
   }
 }
 
@@ -29,32 +60,4 @@ export function onlyField(body: unknown, name: string, example: string): unknown
   if (entries.length !== 1 || entry![0] !== name)
     throw new FacetError('malformed_request', `The body must be ${example} and have no other field.`)
   return entry![1]
-}
-
-/** Nesting costs memory far beyond the text's own length, so it is bounded before anything is built. */
-function checkDepth(text: string): void {
-  let depth = 0
-  for (let at = 0; at < text.length; at++) {
-    const character = text[at]
-    if (character === '"') {
-      at = endOfString(text, at)
-    } else if (character === '{' || character === '[') {
-      if (++depth > MAX_DEPTH)
-        throw new FacetError('malformed_request', `The body nests deeper than ${MAX_DEPTH} levels.`)
-    } else if (character === '}' || character === ']') {
-      depth--
-    }
-  }
-}
-
-/** Position of the quote that ends the string which begins at `start`, or the text's end. */
-function endOfString(text: string, start: number): number {
-  let end = start
-  for (;;) {
-    end = text.indexOf('"', end + 1)
-    if (end < 0) return text.length
-    let backslashes = 0
-    while (text[end - 1 - backslashes] === '\\') backslashes++
-    if (backslashes % 2 === 0) return end
-  }
 }
