@@ -56,12 +56,16 @@ export const variants: readonly Variant[] = [
     way: 'a load that finds no free row is refused instead of waiting for one',
     changes: [
       {
-        symbol: 'Rows.request',
-        // Of no effect where the row was given at once.
+        symbol: 'Rows.reserve',
         body: `
-          const ticket = original(classes)
-          ticket.cancel()
-          return ticket`,
+          const claim = new AbortController()
+          const reserved = original(classes, claim.signal)
+          // Of no effect where the row was reserved at once.
+          claim.abort()
+          return reserved.then((reservation) => {
+            if (reservation === null) throw new FacetError('bank_full', 'No row is free.')
+            return reservation
+          })`,
       },
     ],
     test: pains,

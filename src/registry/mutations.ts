@@ -282,7 +282,7 @@ export class Mutations {
     )
   }
 
-  #record({ version, bytes, design, classes }: Prepared): VersionRecord {
+  #record({ version, bytes, about: { design, classes } }: Prepared): VersionRecord {
     return { version, bytes, created: this.#date(), design, classes }
   }
 

@@ -1,7 +1,7 @@
 /**
- * From a pack's bytes to what a bank row needs: the one place where the registry computes on packs.
+ * From a pack's bytes to the tensors of a bank row.
  *
- * A few milliseconds on the calling thread. It is behind one function so that it can move to another.
+ * This takes a few milliseconds on the calling thread. It is one function, so that it can move to another thread.
  */
 import { free } from '../bytes/free.js'
 import type { BankDtype, RowTensors } from '../engine/messages.js'
@@ -12,7 +12,7 @@ import { readPack } from '../pack/read.js'
 import { packRow } from '../engine/row.js'
 import { sha256 } from '../bytes/digest.js'
 
-/** What answers need to know of a version while it is resident. */
+/** What an answer needs to know of a resident version. */
 export interface About {
   design: Design
   /** Null for a pack without a head. */
@@ -22,14 +22,15 @@ export interface About {
   classes: number
 }
 
-export interface Prepared extends About {
+export interface Prepared {
   /** SHA-256 (hex) of the bytes. */
   version: string
+  about: About
   /** Size of the pack file. */
   bytes: number
-  /** A fresh row each time: the engine takes its buffers over. @throws Error after `release` */
+  /** New tensors at each call, because the engine takes their buffers over. @throws Error after `release` */
   row(): RowTensors
-  /** Frees the decoded weights, now; the bytes they came in are the caller's. */
+  /** Frees the decoded weights at once. The pack's bytes stay the caller's. */
   release(): void
 }
 
@@ -38,7 +39,7 @@ export type Prepare = (bytes: Uint8Array) => Promise<Prepared>
 
 export function preparer(family: Family, dtype: BankDtype): Prepare {
   return async (bytes) => {
-    /** Arrays of the pack that are not views on `bytes`. */
+    /** Arrays of the pack that are no views on `bytes`. */
     const decoded = new Set<Float32Array>()
     const read = () => {
       const pack = readPack(bytes, family.manifest)
@@ -49,13 +50,13 @@ export function preparer(family: Family, dtype: BankDtype): Prepare {
     let unused: Pack | null = first
     let released = false
     return {
-      ...about(first),
       version: await sha256(bytes),
+      about: about(first),
       bytes: bytes.length,
       row() {
         if (released) throw new Error('a row of a pack that was released')
         const pack = unused ?? read()
-        // The row takes the decoded arrays along; where an engine restarts meanwhile it asks for another.
+        // The row takes the decoded arrays over; for another row (the engine restarted) the pack is read again.
         unused = null
         const { base, layout, manifest } = family
         return packRow(pack, base, manifest, layout, dtype, (array) => decoded.has(array))

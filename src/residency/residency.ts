@@ -1,33 +1,29 @@
 /**
- * Brings versions into bank rows: single-flight loads, bounded waits, remembered failures, engine restarts.
+ * Brings the versions of one family into rows of its bank: on demand, for good where they are pinned, and as new packs
+ * that no request can reach yet.
  *
- * Knows versions and nothing of domains; where the bytes come from and what a version is worth is told by its
- * owner. Which row is whose is `rows.ts`.
+ * Knows versions and nothing of domains; what it needs to know of a version it asks `Versions`. Which version has which
+ * row is `rows.ts`, loads are `loads.ts`, restarts of the engine are `row-writer.ts`.
  */
 import type { Logger } from 'pino'
+import { short } from '../bytes/digest.js'
 import type { Clock } from '../concurrency/clock.js'
 import { rowBytes } from '../engine/bank-spec.js'
-import type { Engine } from '../engine/engine.js'
 import type { BankDtype } from '../engine/messages.js'
-import { draining, engineRestarting, FacetError } from '../errors.js'
-import { free } from '../bytes/free.js'
-import { bankFull, clientGone, passing, tooLate, unloadable } from './failures.js'
-import { Gate } from '../concurrency/gate.js'
+import { draining, engineRestarting, type FacetError } from '../errors.js'
 import { BASE_FILE, type Family } from '../family/family.js'
 import type { Canary } from './canary.js'
+import { FailedVersions } from './failed-versions.js'
+import { bankFull, clientGone, loadTimeout, tooLate } from './failures.js'
+import { Loads } from './loads.js'
 import { memoryAccount } from './memory.js'
 import { PinRoom } from './pins.js'
 import { about, type Prepare, type Prepared, preparer } from './prepare.js'
-import { type Place, type Resident, Rows, type Ticket } from './rows.js'
+import { type BankEngine, RowWriter } from './row-writer.js'
+import { type Resident, Rows } from './rows.js'
 import type { MemoryAccount, ResidencyState } from './types.js'
 import type { Tier, Versions } from './versions.js'
-import { short } from '../bytes/digest.js'
-
-/** What the bank needs of an engine. */
-export type BankEngine = Pick<
-  Engine,
-  'rows' | 'trunks' | 'state' | 'generation' | 'stage' | 'clear' | 'on' | 'off'
->
+import { within } from './waits.js'
 
 export interface ResidencyLimits {
   /** The longest a request waits for a cold version, ms. */
@@ -38,14 +34,14 @@ export interface ResidencyLimits {
   bankDtype: BankDtype
   /** Bytes of resident adapters and heads together; unbounded unless given. */
   memory?: number
-  /** Packs read and staged at once. */
+  /** Packs read and written into rows at once. */
   concurrentLoads?: number
   /** A failed load is not tried again for this long, ms. */
   failureMs?: number
 }
 
 export interface ResidencyObserver {
-  /** Seconds from the first byte read to the staged row; the wait for a row not included. */
+  /** Seconds from the first byte read to the written row; the wait for a row not included. */
   load(outcome: 'ok' | 'error', tier: Tier, seconds: number): void
   /** A request found its version cold. */
   miss(): void
@@ -54,8 +50,6 @@ export interface ResidencyObserver {
 }
 
 const UNOBSERVED: ResidencyObserver = { load() {}, miss() {}, eviction() {} }
-const CONCURRENT_LOADS = 4
-const FAILURE_MS = 5_000
 
 export interface ResidencyOptions {
   family: Family
@@ -71,11 +65,12 @@ export interface ResidencyOptions {
 export interface WaitOptions {
   /** On the clock's scale, ms. */
   deadline?: number | undefined
+  /** Aborted when the client leaves. */
   signal?: AbortSignal | undefined
 }
 
-/** A row that holds a new pack for its canary; no request can reach it. */
-export interface Staging {
+/** A row that holds a new pack; no request can reach it. */
+export interface StagedRow {
   readonly row: number
   readonly generation: number
   /** Publishes it, with one reference; null where the engine lost it meanwhile and it is cold. */
@@ -84,44 +79,22 @@ export interface Staging {
   discard(): void
 }
 
-interface Waiter {
-  resolve(resident: Resident): void
-  reject(error: unknown): void
-}
-
-interface Load {
-  version: string
-  waiters: Set<Waiter>
-  /** Present while it waits for a row. */
-  ticket: Ticket | null
-}
-
-interface Failure {
-  error: FacetError
-  until: number
-}
-
 export class Residency {
   readonly #options: ResidencyOptions
   readonly #observe: ResidencyObserver
-  readonly #failureMs: number
   readonly #prepare: Prepare
+  readonly #failed: FailedVersions
   readonly #rows: Rows
-  readonly #gate: Gate
-  readonly #loads = new Map<string, Load>()
-  readonly #failures = new Map<string, Failure>()
-  readonly #ups: (() => void)[] = []
-  #alive = false
+  readonly #writer: RowWriter
+  readonly #loads: Loads
   #closed = false
 
   constructor(options: ResidencyOptions) {
     this.#options = options
-    const { family, engine, versions, clock, limits, observe = UNOBSERVED } = options
-    const { concurrentLoads = CONCURRENT_LOADS, failureMs = FAILURE_MS } = limits
+    const { family, engine, versions, clock, logger, limits, observe = UNOBSERVED } = options
     this.#observe = observe
-    this.#failureMs = failureMs
     this.#prepare = preparer(family, limits.bankDtype)
-    this.#gate = new Gate({ width: concurrentLoads, clock })
+    this.#failed = new FailedVersions(clock, logger, limits.failureMs)
     this.#rows = new Rows({
       capacity: engine.rows,
       budget: limits.memory ?? Infinity,
@@ -131,22 +104,59 @@ export class Residency {
       minResidencyMs: limits.minResidencyMs,
       standing: (version) => versions.standing(version),
       evicted: (_, ageMs) => observe.eviction(ageMs / 1000),
-      cleared: (row) => {
-        if (this.#alive) engine.clear(row)
-      },
+      cleared: (row) => this.#writer.clear(row),
     })
-    engine.on('down', this.#down)
-    engine.on('up', this.#up)
+    this.#writer = new RowWriter(engine, this.#rows, () => void this.#loadPinned())
+    this.#loads = new Loads({
+      rows: this.#rows,
+      writer: this.#writer,
+      versions,
+      failed: this.#failed,
+      prepare: this.#prepare,
+      clock,
+      concurrentLoads: limits.concurrentLoads,
+      loaded: (outcome, tier, seconds) => observe.load(outcome, tier, seconds),
+    })
   }
 
-  /** Begins to load, on a started engine or once it is up, and waits for the pinned versions. */
+  /** Begins to load, at once on a started engine or else when it is up, and waits for the pinned versions. */
   async start(): Promise<void> {
-    if (this.#options.engine.state === 'ready') await this.#resume()
+    if (this.#options.engine.state !== 'ready') return
+    this.#writer.resume()
+    await this.#loadPinned()
+  }
+
+  /** Ends every wait with `draining` and listens to the engine no more. */
+  close(): void {
+    this.#closed = true
+    this.#writer.close()
+    this.#loads.close()
+    this.#rows.close()
   }
 
   /** The engine's generation, which the rows handed out now belong to. */
   get generation(): number {
     return this.#options.engine.generation
+  }
+
+  state(version: string): Exclude<ResidencyState, 'inactive'> {
+    if (this.#rows.find(version)) return 'resident'
+    if (this.#loads.has(version)) return 'loading'
+    return this.#failed.get(version) ? 'failed' : 'cold'
+  }
+
+  failure(version: string): FacetError | undefined {
+    return this.#failed.get(version)
+  }
+
+  /** Remembers that a version cannot be loaded. */
+  fail(version: string, cause: unknown): void {
+    this.#failed.add(version, cause)
+  }
+
+  /** Milliseconds since the least recently used resident version was asked for. */
+  lruAge(): number {
+    return this.#rows.lruAge()
   }
 
   /** Bytes of a bank row and of a head of so many classes. */
@@ -172,26 +182,6 @@ export class Residency {
     return memoryAccount(family.manifest, family.layout, limits.bankDtype, residents, engine)
   }
 
-  /** Reads and checks a pack. @throws FacetError `invalid_pack` (422) with every problem found */
-  prepare(bytes: Uint8Array): Promise<Prepared> {
-    return this.#prepare(bytes)
-  }
-
-  /** Milliseconds since the least recently used resident version was asked for. */
-  lruAge(): number {
-    return this.#rows.lruAge()
-  }
-
-  state(version: string): Exclude<ResidencyState, 'inactive'> {
-    if (this.#rows.find(version)) return 'resident'
-    if (this.#loads.has(version)) return 'loading'
-    return this.#failures.has(version) ? 'failed' : 'cold'
-  }
-
-  failure(version: string): FacetError | undefined {
-    return this.#failures.get(version)?.error
-  }
-
   /** Takes a reference where the version is resident. */
   hold(version: string): Resident | undefined {
     return this.#rows.use(version)
@@ -208,21 +198,8 @@ export class Residency {
   settle(versions: Iterable<string>): void {
     for (const version of versions) {
       this.#rows.settle(version)
-      if (this.#options.versions.standing(version) === 'none') this.#failures.delete(version)
+      if (this.#options.versions.standing(version) === 'none') this.#failed.delete(version)
     }
-  }
-
-  /** Remembers that a version cannot be loaded, so that a corrupt blob is not read at each request. */
-  fail(version: string, cause: unknown): FacetError {
-    const { clock, logger } = this.#options
-    const error = unloadable(cause, this.#failureMs)
-    // Out of file descriptors, for one: the next request may try again.
-    const transient = cause instanceof FacetError && cause.code === 'store_failed'
-    if (!transient) this.#failures.set(version, { error, until: clock.now() + this.#failureMs })
-    // A damaged pack is told in a line; a stack is for what nobody foresaw.
-    const why = cause instanceof FacetError ? { reason: cause.message } : { err: cause }
-    logger.error({ ...why, version: short(version) }, 'adapter cannot be loaded')
-    return error
   }
 
   /**
@@ -230,263 +207,85 @@ export class Residency {
    * @throws FacetError `load_timeout` (503), `domain_failed` (503), `deadline_exceeded` (504),
    * `client_closed` (499) or `draining` (503)
    */
-  join(version: string, wait: WaitOptions = {}): Promise<Resident> {
+  async join(version: string, { deadline = Infinity, signal: client }: WaitOptions = {}): Promise<Resident> {
     const { clock, limits } = this.#options
     const here = this.#rows.use(version)
-    if (here) return Promise.resolve(here)
-    if (wait.signal?.aborted) return Promise.reject(clientGone())
+    if (here) return here
+    if (client?.aborted) throw clientGone()
     this.#observe.miss()
-    const now = clock.now()
-    const late = wait.deadline !== undefined && wait.deadline < now + limits.loadTimeoutMs
-    return this.#wait(version, (leave) => {
-      const leaveWith = (error: () => FacetError) => () => leave(error())
-      const ms = late ? wait.deadline! - now : limits.loadTimeoutMs
-      const cancel = clock.after(Math.max(0, ms), leaveWith(late ? tooLate : () => this.#loadTimeout()))
-      const abort = leaveWith(clientGone)
-      wait.signal?.addEventListener('abort', abort, { once: true })
-      return () => {
-        cancel()
-        wait.signal?.removeEventListener('abort', abort)
-      }
-    })
+    const left = deadline - clock.now()
+    const [ms, expired] =
+      left < limits.loadTimeoutMs
+        ? [left, tooLate]
+        : [limits.loadTimeoutMs, () => loadTimeout(this.#writer.isUp)]
+    return within(
+      { clock, ms, expired, client },
+      (signal) => this.#loads.wait(version, signal),
+      (late) => this.release(late),
+    )
   }
 
   /** Loads a version that is to stay, however long it takes. Never rejects: a failure is remembered. */
   async preload(version: string): Promise<void> {
     try {
-      this.release(this.#rows.use(version) ?? (await this.#wait(version, () => () => {})))
+      this.release(this.#rows.use(version) ?? (await this.#loads.wait(version)))
     } catch (error) {
       this.#options.logger.warn({ err: error, version: short(version) }, 'pinned adapter is not resident')
     }
   }
 
+  /** Reads and checks a pack. @throws FacetError `invalid_pack` (422) with every problem found */
+  prepare(bytes: Uint8Array): Promise<Prepared> {
+    return this.#prepare(bytes)
+  }
+
   /**
    * Brings a new pack into a row that no request can reach.
    * @param canary whether the pack is tried there
-   * @throws FacetError `bank_full` (503) when no row gets free in time, `engine_restarting` (503), `draining`
-   * (503), `invalid_pack` (422) for one larger than the bank's memory or one that fails its canary, or the engine's refusal of the tensors
+   * @throws FacetError `bank_full` (503) when no row gets free in time, `engine_restarting` (503), `draining` (503),
+   * `invalid_pack` (422) for a pack larger than the bank's memory or one that fails its canary, or the engine's refusal
+   * of the tensors
    */
-  async stage(prepared: Prepared, { canary }: { canary: boolean }): Promise<Staging> {
-    const staging = await this.#stage(prepared)
-    try {
-      if (canary) await this.#options.canary(staging.row, staging.generation)
-      return staging
-    } catch (error) {
-      staging.discard()
-      throw error
-    }
-  }
-
-  #stage(prepared: Prepared): Promise<Staging> {
-    const { clock, engine, limits } = this.#options
-    return new Promise((resolve, reject) => {
-      let ticket: Ticket | undefined
-      let late = false
-      const cancel = clock.after(limits.loadTimeoutMs, () => {
-        late = true
-        ticket?.cancel()
-        reject(this.#alive ? bankFull() : engineRestarting())
-      })
-      const bring = async (): Promise<void> => {
-        while (!late) {
-          if (this.#closed) throw draining()
-          this.#checkRoom(prepared.classes, 'invalid_pack')
-          ticket = this.#rows.request(prepared.classes)
-          const place = await ticket.place
-          if (place === null) {
-            if (late) return
-            throw draining()
-          }
-          if (!(await this.#fill(place, prepared))) continue
-          if (late) return this.#rows.giveBack(place)
-          return resolve({
-            row: place.row,
-            generation: engine.generation,
-            keep: () => (this.#rows.holds(place) ? this.#publish(place, prepared) : null),
-            discard: () => this.#rows.giveBack(place),
-          })
-        }
-      }
-      bring().catch(reject).finally(cancel)
-    })
-  }
-
-  /** Ends every wait with `draining` and listens to the engine no more. */
-  close(): void {
-    this.#closed = true
-    this.#options.engine.off('down', this.#down)
-    this.#options.engine.off('up', this.#up)
-    for (const load of this.#loads.values()) this.#settleLoad(load, (waiter) => waiter.reject(draining()))
-    this.#rows.close()
-    for (const resume of this.#ups.splice(0)) resume()
-  }
-
-  /** Joins or begins the load of a version. `arm` sets what may end the wait early and returns its undoing. */
-  #wait(version: string, arm: (leave: (error: FacetError) => void) => () => void): Promise<Resident> {
-    if (this.#closed) return Promise.reject(draining())
-    const failure = this.#failures.get(version)
-    if (failure && this.#options.clock.now() < failure.until) return Promise.reject(failure.error)
-    return new Promise((resolve, reject) => {
-      let disarm = (): void => {}
-      const waiter: Waiter = {
-        resolve: (resident) => {
-          disarm()
-          resolve(resident)
-        },
-        reject: (error) => {
-          disarm()
-          reject(error)
-        },
-      }
-      const load = this.#loads.get(version) ?? this.#begin(version)
-      load.waiters.add(waiter)
-      disarm = arm((error) => {
-        load.waiters.delete(waiter)
-        waiter.reject(error)
-        this.#abandon(load)
-      })
-    })
-  }
-
-  #begin(version: string): Load {
-    const load: Load = { version, waiters: new Set(), ticket: null }
-    this.#loads.set(version, load)
-    // Its waiters join after this returns, so a row at hand must not end it at once.
-    void Promise.resolve().then(() => this.#run(load))
-    return load
-  }
-
-  /** A load that nobody waits for gives up its turn; one that has its row goes on. */
-  #abandon(load: Load): void {
-    if (load.waiters.size > 0 || load.ticket === null) return
-    if (load.ticket.cancel()) this.#loads.delete(load.version)
-  }
-
-  async #run(load: Load): Promise<void> {
-    try {
-      const resident = await this.#bring(load)
-      if (resident === null) return
-      this.#settleLoad(load, (waiter) => {
-        resident.references++
-        waiter.resolve(resident)
-      })
-      this.release(resident)
-    } catch (cause) {
-      const error = passing(cause) ? cause : this.fail(load.version, cause)
-      this.#settleLoad(load, (waiter) => waiter.reject(error))
-    }
-  }
-
-  #settleLoad(load: Load, settle: (waiter: Waiter) => void): void {
-    if (this.#loads.get(load.version) === load) this.#loads.delete(load.version)
-    for (const waiter of load.waiters) settle(waiter)
-    load.waiters.clear()
-  }
-
-  /** A row, then the pack; again from the row on when the engine restarts meanwhile. Null when abandoned. */
-  async #bring(load: Load): Promise<Resident | null> {
-    for (;;) {
-      if (load.waiters.size === 0) {
-        this.#settleLoad(load, () => {})
-        return null
-      }
-      const classes = this.#options.versions.classes(load.version)
-      this.#checkRoom(classes, 'domain_failed')
-      load.ticket = this.#rows.request(classes)
-      const place = await load.ticket.place
-      load.ticket = null
-      if (place === null) return null
-      const there = this.#rows.find(load.version)
-      if (there) return this.#rows.fill(place, load.version, there.about)
-      const resident = await this.#gate.run(() => this.#read(load.version, place))
-      if (resident) return resident
-    }
-  }
-
-  /** Disk to row. Null when the engine lost the row meanwhile. */
-  async #read(version: string, place: Place): Promise<Resident | null> {
-    const { clock, versions } = this.#options
-    const start = clock.now()
-    const tier = versions.tier(version)
-    const done = (outcome: 'ok' | 'error') => this.#observe.load(outcome, tier, (clock.now() - start) / 1000)
-    let bytes: Uint8Array | undefined
-    let prepared: Prepared | undefined
-    try {
-      bytes = await versions.read(version)
-      prepared = await this.#prepare(bytes)
-      if (!(await this.#fill(place, prepared))) return null
-      const resident = this.#publish(place, prepared)
-      done('ok')
-      return resident
-    } catch (error) {
-      this.#rows.giveBack(place)
-      if (!passing(error)) done('error')
-      throw error
-    } finally {
-      prepared?.release()
-      if (bytes) free([bytes])
-    }
-  }
-
-  /** Stages a pack into a held place. False when the engine restarted: the place is void. */
-  async #fill(place: Place, prepared: Prepared): Promise<boolean> {
-    const { engine } = this.#options
-    if (!this.#alive) await new Promise<void>((resolve) => this.#ups.push(resolve))
-    try {
-      if (this.#closed) throw draining()
-      if (!this.#rows.holds(place)) return false
-      await engine.stage(place.row, prepared.row())
-      return this.#rows.holds(place)
-    } catch (error) {
-      if (!this.#rows.holds(place)) return false
-      if (!(error instanceof FacetError) || error.code !== 'engine_restarting') {
-        this.#rows.giveBack(place)
-        throw error
-      }
-      // The engine's `down` is on its way; do not try again before its `up`.
-      this.#down()
-      return false
-    }
-  }
-
-  /** A version that fits into no bank of this size must not wait for it. */
-  #checkRoom(classes: number, code: 'invalid_pack' | 'domain_failed'): void {
-    const bytes = this.rowBytes(classes)
-    if (bytes <= this.#rows.room) return
-    throw new FacetError(
-      code,
-      `Its adapter and head take ${bytes} bytes, and beside the base there are ${this.#rows.room}: raise --bank-memory.`,
+  async stage(prepared: Prepared, { canary }: { canary: boolean }): Promise<StagedRow> {
+    const { clock, limits } = this.#options
+    const expired = () => (this.#writer.isUp ? bankFull() : engineRestarting())
+    const staged = await within(
+      { clock, ms: limits.loadTimeoutMs, expired, client: undefined },
+      (signal) => this.#stage(prepared, signal),
+      (late) => late.discard(),
     )
+    try {
+      if (canary) await this.#options.canary(staged.row, staged.generation)
+      return staged
+    } catch (error) {
+      staged.discard()
+      throw error
+    }
   }
 
-  #publish(place: Place, prepared: Prepared): Resident {
-    this.#failures.delete(prepared.version)
-    // Not `prepared` itself: it keeps the decoded pack, and the row is in the bank by now.
-    const { version, design, labels, activation, classes } = prepared
-    return this.#rows.fill(place, version, { design, labels, activation, classes })
+  /** A row, then the pack in it; again from the row on when the engine restarts meanwhile. */
+  async #stage(prepared: Prepared, signal: AbortSignal): Promise<StagedRow> {
+    const { version, about } = prepared
+    for (;;) {
+      signal.throwIfAborted()
+      if (this.#closed) throw draining()
+      this.#rows.checkRoom(about.classes, 'invalid_pack')
+      const reservation = await this.#rows.reserve(about.classes, signal)
+      if (reservation === null || !(await this.#writer.write(reservation, prepared))) continue
+      return {
+        row: reservation.row,
+        generation: this.#options.engine.generation,
+        keep: () => {
+          if (!this.#rows.holds(reservation)) return null
+          this.#failed.delete(version)
+          return this.#rows.fill(reservation, version, about)
+        },
+        discard: () => this.#rows.giveBack(reservation),
+      }
+    }
   }
 
-  readonly #down = (): void => {
-    if (!this.#alive) return
-    this.#alive = false
-    this.#rows.reset()
-  }
-
-  readonly #up = (): void => {
-    this.#down()
-    void this.#resume()
-  }
-
-  async #resume(): Promise<void> {
-    this.#alive = true
-    for (const resume of this.#ups.splice(0)) resume()
+  async #loadPinned(): Promise<void> {
     await Promise.all(Array.from(this.#options.versions.pinned(), (version) => this.preload(version)))
-  }
-
-  #loadTimeout(): FacetError {
-    const message = this.#alive
-      ? 'The adapter did not get into the bank in time; it is busy with other domains.'
-      : 'The adapter did not load in time: the engine is restarting.'
-    return new FacetError('load_timeout', message, { retryAfter: 1 })
   }
 }

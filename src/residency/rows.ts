@@ -1,10 +1,12 @@
 /**
- * The rows of the bank: which version is in which, who uses it, and who leaves when another needs the room.
+ * The rows of the bank: which version is in which row, how many references it has, and which version is evicted when
+ * another needs the room.
  *
- * Knows no packs, no engine and no domains: a version's worth comes from `standing`. Everything here is
+ * Knows no packs, no engine and no domains: what a version is worth comes from `standing`. Everything here is
  * synchronous, so that no state can change between a decision and its effect.
  */
 import type { Clock } from '../concurrency/clock.js'
+import { FacetError } from '../errors.js'
 import type { About } from './prepare.js'
 import type { Standing } from './versions.js'
 
@@ -15,31 +17,25 @@ export interface Resident {
   readonly about: About
   /** Of its row and its head. */
   readonly bytes: number
-  /** `clock.now()` when it came, and when it was last asked for. */
+  /** `clock.now()` when it was written. */
   readonly since: number
+  /** `clock.now()` when it was last asked for. */
   used: number
-  /** Leases and other holds; the row is what it is while there is one. */
+  /** Leases and other holds; the row keeps its content while there is one. */
   references: number
 }
 
-/** A row taken out of circulation for one owner, to be filled or given back. */
-export interface Place {
+/** A row that one owner is to fill or give back; nobody else gets it meanwhile. */
+export interface RowReservation {
   readonly row: number
-  /** Kept free for what is to come. */
+  /** Of the row and of the head that is to come. */
   readonly bytes: number
 }
 
+/** A wait for a row. */
 interface Claim {
   readonly bytes: number
-  give(place: Place | null): void
-}
-
-/** A claim on the next row that gets free, in order of arrival. */
-export interface Ticket {
-  /** Null when cancelled. */
-  readonly place: Promise<Place | null>
-  /** False once the place is given. */
-  cancel(): boolean
+  grant(reservation: RowReservation | null): void
 }
 
 export interface RowsOptions {
@@ -51,13 +47,12 @@ export interface RowsOptions {
   bytes(classes: number): number
   base: { version: string; about: About }
   clock: Clock
-  /** An active version is not evicted before this, ms: without it, one domain too many means a load at every
-   * request (thrash). */
+  /** An active version is not evicted before this, ms. It prevents a load at every request (thrashing). */
   minResidencyMs: number
   standing(version: string): Standing
-  /** A version left to make room, `ageMs` after it was last asked for. */
+  /** A version was evicted to make room, `ageMs` after it was last asked for. */
   evicted(resident: Resident, ageMs: number): void
-  /** A row lost its meaning. */
+  /** A row's content is no longer needed. */
   cleared(row: number): void
 }
 
@@ -65,13 +60,14 @@ export class Rows {
   readonly #options: RowsOptions
   /** Least recently asked for first. */
   readonly #residents = new Map<string, Resident>()
-  readonly #waiting = new Set<Claim>()
-  readonly #taken = new Set<Place>()
-  /** In use, but to go as soon as they are not: no new references. */
+  /** In order of arrival. */
+  readonly #claims = new Set<Claim>()
+  readonly #reservations = new Set<RowReservation>()
+  /** These take no new references, so that they can be evicted when the last one is returned. */
   readonly #leaving = new Set<Resident>()
-  #free: number[] = []
-  /** Bytes of the residents and of the places taken. */
-  #used = 0
+  #freeRows: number[] = []
+  /** Of residents and reservations. */
+  #usedBytes = 0
   #cancelTimer: (() => void) | undefined
 
   constructor(options: RowsOptions) {
@@ -87,19 +83,19 @@ export class Rows {
     return this.#residents.values()
   }
 
-  /** Milliseconds since the least recently used version but the base was asked for; 0 where there is none. */
+  /** Milliseconds since the least recently used version, the base not counted, was asked for; 0 where there is none. */
   lruAge(): number {
     for (const { row, used } of this.#residents.values())
       if (row !== 0) return this.#options.clock.now() - used
     return 0
   }
 
-  /** The version's row, whether it may be used further or not. */
+  /** The version's row, also where it takes no new references. */
   find(version: string): Resident | undefined {
     return this.#residents.get(version)
   }
 
-  /** Takes a reference. Undefined where the version is not resident, or must leave to make room. */
+  /** Takes a reference. Undefined where the version is not resident, or is to be evicted. */
   use(version: string): Resident | undefined {
     const resident = this.#residents.get(version)
     if (resident === undefined || this.#leaving.has(resident)) return undefined
@@ -116,61 +112,59 @@ export class Rows {
     if (resident.references === 0) this.settle(resident.version)
   }
 
-  /** Most bytes a version may have to fit beside the base. */
-  get room(): number {
-    return this.#options.budget - this.#base.bytes
-  }
-
-  /** Claims a row, and the bytes for a head of so many classes beside it. */
-  request(classes: number): Ticket {
-    let give: (place: Place | null) => void = () => {}
-    const place = new Promise<Place | null>((resolve) => {
-      give = resolve
-    })
-    const claim = { bytes: this.#options.bytes(classes), give }
-    this.#waiting.add(claim)
-    this.#pump()
-    return {
-      place,
-      cancel: () => {
-        if (!this.#waiting.delete(claim)) return false
-        give(null)
-        this.#pump()
-        return true
-      },
-    }
-  }
-
-  /** False once the place is filled, given back, or lost in a reset. */
-  holds(place: Place): boolean {
-    return this.#taken.has(place)
-  }
-
-  /** Returns a row unused. No-op for a place that is not held. */
-  giveBack(place: Place): void {
-    if (!this.#taken.delete(place)) return
-    this.#vacate(place)
-    this.#pump()
+  /** Refuses a version that would never fit into this bank, so that it does not wait for a row.
+   * @throws FacetError `code` */
+  checkRoom(classes: number, code: 'invalid_pack' | 'domain_failed'): void {
+    const bytes = this.#options.bytes(classes)
+    const room = this.#options.budget - this.#base.bytes
+    if (bytes <= room) return
+    const needs = `Its adapter and head take ${bytes} bytes, and beside the base there are ${room}`
+    throw new FacetError(code, `${needs}: raise --bank-memory.`)
   }
 
   /**
-   * Makes a held place the version's row, with one reference. Where the version is resident already, the place
-   * goes back and that row is referenced instead: a version has one row.
+   * Reserves a row, with bytes for a head of so many classes; claims are granted in order of arrival.
+   * @returns null where `signal` aborts first or no row will be granted any more
    */
-  fill(place: Place, version: string, about: About): Resident {
+  reserve(classes: number, signal: AbortSignal): Promise<RowReservation | null> {
+    return new Promise((grant) => {
+      const claim = { bytes: this.#options.bytes(classes), grant }
+      this.#claims.add(claim)
+      signal.addEventListener('abort', () => this.#withdraw(claim), { once: true })
+      this.#grantRows()
+    })
+  }
+
+  /** False once the reservation is filled, given back, or lost in a reset. */
+  holds(reservation: RowReservation): boolean {
+    return this.#reservations.has(reservation)
+  }
+
+  /** Returns a row unused. No-op for a reservation that is not held. */
+  giveBack(reservation: RowReservation): void {
+    if (!this.#reservations.delete(reservation)) return
+    this.#vacate(reservation)
+    this.#grantRows()
+  }
+
+  /**
+   * Makes a reserved row the version's, with one reference. Where the version is resident already, the reservation is
+   * given back and that row is referenced instead: a version has one row.
+   */
+  fill(reservation: RowReservation, version: string, about: About): Resident {
     const now = this.#options.clock.now()
     let resident = this.#residents.get(version)
     if (resident !== undefined) {
       resident.references++
-      this.giveBack(place)
+      this.giveBack(reservation)
       return resident
     }
-    this.#taken.delete(place)
+    this.#reservations.delete(reservation)
     const bytes = this.#options.bytes(about.classes)
-    this.#used += bytes - place.bytes
-    resident = { version, row: place.row, about, bytes, since: now, used: now, references: 1 }
+    this.#usedBytes += bytes - reservation.bytes
+    resident = { version, row: reservation.row, about, bytes, since: now, used: now, references: 1 }
     this.#residents.set(version, resident)
-    this.#pump()
+    this.#grantRows()
     return resident
   }
 
@@ -178,48 +172,55 @@ export class Rows {
   settle(version: string): void {
     const resident = this.#residents.get(version)
     if (resident?.references === 0 && this.#standing(resident) === 'none') this.#remove(resident)
-    this.#pump()
+    this.#grantRows()
   }
 
-  /** The engine lost every row but the base's: all places, residents and references to them are void. */
+  /** The engine lost every row but the base's: all reservations, residents and references to them are void. */
   reset(): void {
     const base = this.#base
     this.#residents.clear()
-    this.#used = base.bytes
+    this.#usedBytes = base.bytes
     this.#residents.set(base.version, base)
-    this.#taken.clear()
+    this.#reservations.clear()
     this.#leaving.clear()
-    this.#free = Array.from({ length: this.#options.capacity - 1 }, (_, index) => index + 1).reverse()
-    this.#pump()
+    this.#freeRows = Array.from({ length: this.#options.capacity - 1 }, (_, index) => index + 1).reverse()
+    this.#grantRows()
   }
 
-  /** Ends every wait. */
+  /** Ends every wait for a row. */
   close(): void {
-    for (const { give } of this.#waiting) give(null)
-    this.#waiting.clear()
-    this.#pump()
+    for (const { grant } of this.#claims) grant(null)
+    this.#claims.clear()
+    this.#grantRows()
   }
 
-  /** Gives rows to those who wait, first come, first served. */
-  #pump(): void {
-    for (const claim of this.#waiting) {
-      const { bytes, give } = claim
+  #withdraw(claim: Claim): void {
+    if (!this.#claims.delete(claim)) return
+    claim.grant(null)
+    this.#grantRows()
+  }
+
+  /** Grants rows to the claims in order, evicting what may be evicted; the first that does not fit stops it. */
+  #grantRows(): void {
+    for (const claim of this.#claims) {
+      const { bytes, grant } = claim
       while (!this.#fits(bytes) && this.#evict());
       if (!this.#fits(bytes)) break
-      const place = { row: this.#free.pop()!, bytes }
-      this.#used += bytes
-      this.#taken.add(place)
-      this.#waiting.delete(claim)
-      give(place)
+      const reservation = { row: this.#freeRows.pop()!, bytes }
+      this.#usedBytes += bytes
+      this.#reservations.add(reservation)
+      this.#claims.delete(claim)
+      grant(reservation)
     }
-    this.#plan()
+    this.#chooseLeaving()
   }
 
   #fits(bytes: number): boolean {
-    return this.#free.length > 0 && this.#used + bytes <= this.#options.budget
+    return this.#freeRows.length > 0 && this.#usedBytes + bytes <= this.#options.budget
   }
 
-  /** Frees the row of the least recently used version that may leave now: idle ones first. False where none may. */
+  /** Evicts the least recently used version that may be evicted now, an idle one if there is one.
+   * @returns false where there is none */
   #evict(): boolean {
     let victim: Resident | undefined
     for (const resident of this.#residents.values()) {
@@ -239,15 +240,15 @@ export class Rows {
   }
 
   /**
-   * Someone still waits, so no row is free. A version that is asked for all the time would never be without a
-   * reference, and the others would never come in: as many as make room for the waiters, the longest resident
-   * first, take no new references. And the next minimum residency to end is an occasion to look again.
+   * Prevents starvation: a version that is asked for all the time never reaches zero references. So where claims are
+   * left, the longest resident versions are marked as leaving (no new references), as many as free enough room for the
+   * claims. When the next minimum residency ends, the claims are looked at again.
    */
-  #plan(): void {
+  #chooseLeaving(): void {
     this.#cancelTimer?.()
     this.#cancelTimer = undefined
     this.#leaving.clear()
-    if (this.#waiting.size === 0) return
+    if (this.#claims.size === 0) return
     let soonest = Infinity
     const eligible: Resident[] = []
     for (const resident of this.#residents.values()) {
@@ -258,16 +259,16 @@ export class Rows {
       else eligible.push(resident)
     }
     eligible.sort((a, b) => a.since - b.since)
-    let rows = this.#waiting.size - this.#free.length
-    let bytes = this.#used - this.#options.budget
-    for (const claim of this.#waiting) bytes += claim.bytes
+    let rows = this.#claims.size - this.#freeRows.length
+    let bytes = this.#usedBytes - this.#options.budget
+    for (const claim of this.#claims) bytes += claim.bytes
     for (const resident of eligible) {
       if (rows <= 0 && bytes <= 0) break
       this.#leaving.add(resident)
       rows--
       bytes -= resident.bytes
     }
-    if (soonest < Infinity) this.#cancelTimer = this.#options.clock.after(soonest, () => this.#pump())
+    if (soonest < Infinity) this.#cancelTimer = this.#options.clock.after(soonest, () => this.#grantRows())
   }
 
   get #base(): Resident {
@@ -289,9 +290,9 @@ export class Rows {
     this.#vacate(resident)
   }
 
-  #vacate({ row, bytes }: Place): void {
-    this.#used -= bytes
-    this.#free.push(row)
+  #vacate({ row, bytes }: RowReservation): void {
+    this.#usedBytes -= bytes
+    this.#freeRows.push(row)
     this.#options.cleared(row)
   }
 }
