@@ -1,0 +1,134 @@
+/** The bank of a lane: which rows are copied for a batch, and when. Rows have one slot with a matrix. */
+import t from 'tap'
+import { Bank } from '../src/engine/bank.js'
+import type { SharedRow } from '../src/engine/messages.js'
+
+const spec = {
+  bankDtype: 'f32',
+  affine: 3,
+  biases: 1,
+  matrices: [{ input: 'matrix.a', rows: 1, columns: 2 }],
+  features: 2,
+} as const
+/** Values of a row in shared memory: the matrix, the affine row, a head of one class and its bias. */
+const ROW_VALUES = 8
+
+interface FakeTensor {
+  data: Float32Array
+  dims: readonly number[]
+}
+
+/** A bank over one segment of shared memory, and how many tensors it has made. */
+function makeBank() {
+  const memory = new Float32Array(new SharedArrayBuffer(64 * ROW_VALUES * 4))
+  let made = 0
+  const bank = new Bank<FakeTensor>(
+    { ...spec, matrices: [...spec.matrices] },
+    {
+      tensor(_type, data, dims) {
+        made += 1
+        return { data: data as Float32Array, dims }
+      },
+    },
+  )
+  bank.share(memory.buffer as unknown as SharedArrayBuffer)
+  /** Writes a row whose values are all `value`. @param spans in how many pieces it lies */
+  const stage = (row: number, value: number, spans = 1, classes = 1) => {
+    memory.fill(value, row * ROW_VALUES, (row + 1) * ROW_VALUES)
+    const length = (ROW_VALUES * 4) / spans
+    const content: SharedRow = {
+      spans: Array.from({ length: spans }, (_, index) => {
+        return { segment: 0, start: row * ROW_VALUES * 4 + index * length, length }
+      }),
+      classes,
+    }
+    bank.stage(row, content)
+  }
+  const mixed = (...rows: number[]) => {
+    const { feeds, places, uniform } = bank.mixedFeeds(Int32Array.from(rows))
+    return { affine: feeds.affine!, matrix: feeds['matrix.a']!, places: [...places], uniform }
+  }
+  return { bank, memory, stage, mixed, made: () => made }
+}
+
+t.test('a batch gets the rows of its domains, each once, in the order of the samples', async (t) => {
+  const { stage, mixed } = makeBank()
+  for (const row of [1, 2, 3]) stage(row, row)
+  const { affine, matrix, places, uniform } = mixed(3, 1, 3, 2)
+  t.same([...affine.data], [3, 3, 3, 1, 1, 1, 2, 2, 2])
+  t.same(affine.dims, [3, 3])
+  t.same([...matrix.data], [3, 3, 1, 1, 2, 2])
+  t.same(matrix.dims, [3, 1, 2])
+  t.same(places, [0, 1, 0, 2])
+  t.equal(uniform, false)
+  t.match(mixed(2, 2), { places: [0, 0], uniform: true, affine: { data: new Float32Array([2, 2, 2]) } })
+})
+
+t.test('a row that lies in several spans is put together', async (t) => {
+  const { stage, mixed } = makeBank()
+  stage(1, 7, 4)
+  t.same([...mixed(1).affine.data], [7, 7, 7])
+})
+
+t.test(
+  'a row is copied when its place holds another, or when it was staged anew, and not else',
+  async (t) => {
+    const { bank, memory, stage, mixed } = makeBank()
+    for (const row of [1, 2]) stage(row, row)
+    mixed(1, 2)
+    // What lies in shared memory changes unseen: nobody may do so, and a copy would show it.
+    memory.fill(9)
+    t.same([...mixed(1, 2).affine.data], [1, 1, 1, 2, 2, 2], 'both are at their places')
+    t.same([...mixed(2, 1).affine.data], [9, 9, 9, 9, 9, 9], 'both have other places now')
+    stage(1, 5)
+    t.same([...mixed(2, 1).affine.data], [9, 9, 9, 5, 5, 5], 'the new row, at its old place')
+    stage(2, 6)
+    t.same([...bank.singleFeeds(2).bias!.data], [6], 'for the graph of one domain as well')
+  },
+)
+
+t.test('the graph for one domain gets views of the first place', async (t) => {
+  const { bank, stage } = makeBank()
+  for (const row of [1, 2]) stage(row, row)
+  const feeds = bank.singleFeeds(2)
+  t.same([feeds.scale!.dims, feeds.bias!.dims, feeds['matrix.a']!.dims], [[1, 2, 1, 1], [1], [1, 2, 1, 1]])
+  t.same([...feeds.scale!.data, ...feeds.bias!.data, ...feeds['matrix.a']!.data], [2, 2, 2, 2, 2])
+  t.equal(bank.singleFeeds(1), feeds, 'the tensors are kept')
+  t.same([...feeds.scale!.data], [1, 1])
+})
+
+t.test('tensors are made once a number of domains, and anew only when more places are needed', async (t) => {
+  const { stage, mixed, made } = makeBank()
+  for (const row of [1, 2, 3, 4]) stage(row, row)
+  const two = mixed(1, 2).affine
+  const before = made()
+  for (let n = 0; n < 5; n++) t.equal(mixed(3, 4, 3).affine, two)
+  t.equal(made(), before)
+  t.same([...mixed(4, 3, 1).affine.data], [4, 4, 4, 3, 3, 3, 1, 1, 1])
+  t.same([...mixed(1, 2).affine.data], [1, 1, 1, 2, 2, 2], 'after the buffers have grown')
+})
+
+t.test('a row that is not staged is refused, and the others stay right', async (t) => {
+  const { bank, stage, mixed } = makeBank()
+  for (const row of [1, 2]) stage(row, row)
+  mixed(1, 2)
+  bank.clear(2)
+  const refused = { name: 'RangeError', message: 'bank row 2 is not staged' }
+  t.throws(() => mixed(1, 2), refused)
+  t.throws(() => bank.singleFeeds(2), refused)
+  t.throws(() => bank.classes(2), refused)
+  t.throws(() => bank.head(2), refused)
+  t.same([...mixed(1).affine.data], [1, 1, 1])
+})
+
+t.test("a head is its row's, of the size it has now", async (t) => {
+  const { bank, stage } = makeBank()
+  stage(1, 4)
+  stage(2, 6)
+  t.match(bank.head(1), { classes: 1, weight: new Float32Array([4, 4]), bias: new Float32Array([4]) })
+  t.match(bank.head(2), { classes: 1, weight: new Float32Array([6, 6]), bias: new Float32Array([6]) })
+  stage(2, 8)
+  t.match(bank.head(2), { weight: new Float32Array([8, 8]) })
+  stage(2, 8, 1, 0)
+  t.equal(bank.classes(2), 0)
+})
