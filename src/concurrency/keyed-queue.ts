@@ -1,4 +1,4 @@
-/** Tasks with the same key run one after another, in the order they came; others run side by side. */
+/** Tasks with the same key run one after another, in order of arrival; tasks with different keys run side by side. */
 export class KeyedQueue {
   readonly #last = new Map<string, Promise<unknown>>()
 

@@ -39,8 +39,8 @@ export interface ServeConfig
   predictToken?: string
 }
 
-/** Unless told: each lane holds the trunk once more, and memory is what a family saves. */
-const mostLanes = 8
+/** Most lanes where --lanes is not given: each holds the trunk once more, and memory is what a family saves. */
+const MAX_DEFAULT_LANES = 8
 
 const adminVariable = 'FACET_ADMIN_TOKEN'
 const predictVariable = 'FACET_PREDICT_TOKEN'
@@ -56,7 +56,7 @@ Signals:
   SIGTERM, SIGINT      stop in order: not ready, answer what is in flight, exit 0
   a second one         ends the process at once, with the exit code of that signal`
 
-/** Set by Kubernetes in every pod beside a Service called `facet`; not meant for us. */
+/** Variables that Kubernetes sets in every pod beside a Service called `facet`; they are no options of ours. */
 const serviceLink = /^FACET_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))/
 
 /**
@@ -111,9 +111,9 @@ function complete(flags: Flags): ServeConfig {
   }
 }
 
-/** Few enough, and the threads shared out with as few left over as can be. */
+/** The lanes for so many threads: at most `MAX_DEFAULT_LANES`, with as few threads left over as possible. */
 function lanesFor(threads: number): number {
-  return Math.floor(threads / Math.ceil(threads / mostLanes))
+  return Math.floor(threads / Math.ceil(threads / MAX_DEFAULT_LANES))
 }
 
 function unknownVariable(): string | undefined {
@@ -124,7 +124,7 @@ function unknownVariable(): string | undefined {
   return unknown && `unknown environment variable '${unknown}'`
 }
 
-/** What is wrong although each value is right by itself. */
+/** A contradiction between options whose values are right by themselves. */
 function conflict(config: ServeConfig): string | undefined {
   const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
   const { maxBody, maxBodies, rateLimit, rateBurst } = config
@@ -151,7 +151,7 @@ function conflict(config: ServeConfig): string | undefined {
   return undefined
 }
 
-/** Commander itself leaves out a default that depends on other settings. */
+/** Help text of an option with its default; Commander leaves out a default that depends on other options. */
 function describe({ description, defaultValueDescription, envVar }: Option): string {
   return envVar ? `${description} (default: ${defaultValueDescription}; ${envVar})` : description
 }

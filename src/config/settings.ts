@@ -37,12 +37,13 @@ const access = 'Access:'
 const observing = 'Logs and metrics:'
 
 const cores = availableCores()
-const most = 1_000_000
+/** Upper bound of counts that nothing else bounds. */
+const MAX_COUNT = 1_000_000
 
 export const settings = {
   host: words(listening, 'address', '127.0.0.1', 'beyond loopback the control plane needs a token'),
   port: number(listening, count(0, 65_535), 8080, 'TCP port; 0 takes a free one'),
-  maxConnections: number(listening, count(1, most), 1024, 'open connections; more are closed at once'),
+  maxConnections: number(listening, count(1, MAX_COUNT), 1024, 'open connections; more are closed at once'),
   keepAlive: time(listening, 1, 72_000, 'an idle connection is kept this long'),
   receiveTimeout: time(listening, 100, 30_000, 'a request must have arrived whole within'),
   gracePeriod: time(listening, 0, 25_000, 'after SIGTERM, time to answer what is in flight'),
@@ -99,16 +100,16 @@ export const settings = {
 
   maxQueue: number(
     queue,
-    count(1, most),
+    count(1, MAX_COUNT),
     1024,
     'images in the service at once: being decoded, waiting or running',
   ),
-  maxQueuePerDomain: number(queue, count(1, most), 256, 'images in the service at once, of one domain'),
+  maxQueuePerDomain: number(queue, count(1, MAX_COUNT), 256, 'images in the service at once, of one domain'),
   rateLimit: setting(queue, 'n', rate, 0, 'none', 'images a second of each domain; more are refused'),
   rateBurst: setting(
     queue,
     'n',
-    count(1, most),
+    count(1, MAX_COUNT),
     undefined,
     'the larger of --rate-limit and --max-images',
     'images of a domain at once after a pause, where --rate-limit is set',
@@ -217,7 +218,7 @@ function device(value: string): Device {
 /** Images a second; 0 for none. */
 function rate(value: string): number {
   const images = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN
-  if (images <= most) return images
+  if (images <= MAX_COUNT) return images
   throw new QuantityError(`A number such as 50 or 0.5, at most ${most}, is accepted; 0 for none.`)
 }
 
@@ -236,7 +237,7 @@ function proxies(value: string): readonly string[] {
     const [, address, bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(part.trim()) ?? []
     const version = isIP(address ?? '')
     const most = version === 4 ? 32 : 128
-    if (version !== 0 && (bits === undefined || (Number(bits) >= 1 && Number(bits) <= most)))
+    if (version !== 0 && (bits === undefined || (Number(bits) >= 1 && Number(bits) <= MAX_COUNT)))
       return part.trim()
     throw new QuantityError('IP addresses or networks such as 10.0.0.0/8, separated by commas, are accepted.')
   })

@@ -1,8 +1,8 @@
 /**
- * Images per second of each domain, as token buckets: a bucket holds `burst` images and fills at `rate`.
+ * A limit of images per second for each domain: a token bucket that holds `burst` images and fills at `rate`.
  *
- * A request takes all it needs or nothing. A bucket that is full again is forgotten, so that the memory taken
- * follows the domains in use and not all that ever were.
+ * A request takes all it needs or nothing. Full buckets are forgotten, so that memory grows with the domains in use
+ * and not with all that were ever used.
  */
 import type { Clock } from '../concurrency/clock.js'
 import { FacetError } from '../errors.js'
@@ -76,7 +76,7 @@ export class RateLimit {
     return bucket === undefined ? burst : Math.min(burst, bucket.images + ((now - bucket.at) / 1000) * rate)
   }
 
-  /** After the time in which any bucket fills, those not touched since are full. */
+  /** Forgets full buckets: those that were not touched for as long as an empty one takes to fill. */
   #sweep(now: number): void {
     if (now - this.#swept < this.#fillMs) return
     this.#swept = now

@@ -1,13 +1,14 @@
 /**
- * Is the service ready? Answered by a real forward pass in every lane of the engine: requests of the other lanes prove
- * nothing of one that hangs. Proofs are shared and hold for a while, so asking often costs little.
+ * Is the service ready? The answer is a real forward pass in every lane of the engine: a lane that hangs shows in
+ * nothing that the other lanes answer. Many callers share one forward pass, and its result holds for a while, so that
+ * asking often costs little.
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
 import type { ErrorCode } from '../errors.js'
 
-/** A forward pass this recent, ms, needs no other. */
-const PROOF_MS = 2_000
+/** Milliseconds for which a forward pass proves that the lanes answer. */
+const PROOF_LASTS_MS = 2_000
 
 /** Whether the service takes work; `reason` is one sentence for people. */
 export interface ReadyAnswer {
@@ -22,7 +23,7 @@ export interface ReadinessOptions {
   engine: { readonly state: string; probe(): Promise<void> }
   clock: Clock
   logger: Logger
-  /** A lane that does not answer an image within this, ms, is no use to the requests. */
+  /** A lane that does not answer within this time, ms, is not ready. */
   timeoutMs: number
 }
 
@@ -30,7 +31,7 @@ export class Readiness {
   readonly #options: ReadinessOptions
   #draining = false
   #provedAt = Number.NEGATIVE_INFINITY
-  /** The forward passes under way; a lane that hangs keeps them so. */
+  /** The forward passes under way, for as long as a lane hangs; `told`: its hanging was logged. */
   #probe: { since: number; answer: Promise<ReadyAnswer>; told: boolean } | undefined
 
   constructor(options: ReadinessOptions) {
@@ -41,18 +42,18 @@ export class Readiness {
     return this.#draining
   }
 
-  /** The service is about to end: never ready again. */
+  /** From now on the answer is no: the service is about to end. */
   drain(): void {
     this.#draining = true
   }
 
-  /** Resolves within the time-out, whatever the lanes do. Many callers share one probe. */
+  /** Resolves within the time-out, whatever the lanes do. */
   async check(): Promise<ReadyAnswer> {
     const { engine, clock, logger, timeoutMs } = this.#options
     if (this.#draining) return drainingAnswer
     if (engine.state !== 'ready') return { ready: false, reason: `The engine is ${engine.state}.` }
     const now = clock.now()
-    if (now - this.#provedAt < PROOF_MS) return { ready: true }
+    if (now - this.#provedAt < PROOF_LASTS_MS) return { ready: true }
     this.#probe ??= { since: now, answer: this.#prove(), told: false }
     const probe = this.#probe
     return new Promise((resolve) => {

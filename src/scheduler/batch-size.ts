@@ -1,20 +1,23 @@
 /**
  * How many images a batch should hold at most, learnt from the runs themselves.
  *
- * On a CPU an image costs the same in any batch, and a large batch only makes everyone wait; on a GPU a
- * small batch wastes the chip. So: the smallest size whose time per image is within a tolerance of the best.
+ * On a CPU an image costs about the same in any batch, and a large batch only makes everyone wait. On a GPU a small
+ * batch wastes the chip. So the learner chooses the smallest size whose throughput is within a tolerance of the best.
  *
- * Sizes are powers of two and the maximum. The learner climbs from the smallest: it allows a size until it
- * has seen a few full batches of it, then the next larger one, until two steps in a row have gained less
- * than the tolerance. Afterwards a neighbour of the chosen size, larger and smaller in turn, is allowed for a few batches
- * now and then, so that the choice follows the machine: soon after the climb and after each change, since a disturbance may
- * have made the choice, and ever more rarely while it stands. An allowance never makes
- * anybody wait: a batch leaves with its share of what is there, and one that is not full teaches about its own size, or
- * nothing. Medians of the last runs keep a slow one from mattering. The same records give the same sizes.
+ * Candidate sizes are the powers of two and the maximum. The learner has two phases:
+ * - The climb: it allows the smallest size until it has seen a few full batches of it, then the next larger one, until
+ *   two steps in a row have gained less than the tolerance.
+ * - Probes: now and then it allows a neighbour of the chosen size for a few batches, larger and smaller in turn, so
+ *   that the choice follows the machine. Probes are frequent after the climb and after each change, because a
+ *   disturbance may have made the choice, and become rarer while the choice stands.
+ *
+ * No image waits for the learner's sake: a batch leaves with its share of what is there, and teaches about its own
+ * size. Times are medians of the last runs, so that one slow run does not matter. The same records give the same sizes.
  */
+
 /**
- * The largest batch worth trying on a device. On a CPU eight images share what a run costs beside its images; a
- * larger batch gains nothing, and where other work disturbs the measuring it could be chosen by chance.
+ * The largest batch worth trying on a device. On a CPU eight images share what a run costs beside its images. A larger
+ * batch gains nothing there, and could be chosen by chance where other work disturbs the measuring.
  */
 export const largestBatch = { cpu: 8, cuda: 256 } as const
 
@@ -34,21 +37,22 @@ export interface BatchTiming {
   samples: number
 }
 
-/** Runs of a size to judge it by, and the latest ones remembered. */
-const enough = 5
-const remembered = 9
-/** Full batches between two looks at a neighbouring size: at first, and at most; doubled by each look. */
-const soon = 32
-const late = 512
-/** Doublings without gain after which the climb ends. */
-const patience = 2
+/** Runs of a size that are needed to judge it. */
+const MIN_RUNS = 5
+/** The latest runs of a size whose median counts. */
+const REMEMBERED_RUNS = 9
+/** Full batches between two probes, at first and at most; each probe doubles it. */
+const FIRST_PROBE_AFTER = 32
+const LAST_PROBE_AFTER = 512
+/** Steps without gain after which the climb ends. */
+const CLIMB_PATIENCE = 2
 
 interface Candidate {
   size: number
   /** Milliseconds an image, the latest runs. */
   times: number[]
   samples: number
-  /** Median of `times`; Infinity before `enough` of them. */
+  /** Median of `times`; Infinity before there are `MIN_RUNS` of them. */
   msPerImage: number
 }
 
@@ -63,7 +67,7 @@ export class BatchSizer {
   /** A neighbour under test, and the samples it shall have at its end. */
   #probe: { position: number; until: number } | null = null
   #sinceProbe = 0
-  #wait = soon
+  #probeAfter = FIRST_PROBE_AFTER
   #upwards = true
 
   constructor({ max, tolerance = 0.05, fixed }: BatchSizerOptions) {
@@ -86,13 +90,16 @@ export class BatchSizer {
     if (position < 0 || !Number.isFinite(ms) || ms < 0) return
     learn(this.#candidates[position]!, ms / size)
     const best = this.#best()
-    if (best !== this.#chosen) this.#wait = soon
+    if (best !== this.#chosen) this.#probeAfter = FIRST_PROBE_AFTER
     this.#chosen = best
     if (this.#climbing) this.#climb()
     else this.#look(position)
   }
 
-  /** Median run of the next larger size that is known, ms: what a batch of so many images hardly exceeds. Null where none is. */
+  /**
+   * Milliseconds that a run of so many images takes at most, as a rule: the median of the next larger size that is
+   * known. Null where none is.
+   */
   runMs(size: number): number | null {
     const next = this.#candidates.find((each) => each.size >= size && Number.isFinite(each.msPerImage))
     return next ? next.msPerImage * next.size : null
@@ -109,10 +116,10 @@ export class BatchSizer {
 
   #climb(): void {
     const known = this.#candidates.slice(0, this.#reached + 1).map((candidate) => candidate.msPerImage)
-    while (this.#climbing && this.#candidates[this.#reached]!.samples >= enough) {
-      const before = Math.min(...known.slice(0, -patience))
-      const lately = Math.min(...known.slice(-patience))
-      const gained = known.length <= patience || lately < before * (1 - this.#tolerance)
+    while (this.#climbing && this.#candidates[this.#reached]!.samples >= MIN_RUNS) {
+      const before = Math.min(...known.slice(0, -CLIMB_PATIENCE))
+      const lately = Math.min(...known.slice(-CLIMB_PATIENCE))
+      const gained = known.length <= CLIMB_PATIENCE || lately < before * (1 - this.#tolerance)
       if (!gained || this.#reached === this.#candidates.length - 1) this.#climbing = false
       else known.push(this.#candidates[++this.#reached]!.msPerImage)
     }
@@ -124,15 +131,15 @@ export class BatchSizer {
       if (this.#candidates[this.#probe.position]!.samples >= this.#probe.until) this.#probe = null
       return
     }
-    if (position !== this.#chosen || ++this.#sinceProbe < this.#wait) return
+    if (position !== this.#chosen || ++this.#sinceProbe < this.#probeAfter) return
     this.#sinceProbe = 0
-    this.#wait = Math.min(2 * this.#wait, late)
+    this.#probeAfter = Math.min(2 * this.#probeAfter, LAST_PROBE_AFTER)
     const [up, down] = [this.#chosen + 1, this.#chosen - 1]
     const next = this.#upwards ? [up, down] : [down, up]
     this.#upwards = !this.#upwards
     const neighbour = next.find((position) => this.#candidates[position] !== undefined)
     if (neighbour !== undefined)
-      this.#probe = { position: neighbour, until: this.#candidates[neighbour]!.samples + enough }
+      this.#probe = { position: neighbour, until: this.#candidates[neighbour]!.samples + MIN_RUNS }
   }
 
   /** Position of the smallest size within the tolerance of the best throughput. */
@@ -150,8 +157,8 @@ function candidate(size: number): Candidate {
 
 function learn(candidate: Candidate, msPerImage: number): void {
   candidate.times.push(msPerImage)
-  if (candidate.times.length > remembered) candidate.times.shift()
-  if (++candidate.samples < enough) return
+  if (candidate.times.length > REMEMBERED_RUNS) candidate.times.shift()
+  if (++candidate.samples < MIN_RUNS) return
   const sorted = [...candidate.times].sort((a, b) => a - b)
   candidate.msPerImage = sorted[sorted.length >> 1]!
 }

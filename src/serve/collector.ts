@@ -1,4 +1,4 @@
-/** V8's garbage collector, set for a process whose cores are busy: with the engine, or with decoding for a GPU. */
+/** Settings of V8's garbage collector for a process whose cores are always busy. */
 import { setFlagsFromString } from 'node:v8'
 
 /**
@@ -8,7 +8,7 @@ import { setFlagsFromString } from 'node:v8'
  */
 const MARKING = '--no-concurrent-marking'
 
-/** For all threads of the process; to be called before it has work. */
+/** Applies to all threads of the process. Call it before the process has work. */
 export function tuneCollector(): void {
   setFlagsFromString(MARKING)
 }

@@ -1,10 +1,11 @@
 /**
  * Process start and end: the log, the signals, the exit code.
  *
- * The process never leaves by `process.exit` while the engine runs: ending a thread inside a run aborts the
- * whole process. An orderly stop ends every part, and the process then ends by itself. A second signal does
- * not wait for it: the process dies of that signal, and the store is made to survive that. One that comes at once
- * is the first one again: a terminal signals the whole group on Ctrl-C, and npm hands it on to us once more.
+ * The process never calls `process.exit` while the engine runs: ending a thread inside a run aborts the whole process
+ * (docs/decisions/0001-onnxruntime-in-worker-threads.md). An orderly stop ends every part, and the process then ends
+ * by itself. A second signal kills the process at once; the store survives that. A second signal within
+ * `SAME_SIGNAL_MS` is the first one again: on Ctrl-C a terminal signals the whole process group, and npm passes the
+ * signal on to us once more.
  */
 import { pino } from 'pino'
 import { systemClock } from '../concurrency/clock.js'
@@ -12,8 +13,8 @@ import { tuneCollector } from './collector.js'
 import type { ServeConfig } from '../config/config.js'
 import { startService } from './service.js'
 
-/** Milliseconds in which a signal may come twice. */
-const TWICE_MS = 500
+/** Milliseconds in which a second signal counts as the first one. */
+const SAME_SIGNAL_MS = 500
 
 /** Runs the service until SIGTERM or SIGINT. @throws what `startService` throws when the start fails */
 export async function serve(config: ServeConfig): Promise<void> {
@@ -27,8 +28,8 @@ export async function serve(config: ServeConfig): Promise<void> {
   let since: number | undefined
   const stop = (signal: NodeJS.Signals) => {
     if (since !== undefined) {
-      if (systemClock.now() - since < TWICE_MS) return
-      // Without a handler the signal ends the process at once, by the system's own hand.
+      if (systemClock.now() - since < SAME_SIGNAL_MS) return
+      // With our handlers removed, the default action kills the process.
       for (const each of signals) process.removeListener(each, stop)
       process.kill(process.pid, signal)
       return

@@ -1,9 +1,9 @@
 /**
  * What the service tells Prometheus: every metric, its help and its buckets, in one place. Base units.
  *
- * Each instance has a registry of its own. The other parts call its methods and know no metric by name.
- * Gauges are read when they are scraped. `domain` is the one label that clients could make grow: it is given
- * to domains that exist, up to a number, and `_other` stands for the rest.
+ * The other parts call its methods, which fit their observers, and know no metric by name. Gauges are read when they
+ * are scraped. `domain` is the one label whose values clients could multiply: only domains that exist get a value of
+ * their own, up to a number, and `_other` stands for the rest.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { MemoryAccount, ResidencyState } from '../residency/types.js'
@@ -37,11 +37,12 @@ export interface MetricsSource {
   bankCapacity(): number
 }
 
-/** Seconds: a decode of a small image to a request that waited for all it could. */
-const durations = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
-/** Seconds: an eviction at once is thrash, after hours it is tidying. */
-const ages = [0.1, 1, 10, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600]
-const counts = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+/** Buckets in seconds, from the decoding of a small image to the longest wait of a request. */
+const durationBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+/** Buckets in seconds: an eviction after a second is thrash, after hours it is tidying. */
+const ageBuckets = [0.1, 1, 10, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600]
+/** Buckets of images and of domains in a batch. */
+const countBuckets = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 const otherDomains = '_other'
 const outcomes = ['ok', 'error'] as const
@@ -58,34 +59,38 @@ export class Metrics {
   readonly #requestSeconds = this.#histogram(
     'facet_request_duration_seconds',
     'Time from the first byte of an HTTP request to the end of its answer.',
-    durations,
+    durationBuckets,
     ['route'],
   )
   readonly #images = this.#counter('facet_images_total', 'Images answered or failed.', ['domain', 'outcome'])
   readonly #decodeSeconds = this.#histogram(
     'facet_decode_duration_seconds',
     'Time from an encoded image to pixels, the wait for a thread included.',
-    durations,
+    durationBuckets,
   )
   readonly #queueSeconds = this.#histogram(
     'facet_queue_duration_seconds',
     'Time an image waited for its batch.',
-    durations,
+    durationBuckets,
   )
   readonly #inferenceSeconds = this.#histogram(
     'facet_inference_duration_seconds',
     'Time of one run of the trunk and its heads, a batch.',
-    durations,
+    durationBuckets,
   )
-  readonly #batchSize = this.#histogram('facet_batch_size', 'Images of a batch.', counts)
-  readonly #batchDomains = this.#histogram('facet_batch_domains', 'Distinct domains of a batch.', counts)
+  readonly #batchSize = this.#histogram('facet_batch_size', 'Images of a batch.', countBuckets)
+  readonly #batchDomains = this.#histogram(
+    'facet_batch_domains',
+    'Distinct domains of a batch.',
+    countBuckets,
+  )
   readonly #rejected = this.#counter('facet_rejected_total', 'Requests refused or dropped before they ran.', [
     'reason',
   ])
   readonly #loadSeconds = this.#histogram(
     'facet_adapter_load_duration_seconds',
     'Time to bring a cold adapter into the bank.',
-    durations,
+    durationBuckets,
     ['tier'],
   )
   readonly #loads = this.#counter('facet_adapter_loads_total', 'Cold adapters brought into the bank.', [
@@ -99,7 +104,7 @@ export class Metrics {
   readonly #evictionAge = this.#histogram(
     'facet_adapter_eviction_age_seconds',
     'Time since an evicted adapter was last asked for.',
-    ages,
+    ageBuckets,
   )
 
   constructor({ maxDomains, version, family, device = 'cpu' }: MetricsOptions) {
@@ -162,7 +167,7 @@ export class Metrics {
     this.#evictionAge.observe(ageSeconds)
   }
 
-  /** A deleted domain's series go, its counts to `_other` so that sums never fall, and its label is free. */
+  /** Removes a deleted domain's series. Its counts go to `_other`, so that sums never fall, and its label is free. */
   forget(domain: string): void {
     const counts = this.#labelled.get(domain)
     if (counts === undefined) return
