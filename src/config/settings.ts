@@ -219,7 +219,7 @@ function device(value: string): Device {
 function rate(value: string): number {
   const images = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN
   if (images <= MAX_COUNT) return images
-  throw new QuantityError(`A number such as 50 or 0.5, at most ${most}, is accepted; 0 for none.`)
+  throw new QuantityError(`A number such as 50 or 0.5, at most ${MAX_COUNT}, is accepted; 0 for none.`)
 }
 
 function batch(value: string): number | 'auto' {
@@ -236,8 +236,8 @@ function proxies(value: string): readonly string[] {
   return value.split(',').map((part) => {
     const [, address, bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(part.trim()) ?? []
     const version = isIP(address ?? '')
-    const most = version === 4 ? 32 : 128
-    if (version !== 0 && (bits === undefined || (Number(bits) >= 1 && Number(bits) <= MAX_COUNT)))
+    const maxBits = version === 4 ? 32 : 128
+    if (version !== 0 && (bits === undefined || (Number(bits) >= 1 && Number(bits) <= maxBits)))
       return part.trim()
     throw new QuantityError('IP addresses or networks such as 10.0.0.0/8, separated by commas, are accepted.')
   })
