@@ -84,7 +84,7 @@ export const variants: readonly Variant[] = [
   {
     pain: 5,
     way: 'an upload is answered at once and takes effect soon after',
-    changes: [{ symbol: 'Mutations.#write', body: 'void original(state, warm)' }],
+    changes: [{ symbol: 'Mutations.#write', body: 'void original(state, row)' }],
     test: 'service-hot-swap',
     fails: /replaced 50 times/,
   },

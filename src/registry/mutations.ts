@@ -9,17 +9,19 @@ import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { checkDomainId } from '../domain-id.js'
 import { KeyedQueue } from '../concurrency/keyed-queue.js'
 import type { VersionRecord } from '../store/store.js'
-import { activeClasses, type DomainState, recordOf, tombstone } from './catalog.js'
+import { type DomainState, recordOf, tombstone } from './catalog.js'
 import { named } from './failures.js'
 import type { Change, RegistryOptions } from './options.js'
+import { PinClaims } from './pin-claims.js'
+import { planRegistration, type RegistrationPlan } from './registration.js'
 import type { Prepared } from '../residency/prepare.js'
 import type { Resident } from '../residency/rows.js'
 import type { Preconditions } from './types.js'
 import { short } from '../bytes/digest.js'
-import { checkPreconditions, resolveVersion, retained } from './versions.js'
+import { checkPreconditions, resolveVersion } from './versions.js'
 
 /** A row kept for a version until the switch: resident already, or staged and not yet reachable. */
-interface Warm {
+interface NewRow {
   keep(): Resident | null
   discard(): void
 }
@@ -29,12 +31,12 @@ export class Mutations {
   readonly #queue = new KeyedQueue()
   /** Versions on their way into a record, with how many changes bring them: not to be collected. */
   readonly #held = new Map<string, number>()
-  /** Classes that pinned domains are about to have, or domains about to be pinned. */
-  readonly #pinning = new Map<string, number>()
+  readonly #pins: PinClaims
   #closed = false
 
   constructor(options: RegistryOptions) {
     this.#options = options
+    this.#pins = new PinClaims(options.versions.catalog, options.residency)
   }
 
   /** Refuses new changes with `draining` (503) and waits for those under way. */
@@ -51,13 +53,30 @@ export class Mutations {
   ): Promise<{ created: boolean; version: string; state: DomainState }> {
     this.#checkMutable(domain)
     this.#check(domain, options)
-    const prepared = await this.#options.residency.prepare(bytes)
-    return this.#run(domain, options, async () => {
-      const before = this.#options.versions.catalog.get(domain)
-      await this.#put(domain, bytes, prepared, options.activate, before)
-      const state = this.#options.versions.catalog.require(domain)
-      return { created: before === undefined, version: prepared.version, state }
-    }).finally(() => prepared.release())
+    const { clock, keepVersions, residency, versions } = this.#options
+    const { catalog, packs } = versions
+    const prepared = await residency.prepare(bytes)
+    const { version } = prepared
+    const change = async () => {
+      const before = catalog.get(domain)
+      const plan = planRegistration({
+        domain,
+        before,
+        pack: versionRecord(prepared, clock.date()),
+        activate: options.activate,
+        seed: packs.seed(domain)?.record,
+        damaged: residency.state(version) === 'failed',
+        keepVersions,
+      })
+      await this.#apply(plan, before, prepared, bytes)
+      if (plan.next !== null) {
+        const action = options.activate ? 'register' : 'stage'
+        this.#audit({ action, domain, version, dropped: plan.dropped })
+        if (plan.dropped.length > 0) await this.#collect()
+      }
+      return { created: before === undefined, version, state: catalog.require(domain) }
+    }
+    return this.#run(domain, options, change).finally(() => prepared.release())
   }
 
   /** See `Registry.activate`. */
@@ -68,7 +87,7 @@ export class Mutations {
       const { version } = resolveVersion(domain, state.versions, text)
       if (version === state.active) return state
       const next = { ...state, active: version }
-      await this.#withPin(state, next, () => this.#resident(domain, version, () => this.#write(next)))
+      await this.#pins.claiming(state, next, () => this.#resident(domain, version, () => this.#write(next)))
       this.#audit({ action: 'activate', domain, version, dropped: [] })
       return catalog.require(domain)
     })
@@ -112,7 +131,7 @@ export class Mutations {
       if (state.pinned === pinned) return state
       const next = { ...state, pinned }
       const write = () => this.#write(next)
-      await this.#withPin(state, next, () =>
+      await this.#pins.claiming(state, next, () =>
         pinned && state.active !== null ? this.#resident(domain, state.active, write) : write(),
       )
       this.#audit({ action: pinned ? 'pin' : 'unpin', domain, version: state.active, dropped: [] })
@@ -120,55 +139,39 @@ export class Mutations {
     })
   }
 
-  async #put(
-    domain: string,
-    bytes: Uint8Array,
-    prepared: Prepared,
-    activate: boolean,
+  /** Carries a registration out: room for its pin, a row, the bytes, the record, and the switch. */
+  async #apply(
+    { next, storeBlob, canary }: RegistrationPlan,
     before: DomainState | undefined,
+    prepared: Prepared,
+    bytes: Uint8Array,
   ): Promise<void> {
-    const { keepVersions, residency, store, versions: listed } = this.#options
+    const { store } = this.#options
     const { version } = prepared
-    const known = before?.versions.find((entry) => entry.version === version)
-    const damaged = residency.state(version) === 'failed'
-    const active = activate ? version : (before?.active ?? null)
-    if (known && !damaged && active === before?.active) {
-      // Nothing changes, but bytes that were damaged unnoticed are repaired.
-      if (!known.seed) await store.putBlob(version, bytes)
+    if (next === null) {
+      if (storeBlob) await store.putBlob(version, bytes)
       return
     }
-    const seed = listed.packs.seed(domain)?.record
-    const stored = known?.seed ? undefined : known
-    // A shipped pack that is damaged is stored anew.
-    const entry = seed?.version === version && !damaged ? seed : (stored ?? this.#record(prepared))
-    const others = (before?.versions ?? []).filter((other) => other.version !== version)
-    if (seed && seed.version !== version && !others.some((other) => other.version === seed.version))
-      others.unshift(seed)
-    const versions = retained([...others, entry], keepVersions, new Set([active, version]))
-    const dropped = others.filter((other) => !versions.includes(other)).map((other) => other.version)
-    const state = { domain, active, versions, pinned: before?.pinned ?? false, updated: null }
-    await this.#withPin(before, state, async () => {
-      const warm = await this.#warm(prepared, known === undefined)
+    await this.#pins.claiming(before, next, async () => {
+      const row = await this.#newRow(prepared, canary)
       await this.#holding(version, async () => {
         try {
-          if (!entry.seed) await store.putBlob(version, bytes)
-          await this.#write(state, warm)
+          if (storeBlob) await store.putBlob(version, bytes)
+          await this.#write(next, row)
         } catch (error) {
-          warm.discard()
+          row.discard()
           throw error
         }
       })
     })
-    this.#audit({ action: activate ? 'register' : 'stage', domain, version, dropped })
-    if (dropped.length > 0) await this.#collect()
   }
 
-  /** A row with the pack in it, tried if it is new. Where another domain serves the version, its row. */
-  async #warm(prepared: Prepared, isNew: boolean): Promise<Warm> {
+  /** A row with the pack in it. Where the version is resident already (another domain has it), its row. */
+  async #newRow(prepared: Prepared, canary: boolean): Promise<NewRow> {
     const { residency } = this.#options
     const resident = residency.hold(prepared.version)
     if (resident) return { keep: () => resident, discard: () => residency.release(resident) }
-    return residency.stage(prepared, { canary: isNew })
+    return residency.stage(prepared, { canary })
   }
 
   /** Runs `change` while the version is resident. */
@@ -199,12 +202,12 @@ export class Mutations {
   }
 
   /** The record, durably; then the switch, in one synchronous step. */
-  async #write(state: DomainState, warm?: Warm): Promise<void> {
+  async #write(state: DomainState, row?: NewRow): Promise<void> {
     const { residency, store, versions } = this.#options
     const updated = this.#date()
     await store.writeRecord(recordOf(state, updated))
     const touched = versions.catalog.set(state.domain, { ...state, updated })
-    const resident = warm?.keep()
+    const resident = row?.keep()
     residency.settle(touched)
     if (resident) residency.release(resident)
     // Where the engine restarted meanwhile, it is cold.
@@ -240,52 +243,6 @@ export class Mutations {
     checkPreconditions(state !== undefined, state?.active ?? null, pre)
   }
 
-  /**
-   * Runs `change`, which makes `next` of `before`, where the pins fit with it: a domain that is to be pinned, or a
-   * larger version of one that is.
-   */
-  async #withPin(
-    before: DomainState | undefined,
-    next: DomainState,
-    change: () => Promise<void>,
-  ): Promise<void> {
-    const classes = activeClasses(next)
-    const wasPinned = before?.pinned === true
-    if (!next.pinned || (wasPinned && classes <= activeClasses(before))) return change()
-    this.#checkPins(next, wasPinned)
-    this.#pinning.set(next.domain, classes)
-    try {
-      await change()
-    } finally {
-      this.#pinning.delete(next.domain)
-    }
-  }
-
-  #checkPins(wanted: DomainState, isPinned: boolean): void {
-    const { residency, versions } = this.#options
-    const { catalog } = versions
-    const room = residency.pinRoom(catalog.mostClasses())
-    for (const state of catalog.states()) {
-      const { domain, pinned } = state
-      const coming = this.#pinning.get(domain)
-      if (domain === BASE_DOMAIN || domain === wanted.domain || !(pinned || coming !== undefined)) continue
-      room.add(Math.max(activeClasses(state), coming ?? 0))
-    }
-    const classes = activeClasses(wanted)
-    if (room.add(classes)) return
-    const remedy = 'unpin one, or give the bank more memory (--bank-memory).'
-    throw new FacetError(
-      'pins_exceed_memory',
-      isPinned
-        ? `"${wanted.domain}" is pinned, and its version of ${classes} classes leaves no room for what comes and goes, beside ${room.pins} other pinned domains: ${remedy}`
-        : `${room.pins} domains are pinned and the bank has room for no more beside what comes and goes: ${remedy}`,
-    )
-  }
-
-  #record({ version, bytes, about: { design, classes } }: Prepared): VersionRecord {
-    return { version, bytes, created: this.#date(), design, classes }
-  }
-
   #date(): string {
     return this.#options.clock.date().toISOString()
   }
@@ -294,4 +251,11 @@ export class Mutations {
     this.#options.logger.info(change, 'domain changed')
     this.#options.observe?.audit?.(change)
   }
+}
+
+function versionRecord(
+  { version, bytes, about: { design, classes } }: Prepared,
+  created: Date,
+): VersionRecord {
+  return { version, bytes, created: created.toISOString(), design, classes }
 }
