@@ -1,9 +1,9 @@
 /**
- * `npm run accuracy -- --data DIR`: sends held-out test images through the running service and prints accuracy
- * per domain beside PyTorch's on the same images (training/results/predictions, written by
- * `training/evaluate.py` from the same packs).
+ * `npm run accuracy -- --data DIR`: sends held-out test images to the running service and prints its accuracy
+ * per domain beside PyTorch's on the same images (training/results/predictions, which `training/evaluate.py`
+ * wrote from the same packs).
  *
- * Exits with 1 when a domain differs by more than 0.3 points and more than one image.
+ * Ends with 1 if a domain's accuracy differs by more than 0.3 points and by more than one image.
  */
 import { readdir, readFile } from 'node:fs/promises'
 import { Command } from 'commander'
@@ -18,16 +18,17 @@ interface Reference {
   images: string[]
   /** The class PyTorch gave each, as an index into the sorted class folders: the pack's label order. */
   predicted: number[]
-  /** How many of them are right. */
+  /** How many of the predictions are right. */
   correct: number
 }
 
 interface Row {
   domain: string
   images: number
+  /** Images that the service classifies correctly, and that PyTorch does. */
   served: number
   pytorch: number
-  /** Images on which the two predict different classes. */
+  /** Images for which the two predict different classes. */
   differ: number
 }
 
@@ -94,11 +95,14 @@ async function measure(
   return row
 }
 
-/** The class of each image: its folder's place among all. @throws Error when that contradicts the reference */
+/**
+ * The class of each image: the index of its folder in `classes`.
+ * @throws Error if the count of correct predictions is then not that of the reference
+ */
 function classesOf({ domain, images, predicted, correct }: Reference, classes: string[]): number[] {
   const truth = images.map((image) => classes.indexOf(image.slice(0, image.lastIndexOf('/'))))
   if (truth.filter((place, index) => place === predicted[index]).length !== correct)
-    throw new Error(`${domain}: the predictions are not of this data; run training/evaluate.py again.`)
+    throw new Error(`${domain}: the predictions were made on other data; run training/evaluate.py again.`)
   return truth
 }
 

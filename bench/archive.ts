@@ -1,6 +1,6 @@
 /**
- * Test images of a data folder: `<domain>.zip` (or `vd_<domain>.zip`) or an unpacked folder of that name, in the
- * layout `<split>/<class>/<file>`.
+ * Reads test images from `<domain>.zip` (or `vd_<domain>.zip`) or an unpacked folder of that name, both in
+ * the layout `<split>/<class>/<file>`.
  */
 import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
@@ -9,14 +9,14 @@ import { promisify } from 'node:util'
 import yauzl from 'yauzl'
 
 export interface Archive {
-  /** @param name path inside, `<split>/<class>/<file>` */
+  /** @param name path inside the archive, `<split>/<class>/<file>` */
   read(name: string): Promise<Buffer>
   /** The class folders of the train split, sorted: the order of a pack's labels. */
   classes: string[]
   close(): void
 }
 
-/** Null where the folder holds nothing of that name. */
+/** Null if the folder `dir` holds nothing of that name. */
 export async function openArchive(dir: string, domain: string): Promise<Archive | null> {
   for (const name of [domain, `vd_${domain}`]) {
     const folder = join(dir, name)

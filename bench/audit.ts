@@ -1,6 +1,7 @@
 /**
- * `npm run audit`: what we depend on. The rules of `dependencies.ts`, and the registry's known vulnerabilities
- * where it can be asked. Ends with 1 on a broken rule or a vulnerability of a production dependency.
+ * `npm run audit`: checks the dependencies against the rules of `dependencies.ts`, and against the registry's
+ * list of known vulnerabilities if the registry can be reached. Ends with 1 on a broken rule or a
+ * vulnerability of a production dependency.
  */
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
@@ -9,7 +10,7 @@ import { checkDependencies, type LockFile, type Manifest } from './dependencies.
 
 const readJson = async (name: string) => JSON.parse(await readFile(packageFile(name), 'utf8')) as unknown
 
-/** What `npm audit` prints: advisories by package, or why the registry did not answer. */
+/** What `npm audit --json` prints: advisories by package, or the reason why the registry did not answer. */
 interface NpmAudit {
   vulnerabilities?: Record<string, { name: string; severity: string; range: string }>
   message?: string
@@ -19,7 +20,7 @@ interface NpmAudit {
 async function askRegistry(): Promise<NpmAudit> {
   const text = await new Promise<string>((resolve) => {
     const options = { cwd: packageFile('.'), maxBuffer: 2 ** 26, timeout: 60_000 }
-    // It ends with 1 where it finds something, so the exit code says nothing by itself.
+    // npm ends with 1 also when it finds a vulnerability, so the exit code alone says nothing.
     execFile('npm', ['audit', '--omit=dev', '--json'], options, (_error, stdout) => resolve(stdout))
   })
   try {

@@ -1,4 +1,4 @@
-/** One HTTP request over a kept connection, as the soak and the fairness run send it. */
+/** One HTTP request over a kept connection: the client of the soak, the kills and the fairness run. */
 import { type Agent, request } from 'node:http'
 
 export interface Wire {
@@ -11,16 +11,16 @@ export interface Wire {
 export interface Reply {
   status: number
   text: string
-  /** Its `Server-Timing`. */
+  /** The `Server-Timing` header field. */
   timing: string
 }
 
-/** One duration of an answer's `Server-Timing`, ms. */
+/** One duration of a reply's `Server-Timing`, ms. */
 export function timingOf({ timing }: Reply, name: 'decode' | 'queue' | 'inference'): number {
   return Number(new RegExp(`${name};dur=([\\d.]+)`).exec(timing)![1])
 }
 
-/** Sends one request. @param signal makes the client leave */
+/** Sends one request. @param signal when aborted, the client leaves */
 export function send(agent: Agent, url: string, wire: Wire, signal?: AbortSignal): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const { method, path, type, body } = wire

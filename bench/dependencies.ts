@@ -1,4 +1,7 @@
-/** The rules our dependencies keep, checked on the lock file alone: nothing is fetched and nothing is run. */
+/**
+ * The rules that dependencies must keep, checked on the lock file alone: nothing is fetched and nothing is
+ * run.
+ */
 
 export interface LockEntry {
   version?: string
@@ -21,18 +24,18 @@ export interface Manifest {
 }
 
 export interface Findings {
-  /** What breaks a rule, one sentence each, with the remedy. */
+  /** Broken rules, one sentence each, with the remedy. */
   violations: string[]
-  /** What an auditor may want to know. */
+  /** Facts that break no rule but that an auditor may want to know. */
   notes: string[]
-  /** Packages that are installed with the service, and with it and its tests. */
+  /** Number of packages that the service needs, and of those that the service and its tests need. */
   production: number
   all: number
   /** Production packages by licence. */
   licences: Map<string, number>
 }
 
-/** SPDX identifiers a production dependency may carry; LGPL is libvips, linked dynamically and replaceable. */
+/** SPDX licences that production dependencies may have. LGPL is for libvips, which is linked dynamically. */
 const allowedLicences = new Set([
   '0BSD',
   'Apache-2.0',
@@ -45,7 +48,7 @@ const allowedLicences = new Set([
   'MIT',
 ])
 
-/** Packages with a script of their own at install; .npmrc keeps them from running. */
+/** Packages whose install script has been read. None runs: .npmrc switches install scripts off. */
 const knownScripts = new Set(['onnxruntime-node', 'protobufjs'])
 
 const registry = 'https://registry.npmjs.org/'
@@ -59,7 +62,9 @@ export function checkDependencies(manifest: Manifest, lock: LockFile, npmrc: str
   const findings: Findings = { violations: [], notes: [], production: 0, all: 0, licences: new Map() }
   const { violations, notes } = findings
   if (!/^ignore-scripts=true$/m.test(npmrc))
-    violations.push('.npmrc does not say ignore-scripts=true: packages would run code at install.')
+    violations.push(
+      '.npmrc does not say ignore-scripts=true: packages would run code when they are installed.',
+    )
   for (const [name, range] of Object.entries({ ...manifest.dependencies, ...manifest.devDependencies }))
     if (!/^~?\d+\.\d+\.\d+$/.test(range))
       violations.push(`${name} is asked for as ${range}: pin a version of the registry.`)

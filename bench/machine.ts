@@ -1,7 +1,7 @@
-/** The machine a figure was measured on. */
+/** Describes the machine on which a figure was measured. */
 import { cpus, loadavg, totalmem } from 'node:os'
 
-/** Cores, memory and what else the machine was doing; figures without it mean little. */
+/** Processor, cores, memory, load averages and Node's version, for the JSON line of a measurement. */
 export function machine(): Record<string, unknown> {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',

@@ -1,8 +1,8 @@
 /**
- * The networks that are measured: the paper's ResNet-26 at full width with random weights, as a family, and
- * the dedicated network of each of its domains: trunk and adapter merged, normalisations folded.
+ * The networks that are measured: the paper's ResNet-26 at full width with random weights, once as a family
+ * and once as the dedicated network of each domain (trunk and adapter merged, normalisations folded).
  *
- * Both sides take the same bytes (`uint8 [N, H, W, 3]`) and compute the same numbers.
+ * Both take the same bytes (`uint8 [N, H, W, 3]`) and compute the same numbers.
  */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -46,7 +46,7 @@ export interface Backbone {
   head: { weight: Float32Array; bias: Float32Array }
 }
 
-/** Weights that keep the values of a random network at a size where float32 is exact enough. */
+/** Draws weights that neither grow nor shrink a value's variance much, so that float32 stays exact enough. */
 export function randomBackbone(seed = 1): Backbone {
   const next = random(seed)
   const convs: Conv[] = [{ name: 'stem.conv', in: 3, out: STEM, stride: 1 }]
@@ -102,7 +102,8 @@ class Drawing {
 
   norm(name: string, x: string, scale: Float32Array, bias: Float32Array): string {
     const channels = scale.length
-    // With this variance the node's epsilon adds up to 1: it multiplies by the scale and nothing else.
+    // This variance plus the node's epsilon is 1, so that the norm multiplies by `scale` and adds `bias`
+    // only.
     const parts = [scale, bias, new Float32Array(channels), new Float32Array(channels).fill(1 - 1e-5)]
     const names = ['weight', 'bias', 'running_mean', 'running_var']
     const inputs = parts.map((values, part) => this.floats(`${name}.${names[part]}`, [channels], values))
@@ -110,7 +111,9 @@ class Drawing {
   }
 }
 
-/** The network between its pixels and its logits; how a convolution or a lone norm is written is the caller's. */
+/**
+ * Draws the network from image to logits. The caller says how to write a slot and a norm that stands alone.
+ */
 function drawResnet(
   to: Drawing,
   image: string,
@@ -154,7 +157,7 @@ function model(to: Drawing, input: Model['inputs'][number]): Uint8Array {
   })
 }
 
-/** The backbone as a framework would export it, normalisations not folded. */
+/** The backbone as a training framework exports it, with its normalisations not folded. */
 export function backboneOnnx(backbone: Backbone): Uint8Array {
   const to = new Drawing()
   const ones = (channels: number) => new Float32Array(channels).fill(1)
@@ -174,7 +177,9 @@ export function backboneOnnx(backbone: Backbone): Uint8Array {
   return model(to, { name: 'image', type: FLOAT, dims: ['N', 3, SIDE, SIDE] })
 }
 
-/** The dedicated network of a domain: W' = diag(scale) W, plus the matrix at the kernel's centre. */
+/**
+ * The dedicated network of a domain: each weight is `diag(scale) W` plus the matrix at the kernel's centre.
+ */
 export function dedicatedOnnx(backbone: Backbone, pack: Pack): Uint8Array {
   const to = new Drawing()
   const { scale, shift } = inputAffine(pack)
@@ -204,7 +209,7 @@ function merged(conv: Conv, frozen: Float32Array, { scale, matrix }: SlotWeights
   return weight
 }
 
-/** Builds the family of `backbone` in `dir`, through the builder that `facet family build` uses. */
+/** Builds the family of `backbone` in the folder `dir`, with the builder behind `facet family build`. */
 export async function makeFamily(backbone: Backbone, dir: string): Promise<Family> {
   const built = buildFamily(backboneOnnx(backbone), {
     name: 'resnet26-full-random',
@@ -224,7 +229,7 @@ export async function makeFamily(backbone: Backbone, dir: string): Promise<Famil
   return readFamily(dir)
 }
 
-/** A domain that differs from the base in every slot, more than trained ones do. */
+/** A domain that differs from the base in every slot, by more than trained domains do. */
 export function randomPack({ manifest, base }: Family, seed: number, classes = CLASSES): Pack {
   const next = random(seed)
   const around = (value: number, length: number) => uniform(next, length, 0.2).map((x) => value + x)

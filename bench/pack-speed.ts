@@ -1,6 +1,6 @@
 /**
- * Milliseconds to read, write and lay out a pack of a full-width ResNet-26 (650,000 adapter values, 100
- * classes): `npm run build && node dist/bench/pack-speed.js`. Needs no model.
+ * `npm run build && node dist/bench/pack-speed.js`: measures the time to read, write and lay out a pack of a
+ * full-width ResNet-26 (650,000 adapter values, 100 classes), ms. Needs no model.
  */
 import { bankLayout } from '../src/manifest/layout.js'
 import type { FamilyManifest, Slot } from '../src/manifest/manifest.js'

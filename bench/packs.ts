@@ -1,4 +1,4 @@
-/** Synthetic packs in numbers: as a folder of seeds, as a filled store, and as bytes to register. */
+/** Makes many synthetic packs: as a folder of shipped packs, as a filled store, or as bytes to register. */
 import { createHash } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -13,7 +13,7 @@ export function domainName(index: number): string {
   return `d${String(index).padStart(4, '0')}`
 }
 
-/** Makes as many different packs of one as are wanted: the last two numbers of a copy hold its number. */
+/** Makes different packs from one: the last two weights of a copy encode its number. */
 export class PackPress {
   readonly pack: Pack
   readonly #bytes: Uint8Array
@@ -23,24 +23,27 @@ export class PackPress {
     this.#bytes = writePack(pack, family.manifest, { dtype: 'f16' })
   }
 
-  /** Bytes of the pack of this number, below 2^20. */
+  /** Bytes of the copy with this number. @param number below 2^20 */
   copy(number: number): Uint8Array<ArrayBuffer> {
     const bytes = new Uint8Array(this.#bytes)
     const view = new DataView(bytes.buffer)
-    // Small normal numbers of float16: sign and exponent are fixed, the mantissas count.
+    // Two float16 values with a fixed sign and exponent, whose 10-bit mantissas hold the number.
     view.setUint16(bytes.length - 2, 0x2400 | (number & 0x3ff), true)
     view.setUint16(bytes.length - 4, 0x2400 | (number >> 10), true)
     return bytes
   }
 }
 
-/** Seeds `d0000` to `count` - 1 in `dir`. */
+/** Writes `count` packs as `d0000.safetensors`, `d0001.safetensors`, ... into `dir`. */
 export async function writeSeeds(dir: string, press: PackPress, count: number): Promise<void> {
   await mkdir(dir, { recursive: true })
   for (let i = 0; i < count; i++) await writeFile(join(dir, `${domainName(i)}.safetensors`), press.copy(i))
 }
 
-/** Preparing needs no durability, and a thousand packs would wait minutes for it. */
+/**
+ * A file system without fsync: a store that is thrown away needs none, and fsync of a thousand packs takes
+ * minutes.
+ */
 const hastyFs: StoreFs = {
   ...nodeFs,
   async create(path) {
@@ -49,7 +52,7 @@ const hastyFs: StoreFs = {
   openFolder: async () => ({ sync: async () => {}, close: async () => {} }),
 }
 
-/** A data folder in which `count` domains are registered. */
+/** Makes a data folder in which `count` domains are registered. */
 export async function fillStore(dir: string, family: Family, press: PackPress, count: number): Promise<void> {
   const store = new LocalStore({ dir, fs: hastyFs, clock: systemClock })
   await store.open()

@@ -1,13 +1,15 @@
-/** Child processes that answer over IPC, and what the kernel says of them. */
+/**
+ * Child processes that answer questions over IPC, and their CPU time and memory as the kernel counts them.
+ */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-/** What a child sends: the answer to one question, or its first words. */
+/** What a child sends: the answer to one question, or its error. */
 export type Reply = { id: number; answer: unknown } | { id: number; error: string }
 
-/** A script of this folder as a process of its own. Questions are answered one at a time, in order. */
+/** A script that runs as its own process. It answers questions one at a time, in order. */
 export class Child {
   readonly pid: number
   readonly #process: ChildProcess
@@ -29,7 +31,7 @@ export class Child {
     })
   }
 
-  /** @param script the file to run, as built. Resolves when it answers. */
+  /** Starts a script; resolves when it answers. @param script the compiled file */
   static async start(script: URL, args: readonly string[] = []): Promise<Child> {
     const child = new Child(fork(fileURLToPath(script), args, { serialization: 'advanced', execArgv: [] }))
     await child.ask({ type: 'hello' })
@@ -44,7 +46,7 @@ export class Child {
     })
   }
 
-  /** Ends by itself once its channel is closed. */
+  /** Closes the channel, at which the child ends by itself, and waits for its exit. */
   async stop(): Promise<void> {
     if (this.#process.exitCode !== null) return
     const exit = once(this.#process, 'exit')
@@ -53,7 +55,10 @@ export class Child {
   }
 }
 
-/** The child's side: answers each question with what `handle` resolves to, and calls `end` when it is time. */
+/**
+ * The child's side: answers each question with what `handle` resolves to; calls `end` once the parent is
+ * gone.
+ */
 export function answer<Question extends { id: number }>(
   handle: (question: Question) => Promise<unknown>,
   end: () => Promise<void>,
@@ -70,25 +75,25 @@ export function answer<Question extends { id: number }>(
   process.once('disconnect', () => void tail.then(end))
 }
 
-/** Clock ticks a second of `/proc`; 100 on every Linux that Node runs on. */
-const TICKS = 100
+/** Unit of the times in `/proc`; 100 on every Linux that Node runs on. */
+const TICKS_PER_SECOND = 100
 
-/** CPU time the process has used so far, user and system, all its threads, ms. */
+/** CPU time that the process has used so far: user and system, all threads, ms. */
 export function cpuMs(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-  // The second field, the name, is in brackets and may hold spaces.
+  // The second field, the program's name, is in brackets and may contain spaces.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS
+  return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_SECOND
 }
 
-/** Bytes of memory that are this process's alone. */
+/** Bytes of memory that the process shares with no other. */
 export function privateBytes(pid: number): number {
   return rollup(pid, /^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm)
 }
 
 /**
- * The same without what the kernel may drop and read again: pages of libraries, which count as private or shared as
- * other processes on the machine come and go.
+ * The same without clean pages, which the kernel may drop and read again. Those are mostly pages of
+ * libraries, which change between private and shared as other processes on the machine start and end.
  */
 export function privateDirtyBytes(pid: number): number {
   return rollup(pid, /^Private_Dirty:\s+(\d+) kB$/gm)

@@ -1,6 +1,6 @@
-/** Seeded random numbers, so that two runs measure the same networks, packs and traffic. */
+/** Random numbers from a seed, so that two runs measure the same networks, packs and traffic. */
 
-/** Uniform numbers in [0, 1), the same for a seed (mulberry32). */
+/** Uniform numbers in [0, 1), the same for the same seed (mulberry32). */
 export function random(seed: number): () => number {
   let state = seed | 0
   return () => {

@@ -1,6 +1,4 @@
-/**
- * Starts the built service as a process of its own, for benchmarks and for checks through HTTP.
- */
+/** Starts the built service as its own process, for benchmarks and checks through HTTP. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -14,7 +12,7 @@ const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
 export interface RunningServer {
   url: string
   pid: number
-  /** Milliseconds from spawn to the line that says it listens. */
+  /** Milliseconds from spawn to the log line `listening`. */
   startMs: number
   /** SIGTERM; resolves with the exit code once the process is gone. */
   stop(): Promise<number | null>
@@ -23,10 +21,10 @@ export interface RunningServer {
 }
 
 /**
- * Spawns `facet serve` on a free port of the loopback with a data folder of its own, removed at the end.
- * @param args further options of `facet serve`; `--data` here keeps a folder of the caller's
+ * Spawns `facet serve` on a free loopback port, with a temporary data folder that `stop` removes.
+ * @param args further options of `facet serve`; with `--data` the caller's folder is used and kept
  * @param spawned called with the process before it listens
- * @throws Error with the server's own output when it exits before it listens
+ * @throws Error with the server's output if it exits before it listens
  */
 export async function startServer(
   args: string[] = [],
@@ -68,7 +66,7 @@ function alive({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode === null && signalCode === null
 }
 
-/** Reads the log until the line `listening`; keeps draining it after, so that the pipe never fills. */
+/** Reads the log up to the line `listening`, and goes on reading it, so that the pipe never fills. */
 function listening(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     const seen: string[] = []

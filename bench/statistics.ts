@@ -1,6 +1,6 @@
-/** Medians, quantiles, and the interleaved comparison every ratio of the benchmark comes from. */
+/** Medians, quantiles, and the interleaved comparison from which every ratio of the benchmark comes. */
 
-/** The value below which a share `q` of the values lies (nearest rank). */
+/** The value below which the fraction `q` of the values lies (nearest rank). */
 export function quantile(values: readonly number[], q: number): number {
   if (values.length === 0) throw new Error('nothing was measured; give the row more seconds')
   const sorted = [...values].sort((a, b) => a - b)
@@ -11,24 +11,24 @@ export function median(values: readonly number[]): number {
   return quantile(values, 0.5)
 }
 
-/** A median with the middle half around it, as people read it. */
+/** A median with its interquartile range, as text. */
 export function spread(values: readonly number[], digits = 3): string {
   const show = (q: number) => quantile(values, q).toFixed(digits)
   return `${show(0.5)} (${show(0.25)}-${show(0.75)}, n=${values.length})`
 }
 
-/** What an image cost in one slice of work, milliseconds: on the wall, and of this process's CPU time. */
+/** What one image cost in a slice of work, ms: wall time, and CPU time of this process. */
 export interface Slice {
   ms: number
   cpuMs: number
 }
 
-/** One side of a comparison: does a fixed amount of work. */
+/** One side of a comparison: does a fixed amount of work and returns its cost. */
 export type Side = () => Promise<Slice>
 
 /**
- * Keeps `atOnce` calls in flight until `images` images are answered. The clock stops there; what is still in
- * flight is awaited and counts for the CPU time alone, which is the whole process's, all its threads.
+ * Keeps `atOnce` calls in flight until `images` images are answered. Wall time ends there. The calls still in
+ * flight are awaited and count in the CPU time only, which is that of the whole process with all its threads.
  * @param work answers `perCall` images a call
  */
 export async function flow(
@@ -54,8 +54,8 @@ export async function flow(
 }
 
 /**
- * Runs the sides in turn until the time is up, the order reversed every second round, three rounds at least:
- * what disturbs the machine meets all sides alike. The first round warms up and is not kept.
+ * Runs the sides in turn until the time is up, at least three rounds, in reversed order every second round:
+ * so disturbances of the machine affect all sides alike. A first round warms up and is not kept.
  * @returns the slices of each side, round by round
  */
 export async function interleave<Name extends string>(
@@ -73,12 +73,12 @@ export async function interleave<Name extends string>(
   return slices
 }
 
-/** How many times `a` does the work of `b` in the same time, round by round; above 1 where `a` is faster. */
+/** Speed of `a` over that of `b`, round by round; above 1 if `a` is faster. */
 export function speedups(a: readonly Slice[], b: readonly Slice[]): number[] {
   return a.map(({ ms }, round) => b[round]!.ms / ms)
 }
 
-/** The same in CPU time, which other processes on the machine disturb less; over all rounds together. */
+/** The same for CPU time, over all rounds together. Other processes on the machine disturb it less. */
 export function cpuSpeedup(a: readonly Slice[], b: readonly Slice[]): number {
   const sum = (slices: readonly Slice[]) => slices.reduce((total, { cpuMs }) => total + cpuMs, 0)
   return sum(b) / sum(a)

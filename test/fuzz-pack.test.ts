@@ -44,7 +44,7 @@ t.test('a reader with a fault is caught', async (t) => {
     [
       'refuses sound packs',
       () => raise(new FacetError('invalid_pack', 'no', { problems: ['no'] })),
-      /^refused a sound pack: no/,
+      /^refused a valid pack: no/,
     ],
     ['gets a value wrong', (bytes, family) => nudge(readPack(bytes, family)), /\[0\] is .* instead of/],
     [

@@ -112,7 +112,7 @@ t.test(
     t.match(scored('two', [0, 0.6], [7, 0.4]), /class 7 scores 0.4, alone undefined/)
     t.match(scored('one', [1, Number.NaN]), /best score is NaN/)
     t.match(scored('one'), /no predictions/)
-    t.match(scored('three', [1, 0.8]), /three answered, which was not in force/)
+    t.match(scored('three', [1, 0.8]), /three answered, which was not active/)
     t.equal(judge({ version: 'two', features: [3.0003, 4] }), null)
     t.match(judge({ version: 'two', features: [3.0005, 4] }), /feature 0 is 3.0005, alone 3/)
     t.match(judge({ version: 'two', features: [3] }), /1 features, not 2/)

@@ -1,16 +1,16 @@
 /**
- * `npm run fuzz -- [--packs N] [--seed S]`: a million mutated packs against the reader.
+ * `npm run fuzz -- [--packs N] [--seed S]`: feeds a million mutated packs to the reader.
  *
- * Every pack must be refused with its problems, or accepted with exactly the content that an independent
- * reader finds. Ends with 1 on the first kind of violation; prints what makes the pack again.
+ * Every pack must be refused with a list of problems, or accepted with exactly the content that an
+ * independent reader finds. Ends with 1 on a violation, and prints the pack and the seed that makes it again.
  */
 import { parseArgs } from 'node:util'
 import { designs } from '../../src/manifest/manifest.js'
 import { tinyFamily, tinyPack } from '../../test/families.js'
 import { type FuzzCount, fuzzPacks, fuzzTarget } from './pack-fuzz.js'
 
-/** Resident memory that a reader of packs of a few KB has no reason to reach. */
-const MEMORY_LIMIT = 1024 ** 3
+/** Resident memory above this is a violation: the packs have a few KB. */
+const MEMORY_LIMIT_BYTES = 1024 ** 3
 
 const { values: options } = parseArgs({
   options: {
@@ -48,7 +48,7 @@ const seconds = (performance.now() - started) / 1000
 for (const { index, steps, what, bytes } of count.violations.slice(0, 10)) {
   console.error(`pack ${index} (${steps.join(', ')}): ${what}\n  ${Buffer.from(bytes).toString('base64')}`)
 }
-const overMemory = peak > MEMORY_LIMIT
+const overMemory = peak > MEMORY_LIMIT_BYTES
 if (overMemory) console.error(`resident memory reached ${(peak / 1024 ** 2).toFixed(0)} MiB`)
 console.log(
   `${count.packs} packs, ${count.refused} refused, ${count.accepted} accepted, ${count.violations.length} violations, ` +

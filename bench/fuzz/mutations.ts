@@ -1,7 +1,8 @@
 /**
- * Mutated packs for fuzzing: from blind damage to headers edited with knowledge of the format.
+ * Mutates packs for fuzzing: some mutations damage bytes blindly, others edit the header with knowledge of
+ * the format.
  *
- * Deterministic: the same seed gives the same packs, on every machine.
+ * Deterministic: the same seed gives the same packs on every machine.
  */
 
 /** Uniform numbers from a 32-bit seed (mulberry32). */
@@ -26,7 +27,7 @@ export class Random {
   }
 }
 
-/** A header as a list, so that it may say one thing twice, in any order; values are JSON texts. */
+/** A header as lists, so that a key may occur twice and in any order. Values are JSON texts. */
 interface Header {
   metadata: [string, string][]
   tensors: { name: string; fields: [string, string][] }[]
@@ -34,14 +35,14 @@ interface Header {
 
 export interface Mutation {
   bytes: Uint8Array
-  /** What was done, for the report. */
+  /** Names of the mutations, for the report. */
   steps: string[]
 }
 
 type Edit = (header: Header, data: Uint8Array, random: Random) => Uint8Array | undefined
 type Damage = (bytes: Uint8Array, random: Random, others: readonly Uint8Array[]) => Uint8Array
 
-/** A pack made from one of `packs` (all sound) by one to three mutations. */
+/** Makes a pack from one of `packs` (all valid) by one to three mutations. */
 export function mutate(packs: readonly Uint8Array[], random: Random): Mutation {
   let bytes: Uint8Array = random.pick(packs).slice()
   const steps: string[] = []
@@ -53,7 +54,7 @@ export function mutate(packs: readonly Uint8Array[], random: Random): Mutation {
     } else {
       const name = random.pick(Object.keys(edits))
       const open = openHeader(bytes)
-      // After blind damage there may be no header left to edit.
+      // Blind damage may have left no header to edit.
       if (!open) continue
       const data = edits[name]!(open.header, open.data, random) ?? open.data
       bytes = close(open.header, data, random)
@@ -228,13 +229,13 @@ const edits: Record<string, Edit> = {
       ],
     })
   },
-  /** Takes whole tensors out, header and data: what is left may well be a sound pack. */
+  /** Removes whole tensors, header entry and data: the rest may be a valid pack. */
   dropWhole(header, data, random) {
     const prefix = random.pick(header.tensors)?.name.replace(/\.[^.]*$/, random.pick(['.', '.matrix']))
     if (prefix === undefined) return undefined
     return rebuild(header, data, (name) => !name.startsWith(prefix))
   },
-  /** The same tensors in another order, header and data: a sound pack, where alignment allows. */
+  /** Puts the tensors into another order, header and data: a valid pack if all are still aligned. */
   shuffle(header, data, random) {
     const list = header.tensors
     for (let i = list.length - 1; i > 0; i--) {
@@ -243,7 +244,7 @@ const edits: Record<string, Edit> = {
     }
     return rebuild(header, data, () => true)
   },
-  /** A tensor with one row less, header and data. */
+  /** Removes the last row of a tensor, in header and data. */
   shrink(header, data, random) {
     const tensor = random.pick(header.tensors)
     const shape = tensor?.fields.find(([name]) => name === 'shape')
@@ -256,7 +257,7 @@ const edits: Record<string, Edit> = {
     offsets[1] = JSON.stringify([place[0], place[1] - row])
     return rebuild(header, data, () => true)
   },
-  /** Some tensors begin before the one ahead of them ends; everything else fits. */
+  /** Makes some tensors begin before the one ahead of them ends; everything else is valid. */
   overlap(header, data, random) {
     const back = random.pick([2, 4, 8])
     return rebuild(
@@ -310,8 +311,8 @@ function fieldOf(header: Header, name: string, random: Random): [string, string]
 }
 
 /**
- * Lays the tensors out anew in the header's order, keeping those that `keep` names; each takes `back` bytes
- * from the end of the one before.
+ * Lays the tensors out anew in the header's order, without those that `keep` refuses. Each begins `back()`
+ * bytes before the end of the one ahead of it.
  */
 function rebuild(
   header: Header,
@@ -357,7 +358,7 @@ function openHeader(bytes: Uint8Array): { header: Header; data: Uint8Array } | u
   }
 }
 
-/** Writes the header, with any padding, in front of the data. */
+/** Writes the header, with random padding, in front of the data. */
 function close(header: Header, data: Uint8Array, random: Random): Uint8Array {
   const object = (pairs: [string, string][]) =>
     `{${pairs.map(([key, value]) => `${JSON.stringify(key)}:${value}`).join(',')}}`

@@ -1,8 +1,8 @@
 /**
- * A second, independent opinion on packs, for fuzzing: is this a pack of the family, and what does it hold?
+ * A second, independent reader of packs, for fuzzing: is this a pack of the family, and what does it contain?
  *
- * Written to be simple instead of fast or helpful: `JSON.parse`, `DataView`, the first fault ends it. Shares
- * no code with `src/pack`; where the two disagree, one of them is wrong.
+ * Written to be simple instead of fast or helpful: it uses `JSON.parse` and `DataView` and stops at the first
+ * fault. It shares no code with `src/pack`; if the two disagree, one of them is wrong.
  */
 import { isUtf8 } from 'node:buffer'
 import type { FamilyManifest } from '../../src/manifest/manifest.js'
@@ -16,7 +16,7 @@ function need(condition: unknown, what: string): asserts condition {
   if (!condition) throw new Fault(what)
 }
 
-/** The content of a sound pack of `family`, or the first reason why it is none. */
+/** The content of a valid pack of `family`, or the first reason why it is not one. */
 export function judge(bytes: Uint8Array, family: FamilyManifest): Content | string {
   try {
     return open(bytes, family)
@@ -154,7 +154,7 @@ function checkLabels(labels: unknown, classes: number): void {
   need(new Set(labels).size === labels.length, 'duplicate label')
 }
 
-/** JSON without duplicate keys, infinities, lone surrogates or deep nesting. */
+/** Parses JSON. Duplicate keys, infinite numbers, lone surrogates and deep nesting are faults. */
 function strictJson(text: string): unknown {
   const value: unknown = JSON.parse(text)
   const colons = text.replace(/"(?:[^"\\]|\\.)*"/g, '').split(':').length - 1

@@ -1,7 +1,7 @@
 /**
- * Feeds mutated packs to the reader and checks its every answer against `oracle.ts`.
+ * Feeds mutated packs to the reader and checks each of its answers against `oracle.ts`.
  *
- * Shared by `npm run fuzz` (a million packs) and the tests (some seconds of it).
+ * Used by `npm run fuzz` (a million packs) and by the tests (a few seconds).
  */
 import { FacetError } from '../../src/errors.js'
 import type { FamilyManifest } from '../../src/manifest/manifest.js'
@@ -12,14 +12,14 @@ import { writePack } from '../../src/pack/write.js'
 import { mutate, Random } from './mutations.js'
 import { type Content, judge } from './oracle.js'
 
-/** Longest one pack may take: a hang, not a slow machine. */
+/** A pack that takes more CPU time than this counts as a hang; a slow machine stays far below. */
 const HANG_MS = 5000
-/** A refusal is an answer to a client: this many problems, and characters of each, at most. */
+/** Bounds of a refusal, which is an answer to a client: number of problems, and characters of each. */
 const MAX_PROBLEMS = 101
-const MAX_PROBLEM_LENGTH = 1000
+const MAX_PROBLEM_CHARACTERS = 1000
 
 export interface Violation {
-  /** Number of the pack in the run, from 0; with the seed it makes the pack again. */
+  /** Number of the pack in the run, from 0. Together with the seed it makes the pack again. */
   index: number
   steps: string[]
   what: string
@@ -33,13 +33,13 @@ export interface FuzzCount {
   violations: Violation[]
 }
 
-/** Family and sound packs of it, to be mutated. */
+/** A family and valid packs of it, to be mutated. */
 export interface FuzzTarget {
   family: FamilyManifest
   packs: Uint8Array[]
 }
 
-/** The packs that fuzzing starts from: in F32, in F16, in both, and without a head. */
+/** The packs from which fuzzing starts: in F32, in F16, in both mixed, and without a head. */
 export function fuzzTarget(family: FamilyManifest, pack: Pack): FuzzTarget {
   const f32 = writePack(pack, family, { dtype: 'f32' })
   const named = { ...pack, name: 'ünï', metrics: { top1: 0.9 } }
@@ -57,7 +57,7 @@ export function fuzzTarget(family: FamilyManifest, pack: Pack): FuzzTarget {
 export type Reader = (bytes: Uint8Array, family: FamilyManifest) => Pack
 
 /**
- * Runs packs until `stop` says so. Pack `i` depends on the seed and `i` alone.
+ * Tries packs until `stop` returns true. Pack `i` depends only on the seed and `i`.
  *
  * @param progress called after every thousand packs.
  * @param read the reader under test.
@@ -88,7 +88,7 @@ export function fuzzPacks(
   return count
 }
 
-/** Reads one pack, and says what is wrong with the reader's answer: `violation` is null where all is well. */
+/** Reads one pack and says what is wrong with the reader's answer; `violation` is null if nothing is. */
 export function check(
   bytes: Uint8Array,
   family: FamilyManifest,
@@ -113,9 +113,9 @@ function disagreement(
 ): string | null {
   const verdict = judge(bytes, family)
   if (Array.isArray(answer)) {
-    if (typeof verdict !== 'string') return `refused a sound pack: ${answer.join('; ')}`
+    if (typeof verdict !== 'string') return `refused a valid pack: ${answer.join('; ')}`
     if (answer.length === 0 || answer.length > MAX_PROBLEMS) return `refused with ${answer.length} problems`
-    const bad = answer.find((problem) => problem === '' || problem.length > MAX_PROBLEM_LENGTH)
+    const bad = answer.find((problem) => problem === '' || problem.length > MAX_PROBLEM_CHARACTERS)
     return bad === undefined ? null : `a problem of ${bad.length} characters`
   }
   if (typeof verdict === 'string') return `accepted wrongly: ${verdict}`
@@ -127,7 +127,7 @@ function disagreement(
   return again && `after writing and reading: ${again}`
 }
 
-/** Where the pack's weights differ from the file's; null where they are equal to the bit. */
+/** The first difference between the pack's weights and the file's; null if they are equal to the bit. */
 function compare(pack: Pack, content: Content): string | null {
   const tensors = new Map<string, Float32Array>()
   for (const [name, { scale, bias, matrix }] of pack.slots) {

@@ -1,8 +1,11 @@
 /**
- * `npm run fairness -- [--rate N] [--seconds N] [--rounds N]`: one domain floods the real service at a hundred times
- * the rate of another. The quiet one is never refused, and its p99 is that without the flood plus two batch runs at
- * most; ends with 1 where that is not so. Idle and flooded times in turn, so that both see the same machine. A batch run
- * is the median of the flood's own: those are the full batches that the quiet one waits for and shares.
+ * `npm run fairness -- [--rate N] [--seconds N] [--rounds N]`: one domain floods the real service with a
+ * hundred times as many requests as a quiet one.
+ *
+ * The quiet domain must never be refused, and its p99 may exceed its p99 without the flood by two batch runs
+ * at most; otherwise the program ends with 1. Times with and without the flood take turns, so that both see
+ * the same machine. The length of a batch run is the median over the flood's answers: those are the full
+ * batches that quiet requests wait for and share.
  */
 import { Agent } from 'node:http'
 import { parseArgs } from 'node:util'
@@ -15,16 +18,18 @@ import { median, quantile } from '../statistics.js'
 import { type Reply, send, timingOf, type Wire } from '../client.js'
 import type { FloodCount, FloodJob } from './flood.js'
 
-const QUIET = 'eurosat'
-const LOUD = 'sketch'
-const TIMES = 100
-/** Connections of the flood. */
-const AT_ONCE = 500
+const QUIET_DOMAIN = 'eurosat'
+const FLOODING_DOMAIN = 'sketch'
+/** Requests of the flood for each quiet one. */
+const FLOOD_FACTOR = 100
+const FLOOD_CONNECTIONS = 500
+/** Quiet requests and the flood run this long before anything is counted. */
+const WARM_UP_SECONDS = 10
 
 interface Answers {
-  /** From the request to its whole answer, as the client sees it, ms. */
+  /** From sending a request to its whole answer, ms. */
   latencies: number[]
-  /** In the service's queue, ms. */
+  /** Time in the service's queue, ms. */
   queued: number[]
   refused: number
   failed: number
@@ -45,14 +50,14 @@ async function main(): Promise<void> {
   const loud: FloodCount = { answered: 0, refused: 0, failed: 0, runs: [] }
   try {
     const wire = await pngRequest(1)
-    const quiet = { ...wire, path: `/v1/domains/${QUIET}/predict` }
+    const quiet = { ...wire, path: `/v1/domains/${QUIET_DOMAIN}/predict` }
     const job: FloodJob = {
-      ...{ url: server.url, rate: rate! * TIMES, atOnce: AT_ONCE },
-      wire: { ...wire, path: `/v1/domains/${LOUD}/predict` },
+      ...{ url: server.url, rate: rate! * FLOOD_FACTOR, atOnce: FLOOD_CONNECTIONS },
+      wire: { ...wire, path: `/v1/domains/${FLOODING_DOMAIN}/predict` },
     }
-    // Until the batch size is learnt, and code and caches are warm.
+    // Meanwhile the service learns its batch size, and code and caches warm up.
     await flood.ask({ type: 'start', ...job })
-    await ask(server.url, quiet, rate!, 10, empty())
+    await ask(server.url, quiet, rate!, WARM_UP_SECONDS, empty())
     await flood.ask({ type: 'stop' })
     for (let round = 0; round < rounds!; round++) {
       await ask(server.url, quiet, rate!, seconds!, idle!)
@@ -73,7 +78,7 @@ function empty(): Answers {
   return { latencies: [], queued: [], refused: 0, failed: 0 }
 }
 
-/** Asks at moments of chance, whether the last answer has come or not. */
+/** Sends requests at random times (a Poisson process), whether earlier ones are answered or not. */
 async function ask(url: string, wire: Wire, rate: number, seconds: number, into: Answers): Promise<void> {
   const agent = new Agent({ keepAlive: true })
   const next = random(5)
@@ -121,18 +126,20 @@ function report(
   const row = (name: string, own: Answers) =>
     `${name.padEnd(9)} n=${own.latencies.length}: median ${median(own.latencies).toFixed(1)}, p99 ${p99(own.latencies).toFixed(1)}; ` +
     `queued p99 ${p99(own.queued).toFixed(1)}; ${own.refused} refused, ${own.failed} failed`
-  console.log(`ms, ${QUIET} at ${of.rate} requests a second, ${LOUD} at ${of.rate * TIMES}`)
+  console.log(
+    `ms; ${QUIET_DOMAIN} at ${of.rate} requests a second, ${FLOODING_DOMAIN} at ${of.rate * FLOOD_FACTOR}`,
+  )
   console.log(row('alone', idle))
   console.log(row('flooded', flooded))
   console.log(
-    `a batch runs ${run.toFixed(1)}, p99 ${p99(runs).toFixed(1)}; at most ${most.toFixed(1)}; the flood: ${loud.answered} answered, ${loud.refused} refused, ${loud.failed} failed`,
+    `a batch run takes ${run.toFixed(1)}, p99 ${p99(runs).toFixed(1)}; the p99 may be ${most.toFixed(1)}; of the flood ${loud.answered} answered, ${loud.refused} refused, ${loud.failed} failed`,
   )
   const violations: string[] = []
   if (flooded.refused + flooded.failed + idle.refused + idle.failed > 0)
-    violations.push('the quiet domain was refused')
+    violations.push('requests of the quiet domain were refused or failed')
   if (p99(flooded.latencies) > most)
-    violations.push('its p99 is more than two runs above that without the flood')
-  if (loud.refused === 0) violations.push('the flood was none: nothing of it was refused; raise --rate')
+    violations.push('the p99 of the quiet domain is more than two runs above its p99 without the flood')
+  if (loud.refused === 0) violations.push('the flood was too weak: none of it was refused; raise --rate')
   for (const violation of violations) console.error(`violated: ${violation}`)
   const ms = (own: Answers) => ({
     n: own.latencies.length,

@@ -1,4 +1,6 @@
-/** Requests for one domain at a fixed rate, whatever becomes of them: a process of its own beside the quiet client. */
+/**
+ * Sends requests for one domain at a fixed rate, whether they are answered or not. Runs as its own process.
+ */
 import { Agent } from 'node:http'
 import { send, timingOf, type Wire } from '../client.js'
 import { answer } from '../processes.js'
@@ -8,7 +10,7 @@ export interface FloodJob {
   wire: Wire
   /** Requests a second. */
   rate: number
-  /** Requests that may be open at once; those due beyond are sent as soon as one is answered. */
+  /** Most requests in flight. Those due beyond are sent as soon as one is answered. */
   atOnce: number
 }
 
@@ -17,7 +19,7 @@ export interface FloodCount {
   /** HTTP 429. */
   refused: number
   failed: number
-  /** What a batch ran, ms, of each that was answered. */
+  /** Run time of the batch, ms, of each request that was answered. */
   runs: number[]
 }
 

@@ -1,7 +1,8 @@
 /**
- * `npm run soak -- [--seconds N] [--seed S]`: the real service under full load, ten minutes unless told
- * otherwise. Ends with 1 where a good request failed, an answer was not the one computed alone, a bad request
- * was not refused as it should, memory grew, or the store is not intact at the end.
+ * `npm run soak -- [--seconds N] [--seed S]`: the real service under full load, by default for ten minutes.
+ *
+ * Ends with 1 if a good request failed, an answer differed from the one computed alone, a bad request did not
+ * get the refusal it should, memory grew, or the store is not intact at the end.
  */
 import { cp, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,13 +16,16 @@ import type { SoakJob } from './process.js'
 import { jsonLine, type Sample, type Soak, type Tally, table, violations } from './verdict.js'
 
 const FAMILY = 'resnet26-half'
-/** How much there is of everything; memory for fewer adapters than domains, so that they come and go. */
+/**
+ * Number of images and of changing domains. The bank holds fewer adapters than there are domains: they must
+ * move.
+ */
 const scales = {
   long: { images: 8, changing: 20, bankMemory: '18MiB' },
   short: { images: 2, changing: 6, bankMemory: '10MiB' },
 }
-/** A run this short, s, is of the small scale: its answers are known sooner. */
-const SHORT = 60
+/** Shorter runs use the short scale, so that preparing (computing every answer alone) takes less time. */
+const SHORT_RUN_SECONDS = 60
 const CONNECTIONS = 16
 
 async function main(): Promise<void> {
@@ -53,12 +57,12 @@ function natural(name: string, text: string): number {
 }
 
 async function run(seconds: number, seed: number, dir: string): Promise<Soak> {
-  // A short residency: with the standard one, loads would wait for rows and not for work.
-  const scale = scales[seconds < SHORT ? 'short' : 'long']
-  // A copy: training may write the shipped packs anew while a soak runs.
+  const scale = scales[seconds < SHORT_RUN_SECONDS ? 'short' : 'long']
+  // A copy, since training may replace the shipped packs while a soak runs.
   const adapters = join(dir, 'adapters')
   await cp(packageFile(`adapters/${FAMILY}`), adapters, { recursive: true })
   const data = join(dir, 'data')
+  // With the default minimum residency, loads would mostly wait for rows.
   const flags = [
     '--adapters',
     adapters,
@@ -123,7 +127,7 @@ async function traffic(
   }
 }
 
-/** One line that is written over on a terminal, a line every half minute elsewhere. */
+/** Shows progress: one line that is overwritten on a terminal, a line every half minute elsewhere. */
 function show(of: number, { seconds, bytes }: Sample, tally: Tally): void {
   const { requests, failed, wrong, misjudged, changes } = tally
   const line =

@@ -1,6 +1,6 @@
 /**
- * What the domains must look like after a kill, from the changes that were sent and those that were
- * acknowledged. Pure: the rules of versions as the documentation gives them, written a second time.
+ * Computes what the domains must look like after a kill, from the changes that were sent and those that were
+ * acknowledged. Implements the documented rules of versions a second time, independently of `src/registry`.
  */
 
 /** A domain as `GET /v1/domains/{domain}` shows it; null where there is none. */
@@ -17,7 +17,10 @@ export type Change =
   | { kind: 'pin'; pinned: boolean }
   | { kind: 'delete' }
 
-/** The state after a change; of a new version beyond `keep` the oldest go, active and new ones stay. */
+/**
+ * The state after a change. Of more than `keep` versions the oldest are dropped, but never the active and the
+ * new one.
+ */
 export function applied(state: DomainState, change: Change, keep: number): DomainState {
   if (change.kind === 'delete') return null
   const { versions, active, pinned } = state ?? { versions: [], active: null, pinned: false }
@@ -39,7 +42,10 @@ export function applied(state: DomainState, change: Change, keep: number): Domai
   }
 }
 
-/** Where a domain must be after a restart: at what was acknowledged, or wholly at what was under way. */
+/**
+ * The state in which each domain must be after a restart: the acknowledged one, or that of the change under
+ * way.
+ */
 export class KillLedger {
   readonly #sure = new Map<string, DomainState>()
   readonly #open = new Map<string, DomainState>()
@@ -57,7 +63,7 @@ export class KillLedger {
     this.#open.delete(domain)
   }
 
-  /** Compares with what a restart found, and takes that as the truth from then on. */
+  /** Compares the ledger with the state found after a restart, and continues from that state. */
   found(domain: string, state: DomainState): 'as acknowledged' | 'done unacknowledged' | 'wrong' {
     const same = (other: DomainState) => JSON.stringify(other) === JSON.stringify(state)
     const open = this.#open.has(domain) && same(this.#open.get(domain)!)
@@ -67,7 +73,7 @@ export class KillLedger {
     return verdict
   }
 
-  /** Domains with a change that was sent and not acknowledged. */
+  /** Number of domains with a change that was sent and not acknowledged. */
   get open(): number {
     return this.#open.size
   }

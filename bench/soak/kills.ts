@@ -1,10 +1,11 @@
 /**
- * `npm run kills -- [--kills N] [--seed S]`: SIGKILL of the real service, again and again on one data folder: at
- * one file operation of an upload after the other; and at moments of chance, while it starts and while clients
+ * `npm run kills -- [--kills N] [--seed S]`: kills the real service (SIGKILL) again and again on one data
+ * folder: at each file operation of an upload in turn, and at random times while it starts and while clients
  * register, activate, pin and delete through HTTP.
  *
- * After each restart every acknowledged change is there, and each unacknowledged one wholly or not at all;
- * every version's bytes are its own, and every active one answers. Ends with 1 where that is not so.
+ * After each restart every acknowledged change must be there, and each unacknowledged one wholly or not at
+ * all. The bytes of every version must have its hash, and every active version must answer. Otherwise it ends
+ * with 1.
  */
 import { createHash } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
@@ -22,19 +23,22 @@ import { type RunningServer, startServer } from '../server.js'
 import { NumberedPacks } from './packs.js'
 import { send, type Wire } from '../client.js'
 
-const KEEP = 3
+const KEEP_VERSIONS = 3
 const CLIENTS = 4
-const DOMAINS_EACH = 2
-/** The longest a killed service takes requests, ms. */
-const LONGEST_MS = 1500
-/** What the kills meet, in turn. */
-const MANNERS = ['step', 'traffic', 'step', 'start'] as const
-/** File operations to die at, more than two uploads have; and how far the next one is from the last, so that each has
- * its turn and few kills are spread as well. */
+const DOMAINS_PER_CLIENT = 2
+/** A service under traffic is killed after this time at the latest. */
+const MAX_TRAFFIC_MS = 1500
+/** What the service is doing when it is killed, in turn. */
+const MOMENTS = ['step', 'traffic', 'step', 'start'] as const
+/** The service is killed at one of so many file operations; two uploads have fewer. */
 const STEPS = 40
+/**
+ * From one kill to the next the operation moves by this many. It shares no factor with `STEPS`: all have a
+ * turn.
+ */
 const STRIDE = 17
-/** Uploads without as many operations are not uploads. */
-const MOST_UPLOADS = 20
+/** Uploads until the service dies. If it has not by then, its uploads make no file operations. */
+const MAX_UPLOADS = 20
 
 interface View {
   version: string | null
@@ -42,7 +46,7 @@ interface View {
   versions: { version: string }[]
 }
 
-/** A change, its request, and the status of its success. */
+/** A change, its request, and the status that means success. */
 interface Sending {
   change: Change
   wire: Wire
@@ -52,14 +56,14 @@ interface Sending {
 class Kills {
   readonly violations: string[] = []
   readonly counts = { kills: 0, atStart: 0, atStep: 0, acknowledged: 0, open: 0, openDone: 0, checks: 0 }
-  /** Kills by the file operation that did not come any more. */
+  /** Number of kills by the file operation at which they came. */
   readonly steps = new Map<string, number>()
   readonly #next: () => number
   readonly #flags: string[]
   readonly #packs: NumberedPacks
   readonly #image: Buffer
   readonly #ledger = new KillLedger()
-  readonly #domains = Array.from({ length: CLIENTS * DOMAINS_EACH }, (_, index) => `d${index}`)
+  readonly #domains = Array.from({ length: CLIENTS * DOMAINS_PER_CLIENT }, (_, index) => `d${index}`)
   #agent = new Agent()
   #copies = 0
 
@@ -75,29 +79,29 @@ class Kills {
       '--bank-memory',
       '32MiB',
       '--keep-versions',
-      String(KEEP),
+      String(KEEP_VERSIONS),
     ]
   }
 
   /** Starts, checks, changes and kills, `kills` times, and checks once more. */
   async run(kills: number): Promise<void> {
-    // The folder is made by a service that lives.
+    // The first service, which is not killed, creates the data folder.
     const first = await this.#start()
     let startMs = first.startMs
     await first.stop()
     for (let kill = 0; kill < kills; kill++) {
       this.counts.kills++
-      const manner = MANNERS[kill % MANNERS.length]
-      if (manner === 'start') {
+      const moment = MOMENTS[kill % MOMENTS.length]
+      if (moment === 'start') {
         await this.#killStart(this.#next() * startMs)
         this.counts.atStart++
         continue
       }
       const step = 1 + ((this.counts.atStep * STRIDE) % STEPS)
-      const server = await this.#start(manner === 'step' ? step : undefined)
+      const server = await this.#start(moment === 'step' ? step : undefined)
       startMs = server.startMs
       await this.#check(server.url)
-      await (manner === 'step' ? this.#dieAtStep(server, step) : this.#killInTraffic(server))
+      await (moment === 'step' ? this.#dieAtStep(server, step) : this.#killInTraffic(server))
       this.counts.open += this.#ledger.open
       this.#agent.destroy()
       show(this.counts, kills)
@@ -108,7 +112,7 @@ class Kills {
     if (code !== 0) this.violations.push(`the service ended with ${code}`)
   }
 
-  /** @param step the file operation of its uploads that it does not survive */
+  /** @param step the file operation of its uploads at which it kills itself */
   #start(step?: number): Promise<RunningServer> {
     this.#agent = new Agent({ keepAlive: true })
     if (step === undefined) return startServer(this.#flags)
@@ -122,10 +126,10 @@ class Kills {
     })
   }
 
-  /** Uploads one pack after the other until the service dies of one. */
+  /** Uploads one pack after the other until the service dies. */
   async #dieAtStep(server: RunningServer, step: number): Promise<void> {
     this.counts.atStep++
-    for (let upload = 0; upload < MOST_UPLOADS; upload++) {
+    for (let upload = 0; upload < MAX_UPLOADS; upload++) {
       const domain = this.#domains[upload % this.#domains.length]!
       const kind = this.#next() < 0.5 ? 'put' : 'stage'
       const alive = await this.#send(
@@ -137,14 +141,14 @@ class Kills {
         () => false,
       )
       if (alive) continue
-      // A refusal of a service that lives is no death at a step.
+      // The upload failed. Unless the service said that it died at a step, that is a violation.
       await server.kill()
       const died = [...this.steps.values()].reduce((sum, count) => sum + count, 0)
       if (died < this.counts.atStep)
         this.violations.push(`an upload failed without a kill at file operation ${step}`)
       return
     }
-    this.violations.push(`${MOST_UPLOADS} uploads had no file operation ${step}`)
+    this.violations.push(`${MAX_UPLOADS} uploads had no file operation ${step}`)
     await server.kill()
   }
 
@@ -154,7 +158,7 @@ class Kills {
       {},
       (child) => void setTimeout(() => child.kill('SIGKILL'), afterMs),
     )
-    // It may have been quicker, and is killed as it listens.
+    // If the service was faster than the timer, kill it once it listens.
     await started.then(({ kill }) => kill()).catch(() => {})
   }
 
@@ -162,7 +166,7 @@ class Kills {
     let dead = false
     const client = async (_: unknown, own: number) => {
       for (let turn = 0; !dead; turn++) {
-        const domain = this.#domains[own * DOMAINS_EACH + (turn % DOMAINS_EACH)]!
+        const domain = this.#domains[own * DOMAINS_PER_CLIENT + (turn % DOMAINS_PER_CLIENT)]!
         await this.#change(server.url, domain).catch((error: Error) => {
           if (!dead) this.violations.push(`${domain}: ${error.message}`)
           dead = true
@@ -170,20 +174,20 @@ class Kills {
       }
     }
     const clients = Promise.all(Array.from({ length: CLIENTS }, client))
-    await new Promise((resolve) => setTimeout(resolve, this.#next() ** 2 * LONGEST_MS))
+    await new Promise((resolve) => setTimeout(resolve, this.#next() ** 2 * MAX_TRAFFIC_MS))
     dead = true
     await server.kill()
     await clients
   }
 
-  /** Makes some change that the domain's state allows. */
+  /** Sends a random change that the domain's state allows. */
   async #change(url: string, domain: string): Promise<void> {
     await this.#send(url, domain, this.#choose(domain, this.#ledger.state(domain)))
   }
 
   async #send(url: string, domain: string, { change, wire, status }: Sending): Promise<void> {
     const state = this.#ledger.state(domain)
-    this.#ledger.sent(domain, applied(state, change, KEEP))
+    this.#ledger.sent(domain, applied(state, change, KEEP_VERSIONS))
     const reply = await send(this.#agent, url, wire)
     if (reply.status !== status) throw new Error(`${change.kind}: HTTP ${reply.status}: ${reply.text}`)
     this.#ledger.acknowledged(domain)
@@ -224,7 +228,10 @@ class Kills {
     return { change: { kind, version }, wire, status: state ? 200 : 201 }
   }
 
-  /** Every domain against the ledger, every version's bytes, and an answer of every active one. */
+  /**
+   * Checks every domain against the ledger, the bytes of every version, and an answer of every active
+   * version.
+   */
   async #check(url: string): Promise<void> {
     for (const domain of this.#domains) {
       const path = `/v1/domains/${domain}`
@@ -252,7 +259,7 @@ class Kills {
           .update(Buffer.from(await pack.arrayBuffer()))
           .digest('hex')
         if (sum !== version)
-          this.violations.push(`${domain}: the bytes of version ${version} are not its own`)
+          this.violations.push(`${domain}: the bytes of version ${version} have another hash`)
       }
       if (state?.active) await this.#ask(url, domain, state.active)
     }

@@ -1,28 +1,28 @@
 /**
- * What a soak may be answered: which version of a domain was in force at some moment of a request, and what
- * that version says of an image. Pure book-keeping; sends nothing.
+ * Decides whether an answer of a soak is right: which versions of a domain were active at some moment of the
+ * request, and what those versions predict for the image. Sends nothing.
  */
 
-/** A request's view of one domain: every state, version or null for none, it may meet. */
+/** The states of one domain that a request may meet: versions, or null if the domain does not exist. */
 export type Watch = Set<string | null>
 
 interface State {
   now: string | null
-  /** The state an unfinished change leads to. */
+  /** The state after the change under way; undefined if there is none. */
   next: string | null | undefined
   watches: Set<Watch>
 }
 
-/** The states of the domains, as one client that makes all the changes knows them. */
+/** The states of the domains, known because one client makes all the changes. */
 export class Ledger {
   readonly #domains = new Map<string, State>()
 
-  /** @param version in force, null where the domain does not exist */
+  /** @param version the active one; null if the domain does not exist */
   add(domain: string, version: string | null): void {
     this.#domains.set(domain, { now: version, next: undefined, watches: new Set() })
   }
 
-  /** The version in force; null where there is none. */
+  /** The active version; null if the domain does not exist. */
   now(domain: string): string | null {
     return this.#state(domain).now
   }
@@ -31,7 +31,7 @@ export class Ledger {
     return this.#state(domain).next !== undefined
   }
 
-  /** Before a request is sent. What is in force before it is sent and was replaced must not answer it. */
+  /** To be called before a request is sent. Versions that were replaced before then must not answer it. */
   watch(domain: string): Watch {
     const { now, next, watches } = this.#state(domain)
     const watch: Watch = new Set(next === undefined ? [now] : [now, next])
@@ -39,19 +39,19 @@ export class Ledger {
     return watch
   }
 
-  /** After its answer. */
+  /** To be called after the request's answer. */
   unwatch(domain: string, watch: Watch): void {
     this.#state(domain).watches.delete(watch)
   }
 
-  /** Before a change is sent: requests in flight may meet either state. */
+  /** To be called before a change is sent: requests in flight may then meet either state. */
   begin(domain: string, version: string | null): void {
     const state = this.#state(domain)
     state.next = version
     for (const watch of state.watches) watch.add(version)
   }
 
-  /** After its answer; a refused change leaves what was. */
+  /** To be called after the change's answer. A refused change leaves the state as it was. */
   end(domain: string, done: boolean): void {
     const state = this.#state(domain)
     if (done && state.next !== undefined) state.now = state.next
@@ -65,7 +65,7 @@ export class Ledger {
   }
 }
 
-/** What a pack says of one image, asked alone: the score of each class and the feature vector. */
+/** What a pack answers to one image that is asked alone: the score of each class, and the features. */
 export interface Reference {
   scores: readonly number[]
   features: readonly number[]
@@ -77,12 +77,14 @@ export interface Answer {
   features?: readonly number[]
 }
 
-/** Scores are probabilities; features are compared relative to the largest one. */
+/**
+ * Largest difference of scores, which are probabilities, and of features, relative to the largest feature.
+ */
 const TOLERANCE = 1e-4
 
 /**
- * What is wrong with an answer, or null.
- * @param packOf the pack a version holds; undefined for a version that was never registered
+ * What is wrong with an answer; null if it is right.
+ * @param packOf the pack of a version; undefined for a version that was never registered
  */
 export function judgeAnswer(
   answer: Answer,
@@ -91,7 +93,7 @@ export function judgeAnswer(
   reference: (pack: number) => Reference,
 ): string | null {
   const { version, predictions, features } = answer
-  if (!watch.has(version)) return `version ${version.slice(0, 12)} answered, which was not in force`
+  if (!watch.has(version)) return `version ${version.slice(0, 12)} answered, which was not active`
   const pack = packOf(version)
   if (pack === undefined) return `version ${version.slice(0, 12)} was never registered`
   const { scores, features: expected } = reference(pack)
@@ -113,7 +115,7 @@ export function judgeAnswer(
   return null
 }
 
-/** Written so that NaN and a missing value are not near. */
+/** False for NaN and for a missing value. */
 function near(value: number, expected: number | undefined, size: number): boolean {
   return Math.abs(value - (expected ?? Number.NaN)) <= TOLERANCE * size
 }

@@ -1,7 +1,8 @@
 /**
- * Loaded into the real service before anything else (`--import`): it kills itself with SIGKILL at the file operation
- * that `KILL_AT_STEP` counts to, from the first file it creates in the store's `tmp` on: before it, or, of a write,
- * when half of its bytes are written. Says on its standard output which one it was.
+ * Loaded into the real service before anything else (`--import`): makes the process kill itself (SIGKILL)
+ * right before one of its file operations. `KILL_AT_STEP` is the number of that operation, counted from the
+ * first file that is created in the store's `tmp`. The first write to a file counts twice: before it, and
+ * when half of its bytes are written. The process prints the name of the operation before it dies.
  */
 import { writeSync } from 'node:fs'
 import fs, { type FileHandle } from 'node:fs/promises'

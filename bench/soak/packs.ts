@@ -1,4 +1,4 @@
-/** Packs without end for a soak: the same weights under ever new versions, so that every answer is known. */
+/** Any number of packs with the same weights and different versions, so that all their answers are known. */
 import { createHash } from 'node:crypto'
 import { readSafetensors, writeSafetensors } from '../../src/safetensors/safetensors.js'
 
@@ -10,7 +10,7 @@ export interface NumberedPack {
 
 const MARK = 'soak 0000000000'
 
-/** One pack's copies: a number in the description makes each a version of its own. */
+/** Copies of one pack: a number in the description makes each a version of its own. */
 export class NumberedPacks {
   readonly #bytes: Uint8Array
   readonly #at: number

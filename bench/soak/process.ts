@@ -1,6 +1,6 @@
 /**
- * The load of a soak, a process of its own: mixed traffic at full speed, with registrations, deletions, bad
- * requests and clients that leave. Knows what every good request may be answered, and looks.
+ * The load of a soak, which runs as its own process: mixed traffic at full speed, with registrations,
+ * deletions, bad requests and clients that leave. Checks every answer against the answers that are right.
  */
 import { readFile } from 'node:fs/promises'
 import { Agent } from 'node:http'
@@ -16,25 +16,27 @@ import type { Tally } from './verdict.js'
 
 export interface SoakJob {
   url: string
-  /** Folder of the shipped packs, and the domains of that name: never changed. */
+  /** Folder of the shipped packs, and their domains, which the soak does not change. */
   adapters: string
   shipped: readonly string[]
   /** Domains that are registered, replaced and deleted. */
   changing: readonly string[]
-  /** Different images. */
+  /** Number of different images. */
   images: number
   /** Connections, one request in flight on each. */
   atOnce: number
   seed: number
 }
 
-/** Shares of the requests. */
-const BAD = 0.01
-const CHANGE = 0.02
-const LEAVES = 0.005
-/** Fewer than the service takes by default. */
+/** Shares of all requests: bad ones, changes of domains, and those whose client leaves. */
+const BAD_SHARE = 0.01
+const CHANGE_SHARE = 0.02
+const LEAVE_SHARE = 0.005
+/** Fewer than the service admits by default. */
 const UPLOADS_AT_ONCE = 3
-const EXAMPLES = 10
+/** Failures that are kept as examples, and characters of each. */
+const MAX_EXAMPLES = 10
+const MAX_EXAMPLE_CHARACTERS = 300
 
 type Work = () => Promise<void>
 
@@ -79,8 +81,10 @@ class Load {
     for (const domain of job.changing) this.#ledger.add(domain, null)
   }
 
-  /** Asks every shipped domain for every image, one request at a time: the answers computed alone. Then
-   * registers the other domains. */
+  /**
+   * Asks every shipped domain for every image, one request at a time, for the answers computed alone. Then
+   * registers the changing domains.
+   */
   async prepare(): Promise<void> {
     for (const [pack, domain] of this.#job.shipped.entries()) {
       const references: Reference[] = []
@@ -110,7 +114,7 @@ class Load {
     this.#running = Promise.all(Array.from({ length: this.#job.atOnce }, client))
   }
 
-  /** Resolves once the last request is answered. */
+  /** Sends no further requests; resolves once the last one is answered. */
   async stop(): Promise<Tally> {
     this.#stopped = true
     await this.#running
@@ -118,17 +122,17 @@ class Load {
     return this.#tally
   }
 
-  /** All but the latencies, which are many. */
+  /** The counts so far, without the latencies, which would be much to send. */
   progress(): Tally {
     return { ...this.#tally, latencies: [] }
   }
 
   #work(): Work {
-    // By count and not by chance: a short run has some of each, however slow the machine.
+    // By count instead of chance: so even a short run on a slow machine has some of each.
     const turn = this.#turn++
-    if (turn % (1 / BAD) === 10) return () => this.#mistake(this.#pick(this.#bad))
-    if (turn % (1 / CHANGE) === 5) return this.#change()
-    if (this.#next() < LEAVES) return () => this.#leave()
+    if (turn % (1 / BAD_SHARE) === 10) return () => this.#mistake(this.#pick(this.#bad))
+    if (turn % (1 / CHANGE_SHARE) === 5) return this.#change()
+    if (this.#next() < LEAVE_SHARE) return () => this.#leave()
     const kind = this.#next()
     if (kind < 0.5) return () => this.#predict()
     if (kind < 0.65) return () => this.#embed()
@@ -174,7 +178,7 @@ class Load {
     await this.#good({ method: 'POST', path: '/v1/predict', ...multipart(parts) }, domains, images)
   }
 
-  /** Sends a good request, one domain an image, and looks at each of its answers. */
+  /** Sends a good request and checks its answers. @param domains the domain of each image */
   async #good(wire: Wire, domains: readonly string[], images: readonly number[]): Promise<void> {
     const watches = domains.map((domain) => this.#ledger.watch(domain))
     const start = performance.now()
@@ -218,7 +222,7 @@ class Load {
     }
   }
 
-  /** A request whose client goes away at some moment of it. */
+  /** Sends a request whose client leaves at a random moment. */
   async #leave(): Promise<void> {
     const leaving = new AbortController()
     const timer = setTimeout(() => leaving.abort(), this.#below(10))
@@ -228,7 +232,7 @@ class Load {
     clearTimeout(timer)
   }
 
-  /** Registers, replaces, deletes, or pins and unpins a domain that nobody else is changing. */
+  /** Registers, replaces, deletes, or pins and unpins a domain that no other client is changing. */
   #change(): Work {
     const free = this.#job.changing.filter((domain) => !this.#ledger.changing(domain))
     const domain = free[this.#below(free.length)]
@@ -273,7 +277,7 @@ class Load {
     }
   }
 
-  /** Another copy of some shipped pack. */
+  /** The upload of a new copy of a random shipped pack. */
   #upload(domain: string): { version: string; wire: Wire } {
     this.#uploads++
     const pack = this.#below(this.#packs.length)
@@ -304,14 +308,15 @@ class Load {
 
   #fail(kind: 'failed' | 'wrong' | 'misjudged', example: string): void {
     this.#tally[kind]++
-    if (this.#tally.examples.length < EXAMPLES) this.#tally.examples.push(example.slice(0, 300))
+    if (this.#tally.examples.length < MAX_EXAMPLES)
+      this.#tally.examples.push(example.slice(0, MAX_EXAMPLE_CHARACTERS))
   }
 
-  /** Any domain, the first ones more often: the last ones are mostly cold. */
+  /** A random domain, the first ones more often, so that the last ones are mostly cold. */
   #domain(): string {
     const { shipped, changing } = this.#job
     const place = Math.floor((shipped.length + changing.length) * this.#next() ** 1.5)
-    // Shipped and changing ones in turn, so that both are among the hot ones.
+    // Shipped and changing domains alternate, so that both are among the hot ones.
     const [first, second] = place % 2 === 0 ? [changing, shipped] : [shipped, changing]
     return first[place >> 1] ?? second[place - first.length]!
   }
@@ -333,7 +338,7 @@ function resultsOf(reply: Reply): Answer[] {
   return (JSON.parse(reply.text) as { results: Answer[] }).results
 }
 
-/** Random blocks, so that decoding costs little and the answers differ. */
+/** Images of random blocks: cheap to decode, and different enough to get different answers. */
 async function makeImages(count: number, seed: number): Promise<Buffer[]> {
   const next = random(seed)
   const image = () => {

@@ -1,9 +1,9 @@
-/** What a soak sends: bodies of several parts, and requests that must be refused. */
+/** Requests of a soak: multipart bodies, and requests that must be refused. */
 import type { Wire } from '../client.js'
 
 const EDGE = 'soak-edge'
 
-/** A multipart body: one image a part, the part's name its domain. */
+/** A multipart body with one image a part; the name of a part is its domain. */
 export function multipart(
   parts: readonly { name: string; bytes: Uint8Array }[],
 ): Required<Omit<Wire, 'path' | 'method'>> {
@@ -20,13 +20,17 @@ export function multipart(
 }
 
 export interface BadRequest extends Wire {
-  /** What it must be answered with. */
+  /** The status and the code of the refusal that it must get. */
   status: number
   code: string
 }
 
-/** One of each kind of mistake. None may change anything.
- * @param domain one that exists @param image a PNG @param pack a sound one */
+/**
+ * One request of each kind of mistake. None may change anything.
+ * @param domain one that exists
+ * @param image a valid PNG
+ * @param pack a valid pack
+ */
 export function badRequests(domain: string, image: Uint8Array, pack: Uint8Array): BadRequest[] {
   const path = `/v1/domains/${domain}/predict`
   const png = { method: 'POST', type: 'image/png' }

@@ -1,8 +1,8 @@
-/** What a soak found: the trend of memory, the list of violations, the table and the JSON line. */
+/** The result of a soak: the trend of memory, the list of violations, the table and the JSON line. */
 import { machine } from '../machine.js'
 import { quantile } from '../statistics.js'
 
-/** Private bytes, those that cannot be dropped, at a moment of the run. */
+/** Private dirty bytes of the service (see `privateDirtyBytes`) at a moment of the run. */
 export interface Sample {
   seconds: number
   bytes: number
@@ -10,11 +10,11 @@ export interface Sample {
 
 /** What the load process has counted. */
 export interface Tally {
-  /** Good requests answered, the images in them, and milliseconds of each request. */
+  /** Good requests that were answered, images in them, and the time of each request, ms. */
   requests: number
   images: number
   latencies: readonly number[]
-  /** Requests whose domain was being deleted or registered meanwhile, and was not there. */
+  /** Requests that were rightly answered 404: their domain was being deleted or registered meanwhile. */
   absent: number
   /** Clients that left before their answer. */
   left: number
@@ -22,11 +22,13 @@ export interface Tally {
   changes: number
   /** Bad requests that got the refusal they should get. */
   refused: number
+  /** Good requests that were not answered with success. */
   failed: number
+  /** Answers that differ from the one computed alone. */
   wrong: number
-  /** Bad requests that got anything else. */
+  /** Bad requests that did not get the refusal they should get. */
   misjudged: number
-  /** The first few of the last three kinds, for people. */
+  /** The first few of the last three kinds, as text. */
   examples: readonly string[]
 }
 
@@ -39,25 +41,27 @@ export interface Soak extends Tally {
   misses: number
 }
 
-/** Memory settles in the first minute: caches, batch sizes and the heap find their level. */
+/** Samples before this are not counted: caches, batch sizes and the heap are still settling. */
 export const WARM_UP_SECONDS = 60
-/** A trend needs this long after the warm-up to be told from the sawtooth of garbage collection. */
+/** Shorter runs have no trend: it could not be told from the sawtooth of garbage collection. */
 export const TREND_SECONDS = 100
-/** Growth in an hour that is still called flat, of the level. */
+/** Most growth an hour, as a fraction of the level. */
 export const MAX_GROWTH = 0.05
 
 export interface Trend {
   /** Mean private bytes. */
   level: number
-  /** Least-squares slope times one hour, of the level. */
+  /** Least-squares slope times one hour, as a fraction of the level. */
   growthPerHour: number
-  /** Its standard error, from the means of blocks of half a minute: neighbouring samples are not independent. */
+  /**
+   * Its standard error, from the means of blocks of half a minute, since neighbouring samples are correlated.
+   */
   error: number
 }
 
 const BLOCK_SECONDS = 30
 
-/** The trend after the warm-up; null where the run was too short to have one. */
+/** The trend after the warm-up; null if the run was too short. */
 export function trendOf(samples: readonly Sample[]): Trend | null {
   const kept = samples.filter(({ seconds }) => seconds >= WARM_UP_SECONDS)
   const first = kept[0]
@@ -114,14 +118,14 @@ export function table(soak: Soak): string {
     ['images', `${images}, ${(images / seconds).toFixed(0)} a second`],
     ['latency, ms', `${ms(0.5)} median, ${ms(0.99)} p99, ${ms(1)} longest`],
     ['failed', String(soak.failed)],
-    ['answers unlike alone', String(soak.wrong)],
+    ['wrong answers', String(soak.wrong)],
     ['bad requests', `${refused} refused as they should, ${soak.misjudged} not`],
     ['changes', `${changes} acknowledged`],
     ['domain not there', `${absent}, rightly`],
     ['clients that left', String(left)],
     ['cold requests', `${misses}, ${evictions} evictions`],
     ['private bytes', memoryOf(soak.samples)],
-    ['growth an hour', trend ? growth(trend) : 'not told from so short a run'],
+    ['growth an hour', trend ? growth(trend) : 'the run was too short to tell'],
     ['exit code', String(soak.exitCode)],
   ]
   return rows.map(([name, value]) => `${name.padEnd(21)} ${value}`).join('\n')
@@ -146,7 +150,7 @@ export function jsonLine(soak: Soak, seed: number): string {
   })
 }
 
-/** Where the error is as large as the limit, a longer run tells more. */
+/** The growth as text, with a warning if the error is too large to compare it with the limit. */
 function growth({ level, growthPerHour, error }: Trend): string {
   const unsure = 2 * error > MAX_GROWTH ? '; too unsteady to tell 5%: run longer, on a quiet machine' : ''
   return `${percent(growthPerHour)} (standard error ${percent(error)}) of ${mib(level)}${unsure}`

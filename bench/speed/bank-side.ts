@@ -1,4 +1,6 @@
-/** Our side, engine only: what lies behind HTTP and decoding, put together as `service.ts` does. */
+/**
+ * Facet's side of a comparison, without HTTP and decoding: engine and scheduler, composed as in the service.
+ */
 import { pino } from 'pino'
 import { BatchSizer, largestBatch } from '../../src/scheduler/batch-size.js'
 import { systemClock } from '../../src/concurrency/clock.js'
@@ -14,7 +16,7 @@ export class BankSide {
   readonly engine: Engine
   readonly family: Family
   readonly #scheduler: Scheduler<Sample, SampleResult>
-  /** Images of a batch at most; `null` lets the service's own measuring choose. */
+  /** Most images of a batch; null leaves the choice to the service's learner of batch sizes. */
   maxBatch: number | null = null
   readonly #sizer: BatchSizer
 
@@ -35,7 +37,10 @@ export class BankSide {
     })
   }
 
-  /** @param rows the bank's, the base's included; `packs[d]` comes into row `d + 1` */
+  /**
+   * Starts engine and scheduler, and stages `packs[d]` in row `d + 1`.
+   * @param options `rows` includes the base's
+   */
   static async start(
     family: Family,
     packs: Iterable<Pack>,
@@ -60,7 +65,7 @@ export class BankSide {
     return side
   }
 
-  /** What the service's measuring has chosen so far. */
+  /** The batch size that the learner has chosen so far. */
   get chosenBatch(): number {
     return this.#sizer.size
   }
@@ -70,13 +75,13 @@ export class BankSide {
     await this.engine.stage(row, packRow(pack, base, manifest, layout, 'f32'))
   }
 
-  /** One image of the domain in `row`, through the queue. */
+  /** Queues one image for the domain in `row`. */
   async predict(row: number, pixels: Uint8Array): Promise<SampleResult> {
     const item = { pixels, row, generation: this.engine.generation }
     return (await this.#scheduler.submit(String(row), item)).value
   }
 
-  /** One run of exactly these rows, past the queue. */
+  /** One run of exactly these rows, without the queue. Images are reused in turn if there are fewer. */
   run(rows: readonly number[], images: readonly Uint8Array[]): Promise<EngineResult> {
     const length = images[0]!.length
     const pixels = new Uint8Array(rows.length * length)
@@ -92,7 +97,7 @@ export class BankSide {
   }
 }
 
-/** The largest difference, relative to the largest expected value; a NaN counts. */
+/** The largest difference, relative to the largest expected value; NaN if a difference is NaN. */
 export function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [difference, largest] = [0, 0]
   for (let i = 0; i < expected.length; i++) {

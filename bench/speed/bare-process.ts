@@ -1,4 +1,4 @@
-/** What HTTP and decoding cost by themselves: fastify and sharp, and no model behind them. */
+/** A bare server of fastify and sharp without a model: it shows what HTTP and decoding cost by themselves. */
 import type { AddressInfo } from 'node:net'
 import fastify from 'fastify'
 import sharp from 'sharp'

@@ -1,6 +1,6 @@
 /**
- * `npm run bench:bound`: the bound on paper. Counts the multiply-adds of the trunk and of the adapters, and
- * the bytes a run must move, for the paper's ResNet-26 at 64x64. Nothing is run.
+ * `npm run bench:bound`: bounds of speed and memory by calculation. Counts the multiply-adds of the trunk and
+ * of the adapters, and the bytes that a run must move, for the paper's ResNet-26 at 64x64. Runs no network.
  */
 import { randomBackbone } from '../networks.js'
 
@@ -18,7 +18,7 @@ for (const { in: from, out: to, stride } of backbone.convs) {
   affine += 2 * to
   written += pixels * to
 }
-// The lone normalisation in front of the features.
+// The normalisation that stands alone in front of the features.
 affine += 2 * backbone.convs.at(-1)!.out
 
 const slots = backbone.convs.length
@@ -34,10 +34,10 @@ console.log(
       bank_row_mb: ((matrices + affine) * F32) / 1e6,
       slot_output_mb_per_image: (written * F32) / 1e6,
       input_kb_uint8: (64 * 64 * 3) / 1e3,
-      // A dedicated network writes each slot's output once. Without any fusion a bank slot writes the
-      // adapter's product and the scaled sum as well.
+      // A dedicated network writes each slot's output once. A bank slot without any fusion also writes the
+      // adapter's product and the scaled sum.
       extra_slot_mb_per_image_unfused: (2 * written * F32) / 1e6,
-      // Batches of eight: a run reads the trunk once, and a row for each domain in it.
+      // In batches of eight, a run reads the trunk once, and one row for each domain in the batch.
       weights_read_mb_per_image_batch_8_dedicated: (weights * F32) / 1e6,
       weights_read_mb_per_image_batch_8_mixed: ((weights / 8 + matrices + affine) * F32) / 1e6,
       memory_bound_1000_domains: (weights + 1000 * (matrices + affine)) / (1000 * (weights + affine / 2)),

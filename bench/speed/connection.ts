@@ -1,8 +1,8 @@
 /**
  * A kept connection that reads no more of an answer than it must.
  *
- * Between two requests of a slow model the caches are gone; `node:http` then takes half a millisecond a request, `undici`
- * as much, and a latency would be theirs as well as the server's
+ * Between two requests of a slow model the caches are gone; `node:http` then takes half a millisecond a
+ * request, `undici` as much, and a latency would be theirs as well as the server's
  * (docs/experiments/2026-11-26-idle-cores-while-packs-come.md). Answers must say their length.
  */
 import { once } from 'node:events'

@@ -1,4 +1,8 @@
-/** Dedicated sessions in a process of their own, so that their memory can be told. Argument: FleetOptions. */
+/**
+ * Dedicated sessions in their own process, so that their memory can be measured.
+ *
+ * Arguments: `FleetOptions` as JSON, and a folder for the family.
+ */
 import { DedicatedFleet, type FleetOptions } from './dedicated.js'
 import { dedicatedOnnx, makeFamily, randomBackbone, randomImages, randomPack } from '../networks.js'
 import { answer } from '../processes.js'
@@ -16,7 +20,7 @@ answer<({ type: 'hello' } | { type: 'grow'; to: number }) & { id: number }>(
   async (question) => {
     if (question.type === 'hello') return null
     await fleet.open(question.to, () => network, opened)
-    // Each has run: what a session allocates at its first run belongs to it.
+    // Run each once: what a session allocates at its first run belongs to its memory.
     for (; opened < question.to; opened++) await fleet.run(opened, image!.slice(), [1, height, width, 3])
     return null
   },

@@ -1,7 +1,7 @@
 /**
- * The rival's queue: single images of many domains in front of dedicated sessions. A session can batch only
- * what waits for its own domain, so that mixed traffic gives it the batches it gives, however large a batch
- * might suit it.
+ * A queue of single images of many domains in front of dedicated sessions. A session can batch only the
+ * images that wait for its own domain, so in mixed traffic its batches are small, whatever batch size would
+ * suit it.
  */
 import type { DedicatedFleet } from './dedicated.js'
 
@@ -13,23 +13,24 @@ interface Waiting {
 
 export class DedicatedQueue {
   readonly #fleet: DedicatedFleet
-  /** Images of a batch at most. */
-  readonly #most: number
+  /** Most images of a batch. */
+  readonly #maxBatch: number
   /** `[side, side, 3]` */
   readonly #side: number
-  /** Domains in the order their oldest images came in. */
+  /** Waiting images by domain, in the order in which the domains' oldest images arrived. */
   readonly #waiting = new Map<number, Waiting[]>()
-  /** Runs each worker has been given and not answered. */
+  /** Runs that each worker has been given and has not answered. */
   readonly #given: number[]
 
-  constructor(fleet: DedicatedFleet, most: number, side: number) {
+  /** @param side height and width of an image */
+  constructor(fleet: DedicatedFleet, maxBatch: number, side: number) {
     this.#fleet = fleet
-    this.#most = most
+    this.#maxBatch = maxBatch
     this.#side = side
     this.#given = new Array(fleet.options.workers).fill(0)
   }
 
-  /** One image of a domain; resolves with its batch. */
+  /** Queues one image of a domain; resolves once its batch has run. */
   predict(domain: number, pixels: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
       const queue = this.#waiting.get(domain)
@@ -39,12 +40,15 @@ export class DedicatedQueue {
     })
   }
 
-  /** To each worker the oldest domain of its own, with all that waits for it; the next batch while one runs. */
+  /**
+   * Gives each worker a batch of the domain that has waited longest among those of that worker. A worker that
+   * is running gets its next batch already, so that it need not wait for it.
+   */
   #start(): void {
     for (const [domain, queue] of this.#waiting) {
       const worker = domain % this.#fleet.options.workers
       if (this.#given[worker]! >= 2) continue
-      const batch = queue.splice(0, this.#most)
+      const batch = queue.splice(0, this.#maxBatch)
       this.#waiting.delete(domain)
       if (queue.length > 0) this.#waiting.set(domain, queue)
       this.#given[worker]!++

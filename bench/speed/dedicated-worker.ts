@@ -1,6 +1,6 @@
 /**
- * A thread of dedicated sessions: one plain onnxruntime-node session per domain, as one would serve them
- * without a family. Loads them from files and runs them, one at a time, in the order asked.
+ * A thread with dedicated sessions: one plain onnxruntime-node session per domain, as without a family. Loads
+ * the sessions from files and runs one at a time, in the order of the requests.
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
@@ -17,14 +17,14 @@ export type ToDedicated =
   | { type: 'run'; id: number; session: number; pixels: Uint8Array; dims: number[] }
   | { type: 'stop' }
 
-/** Answers `open` and `run`; `logits` of `[N, classes]` after a run. */
+/** The answer to `open` or `run`. After a run, `logits` are `[N, classes]`. */
 export type FromDedicated = { id: number; logits: Float32Array | null; error?: string }
 
 const { threads, spinning, device } = workerData as DedicatedOptions
 const sessions = new Map<number, InferenceSession>()
 const port = parentPort!
 
-/** The settings of the service's own session wherever they help a plain network too. */
+/** The settings of the service's own sessions, which suit a plain network too. */
 const options: InferenceSession.SessionOptions = {
   executionProviders: [device.kind === 'cpu' ? { name: 'cpu' } : { name: 'cuda', deviceId: device.id }],
   intraOpNumThreads: threads,

@@ -1,4 +1,4 @@
-/** The rival: a dedicated session per domain, in one or more threads, at the settings that suit it best. */
+/** The rival of the comparisons: one dedicated session per domain, in one or more threads. */
 import { once } from 'node:events'
 import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -7,16 +7,16 @@ import { Worker } from 'node:worker_threads'
 import type { DedicatedOptions, FromDedicated, ToDedicated } from './dedicated-worker.js'
 
 export interface FleetOptions extends DedicatedOptions {
-  /** Threads that hold sessions; a session lives in the thread of its number modulo this. */
+  /** Threads that hold sessions. Session `n` lives in thread `n % workers`. */
   workers: number
 }
 
-/** As people read it. */
+/** The settings in words. */
 export function describeFleet({ workers, threads, spinning }: FleetOptions): string {
   return `${workers} x ${threads} thread${threads > 1 ? 's' : ''}, spinning ${spinning ? 'on' : 'off'}`
 }
 
-/** `DistributiveOmit` keeps the union apart. */
+/** A message without its id. The conditional type omits it from each member of the union. */
 type Request = ToDedicated extends infer Message
   ? Message extends { id: number }
     ? Omit<Message, 'id'>
@@ -46,8 +46,8 @@ export class DedicatedFleet {
   }
 
   /**
-   * Opens the sessions 0 to `count` - 1, each from a file of its own, as a deployment would.
-   * @param network ONNX bytes of one domain
+   * Opens the sessions `from` to `count - 1`, each from its own file, as in a real deployment.
+   * @param network gives the ONNX bytes of a domain
    */
   async open(count: number, network: (domain: number) => Uint8Array, from = 0): Promise<void> {
     for (let session = from; session < count; session++) {
@@ -61,7 +61,9 @@ export class DedicatedFleet {
     }
   }
 
-  /** Logits `[N, classes]` of `pixels` `[N, H, W, 3]`. Takes the buffer of `pixels` over. */
+  /**
+   * Logits `[N, classes]` of `pixels` `[N, H, W, 3]`. The buffer of `pixels` is transferred to the thread.
+   */
   async run(session: number, pixels: Uint8Array, dims: number[]): Promise<Float32Array> {
     const request = { type: 'run', session, pixels, dims } as const
     return (await this.#ask(session, request, [pixels.buffer as ArrayBuffer]))!

@@ -1,7 +1,8 @@
 /**
- * Throughput and latency of the engine alone, on full-width networks in memory, beside dedicated sessions.
+ * Throughput and latency of the engine without HTTP, on full-width networks, compared with dedicated
+ * sessions.
  *
- * Both sides live in this process and are run in turn, a slice each, so that a ratio is of one moment.
+ * Both sides live in this process and run slices in turn, so that each ratio compares the same moment.
  */
 import { BankSide, relativeError } from './bank-side.js'
 import { DedicatedFleet, describeFleet, type FleetOptions } from './dedicated.js'
@@ -19,9 +20,9 @@ import type { BenchOptions, Group, Measured, Row } from './rows.js'
 import { cpuSpeedup, flow, interleave, median, quantile, type Side, speedups, spread } from '../statistics.js'
 
 const IN_FLIGHT = 32
-/** Images of one slice at full budget; a tiny one takes fewer. */
-const SLICE = 64
-/** How far the two sides' answers may lie apart. */
+/** Most images of one slice; a row with few seconds takes fewer. */
+const MAX_SLICE_IMAGES = 64
+/** Largest relative difference of the two sides' answers. */
 const TOLERANCE = 1e-3
 
 interface EngineRig {
@@ -31,9 +32,9 @@ interface EngineRig {
   fleet: DedicatedFleet
   /** One session with all threads, for traffic of one domain. */
   single: DedicatedFleet
-  /** The most images of a batch that suits the dedicated sessions in mixed traffic. */
+  /** The batch limit at which the dedicated sessions are fastest in mixed traffic. */
   batch: number
-  /** What the probes of the rival found. */
+  /** The settings that were tried for the dedicated sessions, and their speeds. */
   rival: string
   images: Uint8Array[]
   next: () => number
@@ -70,10 +71,10 @@ async function close({ bank, fleet, single }: EngineRig): Promise<void> {
 }
 
 function sliceOf({ seconds }: BenchOptions): number {
-  return Math.max(8, Math.min(SLICE, Math.round(4 * seconds)))
+  return Math.max(8, Math.min(MAX_SLICE_IMAGES, Math.round(4 * seconds)))
 }
 
-/** Tries the rival's settings in the traffic that will be measured and takes the fastest. */
+/** Tries settings of dedicated sessions in the traffic that will be measured, and takes the fastest. */
 async function bestFleet(
   options: BenchOptions,
   network: (domain: number) => Uint8Array,
@@ -111,7 +112,7 @@ async function bestFleet(
   return { choice, batch, rival: `ms an image over ${sessions} sessions, best first: ${rival}` }
 }
 
-/** The dedicated networks must be the family's domains, or the comparison is of nothing. */
+/** Checks that the dedicated networks compute the same answers as the family's domains. */
 async function checkEqual(
   { bank, fleet, images }: EngineRig,
   backbone: Backbone,
@@ -129,20 +130,20 @@ async function checkEqual(
   }
 }
 
-/** Single images of picked domains in flight, batched as their queues allow. */
+/** Sends single images of the domains that `pick` names, batched per domain as far as they wait. */
 function dedicatedMixed(
   fleet: DedicatedFleet,
-  most: number,
+  maxBatch: number,
   pick: () => number,
   images: Uint8Array[],
   count: number,
 ): Side {
-  const queue = new DedicatedQueue(fleet, most, Math.sqrt(images[0]!.length / 3))
+  const queue = new DedicatedQueue(fleet, maxBatch, Math.sqrt(images[0]!.length / 3))
   let turn = 0
   return () => flow(count, IN_FLIGHT, () => queue.predict(pick(), images[turn++ % images.length]!))
 }
 
-/** Requests of a whole batch each. @param pick the domain of each request */
+/** Sends requests of a whole batch each. @param pick gives the domain of each request */
 function dedicatedSlice(
   fleet: DedicatedFleet,
   batch: number,
@@ -225,8 +226,8 @@ async function oneDomain(rig: EngineRig, { seconds }: BenchOptions): Promise<Mea
 }
 
 /**
- * The same rows' worth of work with 50 domains and with one. Batches of one domain take a cheaper path, so
- * for "the same path" the one domain is staged in two rows and each batch has both.
+ * Compares batches of many domains with batches of one domain. Batches of one domain take a cheaper path; so
+ * that both sides take the same path, the one domain is staged in two rows, and each batch has both.
  */
 async function switching(rig: EngineRig, { domains, seconds }: BenchOptions): Promise<Measured> {
   const { bank, images, next } = rig
@@ -254,7 +255,7 @@ async function switching(rig: EngineRig, { domains, seconds }: BenchOptions): Pr
   }
 }
 
-/** As the other ratios, p50 and p99 are of one moment: of each round's images, and the median over the rounds is told. */
+/** p50 and p99 are computed for each round, and the medians over the rounds are reported. */
 async function latency(rig: EngineRig, { domains, seconds }: BenchOptions): Promise<Measured> {
   const { bank, images, next } = rig
   const rounds: Record<'alone' | 'loaded', number[][]> = { alone: [], loaded: [] }

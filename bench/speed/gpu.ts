@@ -1,8 +1,9 @@
 /**
- * `npm run bench:gpu`: what a GPU makes of mixed batches, against dedicated sessions on the same GPU.
+ * `npm run bench:gpu`: speed and memory of mixed batches on a GPU, compared with dedicated sessions on the
+ * same GPU.
  *
- * One command that needs nothing but the provider (`npm run cuda:install`) and writes one JSON file.
- * `--device cpu` runs the same steps on the CPU, as a rehearsal.
+ * Needs only the CUDA provider (`npm run cuda:install`) and writes one JSON file. `--device cpu` runs the
+ * same steps on the CPU, as a rehearsal.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -38,7 +39,7 @@ interface Rig {
   next: () => number
 }
 
-/** Bytes in use on the device; this process's own where there is no GPU. */
+/** Bytes in use on the GPU; without one, private bytes of this process. */
 function deviceBytes(device: EngineInit['device']): number {
   if (device.kind === 'cpu') return privateBytes(process.pid)
   const query = ['--query-gpu=memory.used', '--format=csv,noheader,nounits', `--id=${device.id}`]
@@ -64,7 +65,7 @@ async function mixed(rig: Rig, fleets: DedicatedFleet[]) {
   for (const count of [1, 4, 16, 64].filter((count) => count <= domains)) {
     const pick = () => Math.floor(next() * count)
     const image = () => images[Math.floor(next() * images.length)]!
-    // As many images of one domain as traffic like this would queue up for it, and one at a time.
+    // Dedicated sessions get batches as large as this traffic would queue for one domain, and single images.
     const batches = [...new Set([1, Math.max(1, Math.floor(inFlight / count))])]
     const sides: Record<string, Side> = {
       ours: () => flow(4 * inFlight, inFlight, () => bank.predict(pick() + 1, image())),
@@ -80,7 +81,7 @@ async function mixed(rig: Rig, fleets: DedicatedFleet[]) {
         sides[name] = () => flow(4 * inFlight, Math.ceil(inFlight / batch), work, batch)
       }
     }
-    // The batch size is learnt from full batches of each size, and each size is tuned when first seen.
+    // Warm up: the batch size is learnt from full batches, and CUDA tunes each size when it first sees it.
     await flow(24 * inFlight, inFlight, () => bank.predict(pick() + 1, image()))
     const slices = await interleave(sides, seconds)
     const rate = (side: string) => 1000 / median(slices[side]!.map(({ ms }) => ms))
@@ -102,7 +103,7 @@ async function mixed(rig: Rig, fleets: DedicatedFleet[]) {
   return found
 }
 
-/** Milliseconds of a run by batch size, its samples of one domain and of as many as there are. */
+/** Milliseconds of a run by batch size, with samples of one domain and of many. */
 async function batches({ bank, images, next, seconds, domains, maxBatch }: Rig) {
   const found = []
   for (const size of powers(maxBatch)) {
@@ -131,7 +132,7 @@ async function batches({ bank, images, next, seconds, domains, maxBatch }: Rig) 
   return found
 }
 
-/** What one more distinct domain in a batch costs: the slope of run time over distinct domains. */
+/** The cost of one more domain in a batch: the slope of run time over the number of distinct domains. */
 async function compactBank({ bank, images, seconds, domains }: Rig) {
   const size = Math.min(64, domains)
   const counts = powers(size).slice(1)
@@ -160,7 +161,7 @@ async function compactBank({ bank, images, seconds, domains }: Rig) {
   }
 }
 
-/** How far the device's features lie from the CPU's, relative to the largest. */
+/** The largest difference between the device's features and the CPU's, relative to the largest feature. */
 async function agreement({ bank, images, domains }: Rig, packs: Pack[]) {
   const cpu = await BankSide.start(bank.family, packs, {
     rows: packs.length + 1,
@@ -256,7 +257,7 @@ async function main(): Promise<void> {
       memory: {
         domains: packs.length,
         ours_bytes: ours,
-        // The compact bank keeps its rows in the host's memory: a domain costs the device nothing at rest.
+        // The compact bank keeps its rows in the host's memory, so an idle domain costs the device nothing.
         ours_host_bytes_per_domain: 4 * family.layout.elements,
         dedicated_bytes: theirs,
         dedicated_bytes_per_domain: theirs / packs.length,

@@ -1,4 +1,4 @@
-/** `npm run bench`: every row of the performance table, as a table and then as one JSON line. */
+/** `npm run bench`: measures every row of the performance table; prints a table, then one JSON line. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,10 +19,15 @@ async function main(): Promise<void> {
     )
     .option('--only <keys...>', `only the rows of these keys: ${keys.join(', ')}`)
     .option('--seconds <n>', 'measuring time of a row', Number, defaults.seconds)
-    .option('--domains <n>', 'domains of the mixed traffic', Number, defaults.domains)
-    .option('--many <n>', 'domains of the memory row and packs of the start row', Number, defaults.many)
-    .option('--threads <n>', 'threads of a run', Number, defaults.threads)
-    .option('--plot [dir]', 'measure the curves too and write the plots to this folder (docs/img)')
+    .option('--domains <n>', 'number of domains of the mixed traffic', Number, defaults.domains)
+    .option(
+      '--many <n>',
+      'number of domains of the memory row and packs of the start row',
+      Number,
+      defaults.many,
+    )
+    .option('--threads <n>', 'number of threads of a run', Number, defaults.threads)
+    .option('--plot [dir]', 'also measure the curves and write the plots to this folder (default: docs/img)')
     .parse()
     .opts<Partial<BenchOptions> & { plot?: string | true }>()
   const unknown = (flags.only ?? []).filter((key) => !keys.includes(key as (typeof keys)[number]))

@@ -1,4 +1,4 @@
-/** The load generator: a process of its own, so that what it costs is not taken for the server's. */
+/** The load generator. It runs as its own process, so that its CPU time is not counted as the server's. */
 import sharp, { type Sharp } from 'sharp'
 import { answer } from '../processes.js'
 import { random } from '../random.js'
@@ -9,7 +9,7 @@ export type ImageKind = 'jpeg' | 'png64'
 export interface LoadJob {
   url: string
   domains: string[]
-  /** `random`: a domain for each image; `given`: the domains in turn. */
+  /** `random`: a random domain for each image; `given`: the domains in turn. */
   order: 'random' | 'given'
   kind: ImageKind
   images: number
@@ -18,17 +18,17 @@ export interface LoadJob {
 }
 
 export interface LoadResult {
-  /** Of each answered request, in the order of their answers, ms. */
+  /** Time of each answered request, in the order of the answers, ms. */
   latencies: number[]
   failed: number
-  /** What the first failed one said. */
+  /** The answer or error of the first request that failed. */
   failure: string | null
   ms: number
 }
 
 const next = random(23)
 
-/** Photographs as far as a codec can tell: smooth shapes under a little noise. */
+/** An image that costs a codec as much as a photograph: smooth shapes with a little noise. */
 async function makeImage(width: number, height: number): Promise<Sharp> {
   const side = 12
   const blocks = Uint8Array.from({ length: side * side * 3 }, () => next() * 256)

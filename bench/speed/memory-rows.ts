@@ -1,8 +1,8 @@
 /**
  * Private memory (`smaps_rollup`) of the service and of dedicated sessions, at the paper's full width.
  *
- * Ours is measured up to the last domain. Dedicated sessions are measured up to twenty and extended by the
- * line through what was measured; a thousand would not fit.
+ * The service is measured up to the last domain. Dedicated sessions are measured up to twenty and
+ * extrapolated by a straight line, since a thousand would not fit into memory.
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -18,7 +18,7 @@ type Dtype = 'f32' | 'f16'
 type Points = [domains: number, bytes: number][]
 
 interface MemoryRig {
-  /** Measured once a dtype: the rows share it. */
+  /** Bytes of the service by number of domains. Measured once per dtype; the rows share it. */
   curve(dtype: Dtype, upTo: number): Promise<Points>
   dedicated(): Promise<Points>
   /** fp32 bytes of one domain's tensors. */
@@ -26,9 +26,10 @@ interface MemoryRig {
   many: number
 }
 
-/** Domains after which memory is read; a domain's own bytes are told from `FROM` on. */
+/** Numbers of domains at which memory is read. */
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 1000]
-const FROM = 100
+/** The bytes of one more domain are the slope from this number of domains on. */
+const SLOPE_FROM_DOMAINS = 100
 
 async function open(options: BenchOptions): Promise<MemoryRig> {
   const { dir, many } = options
@@ -103,13 +104,13 @@ async function growDedicated({ dir, threads, rival }: BenchOptions): Promise<Poi
   }
 }
 
-/** Private bytes once the process has had a moment to give back what it no longer uses. */
+/** Private bytes, read after half a second in which the process can free what it no longer uses. */
 async function settled(pid: number): Promise<number> {
   await new Promise((resolve) => setTimeout(resolve, 500))
   return privateBytes(pid)
 }
 
-/** Bytes of one more domain: the line from the first point at or above `from` to the last. */
+/** Bytes of one more domain: the slope from the first point at or above `from` domains to the last point. */
 function slope(points: Points, from: number): { perDomain: number; from: number; to: number } {
   const first = points.find(([domains]) => domains >= Math.min(from, points.at(-2)![0]))!
   const last = points.at(-1)!
@@ -118,7 +119,7 @@ function slope(points: Points, from: number): { perDomain: number; from: number;
 
 function rowOf(dtype: Dtype) {
   return async ({ curve, tensors }: MemoryRig): Promise<Measured> => {
-    const { perDomain, from, to } = slope(await curve(dtype, 300), FROM)
+    const { perDomain, from, to } = slope(await curve(dtype, 300), SLOPE_FROM_DOMAINS)
     return {
       values: { [`row_bytes_${dtype}`]: perDomain / tensors, [`row_mb_${dtype}`]: perDomain / 1e6 },
       detail: `${(perDomain / 1e6).toFixed(3)} MB a domain from ${from} to ${to}; its tensors are ${(tensors / 1e6).toFixed(3)} MB of fp32`,

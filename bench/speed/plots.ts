@@ -1,4 +1,6 @@
-/** `--plot`: throughput and memory against the number of domains, ours and dedicated, as SVG. */
+/**
+ * `--plot`: draws throughput and memory over the number of domains, for Facet and dedicated sessions, as SVG.
+ */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BankSide } from './bank-side.js'
@@ -25,7 +27,8 @@ async function open(options: BenchOptions): Promise<PlotRig> {
   const fleet = new DedicatedFleet(rival ?? { workers: 1, threads, spinning: false, device: { kind: 'cpu' } })
   try {
     await fleet.open(domains, (domain) => dedicatedOnnx(backbone, packs[domain]!))
-    // Beyond the dedicated ones the numbers repeat; every domain still has a row of its own to be read.
+    // There are as many different packs as dedicated sessions. Further domains repeat them, in rows of their
+    // own.
     const rows = Array.from({ length: many }, (_, row) => packs[row % domains]!)
     return { fleet, bank: await BankSide.start(family, rows, { rows: many + 1, lanes: threads, threads: 1 }) }
   } catch (error) {
@@ -41,7 +44,7 @@ async function throughput(
   const images = randomImages(bank.family, 64)
   const { height, width } = bank.family.manifest.input
   const next = random(31)
-  // Many times what is in flight: the end of a slice, where lanes run empty, costs those more who run batches.
+  // Slices are long against the images in flight: at the end of a slice lanes idle, which costs batches more.
   const perSlice = Math.max(8, Math.min(4 * IN_FLIGHT, Math.round(seconds * 10)))
   const sides: Record<string, Side> = {}
   for (const count of STEPS.filter((step) => step <= many)) {
@@ -73,7 +76,7 @@ export const plotRows: Group<PlotRig> = {
   },
 }
 
-/** Writes the plots whose rows were measured. @returns their paths */
+/** Writes the plots of the rows that were measured. @returns the paths of the plots */
 export async function writePlots(results: readonly RowResult[], dir: string): Promise<string[]> {
   await mkdir(dir, { recursive: true })
   const written: string[] = []

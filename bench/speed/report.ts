@@ -1,8 +1,8 @@
-/** The benchmark's answer: a table for people, then one JSON line for programs. */
+/** The benchmark's report: a table for people, and one JSON line for programs. */
 import { machine } from '../machine.js'
 import type { RowResult } from './rows.js'
 
-/** Keys of the JSON line that come first, in this order, whether measured or not. */
+/** The first keys of the JSON line, in this order, whether measured or not. */
 export const keys = [
   'mixed_vs_dedicated',
   'one_domain_vs_dedicated',
@@ -22,7 +22,7 @@ export const keys = [
   'start_ms_1000',
 ] as const
 
-/** The rows in the order of `keys`, each with its figures, target and how it spread. */
+/** The rows in the order of `keys`, each with its figures, target and spread. */
 export function table(results: readonly RowResult[]): string {
   const place = (row: RowResult) => keys.indexOf(row.keys[0] as (typeof keys)[number])
   const lines = [...results]
@@ -34,7 +34,7 @@ export function table(results: readonly RowResult[]): string {
   return lines.join('\n')
 }
 
-/** One line: `keys` first, null where not measured, then every further figure. */
+/** One line: first `keys`, null if not measured, then every further figure. */
 export function jsonLine(results: readonly RowResult[], seconds: number): string {
   const values = Object.assign({}, ...results.map((result) => result.values)) as RowResult['values']
   const line: Record<string, unknown> = {}

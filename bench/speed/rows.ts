@@ -1,21 +1,21 @@
-/** What the parts of the benchmark share: options, rows, groups of rows, and how a group is run. */
+/** Options, rows and groups of rows of the benchmark, and how a group is run. */
 import { availableCores } from '../../src/host/cpu-quota.js'
 import type { FleetOptions } from './dedicated.js'
 
 export interface BenchOptions {
-  /** Of measuring, a row. */
+  /** Measuring time of a row. */
   seconds: number
-  /** Domains of the mixed traffic. */
+  /** Number of domains of the mixed traffic. */
   domains: number
-  /** Threads of a run. */
+  /** Number of threads of a run. */
   threads: number
-  /** Domains of the memory row, packs of the start row. */
+  /** Number of domains of the memory row, and of packs of the start row. */
   many: number
   /** A folder for this run's files, removed at the end. */
   dir: string
-  /** Only rows of these keys; all where empty. */
+  /** Keys of the rows to measure; empty for all. */
   only: readonly string[]
-  /** The rival's best settings, once the engine rows have found them. */
+  /** The settings at which dedicated sessions are fastest, once the engine rows have found them. */
   rival?: FleetOptions
 }
 
@@ -27,24 +27,25 @@ export const defaults: Omit<BenchOptions, 'dir'> = {
   only: [],
 }
 
-/** Named figures of a row, its keys first; null where one could not be had. */
+/** The result of a row. */
 export interface Measured {
+  /** Figures by name, the row's keys first; null for a figure that could not be measured. */
   values: Record<string, number | string | null>
   /** Spread and conditions, for people. */
   detail: string
-  /** For the plots: points by domains. */
+  /** Points of the plots. */
   curves?: Record<string, [domains: number, value: number][]>
 }
 
 export interface Row<Rig> {
-  /** As in the JSON line. */
+  /** Names of its figures in the JSON line. */
   keys: readonly string[]
   what: string
   target: string
   measure(rig: Rig, options: BenchOptions): Promise<Measured>
 }
 
-/** Rows that share something expensive. */
+/** Rows that share an expensive set-up. */
 export interface Group<Rig> {
   name: string
   rows: readonly Row<Rig>[]
@@ -59,7 +60,9 @@ export interface RowResult extends Measured {
   seconds: number
 }
 
-/** Runs the wanted rows of a group, each for itself: one that fails is null, with the reason. */
+/**
+ * Measures the rows of a group that are wanted. The figures of a row that fails are null, with the reason.
+ */
 export async function runGroup<Rig>(group: Group<Rig>, options: BenchOptions): Promise<RowResult[]> {
   const wanted = group.rows.filter(({ keys }) => {
     return options.only.length === 0 || keys.some((key) => options.only.includes(key))

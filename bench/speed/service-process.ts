@@ -1,8 +1,8 @@
 /**
- * The whole service as a child process of the benchmark, with questions that no client can ask: the delay of
- * its event loop, and its engine fed from memory.
+ * The whole service as a child process of the benchmark. Over IPC it answers two questions that no client can
+ * ask: the delay of its event loop, and the speed of its engine when images come from memory.
  *
- * Arguments are those of `facet serve`.
+ * The arguments are those of `facet serve`.
  */
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { pino } from 'pino'
@@ -18,7 +18,7 @@ export type ToService =
   | { type: 'hello' | 'url' | 'delay-start' | 'delay-stop' }
   | { type: 'feed'; domains: string[]; images: number; atOnce: number }
 
-/** Milliseconds. */
+/** Delay of the event loop, ms. */
 export interface LoopDelay {
   p50: number
   p99: number
@@ -35,7 +35,10 @@ const next = random(17)
 const { input } = (await readFamily(config!.family)).manifest
 const pixels = Uint8Array.from({ length: input.height * input.width * 3 }, () => next() * 256)
 
-/** Images from memory into the queue, past HTTP and decoding. Milliseconds of each, in the order of answers. */
+/**
+ * Queues images from memory, without HTTP and decoding.
+ * @returns time of each, in the order of the answers, ms
+ */
 async function feed({ domains, images, atOnce }: Extract<ToService, { type: 'feed' }>): Promise<number[]> {
   const { registry, runtime } = service
   const latencies: number[] = []

@@ -1,8 +1,8 @@
 /**
- * The service as clients meet it: through HTTP, from a load generator in another process.
+ * Measures the service through HTTP, with a load generator in another process.
  *
- * CPU time is the server process's own, from `/proc/PID/stat`, so the generator on the same cores costs
- * nothing but patience.
+ * CPU time is that of the server's process, from `/proc/PID/stat`, so the load generator on the same cores
+ * does not count.
  */
 import { join } from 'node:path'
 import type { Family } from '../../src/family/family.js'
@@ -19,16 +19,18 @@ import { median, quantile, spread } from '../statistics.js'
 import { Connection } from './connection.js'
 
 const CONNECTIONS = 32
-/** Images before anything is measured. */
-const WARM_UP = 2000
-/** Uploads at once, fewer than the service takes. */
-const UPLOADS = 3
-/** Images of one slice of the registration row: the p99 of fewer would be nearly their maximum. */
-const REGISTER_SLICE = 384
-/** A p99 needs more rounds than a median: measuring times of the other rows. */
-const REGISTER_TIMES = 3
-/** Images while the first packs are registered, which are not counted. */
-const REGISTER_WARM_UP = 128
+/** Images that are sent before anything is measured. */
+const WARM_UP_IMAGES = 2000
+/** Fewer than the service admits. */
+const UPLOADS_AT_ONCE = 3
+/** Images of one slice of the registration row. The p99 of fewer would be almost their maximum. */
+const REGISTER_SLICE_IMAGES = 384
+/**
+ * The registration row takes so many times the seconds of another row: a p99 needs more rounds than a median.
+ */
+const REGISTER_TIME_FACTOR = 3
+/** Images that are sent while the first packs are registered; they are not counted. */
+const REGISTER_WARM_UP_IMAGES = 128
 
 /** A service, where it listens, and the domains it has. */
 interface Served {
@@ -76,10 +78,10 @@ async function open({ dir, domains, threads }: BenchOptions): Promise<ServiceRig
     const load = await Child.start(new URL('./load-process.js', import.meta.url))
     started.push(load)
     const rig = { family, press, seeds, full, demo, bare, load }
-    // Every domain is resident, and most of the code compiled, before anything is measured.
+    // Before anything is measured, make every domain resident and let V8 compile most of the code.
     for (const served of [full, demo, bare]) {
-      await sent(load, served, 'jpeg', Math.max(WARM_UP, domains), CONNECTIONS, 'given')
-      await sent(load, served, 'png64', WARM_UP / 2, CONNECTIONS)
+      await sent(load, served, 'jpeg', Math.max(WARM_UP_IMAGES, domains), CONNECTIONS, 'given')
+      await sent(load, served, 'png64', WARM_UP_IMAGES / 2, CONNECTIONS)
     }
     return rig
   } catch (error) {
@@ -96,7 +98,7 @@ async function close({ full, demo, bare, load }: ServiceRig): Promise<void> {
   await Promise.all([full.child, demo.child, bare.child, load].map((child) => child.stop()))
 }
 
-/** Sends images; a failed request fails the row. */
+/** Sends images. @throws Error if a request fails */
 async function sent(
   load: Child,
   served: Served,
@@ -112,13 +114,13 @@ async function sent(
   return result
 }
 
-/** Calls `round` until the time is up, twice at least. */
+/** Calls `round` until the time is up, at least twice. */
 async function rounds(seconds: number, round: (number: number) => Promise<void>): Promise<void> {
   const end = performance.now() + seconds * 1000
   for (let number = 0; number < 2 || performance.now() < end; number++) await round(number)
 }
 
-/** CPU time an image, through HTTP, from memory, and of a bare handler for the same images, in turn. */
+/** CPU time an image: through HTTP, from memory, and of a bare handler for the same images, in turn. */
 async function tax({ load, bare }: ServiceRig, served: Served, images: number, seconds: number) {
   const { child, domains } = served
   const http: number[] = []
@@ -229,13 +231,13 @@ async function eventLoop({ load, full }: ServiceRig, { seconds }: BenchOptions):
   }
 }
 
-/** As the other ratios, of one moment: of each round's two slices, and the median over the rounds is told. */
+/** The ratio is computed for each round of two slices, and the median over the rounds is reported. */
 async function registration({ load, full, press }: ServiceRig, { seconds }: BenchOptions): Promise<Measured> {
   const calm: number[][] = []
   const busy: number[][] = []
   let [number, failed, registeringMs] = [1, 0, 0]
   let failure = ''
-  /** Whether the connection can be used again. */
+  /** Registers a pack. Resolves to whether the connection can be used again. */
   const put = async (connection: Connection): Promise<boolean> => {
     const mine = number++
     try {
@@ -262,13 +264,15 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
     into.push(result.latencies)
   }
   const registering = (images: number) => async () => {
-    const connections = await Promise.all(Array.from({ length: UPLOADS }, () => Connection.open(full.url)))
+    const connections = await Promise.all(
+      Array.from({ length: UPLOADS_AT_ONCE }, () => Connection.open(full.url)),
+    )
     const idle = [...connections]
     const puts = new Set<Promise<void>>()
     const start = performance.now()
-    // Ten a second; where the machine is too slow for that a client waits rather than be refused.
+    // Ten packs a second. A machine too slow for that registers fewer, and none is refused.
     const timer = setInterval(() => {
-      // In turn, so that the service does not end one on which nothing was ever said.
+      // Connections take turns, so that the service closes none for being silent.
       const connection = idle.shift()
       if (connection === undefined) return
       const one: Promise<void> = put(connection).then((ok) => {
@@ -283,12 +287,12 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
     for (const connection of connections) connection.close()
     registeringMs += performance.now() - start
   }
-  // What registering compiles, and the memory it takes for the first time.
-  await registering(REGISTER_WARM_UP)()
+  // Warm up: code that registering compiles, and memory that it allocates for the first time.
+  await registering(REGISTER_WARM_UP_IMAGES)()
   busy.length = 0
   const warmedUp = { number, registeringMs }
-  await rounds(REGISTER_TIMES * seconds, async (round) => {
-    const sides = [slice(calm, REGISTER_SLICE), registering(REGISTER_SLICE)]
+  await rounds(REGISTER_TIME_FACTOR * seconds, async (round) => {
+    const sides = [slice(calm, REGISTER_SLICE_IMAGES), registering(REGISTER_SLICE_IMAGES)]
     for (const side of round % 2 === 0 ? sides : sides.reverse()) await side()
   })
   const p99 = (latencies: readonly number[]) => quantile(latencies, 0.99)
@@ -308,7 +312,10 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
   }
 }
 
-/** A bank too small for the domains in turn: each is cold when it comes, and resident the second time. */
+/**
+ * With a bank too small for the domains in turn, each domain is cold at its first request and resident at its
+ * second.
+ */
 async function cold(rig: ServiceRig, options: BenchOptions): Promise<Measured> {
   const { family, seeds, load, full } = rig
   const { features } = family.manifest

@@ -1,4 +1,4 @@
-/** From the start of a built tree's process until `/readyz` says yes, with the demo family. */
+/** Time from the start of the compiled program until `/readyz` succeeds, with the demo family. */
 import { cp, mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readFamily } from '../../src/family/folder.js'
@@ -11,7 +11,7 @@ import { median, spread } from '../statistics.js'
 
 interface StartRig {
   family: string
-  /** Ten packs: the shipped ones, and synthetic ones where fewer are shipped. */
+  /** A folder of ten packs: the shipped ones, and synthetic ones if fewer are shipped. */
   ten: string
   /** A data folder with many domains. */
   data: string

@@ -1,9 +1,9 @@
-/** Line charts as SVG: logarithmic axes, a grid, a legend, nothing else. */
+/** Draws line charts as SVG, with logarithmic axes, a grid and a legend. */
 
 export interface Series {
   name: string
   colour: string
-  /** Of what was not measured. */
+  /** Draws a dashed line without dots, for values that were not measured. */
   dashed?: boolean
   points: readonly (readonly [x: number, y: number])[]
 }
@@ -12,7 +12,7 @@ export interface Chart {
   title: string
   x: string
   y: string
-  /** The y axis is logarithmic too; the x axis always is. */
+  /** Whether the y axis is logarithmic. The x axis always is. */
   logarithmic: boolean
   series: readonly Series[]
 }
@@ -24,7 +24,7 @@ const RIGHT = 20
 const TOP = 84
 const BOTTOM = 54
 
-/** The chart on a white ground, so that it reads on dark pages too. */
+/** The chart, on a white background so that it can be read on dark pages too. */
 export function lineChart({ title, x, y, logarithmic, series }: Chart): string {
   const all = series.flatMap(({ points }) => points)
   const xs = scale(
@@ -82,7 +82,7 @@ interface Scale {
   ticks: number[]
 }
 
-/** From values to pixels, with round ends. */
+/** An axis: maps values to pixels and ends at round numbers. */
 function scale(values: readonly number[], logarithmic: boolean, from: number, to: number): Scale {
   const most = Math.max(...values)
   if (!logarithmic) {
