@@ -168,9 +168,7 @@ export const variants: readonly Variant[] = [
     changes: [
       {
         symbol: 'Scheduler.submit',
-        body: `
-          const alike = entries.map(({ item }) => ({ domain: 'all', item }))
-          return original(alike, { deadline, ...(signal ? { signal } : {}) })`,
+        body: "return original('all', item, { deadline, signal })",
       },
     ],
     test: 'scheduler',
