@@ -1,4 +1,7 @@
-/** Planes side by side: each has its own failures, header fields and bodies, and changes nothing of the others. */
+/**
+ * Planes side by side: each has its own failures, header fields and bodies, and changes nothing of the
+ * others.
+ */
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'

@@ -1,7 +1,7 @@
 /** docs/security.md says what the program does: its limits, its scopes, its audit words, its tests. */
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
-import { LOOK_EVERY_MS } from '../src/http/access/token-file.js'
+import { POLL_INTERVAL_MS } from '../src/http/access/token-file.js'
 import { scopes } from '../src/http/access/tokens.js'
 import { settings } from '../src/config/settings.js'
 import { testApp } from './http-app.js'
@@ -28,7 +28,7 @@ t.test('options, scopes and files that it names exist', async (t) => {
   for (const scope of scopes) t.match(text, `\`${scope}\``)
   for (const [file] of text.matchAll(/test\/[a-z-]+\.test\.ts/g))
     t.ok(existsSync(new URL(`../${file}`, import.meta.url)), file)
-  t.equal(LOOK_EVERY_MS, 2000, 'read again every two seconds')
+  t.equal(POLL_INTERVAL_MS, 2000, 'read again every two seconds')
 })
 
 t.test('the words of the audit are those of the routes', async (t) => {

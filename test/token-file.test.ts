@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { exposures } from '../src/http/access/exposure.js'
-import { LOOK_EVERY_MS, Principals } from '../src/http/access/token-file.js'
+import { POLL_INTERVAL_MS, Principals } from '../src/http/access/token-file.js'
 import { identify, variablePrincipals } from '../src/http/access/tokens.js'
 import { sha256, testApp } from './http-app.js'
 import { ManualClock } from './manual-clock.js'
@@ -25,8 +25,8 @@ async function watched(t: Test, text: string) {
 
 /** Two looks: the first sees a change, the second takes it. */
 async function look(principals: Principals) {
-  await principals.look()
-  await principals.look()
+  await principals.poll()
+  await principals.poll()
 }
 
 t.test('rotation: a new token, then both, then the new one alone', async (t) => {
@@ -57,7 +57,7 @@ t.test('a change is taken by the running service after two looks of the clock', 
   t.equal(await list('old-token'), 200)
   await writeFile(file, line('reader', 'new-token', ['predict']))
   for (const expected of [1, 2]) {
-    clock.advance(LOOK_EVERY_MS)
+    clock.advance(POLL_INTERVAL_MS)
     while (clock.pending === 0) await new Promise(setImmediate)
     t.equal(await list('old-token'), expected === 1 ? 200 : 401, `after ${expected} looks`)
   }
@@ -71,13 +71,13 @@ t.test('a file that is being written is not taken', async (t) => {
   const { file, principals, knows } = await watched(t, whole)
   const longer = whole + line('reader', 'read-token', ['predict'])
   await writeFile(file, longer.slice(0, whole.length))
-  await principals.look()
+  await principals.poll()
   await writeFile(file, longer.slice(0, whole.length + 30))
-  await principals.look()
+  await principals.poll()
   await writeFile(file, longer)
-  await principals.look()
+  await principals.poll()
   t.equal(knows('read-token'), null)
-  await principals.look()
+  await principals.poll()
   t.equal(knows('read-token'), 'reader')
 })
 

@@ -58,8 +58,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   })
   const server = app.server as Server
   server.maxConnections = config.maxConnections
-  // By default Node silently drops header fields beyond the first 2000. A proxy adds its own last, so a request
-  // through it could then pass for a local one. The size of all fields is bounded above.
+  // By default Node silently drops header fields beyond the first 2000. A proxy adds its own last, so a
+  // request through it could then pass for a local one. The size of all fields is bounded above.
   server.maxHeadersCount = 0
   endSilentConnections(app)
 

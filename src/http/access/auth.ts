@@ -1,25 +1,25 @@
 /**
- * May this request do that? One decision for every route, by the scope the route declares.
+ * Authorisation: one decision for every route, by the scope that the route declares.
  *
- * A scope is guarded as soon as one principal holds it by name. Unguarded, `predict` and `metrics` are open
- * to everyone, `admin` only to local requests of a service that listens on loopback. A route without a
- * declared scope does not start.
+ * A scope is guarded as soon as one principal is given it by name. An unguarded `predict` or `metrics` is
+ * open to everyone; an unguarded `admin` only to local requests, and only if the service listens on loopback.
+ * A route that declares no scope cannot be registered.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
 import { isLoopbackHost, notLocal } from './loopback.js'
 import { identify, type Principal, type Scope } from './tokens.js'
 
-/** Who called: a principal, or what stands for one where no token is asked for. */
+/** Who called: a principal, or a stand-in where no token is required. */
 export interface Caller {
   id: string
-  /** The only domains it may use and see; null for all. */
+  /** The domains it may use and see; null for all. */
   domains: ReadonlySet<string> | null
 }
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** What a caller must hold; `open` asks for nothing. */
+    /** The scope a caller must have; `open` for none. */
     scope?: Scope | 'open'
   }
   interface FastifyRequest {
@@ -30,10 +30,10 @@ declare module 'fastify' {
 const anyone: Caller = { id: 'anonymous', domains: null }
 const local: Caller = { id: 'loopback', domains: null }
 
-/** Adds the decision to every route registered after it, before a body is read. */
+/** Guards every route that is registered afterwards. The decision is made before the body is read. */
 export function guard(app: FastifyInstance, host: string, principals: () => readonly Principal[]): void {
   const listensLocally = isLoopbackHost(host)
-  // Fastify wants no shared object as a decoration; the hook below gives every request its caller.
+  // Fastify refuses objects as decorations, since requests would share them; the hook below sets each caller.
   app.decorateRequest('caller')
   app.addHook('onRoute', ({ method, url, config }) => {
     if (config?.scope === undefined) throw new Error(`Route ${String(method)} ${url} declares no scope`)
@@ -82,7 +82,7 @@ function authorise(
   return local
 }
 
-/** @throws FacetError `forbidden` where the caller's token is for other domains. */
+/** @throws FacetError `forbidden` if the caller's token is for other domains */
 export function checkDomain(caller: Caller, domain: string): void {
   if (caller.domains !== null && !caller.domains.has(domain))
     throw new FacetError('forbidden', `This token is not for domain '${domain}'.`)

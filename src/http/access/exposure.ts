@@ -1,15 +1,15 @@
-/** What an operator should know about who can reach a service as it is configured. */
+/** Warnings for the operator: who can reach the service as it is configured. */
 import { isLoopbackHost } from './loopback.js'
 import type { Principal } from './tokens.js'
 
-/** A random token of 16 characters has 80 bits or more; guessing it over a network is hopeless. */
-const SHORTEST_TOKEN = 16
+/** Characters. A random token of this length has 80 bits or more and cannot be guessed over a network. */
+const MIN_TOKEN_LENGTH = 16
 
 /**
- * One sentence for each risk, with its remedy; none where all is well.
+ * One sentence for each risk, with its remedy; none if there is no risk.
  *
- * @param host the address listened on
- * @param variables tokens of the variables, whose length is known; those of a file are hashes
+ * @param host the address that the service listens on
+ * @param variables the tokens of environment variables. Only their length is known; a token file has hashes.
  */
 export function exposures(
   host: string,
@@ -19,8 +19,8 @@ export function exposures(
   const found: string[] = []
   const names = { adminToken: 'FACET_ADMIN_TOKEN', predictToken: 'FACET_PREDICT_TOKEN' } as const
   for (const [key, name] of Object.entries(names) as [keyof typeof names, string][]) {
-    const { length } = variables[key] ?? 'unset, so not too short'
-    if (length < SHORTEST_TOKEN)
+    const length = variables[key]?.length
+    if (length !== undefined && length < MIN_TOKEN_LENGTH)
       found.push(
         `${name} has ${length} characters and can be guessed; make one of 32 or more, such as openssl rand -hex 32 prints.`,
       )

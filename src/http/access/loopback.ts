@@ -1,9 +1,10 @@
 /**
- * Is this request from a person or program on this machine, and not from a web page or a proxy?
+ * Whether a request is local: from a person or a program on this machine, and not from a web page or a proxy.
  *
- * Without a token the control plane is open to such requests only (design: section 8). Each rule closes a
- * way in: the peer (the network), the Host (DNS rebinding), the Origin and Sec-Fetch-Site (a page of another
- * site that posts a form or fetches), the forwarding headers (a proxy on this machine that serves others).
+ * Without an admin token the control plane is open to local requests only (docs/security.md). Each rule stops
+ * one kind of attack: the peer's address (another machine), Host (DNS rebinding), Origin and Sec-Fetch-Site
+ * (a page of another site that posts a form or fetches), the forwarding headers (a proxy on this machine that
+ * serves others).
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP } from 'node:net'
@@ -14,12 +15,12 @@ loopback.addAddress('::1', 'ipv6')
 
 const proxyHeaders = /^(forwarded|via|x-forwarded-.*|x-real-ip)$/
 
-/** True for `localhost`, 127.0.0.0/8 and ::1, written in full. */
+/** True for `localhost`, 127.0.0.0/8 and ::1. Addresses must be in standard notation: 127.1 is none. */
 export function isLoopbackHost(host: string): boolean {
   return host.toLowerCase() === 'localhost' || isLoopbackAddress(host)
 }
 
-/** True for a loopback IP address; IPv4 inside IPv6 counts as its IPv4 address. */
+/** True for a loopback IP address. An IPv4 address inside IPv6 (`::ffff:127.0.0.1`) counts as IPv4. */
 function isLoopbackAddress(address: string | undefined): boolean {
   if (address === undefined) return false
   const plain = address.toLowerCase().startsWith('::ffff:') ? address.slice(7) : address
@@ -28,9 +29,9 @@ function isLoopbackAddress(address: string | undefined): boolean {
 }
 
 /**
- * Why a request does not count as local, one clause for people, or null where it does.
+ * Why a request does not count as local, in one clause for people; null if it does.
  *
- * @param peer remote address of the socket itself, whatever a proxy says
+ * @param peer remote address of the socket itself, not one that a proxy reports
  */
 export function notLocal(peer: string | undefined, headers: IncomingHttpHeaders): string | null {
   if (!isLoopbackAddress(peer)) return 'it comes from another machine'

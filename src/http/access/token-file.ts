@@ -1,10 +1,10 @@
 /**
- * Who may call a running service: the principals of its variables, and those of a token file that is read
- * again when it changes, so that a token is rotated or revoked without a restart.
+ * The principals of a running service: those of environment variables, and those of a token file. The file is
+ * read again when it changes, so a token can be rotated or revoked without a restart.
  *
- * The file is looked at on a timer and not on a signal: a secret that an orchestrator mounts changes without
- * one. Two looks must agree before a change is taken, so that a file that is being written is not. A file
- * that cannot be used changes nothing, and the log says why.
+ * The file is polled, because a secret that an orchestrator mounts changes without any signal. A change is
+ * accepted when two polls in a row read the same text, so a half-written file is not accepted. A file that
+ * cannot be used changes nothing, and the log says why.
  */
 import { readFile } from 'node:fs/promises'
 import type { Logger } from 'pino'
@@ -12,8 +12,8 @@ import type { Clock } from '../../concurrency/clock.js'
 import { naming } from '../../host/file-problem.js'
 import { type Principal, parseTokens, scopes, type TokenVariables, variablePrincipals } from './tokens.js'
 
-/** Milliseconds between two looks at the file. A change takes effect after one to two of them. */
-export const LOOK_EVERY_MS = 2000
+/** Milliseconds between two polls of the file. A change takes effect after one or two of them. */
+export const POLL_INTERVAL_MS = 2000
 
 export interface TokenSources extends TokenVariables {
   /** Absolute path of a file of `parseTokens`. */
@@ -27,10 +27,10 @@ export class Principals {
   readonly #logger: Logger
   #current: readonly Principal[] = []
   /** The text whose principals are current. */
-  #taken = ''
-  /** The text of the last look. */
+  #accepted = ''
+  /** The text of the last poll. */
   #seen = ''
-  /** What was last logged as wrong, so that it is logged once; empty when nothing is. */
+  /** The problem that was logged last, so that it is logged once; empty if there is none. */
   #complaint = ''
   #cancel: (() => void) | undefined
   #closed = false
@@ -43,13 +43,16 @@ export class Principals {
     this.#logger = logger
   }
 
-  /** Reads what there is.
-   * @throws Error that names the token, or the file and its lines, that cannot be used. */
+  /**
+   * Reads the variables and the file.
+   *
+   * @throws Error that names the token that cannot be used, or the file and its lines
+   */
   static async open(sources: TokenSources, clock: Clock, logger: Logger): Promise<Principals> {
     const principals = new Principals(sources, clock, logger)
     if (sources.tokenFile !== undefined) {
       principals.#seen = await readTokenFile(sources.tokenFile)
-      principals.#take(principals.#seen)
+      principals.#accept(principals.#seen)
     }
     return principals
   }
@@ -58,21 +61,21 @@ export class Principals {
     return this.#current
   }
 
-  /** From now on the file is looked at until `close`. */
+  /** Polls the file from now on, until `close`. */
   watch(): void {
     if (this.#file === undefined || this.#closed) return
-    this.#cancel = this.#clock.after(LOOK_EVERY_MS, () => void this.look().finally(() => this.watch()))
+    this.#cancel = this.#clock.after(POLL_INTERVAL_MS, () => void this.poll().finally(() => this.watch()))
   }
 
-  /** Looks at the file once; takes what it says if the look before saw the same. Never throws. */
-  async look(): Promise<void> {
+  /** Reads the file once, and accepts it if the poll before read the same text. Never throws. */
+  async poll(): Promise<void> {
     try {
       const text = await readTokenFile(this.#file!)
       const settled = text === this.#seen
       this.#seen = text
-      if (text !== this.#taken) {
+      if (text !== this.#accepted) {
         if (!settled) return
-        this.#take(text)
+        this.#accept(text)
         this.#logger.info({ principals: this.#current.length }, 'token file read again')
       }
       this.#complaint = ''
@@ -88,8 +91,8 @@ export class Principals {
     this.#cancel?.()
   }
 
-  /** @throws Error where the text is no token file, or where it would open what is guarded. */
-  #take(text: string): void {
+  /** @throws Error if the text is not a token file, or would leave a guarded scope unguarded */
+  #accept(text: string): void {
     const next = [...this.#fixed, ...parseTokens(text, this.#file!)]
     const holds = (list: readonly Principal[], scope: (typeof scopes)[number]) =>
       list.some((principal) => principal.scopes.has(scope))
@@ -100,7 +103,7 @@ export class Principals {
           'unguarded. Give it to somebody, or restart the service if that is what you want.',
       )
     this.#current = next
-    this.#taken = text
+    this.#accepted = text
   }
 }
 

@@ -1,8 +1,8 @@
 /**
- * Who may call: principals, each with the hash of a bearer token, scopes and perhaps a list of domains.
+ * Principals: who may call. Each has the hash of a bearer token, scopes, and possibly a list of domains.
  *
- * A token is never kept, only its SHA-256. Tokens are long and random, so a plain hash is enough; they are
- * compared in constant time. Several tokens may be valid at once, which is how one is rotated.
+ * Only the SHA-256 of a token is kept. Tokens are long and random, so a plain hash is enough. Hashes are
+ * compared in constant time. Several tokens may be valid at once, so that a token can be rotated.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { isDomainId } from '../../domain-id.js'
@@ -12,12 +12,12 @@ export const scopes = ['admin', 'predict', 'metrics'] as const
 export type Scope = (typeof scopes)[number]
 
 export interface Principal {
-  /** Name in the logs; two tokens of one caller may share it. */
+  /** Name in the logs. Two tokens of one caller may have the same. */
   id: string
   /** SHA-256 of the token, 32 bytes. */
   digest: Buffer
   scopes: ReadonlySet<Scope>
-  /** The only domains it may use and see; null for all. */
+  /** The domains it may use and see; null for all. */
   domains: ReadonlySet<string> | null
 }
 
@@ -28,8 +28,11 @@ export interface TokenVariables {
   predictToken?: string | undefined
 }
 
-/** The principals of the variables, `admin` and `predict`.
- * @throws Error that names the token that cannot be one. */
+/**
+ * The principals of the environment variables: `admin` and `predict`.
+ *
+ * @throws Error that names the variable whose text cannot be a token
+ */
 export function variablePrincipals({ adminToken, predictToken }: TokenVariables): Principal[] {
   const principals: Principal[] = []
   const add = (name: string, token: string | undefined, scope: Scope) => {
@@ -46,11 +49,12 @@ export function variablePrincipals({ adminToken, predictToken }: TokenVariables)
 }
 
 /**
- * Reads a token file: one JSON object a line, `{"id", "sha256", "scopes", "domains"?}`; empty lines are
- * skipped. `sha256` is the hash of the token in hex, `domains` limits a `predict` principal to a list.
+ * Reads a token file: one JSON object per line, `{"id", "sha256", "scopes", "domains"?}`. Empty lines are
+ * skipped. `sha256` is the hash of the token in hex; `domains` lists the domains a `predict` principal is
+ * limited to.
  *
  * @param source name of the file, for messages
- * @throws Error that lists every wrong line, or says that there is none; it never shows a hash.
+ * @throws Error that lists every wrong line, or says that the file has no token. It never shows a hash.
  */
 export function parseTokens(text: string, source: string): Principal[] {
   const principals: Principal[] = []
@@ -87,13 +91,17 @@ export function parseTokens(text: string, source: string): Principal[] {
     })
   }
   if (problems.length > 0) throw new Error(`Token file ${source}: ${problems.join('; ')}`)
-  // An empty file would guard nothing, and a file on its way to disk may be empty for a moment.
+  // An empty file would leave every scope unguarded, and a file that is being written may be empty for a
+  // moment.
   if (principals.length === 0)
     throw new Error(`Token file ${source}: it holds no token. Write one, or leave --token-file out for none.`)
   return principals
 }
 
-/** The principal of a token, or null. Looks at every principal, whichever matches. */
+/**
+ * The principal of a token, or null. Compares with every principal, so the time does not show which one
+ * matched.
+ */
 export function identify(token: string, principals: readonly Principal[]): Principal | null {
   const digest = sha256(token)
   let found: Principal | null = null

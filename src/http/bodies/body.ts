@@ -1,8 +1,8 @@
 /**
- * Bodies: images and packs, as raw bytes, multipart parts or base64 in JSON. Ends at bytes; what they are is
- * decided below.
+ * Bodies: images and packs, as raw bytes, multipart parts or base64 in JSON. Yields bytes; other rooms find
+ * out what they are.
  *
- * Everything is bounded while it arrives. A body that stops half-way throws before any effect.
+ * Everything is bounded while it arrives. A body that stops half-way throws before it has any effect.
  */
 import multipart from '@fastify/multipart'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -16,7 +16,7 @@ export type MediaType = 'image/*' | 'application/octet-stream' | 'multipart/form
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Content types a route reads; none for a route that takes no body. */
+    /** Content types a route reads; undefined for a route that takes no body. */
     accepts?: readonly MediaType[]
   }
 }
@@ -24,20 +24,20 @@ declare module 'fastify' {
 export interface BodyLimits {
   /** Bytes of the whole body. */
   bytes: number
-  /** The option that says so, for the error. */
+  /** The option that sets this limit, for the error's message. */
   option: string
-  /** Images, or parts. */
+  /** Number of images, or of parts. */
   parts: number
 }
 
-/** One image or pack of a body, by the name its sender gave it. */
+/** One image or pack of a body. */
 export interface Part {
-  /** Null for a raw or JSON body. */
+  /** The name of its multipart part; null for a raw or JSON body. */
   name: string | null
-  bytes: Buffer
+  bytes: Uint8Array
 }
 
-/** Registers the parsers, and refuses a content type its route does not read before the body arrives. */
+/** Registers the parsers. A content type that its route does not read is refused before the body arrives. */
 export async function readBodies(app: FastifyInstance): Promise<void> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/octet-stream', readRaw)
@@ -47,7 +47,7 @@ export async function readBodies(app: FastifyInstance): Promise<void> {
     { parseAs: 'string' },
     async (_request: FastifyRequest, text: string) => parseJsonBody(text),
   )
-  // Every part is read as bytes, with or without a file name, so that one limit holds for all of them.
+  // Every part is read as bytes, with or without a file name, so that one limit applies to all parts.
   const options = { isPartAFile: () => true, limits: headLimits }
   await app.register(multipart, options)
   app.addHook('onRequest', checkContentType)
@@ -83,7 +83,7 @@ function matches(type: string, accepted: MediaType): boolean {
 /**
  * The images of a predict body, in the order sent.
  *
- * @param accept called with each part's name as it begins, before its bytes are read; throws to refuse it
+ * @param accept called with each part's name before the part's bytes are read; throws to refuse it
  * @throws FacetError `empty_body`, `malformed_request`, `body_too_large`, `too_many_parts`
  */
 export async function imagesOf(
@@ -92,8 +92,13 @@ export async function imagesOf(
   accept?: (name: string | null) => void,
 ): Promise<Part[]> {
   if (request.isMultipart()) return partsOf(request, limits, accept)
-  if (Buffer.isBuffer(request.body)) return [{ name: null, bytes: notEmpty(request.body) }]
+  if (isOneImage(request)) return [{ name: null, bytes: notEmpty(request.body as Buffer) }]
   return base64Images(request.body, limits)
+}
+
+/** Whether the body itself is the only image, and not a list with one image in it. */
+export function isOneImage(request: FastifyRequest): boolean {
+  return Buffer.isBuffer(request.body)
 }
 
 /**
@@ -101,7 +106,10 @@ export async function imagesOf(
  *
  * @throws FacetError as `imagesOf`
  */
-export async function packOf(request: FastifyRequest, limits: Omit<BodyLimits, 'parts'>): Promise<Buffer> {
+export async function packOf(
+  request: FastifyRequest,
+  limits: Omit<BodyLimits, 'parts'>,
+): Promise<Uint8Array> {
   if (!request.isMultipart()) return notEmpty(request.body as Buffer)
   const [part] = await partsOf(request, { ...limits, parts: 1 }, (name) => {
     if (name !== 'pack')
@@ -117,7 +125,7 @@ async function partsOf(
 ): Promise<Part[]> {
   if (Number(request.headers['content-length']) > limits.bytes)
     throw bodyTooLarge(limits.bytes, limits.option)
-  // One more than we take: the parser only cuts a part short, the loop below refuses it.
+  // One more than allowed: the parser would only cut a part short, the loop below refuses it.
   const parserLimits = { files: limits.parts, parts: limits.parts + 1, fileSize: limits.bytes + 1 }
   const parts: Part[] = []
   const heads = new PartHeads(request.headers['content-type']!)
@@ -178,13 +186,13 @@ function base64Images(body: unknown, limits: BodyLimits): Part[] {
   })
 }
 
-function notEmpty(bytes: Buffer | undefined): Buffer {
+function notEmpty(bytes: Uint8Array | undefined): Uint8Array {
   if (bytes === undefined || bytes.length === 0) throw new FacetError('empty_body', 'There are no bytes.')
   return bytes
 }
 
-/** A pack is one part; the parts of any other body are images. */
+/** An upload has one part, its pack. The parts of any other body are images. */
 function tooMany({ parts }: BodyLimits, noun: string): FacetError {
-  const most = parts === 1 ? `more than one ${noun}` : `more than ${parts} ${noun}s (--max-images)`
-  return new FacetError('too_many_parts', `The body has ${most}.`)
+  const limit = parts === 1 ? `more than one ${noun}` : `more than ${parts} ${noun}s (--max-images)`
+  return new FacetError('too_many_parts', `The body has ${limit}.`)
 }

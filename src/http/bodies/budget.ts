@@ -1,17 +1,18 @@
 /**
- * Bounds what requests hold at once: uploads, or the bytes of bodies.
+ * Bounds what requests hold at once: the number of uploads, or the bytes of bodies.
  *
- * A request takes its share before its body arrives, and gives it back when it was handled, even where the client
- * has left meanwhile, or when it ended without having been.
+ * A request takes its share before its body arrives. It returns the share when its handler has ended, even if
+ * the client left earlier, or when the connection ends before the handler began.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
 
 export interface BudgetOptions {
+  /** Sum of the shares at most. */
   most: number
-  /** What a request takes of it; 1 unless given. */
+  /** The share of a request; 1 by default. */
   weigh?(request: FastifyRequest): number
-  /** The error where it does not fit any more. */
+  /** The error for a request whose share does not fit. */
   refuse(): FacetError
 }
 
@@ -24,7 +25,11 @@ export class Budget {
     this.#options = options
   }
 
-  /** An `onRequest` hook. @throws what `refuse` gives */
+  /**
+   * An `onRequest` hook: takes the request's share.
+   *
+   * @throws FacetError of `refuse`
+   */
   readonly admit = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const { most, weigh, refuse } = this.#options
     const weight = weigh?.(request) ?? 1
@@ -37,7 +42,7 @@ export class Budget {
     })
   }
 
-  /** Runs a request's handler, and returns its share after it. */
+  /** Runs a request's handler and returns the share when it has ended. */
   async hold<T>(request: FastifyRequest, handle: () => Promise<T>): Promise<T> {
     const held = this.#held.get(request)
     if (held) held.handled = true
@@ -56,21 +61,28 @@ export class Budget {
   }
 }
 
-/** Pack uploads at once: each holds a whole body. */
+/** Seconds after which a refused client may come back. */
+const RETRY_SECONDS = 1
+
+/** Limits the pack uploads at once; each holds a whole body in memory. */
 export function uploadBudget(most: number): Budget {
   const message = `${most} uploads are under way (--max-uploads); try again soon.`
   return new Budget({
     most,
-    refuse: () => new FacetError('too_many_uploads', message, { retryAfter: 1 }),
+    refuse: () => new FacetError('too_many_uploads', message, { retryAfter: RETRY_SECONDS }),
   })
 }
 
-/** Bytes of bodies at once. A body of unknown length counts as the longest its route takes. */
+/**
+ * Limits the bytes of bodies at once.
+ *
+ * @param longest bytes of the longest body a route takes; a body of unknown length counts as that
+ */
 export function bodyBudget(most: number, longest: number): Budget {
   const message = `The requests under way hold too many bytes (${most}, --max-bodies); try again soon.`
   return new Budget({
     most,
     weigh: ({ headers }) => Math.min(longest, Number(headers['content-length'] ?? longest)),
-    refuse: () => new FacetError('too_many_bodies', message, { retryAfter: 1 }),
+    refuse: () => new FacetError('too_many_bodies', message, { retryAfter: RETRY_SECONDS }),
   })
 }

@@ -1,5 +1,6 @@
 /**
- * JSON bodies: parsed strictly and within limits, and read field by field. An unknown field is refused by its name.
+ * JSON bodies: parsed strictly and within limits, and read field by field. An unknown field is refused by its
+ * name.
  */
 import { FacetError } from '../../errors.js'
 import { JsonError, type ParsedJson, parseJson, toPlain } from '../../strict/json.js'
@@ -7,8 +8,8 @@ import { JsonError, type ParsedJson, parseJson, toPlain } from '../../strict/jso
 /** Levels of nesting. Deep nesting takes memory far beyond the text's own length. */
 const MAX_DEPTH = 16
 /**
- * Values of one body, twice the most images that `--max-images` allows. 16 MiB of zeros or empty strings would hold
- * the event loop for half a second; parsing stops long before that.
+ * Values of one body, twice the most images that `--max-images` allows. 16 MiB of zeros or empty strings
+ * would hold the event loop for half a second; parsing stops long before that.
  */
 const MAX_VALUES = 20_000
 

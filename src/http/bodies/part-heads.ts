@@ -1,42 +1,50 @@
 /**
- * What the multipart parser keeps to itself. It skips a part that is no form data without a word (RFC 7578 wants a
- * `Content-Disposition: form-data` in each), and a client would take the answers of the others for the whole.
- * So the heads of all parts are read beside it, by the same library's splitter, from the same bytes.
+ * Finds the parts of a multipart body that the parser skips.
+ *
+ * @fastify/multipart silently skips a part without `Content-Disposition: form-data`, which RFC 7578 requires
+ * in each. The client would take the results of the other parts for all of them. So the header fields of all
+ * parts are read a second time, by the splitter of the same library, from the same bytes.
  */
 import { Dicer } from '@fastify/busboy'
 import { FacetError } from '../../errors.js'
 
-/** Limits of a part's head, for both readers. */
+/** Limits of a part's header fields, for both readers: their number, and their bytes together. */
 export const headLimits = { headerPairs: 32, headerSize: 8192 }
 
-/** The boundary as RFC 2046 lets it be written. */
+/** Longest boundary the splitter takes, characters. RFC 2046 allows 70. */
+const MAX_BOUNDARY_LENGTH = 200
+
+/** The boundary parameter of a content type, quoted or not (RFC 2046). */
 const BOUNDARY = /;\s*boundary=(?:"([^"]*)"|([^\s;]+))/i
 
 export class PartHeads {
   readonly #splitter: Dicer
-  /** What is wrong with each part so far; null where nothing is. */
-  readonly #parts: (string | null)[] = []
+  /** Of each part so far: what is wrong with it, or null. */
+  readonly #faults: (string | null)[] = []
 
-  /** @throws FacetError `malformed_request` where the content type names no boundary, or one that is too long */
+  /**
+   * @throws FacetError `malformed_request` where the content type names no boundary, or one that is too long
+   */
   constructor(contentType: string) {
     const [, quoted, plain] = BOUNDARY.exec(contentType) ?? []
     const boundary = quoted ?? plain
-    // RFC 2046: 70 characters at most; the splitter takes a few more.
-    if (!boundary || boundary.length > 200)
+    if (!boundary || boundary.length > MAX_BOUNDARY_LENGTH)
       throw new FacetError(
         'malformed_request',
         'The Content-Type of a multipart body names its boundary, of 70 characters at most.',
       )
     const options = {
-      ...{ boundary, maxHeaderPairs: headLimits.headerPairs, maxHeaderSize: headLimits.headerSize },
-      // It never waits for a reader: a head is known as soon as its bytes are.
+      boundary,
+      maxHeaderPairs: headLimits.headerPairs,
+      maxHeaderSize: headLimits.headerSize,
+      // The part's stream never fills up, so a header is known as soon as its bytes have been written.
       partHwm: Number.MAX_SAFE_INTEGER,
     }
     this.#splitter = new Dicer(options)
     this.#splitter.on('part', (part) => {
-      const index = this.#parts.push('its head has no end') - 1
+      const index = this.#faults.push('its header has no end') - 1
       part.on('header', (header) => {
-        this.#parts[index] = faultOf((header as Record<string, string[]>)['content-disposition']?.[0])
+        this.#faults[index] = faultOf((header as Record<string, string[]>)['content-disposition']?.[0])
       })
       part.resume()
     })
@@ -47,18 +55,20 @@ export class PartHeads {
   }
 
   /**
-   * @param taken parts that the parser handed over
-   * @throws FacetError `malformed_request` for the first part it has skipped
+   * To be called at the end of the body.
+   *
+   * @param taken number of parts that the parser delivered
+   * @throws FacetError `malformed_request` for the first part it skipped
    */
   check(taken: number): void {
-    const index = this.#parts.findIndex((fault) => fault !== null)
+    const index = this.#faults.findIndex((fault) => fault !== null)
     if (index !== -1)
       throw new FacetError(
         'malformed_request',
-        `The part is no form data: ${this.#parts[index]}. Each part needs a Content-Disposition: form-data with a name.`,
+        `The part is not form data: ${this.#faults[index]}. Each part needs a Content-Disposition: form-data with a name.`,
         { index },
       )
-    if (taken !== this.#parts.length)
+    if (taken !== this.#faults.length)
       throw new FacetError(
         'malformed_request',
         'A part of the multipart body could not be read: its name or file name is malformed.',

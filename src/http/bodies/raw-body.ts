@@ -1,7 +1,7 @@
 /**
- * A body that is one image or one pack, as bytes.
+ * Reads a body that is one image or one pack.
  *
- * Fastify's own reader leaves the chunks a body came in to the collector: 1.4 MB of each pack, for which V8 then
+ * Fastify's own reader leaves the chunks of a body to the garbage collector: 1.4 MB of each pack, so that V8
  * collects the whole heap every few packs (docs/experiments/2026-11-26-idle-cores-while-packs-come.md).
  */
 import type { IncomingMessage } from 'node:http'
@@ -11,10 +11,12 @@ import { free } from '../../bytes/free.js'
 import { bodyTooLarge } from '../exchange/failures.js'
 
 /**
- * A content type parser. The bytes are a copy of the chunks they came in, which are freed where they are many.
+ * A content type parser. The bytes are a copy of the chunks of the body; if there is more than one chunk, all
+ * are freed.
  *
- * @throws FacetError `body_too_large`, before the body where `Content-Length` says so and else while it arrives;
- * `malformed_request` where `Content-Length` lies; the error of the connection, as a bad request, where that broke
+ * @throws FacetError `body_too_large`, before the body arrives if `Content-Length` says so;
+ * `malformed_request` if the body is not as long as `Content-Length` says; the error of a broken connection,
+ * with status 400
  */
 export function readRaw(request: FastifyRequest, payload: IncomingMessage): Promise<Buffer> {
   const { bodyLimit, config } = request.routeOptions
@@ -37,7 +39,7 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage): Prom
     const onError = (error: Error) => end(Object.assign(error, { statusCode: 400 }))
     const end = (error: Error | null) => {
       payload.off('data', onData).off('end', onEnd).off('error', onError)
-      // Only one is small, and may be its sender's own where there is no socket.
+      // A single chunk is small. Without a socket, as in tests, it may still belong to the sender.
       if (chunks.length > 1) free(chunks)
       if (error !== null) reject(error)
     }

@@ -1,8 +1,8 @@
 /**
  * Connections on which a request never becomes complete: no HTTP, header fields too long, a body too slow.
  *
- * Node reports these below the routes. Here they are answered in the format of the plane, and counted and logged
- * for the request they interrupt, if its header had arrived.
+ * Node reports these below the routes. Here they are answered in the format of the plane, and counted and
+ * logged for the request they interrupt, if its header had arrived.
  */
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'

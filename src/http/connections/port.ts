@@ -1,10 +1,13 @@
-/** The address to listen on: whether it is available, checked before anything heavy is loaded, and why it is not. */
+/**
+ * The address to listen on: whether it is available, checked before anything heavy is loaded, and why it is
+ * not.
+ */
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
 /**
- * Listens for a moment and closes again. Another process may take the address in between; listening for good then
- * fails with the same message (`addressError`).
+ * Listens for a moment and closes again. Another process may take the address in between; listening for good
+ * then fails with the same message (`addressError`).
  *
  * @param port 0 asks for any free one
  * @throws Error of `addressError`

@@ -1,6 +1,6 @@
 /**
- * Connections on which nothing was ever sent: browsers open them ahead of time, load balancers to check the port.
- * Node does not count them as idle, so an orderly stop would wait for them.
+ * Connections on which nothing was ever sent: browsers open them ahead of time, load balancers to check the
+ * port. Node does not count them as idle, so an orderly stop would wait for them.
  */
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'

@@ -1,7 +1,7 @@
 /**
- * What the HTTP floor needs from the floors below it, and its limits. Types only.
+ * What HTTP needs from the rooms below it, and its limits. Types only.
  *
- * The routes see the registry and the predictor through these interfaces: they neither build nor close them.
+ * The routes use the registry and the predictor through these interfaces; they neither build nor close them.
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../../concurrency/clock.js'
@@ -50,41 +50,41 @@ export interface RequestMetrics {
 export interface Execution {
   /** `cpu`, or `cuda:0`. */
   provider: string
-  /** Runs side by side. */
+  /** Number of runs that go in parallel. */
   lanes: number
-  /** Most images of one run. */
+  /** Images of one run at most. */
   maxBatch: number
   /** Number type of the bank's rows. */
   bankDtype: string
 }
 
-/** Limits and settings of the HTTP floor. Bytes and milliseconds. */
+/** Limits and settings of HTTP. Sizes are bytes; each is the largest that is allowed. */
 export interface HttpConfig {
   /** The address the service listens on; beyond loopback the control plane needs a token. */
   host: string
   /** Addresses or networks of proxies whose `X-Forwarded-For` names the client in the logs. */
   trustProxy: readonly string[]
-  /** Body of a predict or embed request. */
+  /** One body of a predict or embed request. */
   maxBody: number
-  /** Bodies of predict and embed requests together, from their announcement to their answer. */
+  /** Bodies of all predict and embed requests at once, from the header of each to its answer. */
   maxBodies: number
-  /** Body of a pack upload. */
+  /** One pack. */
   maxPack: number
-  /** Images of one request. */
+  /** Number of images of one request. */
   maxImages: number
-  /** Pack uploads at once. */
+  /** Number of pack uploads at once. */
   maxUploads: number
   /** All header fields of a request together. */
   maxHeaderSize: number
-  /** Open connections; more are closed at once. */
+  /** Number of open connections; any more are closed immediately. */
   maxConnections: number
-  /** From the first byte of a request to its last. */
+  /** From the first byte of a request to its last, ms. */
   receiveTimeoutMs: number
-  /** An idle connection is kept this long. */
+  /** Time after which an idle connection is closed, ms. */
   keepAliveTimeoutMs: number
-  /** Deadline of a predict request that names none. */
+  /** Time for a predict request that names none, ms. */
   timeoutMs: number
-  /** Longest deadline a client may ask for; a longer wish is cut to it. */
+  /** Longest time a client may ask for, ms; a longer one is cut to it. */
   maxTimeoutMs: number
 }
 
@@ -93,13 +93,13 @@ export interface AppDeps {
   predictor: Predicting
   metrics: RequestMetrics
   family: { manifest: FamilyManifest }
-  /** Read at each request, so that a token file can be read again while the service runs. */
+  /** Called for each request: the token file may have been read again in the meantime. */
   principals(): readonly Principal[]
   config: HttpConfig
   logger: Logger
   clock: Clock
   readiness(): ReadyAnswer | Promise<ReadyAnswer>
-  /** True from the first moment of an orderly stop: connections are closed after their answer. */
+  /** True from the beginning of an orderly stop. Each connection is then closed after its answer. */
   draining(): boolean
   execution(): Execution
   /** The text of `openapi.yaml`. */

@@ -1,10 +1,10 @@
 /**
- * Failed requests, in one place for all planes: which `FacetError` an error is, its status and header fields, what
- * the log gets, and the rest of the body. How the answer's body looks is the plane's business.
+ * Failed requests, in one place for all planes: which `FacetError` an error is, its status and header fields,
+ * what the log gets, and the rest of the body. How the answer's body looks is the plane's business.
  *
- * A `FacetError` is sent as it is. The errors of Fastify, its multipart plugin and Node get a code and a text from
- * the table below. Any other error becomes `internal`: its cause goes to the log under the request id, and nowhere
- * else.
+ * A `FacetError` is sent as it is. The errors of Fastify, its multipart plugin and Node get a code and a text
+ * from the table below. Any other error becomes `internal`: its cause goes to the log under the request id,
+ * and nowhere else.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, FacetError } from '../../errors.js'
@@ -70,7 +70,10 @@ export function failureHeaders(failure: FacetError): Record<string, string> {
   return headers
 }
 
-/** The error handler of every plane: answers in the plane's format, and logs what only the operator should know. */
+/**
+ * The error handler of every plane: answers in the plane's format, and logs what only the operator should
+ * know.
+ */
 export function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const failure = tooManyBytes(error, request) ?? toFacetError(error)
   request.failure = failure
@@ -100,8 +103,8 @@ export function bodyTooLarge(limit: number, option?: string): FacetError {
 }
 
 /**
- * Reads away the rest of a refused body, up to a bound. Closing the connection at once would reset it, and a client
- * that is still sending may then never see why it was refused.
+ * Reads away the rest of a refused body, up to a bound. Closing the connection at once would reset it, and a
+ * client that is still sending may then never see why it was refused.
  */
 function discardRest(request: FastifyRequest, reply: FastifyReply): void {
   const { raw } = request

@@ -1,10 +1,15 @@
 /**
- * What a request says outside its body, checked once at the edge: domain ids, versions, query, deadlines.
+ * The parts of a request outside its body, checked before anything uses them: versions, query parameters,
+ * deadlines.
  *
  * Unknown and repeated query parameters are refused: a misspelt `topk` must not silently mean the default.
  */
+
 import type { FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
+
+/** Characters of a client's text that an error shows. */
+const MAX_SHOWN_CHARACTERS = 80
 
 /** @throws FacetError `bad_parameter` */
 export function checkVersion(version: unknown): string {
@@ -38,8 +43,11 @@ export function queryOf<Name extends string>(
   return query
 }
 
-/** A whole number of `least` or more, at most `most`.
- * @throws FacetError `bad_parameter` that names it. */
+/**
+ * A whole number from `least` to `most`.
+ *
+ * @throws FacetError `bad_parameter` that names the parameter
+ */
 export function wholeNumber(name: string, text: string, least: number, most: number): number {
   const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
   if (value >= least && value <= most) return value
@@ -47,7 +55,7 @@ export function wholeNumber(name: string, text: string, least: number, most: num
   throw new FacetError('bad_parameter', `${name} must be a whole number, ${range}; it is ${shown(text)}.`)
 }
 
-/** @throws FacetError `bad_parameter` that names it. */
+/** @throws FacetError `bad_parameter` that names the parameter */
 export function trueOrFalse(name: string, text: string): boolean {
   if (text === 'true') return true
   if (text === 'false') return false
@@ -55,7 +63,8 @@ export function trueOrFalse(name: string, text: string): boolean {
 }
 
 /**
- * Milliseconds a request may take: what `X-Request-Timeout` asks for, cut to `most`, or `usual` without it.
+ * Milliseconds a request may take: what `X-Request-Timeout` asks for, `most` at most; `usual` without that
+ * header.
  *
  * @throws FacetError `bad_parameter`
  */
@@ -65,8 +74,10 @@ export function timeoutOf(request: FastifyRequest, usual: number, most: number):
   return Math.min(wholeNumber('X-Request-Timeout', String(header), 1, Number.MAX_SAFE_INTEGER), most)
 }
 
-/** A client's value, safe to show back to it: quoted, escaped, cut. */
+/** A client's text in quotes, escaped and shortened, so that an error can show it. */
 function shown(value: unknown): string {
   if (typeof value !== 'string') return value === undefined ? 'nothing' : 'a value of another type'
-  return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
+  return JSON.stringify(
+    value.length > MAX_SHOWN_CHARACTERS ? `${value.slice(0, MAX_SHOWN_CHARACTERS)}…` : value,
+  )
 }

@@ -1,9 +1,11 @@
 /**
- * A plane: the routes that share one convention with their clients, such as `/v1` or the probes of an operator.
+ * A plane: the routes that share one convention with their clients, such as `/v1` or the probes of an
+ * operator.
  *
- * Each plane is a Fastify plugin with a scope of its own (Fastify's encapsulation): its body parsers and hooks
- * reach no other plane. What the shared code has to know about a plane is this object, which the plane gives its
- * scope with `app.decorate('plane', ...)`. Routes that no plane owns have the application's default.
+ * Each plane is a Fastify plugin with a scope of its own (Fastify's encapsulation): its body parsers and
+ * hooks reach no other plane. What the shared code has to know about a plane is this object, which the plane
+ * gives its scope with `app.decorate('plane', ...)`. Routes that no plane owns have the application's
+ * default.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FacetError } from '../../errors.js'
@@ -22,7 +24,9 @@ declare module 'fastify' {
     plane: Plane
   }
   interface FastifyContextConfig {
-    /** Header fields of the route's answers, over those of its plane. Failures are `no-store` all the same. */
+    /**
+     * Header fields of the route's answers, over those of its plane. Failures are `no-store` all the same.
+     */
     headers?: HeaderFields
   }
 }

@@ -1,8 +1,8 @@
 /**
  * Entity tags: `ETag` of answers, `If-Match` and `If-None-Match` of requests (RFC 9110, sections 8.8 and 13).
  *
- * The tag of a domain is the SHA-256 of its active pack. Only what a precondition says is read here; whether
- * it holds is decided inside the registry's atomic switch.
+ * The tag of a domain is the SHA-256 of its active pack. Preconditions are only parsed here; the registry
+ * checks them inside its atomic switch.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
@@ -14,8 +14,8 @@ interface EntityTag {
 }
 
 /**
- * Preconditions of a mutation, tags without quotes. Weak tags never match there: for `If-Match` by RFC 9110,
- * for `If-None-Match` because a domain's tags are never weak.
+ * Preconditions of a change, tags without quotes. Weak tags are left out, because they never match: for
+ * `If-Match` RFC 9110 says so, for `If-None-Match` because a domain's tag is never weak.
  *
  * @throws FacetError `malformed_request` for a field that is not a list of entity tags.
  */
@@ -29,9 +29,9 @@ export function preconditionsOf(request: FastifyRequest): Preconditions {
 }
 
 /**
- * What a GET of a representation with tag `version` is answered with: 200, or 304 where the client has it.
+ * The status of a GET whose answer has the tag `version`: 200, or 304 if the client has that version already.
  *
- * @throws FacetError `precondition_failed` where `If-Match` names other tags.
+ * @throws FacetError `precondition_failed` if `If-Match` names only other tags.
  */
 export function conditionOf(request: FastifyRequest, version: string): 200 | 304 {
   const ifMatch = tagsOf(request, 'if-match')
@@ -42,7 +42,7 @@ export function conditionOf(request: FastifyRequest, version: string): 200 | 304
   return ifNoneMatch === '*' || ifNoneMatch.some(({ tag }) => tag === version) ? 304 : 200
 }
 
-/** Sets `ETag` where there is an active version. */
+/** Sets `ETag`, unless there is no version. */
 export function setETag(reply: FastifyReply, version: string | null): void {
   if (version !== null) void reply.header('etag', `"${version}"`)
 }

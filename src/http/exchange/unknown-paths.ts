@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import { FacetError } from '../../errors.js'
 
 /**
- * Refuses them before their body is read, in the format of the plane. A plane that sets a not-found handler for its
- * prefix gets its own format there too.
+ * Refuses them before their body is read, in the format of the plane. A plane that sets a not-found handler
+ * for its prefix gets its own format there too.
  */
 export function refuseUnknownPaths(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {

@@ -1,6 +1,6 @@
 /**
- * The operator's plane: an index, the probes, the metrics and the API's description. Its routes take no body and
- * change nothing.
+ * The operator's plane: an index, the probes, the metrics and the API's description. Its routes take no body
+ * and change nothing.
  */
 import type { FastifyInstance } from 'fastify'
 import { draining, FacetError } from '../../errors.js'

@@ -1,5 +1,6 @@
 /**
- * The data plane: images in, predictions or features out. Order is kept; one bad image fails the request.
+ * The data plane: images in, predictions or features out. Results keep the order of the images, and one bad
+ * image fails the whole request.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { checkDomainId } from '../../../domain-id.js'
@@ -7,14 +8,15 @@ import { FacetError, noHead, unknownDomain } from '../../../errors.js'
 import type { PredictItem, PredictResult, PredictTimings } from '../../../predict/predictor.js'
 import { activate, topK } from '../../../predict/scores.js'
 import { checkDomain } from '../../access/auth.js'
-import { imagesOf, type MediaType, type Part } from '../../bodies/body.js'
+import { imagesOf, isOneImage, type MediaType, type Part } from '../../bodies/body.js'
 import { bodyBudget } from '../../bodies/budget.js'
 import { departure } from '../../connections/departure.js'
 import type { AppDeps, Domains } from '../../exchange/deps.js'
 import { checkVersion, queryOf, timeoutOf, wholeNumber } from '../../exchange/parameters.js'
 
+/** Classes in an answer that names no `top_k`. */
 const DEFAULT_TOP_K = 5
-const images: readonly MediaType[] = [
+const imageTypes: readonly MediaType[] = [
   'image/*',
   'application/octet-stream',
   'multipart/form-data',
@@ -29,18 +31,18 @@ export function predictRoutes(
 ): void {
   const { predictor, registry, config, clock } = deps
   const limits = { bytes: config.maxBody, parts: config.maxImages, option: '--max-body' }
-  const route = { scope: 'predict', accepts: images, limitedBy: '--max-body' } as const
+  const route = { scope: 'predict', accepts: imageTypes, limitedBy: '--max-body' } as const
 
   const bodies = bodyBudget(config.maxBodies, config.maxBody)
 
-  /** Before the body is read: no bytes are taken for a domain that is not there. */
+  /** Runs before the body is read: no bytes are read for a domain that does not exist. */
   const admitDomain = async (request: FastifyRequest) => {
     const { domain } = request.params as OfDomain['Params']
     requireDomain(request, registry, domain)
   }
 
-  /** Its body counts until the request is answered, and until it is done where the client has left. */
-  const holding = <Request extends FastifyRequest>(
+  /** Counts the body until the handler has ended, also where the client left earlier. */
+  const holdingBody = <Request extends FastifyRequest>(
     handle: (request: Request, reply: FastifyReply) => Promise<unknown>,
   ) => {
     return (request: Request, reply: FastifyReply) => bodies.hold(request, () => handle(request, reply))
@@ -62,7 +64,7 @@ export function predictRoutes(
     const { results, timings } = await predictor
       .predict(items, { deadline, signal, needHead })
       .catch((error: unknown) => {
-        throw located(error, request)
+        throw withIndex(error, request)
       })
     void reply.header('server-timing', serverTiming(timings))
     return results
@@ -71,10 +73,12 @@ export function predictRoutes(
   app.post<OfDomain>(
     '/domains/:domain/predict',
     { config: route, bodyLimit: config.maxBody, onRequest: [admitDomain, bodies.admit] },
-    holding<FastifyRequest<OfDomain>>(async (request, reply) => {
+    holdingBody<FastifyRequest<OfDomain>>(async (request, reply) => {
       const query = queryOf(request, ['top_k', 'version'])
       const k = topKOf(query.top_k)
-      const items = itemsOf(request.params.domain, versionOf(query.version), await imagesOf(request, limits))
+      const version = versionOf(query.version)
+      const parts = await imagesOf(request, limits)
+      const items = parts.map((part) => itemOf(request.params.domain, version, part))
       const results = await run(request, reply, items, true)
       return { results: results.map((result) => prediction(result, k)) }
     }),
@@ -83,9 +87,11 @@ export function predictRoutes(
   app.post<OfDomain>(
     '/domains/:domain/embed',
     { config: route, bodyLimit: config.maxBody, onRequest: [admitDomain, bodies.admit] },
-    holding<FastifyRequest<OfDomain>>(async (request, reply) => {
+    holdingBody<FastifyRequest<OfDomain>>(async (request, reply) => {
       const query = queryOf(request, ['version'])
-      const items = itemsOf(request.params.domain, versionOf(query.version), await imagesOf(request, limits))
+      const version = versionOf(query.version)
+      const parts = await imagesOf(request, limits)
+      const items = parts.map((part) => itemOf(request.params.domain, version, part))
       const results = await run(request, reply, items, false)
       return {
         results: results.map(({ domain, version, features }) => ({
@@ -104,24 +110,26 @@ export function predictRoutes(
       bodyLimit: config.maxBody,
       onRequest: bodies.admit,
     },
-    holding(async (request, reply) => {
+    holdingBody(async (request, reply) => {
       const k = topKOf(queryOf(request, ['top_k']).top_k)
       const parts = await imagesOf(request, limits, (name) => {
         if (name === null) throw new FacetError('bad_domain_id', 'The part has no name; it is the domain id.')
         requireDomain(request, registry, name)
       })
-      const items = parts.map(({ name, bytes }) => ({ domain: name!, image: bytes }))
+      const items = parts.map((part) => itemOf(part.name!, undefined, part))
       const results = await run(request, reply, items, true)
       return { results: results.map((result) => prediction(result, k)) }
     }),
   )
 }
 
-/** An image among others, be it the only one, is told by its index; a body that is an image needs none, and a deadline that
- * passed is not one image's. */
-function located(error: unknown, request: FastifyRequest): unknown {
+/**
+ * The predictor gives no index to the error of an only image. Clients get one all the same if the body was a
+ * list; not if the body itself was the image, and not for a missed deadline, which is the whole request's.
+ */
+function withIndex(error: unknown, request: FastifyRequest): unknown {
   if (!(error instanceof FacetError) || error.code === 'deadline_exceeded') return error
-  return !Buffer.isBuffer(request.body) && error.index === undefined ? error.at(0) : error
+  return error.index === undefined && !isOneImage(request) ? error.at(0) : error
 }
 
 /** @throws FacetError `bad_domain_id`, `forbidden`, `unknown_domain` */
@@ -131,8 +139,8 @@ function requireDomain(request: FastifyRequest, registry: Domains, domain: strin
   if (!registry.has(domain)) throw unknownDomain(domain)
 }
 
-function itemsOf(domain: string, version: string | undefined, parts: Part[]): PredictItem[] {
-  return parts.map(({ bytes }) => ({ domain, ...(version === undefined ? {} : { version }), image: bytes }))
+function itemOf(domain: string, version: string | undefined, { bytes }: Part): PredictItem {
+  return version === undefined ? { domain, image: bytes } : { domain, version, image: bytes }
 }
 
 function topKOf(text: string | undefined): number {
@@ -143,7 +151,7 @@ function versionOf(text: string | undefined): string | undefined {
   return text === undefined ? undefined : checkVersion(text)
 }
 
-/** The `k` likeliest classes of one image; all of them where there are fewer. */
+/** The `k` likeliest classes of one image; all classes if there are fewer. */
 function prediction({ domain, version, labels, activation, logits }: PredictResult, k: number) {
   if (labels === null || logits === null) throw noHead(domain)
   const best = topK(activate(logits, activation), Math.min(k, labels.length))
@@ -154,7 +162,7 @@ function prediction({ domain, version, labels, activation, logits }: PredictResu
   }
 }
 
-/** Nine significant digits are enough to give a float32 back exactly. */
+/** Nine significant digits are enough to restore a float32 exactly. */
 function shortest(value: number): number {
   return Number(value.toPrecision(9))
 }

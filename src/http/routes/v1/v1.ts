@@ -1,6 +1,6 @@
 /**
- * The plane `/v1`: the data plane (predict, embed) and the control plane (domains, versions, packs) with their
- * listings. Failures are RFC 9457 problems; bodies are strict.
+ * The plane `/v1`: the data plane (predict, embed) and the control plane (domains, versions, packs) with
+ * their listings. Failures are RFC 9457 problems; bodies are strict.
  */
 import type { FastifyInstance } from 'fastify'
 import { readBodies } from '../../bodies/body.js'
