@@ -26,6 +26,10 @@ const SLOW = [
   'pack-write', // many random packs
   'image-plain', // many sizes of images
   'fuzz-*', // many mutated inputs
+  'naive', // type checks many changed copies
+  'store-faults', // every operation of a store, with every error
+  'http-limits', // sockets and time limits
+  'http-sockets', // sockets and time limits
 ]
 
 /** @param {string} name without `.test.ts` */
