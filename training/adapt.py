@@ -25,8 +25,9 @@ import loop
 import network as net
 
 HERE = Path(__file__).parent
-TAKEN = 3  # exit status: another process is at this very run
-FEATURE_VIEWS, FEATURE_IMAGES = 4, 8000  # feature design: augmented passes over train, fewer where they exceed so many images
+EXIT_RUN_IS_TAKEN = 3  # exit status: another process is doing this run
+# Feature design: most augmented passes over the training images, and images that all passes together may have.
+FEATURE_MAX_PASSES, FEATURE_MAX_IMAGES = 4, 8000
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,17 +37,17 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--data", required=True, help="directory of <archive>.zip or unpacked folders, and classes.json")
     p.add_argument("--trunk", required=True, help="the trunk's .safetensors")
     p.add_argument("--epochs", type=int, default=20)
-    p.add_argument("--steps", type=int, default=0, help="so many steps whatever the epochs, for few images")
+    p.add_argument("--steps", type=int, default=0, help="number of steps, instead of --epochs; for few images")
     p.add_argument("--lr", type=float, help="default: by design, see default_rate")
     p.add_argument("--weight-decay", type=float, help="default: by design and training-set size, see default_decay")
-    p.add_argument("--dropout", type=float, default=0.0, help="on whole channels of the parallel branch's input")
+    p.add_argument("--dropout", type=float, default=0.0, help="probability for a channel of the parallel branch's input")
     p.add_argument("--erase", type=float, default=0.0, help="share of training images with a random rectangle erased")
-    p.add_argument("--init", choices=("zero", "he"), default="zero", help="of the matrices")
-    p.add_argument("--start", help="begin with the weights of a finished run of this domain and design, its .final.pt")
+    p.add_argument("--init", choices=("zero", "he"), default="zero", help="initial values of the matrices")
+    p.add_argument("--start", help="start from the weights of a finished run of this domain and design (its .final.pt)")
     p.add_argument("--batch", type=int, default=64)
     p.add_argument("--schedule", type=loop.parse_schedule, default="32:0.3,48:0.35,64:0.35",
-                   help="resolutions with their share of the steps; default %(default)s")
-    p.add_argument("--val-share", type=float, default=0.0, help="hold out this share of train, report on it, leave test alone")
+                   help="resolutions, each with its share of the steps; default %(default)s")
+    p.add_argument("--val-share", type=float, default=0.0, help="hold out this share of train and measure on it, not on test")
     p.add_argument("--shots", type=int, default=0, help="train on this many random images a class")
     p.add_argument("--limit", type=int, default=0, help="train on the first N images a class")
     p.add_argument("--seed", type=int, default=0)
@@ -54,9 +55,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--compile", action="store_true", help="torch.compile (torch 2.x)")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's default")
-    p.add_argument("--name", help="of the run; default <domain>.<design>")
-    p.add_argument("--work", default="training/runs", help="checkpoints (not for the repository)")
-    p.add_argument("--results", default=str(HERE / "results"), help="where the results file goes")
+    p.add_argument("--name", help="name of the run; default <domain>.<design>")
+    p.add_argument("--work", default="training/runs", help="directory for checkpoints (not for the repository)")
+    p.add_argument("--results", default=str(HERE / "results"), help="directory for the results file")
     return p.parse_args(argv)
 
 
@@ -81,8 +82,8 @@ def recipe_of(args: argparse.Namespace, images: int) -> loop.Recipe:
 
 
 def training_images(args, domain, folders) -> tuple[data.Split, data.Split]:
-    """(train, val): val is what `--val-share` holds out; without it the data set's own `val` joins train and val is empty.
-    `--shots` draws from what is left of train."""
+    """(train, val). With `--val-share`, val is the held-out part of train; without it, the data set's own `val` is added to
+    train, and val is empty. `--shots` draws from the remaining train."""
     train = data.load(args.data, domain, "train", folders, args.limit)
     if args.val_share:
         train, val = data.hold_out(train, args.val_share, seed=0)
@@ -92,12 +93,13 @@ def training_images(args, domain, folders) -> tuple[data.Split, data.Split]:
 
 
 def fit_head(network: net.ResNet26, train: data.Split, mean, std, flips: str, recipe: loop.Recipe, device: str) -> float:
-    """The feature design: the trunk runs over one to four augmented passes once, then only the head is trained."""
+    """Trains the feature design: computes the features of one to four augmented passes once, then trains the head alone.
+    Returns the seconds spent."""
     started = time.monotonic()
     network.to(device, memory_format=torch.channels_last).eval()
     features, targets = [], []
     with torch.no_grad(), torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
-        for view in range(max(1, min(FEATURE_VIEWS, FEATURE_IMAGES // len(train)))):
+        for view in range(max(1, min(FEATURE_MAX_PASSES, FEATURE_MAX_IMAGES // len(train)))):
             for part in np.array_split(np.arange(len(train)), max(1, len(train) // 128)):
                 rng = np.random.default_rng((recipe.seed, view, int(part[0])))
                 x = data.train_batch(train, part, mean, std, flips, data.CROP, rng)
@@ -124,15 +126,15 @@ def main(argv: list[str] | None = None) -> dict:
     name = args.name or f"{args.domain}.{args.design}"
     result_file, final = Path(args.results) / f"{name}.json", Path(args.work) / f"{name}.final.pt"
     if result_file.is_file() and (final.is_file() or args.val_share or args.shots):
-        print(f"{name}: done before, {result_file}")
+        print(f"{name}: already done, {result_file}")
         return json.loads(result_file.read_text())
     Path(args.work).mkdir(parents=True, exist_ok=True)
     lock = open(Path(args.work) / f"{name}.lock", "w")  # held until this process ends
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print(f"{name}: another process is at it")
-        sys.exit(TAKEN)
+        print(f"{name}: another process is doing this run")
+        sys.exit(EXIT_RUN_IS_TAKEN)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
@@ -178,7 +180,7 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 def portable(script: str, argv: list[str]) -> str:
-    """The command as another machine would type it: directories and the trunk's path give way to words."""
+    """The command for another machine: paths are replaced by words, options that only concern this machine are dropped."""
     words, stand_in = list(argv), {"--data": "DIR", "--trunk": "TRUNK", "--start": "RUN"}
     for i, word in enumerate(words):
         if word in stand_in:

@@ -3,10 +3,10 @@
     python training/convert.py CHECKPOINT --trunk-out trunk.safetensors                      then build a family from it
     python training/convert.py CHECKPOINT --family models/NAME --task 1 --name svhn --pack-out svhn.safetensors
 
-CHECKPOINT is a state dict (`torch.save(net.state_dict(), ...)`, bare or under `net` or `state_dict`). The public code pickles
-whole modules; a pickle runs code when it is read, so it is refused here: load it in that code and save its state dict.
+CHECKPOINT is a state dict (`torch.save(net.state_dict(), ...)`, by itself or under the key `net` or `state_dict`). The public
+code pickles whole modules. A pickle runs code when it is read, so it is refused: load it in that code and save its state dict.
 
-Names there: `pre_layers_conv`, `layer<1-3>.<i>.conv1`, `layer<1-3>.<i>.conv2.1`, each with `conv` (3x3), `bns.<task>` and, in
+Tensor names of the public code: `pre_layers_conv`, `layer<1-3>.<i>.conv1`, `layer<1-3>.<i>.conv2.1`, each with `conv` (3x3), `bns.<task>` and, in
 parallel mode, `parallel_conv.<task>.conv`; in series mode `bns.<task>` is (`0.conv.0` BN', `0.conv.1` A), `1` BN;
 `end_bns.<task>.0`; `linears.<task>`. Convolutions may lack adapters (the code's `proj` option): they get a zero matrix.
 """
@@ -27,7 +27,7 @@ BN_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 def public_modules() -> dict[str, str]:
-    """Our slot module's name to theirs, in forward order: `stem` to `pre_layers_conv` and so on."""
+    """Names of our slot modules to names of the public code, in forward order: `stem` to `pre_layers_conv` and so on."""
     names = {"stem": "pre_layers_conv"}
     for i in range(net.BLOCKS):
         stage, block = divmod(i, net.BLOCKS_PER_STAGE)
@@ -37,7 +37,7 @@ def public_modules() -> dict[str, str]:
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a checkpoint file, without a DataParallel prefix. Raises ValueError for a pickled module."""
+    """The state dict of a checkpoint file; the prefix of DataParallel is removed. Raises ValueError for a pickled module."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as e:
@@ -60,7 +60,7 @@ def task_count(state: dict[str, torch.Tensor]) -> int:
 
 
 def task_of(name: str) -> int | None:
-    """The task a public tensor belongs to, or None for what all tasks share."""
+    """The task to which a tensor of the public code belongs; None for a tensor that all tasks share."""
     words = name.split(".")
     for owner in ("bns", "parallel_conv", "end_bns", "linears"):
         if owner in words:
@@ -71,7 +71,7 @@ def task_of(name: str) -> int | None:
 def to_network(state: dict[str, torch.Tensor], task: int) -> net.ResNet26:
     """One task of a public state dict as a network in evaluation mode.
 
-    Raises ValueError that names what is missing, left over for this task, or of another shape.
+    Raises ValueError that names tensors that are missing, of another shape, or unknown.
     """
     if "linears.0.weight" not in state:
         raise ValueError("no `linears.0.weight`: this is not a checkpoint of the paper's public code")
@@ -114,9 +114,9 @@ def to_network(state: dict[str, torch.Tensor], task: int) -> net.ResNet26:
 
 
 def to_public(networks: list[net.ResNet26]) -> dict[str, torch.Tensor]:
-    """Networks on one trunk, one a task, as a state dict of the public code (every convolution adapted).
+    """Networks on one trunk, one per task, as a state dict of the public code (every convolution adapted).
 
-    Raises ValueError where designs or convolutions differ.
+    Raises ValueError if their designs or convolutions differ.
     """
     first = networks[0]
     state = {}
@@ -141,7 +141,7 @@ def to_public(networks: list[net.ResNet26]) -> dict[str, torch.Tensor]:
 
 
 def trunk_tensors(network: net.ResNet26) -> dict[str, torch.Tensor]:
-    """Convolutions, normalisations and head by module name: the trunk file that `adapt` and the family builder read."""
+    """Convolutions, normalisations and head by module name: the content of the trunk file that `adapt.py` reads."""
     return {k: v.detach().float().contiguous() for k, v in network.state_dict().items()
             if ".adapter" not in k and not k.endswith("num_batches_tracked")}
 
@@ -150,11 +150,11 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint", type=Path)
     p.add_argument("--task", type=int, default=0)
-    p.add_argument("--trunk-out", type=Path, help="write convolutions with this task's normalisation and head as a trunk")
+    p.add_argument("--trunk-out", type=Path, help="write a trunk: the convolutions, with this task's normalisation and head")
     p.add_argument("--pack-out", type=Path, help="write this task as a pack (needs --family)")
     p.add_argument("--family", type=Path, help="directory with family.json")
     p.add_argument("--name", help="the pack's human name")
-    p.add_argument("--labels", type=Path, help="JSON array of labels; default the class ids 0, 1, ...")
+    p.add_argument("--labels", type=Path, help="JSON array of labels; default: the class ids 0, 1, ...")
     p.add_argument("--mean", type=float, nargs=3, default=[0.485, 0.456, 0.406])
     p.add_argument("--std", type=float, nargs=3, default=[0.229, 0.224, 0.225])
     args = p.parse_args()

@@ -1,4 +1,4 @@
-"""Images of a domain as uint8 pixels in memory, in exactly the service's preprocessing, and training batches from them.
+"""Loads a domain's images as uint8 pixels, with exactly the service's preprocessing, and makes training batches of them.
 
 Contract with the service: RGB; shorter side to 72, triangle kernel (PIL BILINEAR, libvips `linear`), aspect kept, longer
 side rounded; centre crop 64x64 at floor((side - 64) / 2); uint8; then (x / 255 - mean) / std per domain.
@@ -25,7 +25,7 @@ SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
 
 
 class Archive:
-    """Read access to `<name>.zip` or the unpacked folder `<name>` in a data directory, member by member."""
+    """Reads the files of `<name>.zip`, or of the unpacked folder `<name>`, in a data directory."""
 
     def __init__(self, directory: str | Path, name: str):
         folder, packed = Path(directory) / name, Path(directory) / f"{name}.zip"
@@ -46,7 +46,7 @@ class Archive:
 
 @dataclass
 class Split:
-    """`pixels[i]`: uint8 [72.., 72.., 3]; `targets` int64 [n]; `names[i]`: "<class folder>/<file>"."""
+    """Images in memory. `pixels[i]`: uint8 [h, w, 3], shorter side 72; `targets`: int64 [n]; `names[i]`: "<class folder>/<file>"."""
 
     pixels: list[np.ndarray] = field(default_factory=list)
     targets: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -60,14 +60,14 @@ class Split:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Encoded image to uint8 RGB [h, w, 3] with shorter side 72."""
+    """Decodes an image to uint8 RGB [h, w, 3], resized to a shorter side of 72."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     w, h = image.size
     short = min(w, h)
     if short != RESIZE:
         size = tuple(RESIZE if side == short else int(side * RESIZE / short + 0.5) for side in (w, h))
         if short < RESIZE:
-            # PIL rounds between its two passes when it enlarges; the service (libvips) rounds once, at the end.
+            # When enlarging, PIL rounds between its two passes; libvips, and so the service, rounds once at the end.
             pixels = torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None]
             enlarged = F.interpolate(pixels, size=size[::-1], mode="bilinear", align_corners=False)
             return (enlarged[0].permute(1, 2, 0) + 0.5).floor().to(torch.uint8).numpy()
@@ -76,13 +76,13 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def centre(pixels: np.ndarray) -> np.ndarray:
-    """The service's crop: uint8 [64, 64, 3]."""
+    """The centre crop of the service: uint8 [64, 64, 3]."""
     y, x = ((side - CROP) // 2 for side in pixels.shape[:2])
     return pixels[y:y + CROP, x:x + CROP]
 
 
 def classes(data: str | Path, domain: domains.Domain) -> tuple[list[str], list[str]]:
-    """Class folders in index order (sorted as strings) and their human labels."""
+    """Class folders in the order of their indices (sorted as strings), and their labels for people."""
     folders = sorted({m.split("/")[1] for m in Archive(data, domain.archive).members if m.startswith("train/")})
     names = Path(data) / "classes.json"
     named = json.loads(names.read_text()).get(domain.archive, {}) if names.is_file() else {}
@@ -104,7 +104,7 @@ def load(data: str | Path, domain: domains.Domain, split: str, folders: list[str
 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """A part of train for choosing: (rest, held out), `share` of each class, at least one image of it."""
+    """Splits train into (rest, held out): `share` of each class, at least one image, is held out to choose recipes on."""
     rng, held = np.random.default_rng(seed), []
     for c in np.unique(split.targets):
         own = rng.permutation(np.flatnonzero(split.targets == c))
@@ -118,7 +118,7 @@ def join(a: Split, b: Split) -> Split:
 
 
 def few(split: Split, shots: int, seed: int) -> Split:
-    """`shots` random images of each class. Raises ValueError where a class has fewer."""
+    """`shots` random images of each class. Raises ValueError if a class has fewer."""
     rng, chosen = np.random.default_rng(seed), []
     for c in np.unique(split.targets):
         own = np.flatnonzero(split.targets == c)
@@ -136,14 +136,14 @@ def statistics(split: Split, at_most: int = 4000) -> tuple[list[float], list[flo
 
 
 def normalise(pixels: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
-    """uint8 [N, H, W, 3] to float [N, 3, H, W] (channels last in memory)."""
+    """Converts uint8 [N, H, W, 3] to normalised float [N, 3, H, W] (channels last in memory)."""
     x = pixels.permute(0, 3, 1, 2).float().div_(255)
     shape = (1, 3, 1, 1)
     return x.sub_(x.new_tensor(mean).view(shape)).div_(x.new_tensor(std).view(shape))
 
 
 def test_batches(split: Split, mean, std, size: int = 128, resolution: int = CROP):
-    """Normalised centre crops [<=size, 3, 64, 64] in order (resized when another resolution is asked for)."""
+    """Yields normalised centre crops [<=size, 3, 64, 64] in order, resized if another resolution is given."""
     for i in range(0, len(split), size):
         x = normalise(torch.from_numpy(np.stack([centre(p) for p in split.pixels[i:i + size]])), mean, std)
         yield x if resolution == CROP else F.interpolate(x, (resolution, resolution), mode="bilinear", antialias=True)
@@ -151,13 +151,13 @@ def test_batches(split: Split, mean, std, size: int = 128, resolution: int = CRO
 
 def train_batch(split: Split, indices, mean, std, flips: str, resolution: int, rng: np.random.Generator,
                 erase: float = 0.0) -> torch.Tensor:
-    """Augmented batch [N, 3, resolution, resolution]: a random place and mirror an image.
+    """An augmented batch [N, 3, resolution, resolution]: each image is cropped at a random place and mirrored at random.
 
-    `erase` is the share of images of which a random rectangle, 2-30% of the area, becomes the mean colour (Zhong et al. 2017).
+    In a share `erase` of the images a random rectangle of 2-30% of the area becomes the mean colour (Zhong et al. 2017).
 
-    At 64 the crop is 64 pixels wide and never resampled, as in the test: resampled training images are blurrier, and the
-    running statistics learnt from them cost EuroSAT 2.5 points. Below 64 (the cheap part of a run), one crop side of 56 to 72
-    a batch is drawn (scale jitter) and shrunk.
+    At resolution 64 the crop is 64 pixels wide and not resampled, as in the test: resampled training images are blurrier, and
+    the running statistics learnt from them cost EuroSAT 2.5 points. At lower resolutions (the cheap part of a run) each batch
+    draws one crop side of 56 to 72 pixels (scale jitter), and the crops are shrunk.
     """
     side = CROP if resolution == CROP else int(rng.integers(56, RESIZE + 1))
     crops = np.empty((len(indices), side, side, 3), np.uint8)

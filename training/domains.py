@@ -1,6 +1,6 @@
-"""The table of domains: where each one's images are, what may be done to them, and what is known about them.
+"""The table of domains: the archive of each, the mirrorings that keep its classes, its description and its licence.
 
-What it does not know: pixels, networks. Labels come from `classes.json` beside the archives, else from folder names.
+Labels come from `classes.json` beside the archives, otherwise from folder names. What it does not know: pixels, networks.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Domain:
     title: str
     description: str
     license: str
-    flips: str = "none"  # none | horizontal | both: mirror images that keep their class
+    flips: str = "none"  # none | horizontal | both: mirrorings after which an image still has its class
 
 
 _TABLE = [
@@ -41,10 +41,7 @@ _TABLE = [
 
 DOMAINS = {d.id: d for d in _TABLE}
 
-# The issue's ten; the decathlon tables are about these.
-TEN = ("aircraft", "cifar100", "gtsrb", "omniglot", "dtd10", "flowers90", "eurosat", "fashion_mnist", "blood_cells", "sketch")
-
-# Oxford-102's class names by number, 1 to 102 (the data set's own order; checked by eye on two dozen classes).
+# Class names of Oxford-102 by number, 1 to 102, in the data set's own order (compared with images of two dozen classes).
 FLOWERS = {str(i): name for i, name in enumerate((
     "pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea, english marigold, tiger lily, moon orchid, "
     "bird of paradise, monkshood, globe thistle, snapdragon, colt's foot, king protea, spear thistle, yellow iris, "
@@ -61,7 +58,7 @@ FLOWERS = {str(i): name for i, name in enumerate((
     "blanket flower, trumpet creeper, blackberry lily"
 ).split(", "), 1)}
 
-# UC Merced's folders run their words together.
+# UC Merced's folder names have no spaces between their words.
 AERIAL = {"".join(words.split()): words for words in (
     "baseball diamond", "dense residential", "golf course", "medium residential", "mobile home park", "parking lot",
     "sparse residential", "storage tanks", "tennis court")}
@@ -75,9 +72,10 @@ def domain(name: str) -> Domain:
 
 
 def labels(domain_id: str, folders: list[str], named: dict[str, str]) -> list[str]:
-    """Human labels of class folders in order; a label that two folders share gets the folder's name added.
+    """Labels for people of class folders, in order. The folder's name is added to a label that two folders share.
 
-    `named` maps folder to name as in classes.json; folders without one are tidied ("Alphabet.character01" -> "Alphabet, character 01").
+    `named` maps folders to names, as in classes.json. Other labels are made from the folder's name
+    ("Alphabet.character01" -> "Alphabet, character 01").
     """
     tidy = [named.get(f) or _tidy(domain_id, f) for f in folders]
     return [f"{t} ({f})" if tidy.count(t) > 1 else t for t, f in zip(tidy, folders)]

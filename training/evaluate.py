@@ -1,4 +1,4 @@
-"""Measures exported packs on their test images, from the pack's bytes and the trunk alone, and writes every prediction.
+"""Measures exported packs on their test images, using only the pack's bytes and the trunk, and writes every prediction.
 
     python training/evaluate.py --data DIR --trunk FILE --packs adapters/resnet26-half [--domain sketch]
 """
@@ -23,7 +23,7 @@ def main() -> None:
     p.add_argument("--data", required=True)
     p.add_argument("--trunk", required=True)
     p.add_argument("--packs", required=True, help="directory of <domain>.safetensors")
-    p.add_argument("--domain", choices=list(domains.DOMAINS), help="only this one")
+    p.add_argument("--domain", choices=list(domains.DOMAINS), help="only this domain")
     p.add_argument("--out", default=str(here / "results" / "predictions"))
     p.add_argument("--threads", type=int, default=0)
     args = p.parse_args()

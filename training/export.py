@@ -17,7 +17,7 @@ import pack
 
 
 def restore(path: Path) -> tuple[net.ResNet26, dict]:
-    """A finished run's network (evaluation mode) and what was saved beside it: result, labels, folders."""
+    """The network of a finished run (in evaluation mode), and everything that was saved with it: result, labels, folders."""
     saved = torch.load(path, map_location="cpu")
     design = saved["result"]["design"]
     network = net.ResNet26(len(saved["labels"]), saved["width"], design)
@@ -27,8 +27,8 @@ def restore(path: Path) -> tuple[net.ResNet26, dict]:
 
 def card(domain: domains.Domain, result: dict, family: str, path: Path, reference: dict[str, float],
          predictions: Path) -> str:
-    """A model card in Markdown; `reference` holds other designs' test accuracy where they were run, `predictions` is what
-    `evaluate` wrote for this pack, if it did."""
+    """A model card in Markdown. `reference`: test accuracy of other designs that were run. `predictions`: the file that
+    `evaluate.py` wrote for this pack, if it exists."""
     size, r = path.stat().st_size, result["recipe"]
     erased = f"random erasing of {r['erase']:.0%} of the images, " if r.get("erase") else ""
     lines = [
@@ -58,10 +58,10 @@ def card(domain: domains.Domain, result: dict, family: str, path: Path, referenc
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--family", required=True, help="directory with family.json (name, fingerprint)")
-    p.add_argument("--work", default="training/runs", help="where adapt left <run>.final.pt")
+    p.add_argument("--work", default="training/runs", help="directory in which adapt.py left <run>.final.pt")
     p.add_argument("--results", default=str(Path(__file__).parent / "results"))
     p.add_argument("--out", help="default adapters/<family>")
-    p.add_argument("--domain", choices=list(domains.DOMAINS), help="only this one")
+    p.add_argument("--domain", choices=list(domains.DOMAINS), help="only this domain")
     p.add_argument("--design", default="parallel", choices=net.ADAPTER_DESIGNS)
     p.add_argument("--dtype", choices=("fp16", "fp32"), default="fp16")
     args = p.parse_args()
@@ -74,7 +74,7 @@ def main() -> None:
     for name in [args.domain] if args.domain else domains.DOMAINS:
         final = Path(args.work) / f"{name}.{args.design}.final.pt"
         if not final.is_file():
-            print(f"{name}: no {final}, left out")
+            print(f"{name}: {final} does not exist, skipped")
             continue
         network, saved = restore(final)
         domain, result = domains.domain(name), saved["result"]

@@ -1,11 +1,12 @@
-"""Writes the golden files of the service's numeric tests: small inputs and what PyTorch answers to them.
+"""Writes the golden files of the service's numeric tests: small inputs and PyTorch's answers to them.
 
     python training/golden.py --trunk FILE --packs adapters/resnet26-half --out test/fixtures/golden
 
 `<family>.safetensors`: `pixels` U8 [4, 64, 64, 3]; for the base and each chosen domain `features.<domain>` F32 [4, 128] and
-`logits.<domain>` F32 [4, K], by pack.Runner (nothing folded into convolutions). Domains in the metadata, mean and std there too.
-`formulas.safetensors`: for each design and for strides 1 and 2 a trained module's own parameters, an input and its output,
-so that folding can be tested from outside: `<design>.<stride>.{x,y,conv,A,bn.*,bn1.*}`; A, bn1 only where the design has them.
+`logits.<domain>` F32 [4, K], computed by pack.Runner (which folds nothing into convolutions). The metadata has the domains
+with their mean and std.
+`formulas.safetensors`: for each design and for strides 1 and 2 the parameters of a trained module, an input and its output,
+so that folding can be tested independently: `<design>.<stride>.{x,y,conv,A,bn.*,bn1.*}`; A and bn1 only if the design has them.
 """
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ IMAGES, CIN, COUT, SIDE = 4, 6, 8, 9
 
 
 def pictures(generator: torch.Generator) -> torch.Tensor:
-    """Four uint8 images [4, 64, 64, 3]: noise, smooth noise, black to white, flat colours."""
+    """Four uint8 images [4, 64, 64, 3]: noise, smooth noise, a ramp from black to white, flat colours."""
     noise = torch.randint(0, 256, (64, 64, 3), generator=generator)
     coarse = torch.rand((1, 3, 6, 6), generator=generator) * 255
     smooth = torch.nn.functional.interpolate(coarse, (64, 64), mode="bicubic", align_corners=False)[0].permute(1, 2, 0)
@@ -54,7 +55,7 @@ def network_answers(trunk: dict, packs: Path, names: list[str]) -> tuple[dict[st
 
 
 def formula_answers() -> dict[str, torch.Tensor]:
-    """One slot of each design with random, trained-looking parameters, run as the module runs in evaluation mode."""
+    """One slot of each design with random parameters (of the size of trained ones), run by its module in evaluation mode."""
     generator, tensors = torch.Generator().manual_seed(11), {}
 
     def randomise(bn: torch.nn.BatchNorm2d):

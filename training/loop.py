@@ -1,6 +1,6 @@
-"""The training loop: one-cycle SGD that can be stopped and resumed at any step, and the measuring of accuracy.
+"""The training loop (one-cycle SGD that can be stopped and resumed at any step) and the measuring of accuracy.
 
-Every step seeds its own randomness from (seed, epoch, step), so a resumed run takes the same steps as an unbroken one.
+Every step seeds its own random numbers from (seed, epoch, step), so a resumed run takes the same steps as an uninterrupted one.
 What it does not know: domains, designs, files other than its checkpoint.
 """
 from __future__ import annotations
@@ -27,7 +27,7 @@ SAVE_EVERY_SECONDS = 60
 class Recipe:
     """Hyper-parameters of one run. `schedule`: (side, share of the steps) pairs; the cheap small sides come first.
 
-    `steps`, where it is not 0, ends the run after so many steps and `epochs` says nothing: for training sets of a few batches.
+    If `steps` is not 0, the run has so many steps and `epochs` is ignored: for training sets of a few batches.
     """
 
     epochs: int
@@ -45,7 +45,7 @@ class Recipe:
     steps: int = 0
 
     def scale(self, progress: float) -> float:
-        """One cycle: linear from 0.1 to 1 over the first 15% of the steps, then a cosine to 0."""
+        """Factor of the learning rate (one cycle): linear from 0.1 to 1 over the first 15% of the steps, then a cosine to 0."""
         if progress < 0.15:
             return 0.1 + 0.9 * progress / 0.15
         return 0.5 * (1 + math.cos(math.pi * (progress - 0.15) / 0.85))
@@ -59,7 +59,7 @@ class Recipe:
 
 
 def parse_schedule(text: str) -> tuple[tuple[int, float], ...]:
-    """"32:0.3,64:0.7" to ((32, 0.3), (64, 0.7)). Raises ValueError unless the shares add up to 1."""
+    """Parses "32:0.3,64:0.7" to ((32, 0.3), (64, 0.7)). Raises ValueError unless the shares add up to 1."""
     pairs = tuple((int(side), float(share)) for side, share in (part.split(":") for part in text.split(",")))
     if abs(sum(share for _, share in pairs) - 1) > 1e-6:
         raise ValueError(f"the shares of {text!r} do not add up to 1")
@@ -78,7 +78,7 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
 
 
 def save(state: dict, path: Path) -> None:
-    """Writes beside the file, then renames: a checkpoint is whole or absent."""
+    """Writes a file beside `path`, then renames it: so a checkpoint is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     torch.save(state, part)
@@ -86,11 +86,11 @@ def save(state: dict, path: Path) -> None:
 
 
 class Stopped(Exception):
-    """SIGINT or SIGTERM came; the checkpoint is written and the same command resumes."""
+    """SIGINT or SIGTERM was received. The checkpoint is written, and the same command resumes the run."""
 
 
 class _StopFlag:
-    """Turns SIGINT and SIGTERM into a flag for the time of the loop (main thread only)."""
+    """While the loop runs, turns SIGINT and SIGTERM into a flag (main thread only)."""
 
     def __enter__(self):
         self.raised = False
@@ -107,9 +107,9 @@ class _StopFlag:
 
 def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Recipe, checkpoint: Path, device: str,
         stop_after: int | None = None) -> float:
-    """Trains in place; returns the seconds spent over all sittings. Resumes from `checkpoint` when it exists.
+    """Trains in place. Resumes from `checkpoint` if it exists. Returns the seconds spent, those before a resume included.
 
-    `stop_after` steps in this sitting raise Stopped as a signal does.
+    After `stop_after` steps (counted from the resume) it raises Stopped, as after a signal.
     """
     network.to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(parameter_groups(network, recipe), lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
@@ -166,12 +166,12 @@ def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Re
 
 @torch.no_grad()
 def predict(network: nn.Module, split: data.Split, mean, std, device: str, resolution: int = data.CROP) -> np.ndarray:
-    """Class index of the best score for each image of a split, in fp32 on the service's crop."""
+    """The predicted class index of each image of a split, in fp32 on the service's crop."""
     network.to(device).eval()
     found = [network(x.to(device)).argmax(1).cpu().numpy() for x in data.test_batches(split, mean, std, resolution=resolution)]
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
 def accuracy(predicted: np.ndarray, split: data.Split) -> float:
-    """Top-1 in percent, two digits."""
+    """Top-1 accuracy in percent, rounded to two digits."""
     return round(100 * float((predicted == split.targets).mean()), 2)

@@ -1,7 +1,7 @@
-"""The paper's ResNet-26 with adapters, and the folding of a trained one into a pack's tensors.
+"""The ResNet-26 with adapters of the paper (arXiv 1803.10082), and the folding of a trained one into a pack's tensors.
 
-What it knows: the topology (paper sections 3.1, 4.1), the designs, the arithmetic of folding (docs/design, "a slot").
-What it does not know: data, training, files of packs.
+What it knows: the topology (paper, sections 3.1 and 4.1), the designs, the arithmetic of folding (docs/architecture.md, "The
+mathematics of a slot"). What it does not know: data, training, files of packs.
 """
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ BN_EPS = 1e-5
 
 
 class MergedConv(torch.autograd.Function):
-    """conv(x; W) + A x as one convolution, W frozen: A is added to W's centre, and only x and A get gradients.
+    """Computes conv(x; W) + A x as one convolution by adding A to the centre of W. W is frozen: only x and A get gradients.
 
-    Saves the second pass over x forwards and backwards, about a fifth of a training step on a CPU.
+    This saves the second pass over x, forwards and backwards: about a fifth of a training step on a CPU.
     `w` [Cout, Cin, 3, 3], `a` [Cout, Cin, 1, 1].
     """
 
@@ -46,11 +46,11 @@ class MergedConv(torch.autograd.Function):
 
 
 class Slot(nn.Module):
-    """One 3x3 convolution, its batch normalisation, and what the design puts beside or behind it.
+    """One 3x3 convolution, its batch normalisation, and the design's adapter beside or behind it.
 
     parallel: BN(conv(x) + A x);  series: BN(u + A BN'(u)), u = conv(x);  every other design: BN(conv(x)).
     `x` is [N, Cin, H, W]; A is a 1x1 convolution.
-    Dropout takes whole channels of the parallel branch's input, as the authors' code does.
+    Dropout zeroes whole channels of the parallel branch's input, as in the authors' code.
     """
 
     def __init__(self, cin: int, cout: int, stride: int, design: str, dropout: float, init: str):
@@ -77,7 +77,7 @@ class Slot(nn.Module):
             return self.bn(MergedConv.apply(x, self.conv.weight, self.adapter.weight, self.conv.stride))
         y = self.conv(x)
         if self.design == "parallel":
-            v = x[:, :, ::self.conv.stride[0], ::self.conv.stride[1]]  # where the 3x3 kernel's centre falls
+            v = x[:, :, ::self.conv.stride[0], ::self.conv.stride[1]]  # the positions of the 3x3 kernel's centre
             v = F.dropout2d(v, self.dropout, self.training) if self.dropout else v
             y = y + self.adapter(v)
         elif self.design == "series":
@@ -86,7 +86,7 @@ class Slot(nn.Module):
 
 
 class Block(nn.Module):
-    """Basic block; a shortcut that changes shape is a 2x2 average pool, then zero channels (no parameters)."""
+    """A basic block. A shortcut that changes the shape is a 2x2 average pool and zero channels; it has no parameters."""
 
     def __init__(self, cin: int, cout: int, stride: int, **slot):
         super().__init__()
@@ -104,10 +104,10 @@ class Block(nn.Module):
 
 
 class ResNet26(nn.Module):
-    """25 slots and a lone normalisation `bn`. Input [N, 3, H, W], normalised; `features` [N, F], output [N, classes].
+    """25 slots and the normalisation `bn`, which stands alone. Input [N, 3, H, W], normalised; `features` [N, F], output [N, classes].
 
-    No ReLU behind the stem (as in the authors' code). Only convolutions are frozen by the adapter designs; batch
-    normalisation belongs to the domain. `width` 1.0 is the paper's network: 32, then 64, 128, 256.
+    There is no ReLU behind the stem, as in the authors' code. The adapter designs freeze convolutions only; batch
+    normalisation belongs to the domain. `width` 1.0 is the paper's network: 32 channels, then 64, 128, 256.
     """
 
     def __init__(self, classes: int, width: float = 1.0, design: str = "finetune", dropout: float = 0.0,
@@ -151,7 +151,7 @@ class ResNet26(nn.Module):
 
     def train(self, mode: bool = True) -> "ResNet26":
         super().train(mode)
-        if self.design == "feature":  # the trunk is used as it is, running statistics included
+        if self.design == "feature":  # the trunk stays unchanged, its running statistics too
             for m in self.modules():
                 if isinstance(m, nn.BatchNorm2d):
                     m.eval()
@@ -167,9 +167,9 @@ class ResNet26(nn.Module):
         return self.head(self.features(x))
 
     def load_trunk(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Takes convolutions and normalisations of a trunk by module name; the head stays its own.
+        """Copies convolutions and normalisations from a trunk, by module name. The head is not changed.
 
-        Raises ValueError where a tensor is missing, of another shape, or unknown.
+        Raises ValueError if a tensor is missing, of another shape, or unknown.
         """
         own = self.state_dict()
         wanted = [k for k in own if ".adapter" not in k and not k.startswith("head.")
@@ -186,12 +186,12 @@ class ResNet26(nn.Module):
 
 
 def trunk_width(tensors: dict[str, torch.Tensor]) -> float:
-    """Width factor of a trunk, read from its last convolution (256 channels at 1.0)."""
+    """The width factor of a trunk, from the channels of its last convolution (256 at width 1.0)."""
     return tensors[f"blocks.{BLOCKS - 1}.c2.conv.weight"].shape[0] / 256
 
 
 def affine(bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """BN(u) = g u + h with running statistics: g and h, [C], in float64."""
+    """The g and h, [C] in float64, with which BN(u) = g u + h (running statistics)."""
     g = bn.weight.detach().double() / torch.sqrt(bn.running_var.double() + bn.eps)
     return g, bn.bias.detach().double() - bn.running_mean.double() * g
 
@@ -211,9 +211,9 @@ def fold_slot(slot: Slot) -> dict[str, torch.Tensor]:
 
 
 def fold(network: ResNet26) -> dict[str, torch.Tensor]:
-    """A trained network's domain weights as the tensors of a pack (float32), head included.
+    """The domain weights of a trained network, its head included, as the tensors of a pack (float32).
 
-    The feature design adapts nothing, so it yields the head alone: an absent slot is the base's.
+    The feature design adapts nothing, so it yields the head alone: a slot that a pack leaves out is the base's.
     Raises ValueError for finetune and scratch, whose convolutions are not the trunk's.
     """
     if network.design not in ADAPTER_DESIGNS:

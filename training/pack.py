@@ -1,7 +1,7 @@
-"""Writing and reading packs (safetensors, already folded) and running the network from one.
+"""Writes and reads packs (safetensors, already folded), and runs the network from a pack.
 
-The forward pass here is written from the pack's formula alone, y = scale * conv(x) + matrix . v + bias, and shares no code
-with network.py: it is the yardstick for the service and for folding. What it does not know: training, designs' modules.
+The forward pass here follows the pack's formula, y = scale * conv(x) + matrix . v + bias, and shares no code with network.py,
+so that the service and the folding can be checked against it. What it does not know: training, modules of designs.
 """
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ EPS = 1e-5
 
 def write(path: Path, tensors: dict[str, torch.Tensor], *, family: str, design: str, labels: list[str], mean, std,
           activation: str = "softmax", dtype: torch.dtype = torch.float16, **optional: str) -> None:
-    """One pack file. `optional`: name, description, license, created, metrics (strings).
+    """Writes one pack file. `optional`: name, description, license, created, metrics (strings).
 
-    Raises ValueError on duplicate labels, on labels that do not match the head, on non-finite values and on values that
-    overflow fp16; nothing is written then.
+    Raises ValueError for duplicate labels, labels that do not match the head, non-finite values and values that overflow
+    fp16; nothing is written then.
     """
     if len(set(labels)) != len(labels):
         raise ValueError("duplicate labels; make them unique first")
@@ -41,8 +41,8 @@ def write(path: Path, tensors: dict[str, torch.Tensor], *, family: str, design: 
 
 
 def ordered(file: bytes) -> bytes:
-    """The same safetensors file with its metadata in alphabetical order: the library writes them in a random one, and a
-    pack's version is the hash of its bytes."""
+    """The same safetensors file with its metadata in alphabetical order. The library writes it in a random order, and a pack's
+    version is the hash of its bytes."""
     end = 8 + int.from_bytes(file[:8], "little")
     header = json.loads(file[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -62,7 +62,7 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def base_slots(trunk: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The base's scale and bias of every slot from the trunk's batch normalisation, computed in float64."""
+    """The base's scale and bias of every slot, computed in float64 from the trunk's batch normalisation."""
     tensors = {}
     for key in [k for k in trunk if k.endswith("bn.weight")]:
         bn = key[:-len(".weight")]
@@ -74,7 +74,7 @@ def base_slots(trunk: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 class Runner:
-    """A trunk and one pack. `features(x)`: normalised [N, 3, H, W] to [N, F]; `logits(features)`: [N, K]."""
+    """Runs a trunk with one pack. `features(x)`: normalised [N, 3, H, W] to [N, F]; `logits(features)`: [N, K]."""
 
     def __init__(self, trunk: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], design: str):
         self.trunk, self.design = trunk, design

@@ -1,4 +1,4 @@
-"""Trains a trunk from nothing and writes it as `.safetensors` (for adapt) and `.onnx` (for the family builder).
+"""Trains a trunk from random weights and writes it as `.safetensors` (for adapt.py) and `.onnx` (for the family builder).
 
     python training/pretrain.py --data DIR --out training/runs/resnet26 --width 1.0 --epochs 30
 """
@@ -24,7 +24,8 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def export_onnx(network: net.ResNet26, path: Path, side: int) -> None:
-    """Plain graph, opset 13, batch normalisations kept: `image` float32 [N, 3, side, side], normalised, to `logits` [N, K]."""
+    """Writes the network as ONNX, operator set 13, with its batch normalisations not folded: `image` float32 [N, 3, side, side],
+    normalised, to `logits` [N, K]."""
     network = network.cpu().eval().to(memory_format=torch.contiguous_format)
     options = {"dynamo": False} if int(torch.__version__.split(".")[0]) >= 2 else {}
     torch.onnx.export(network, torch.zeros(1, 3, side, side), str(path), opset_version=13, input_names=["image"],
@@ -38,12 +39,12 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument("--out", required=True, help="path without suffix for .safetensors, .onnx and .json")
     p.add_argument("--width", type=float, default=1.0, help="1.0: the paper's network")
     p.add_argument("--schedule", type=loop.parse_schedule, default="32:0.3,48:0.35,64:0.35",
-                   help="resolutions with their share of the steps, the trunk's own last; default %(default)s")
+                   help="resolutions, each with its share of the steps; the last one is the trunk's; default %(default)s")
     p.add_argument("--epochs", type=int, default=30)
     p.add_argument("--lr", type=float, default=0.1)
     p.add_argument("--weight-decay", type=float, default=5e-4)
     p.add_argument("--batch", type=int, default=128)
-    p.add_argument("--limit", type=int, default=0, help="first N images a class")
+    p.add_argument("--limit", type=int, default=0, help="train on the first N images a class")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     p.add_argument("--compile", action="store_true")

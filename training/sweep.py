@@ -1,9 +1,9 @@
-"""Runs what is missing of the whole plan, in order, several runs side by side; safe to stop and start again at any moment,
-and several sweeps may share one work directory.
+"""Runs all missing runs of the plan, in order, several side by side. A sweep may be stopped and started again at any moment, and
+several sweeps may share one work directory.
 
     python training/sweep.py --data DIR --trunk FILE --work training/runs [--stage search] [--plan]
 
-A run is a row here and a process of adapt.py; a finished run is a results file. What it does not know: how to train.
+A run is a `Run` here and a process of adapt.py; a finished run is a results file. What it does not know: how to train.
 """
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TAKEN = 3  # adapt.TAKEN and network.DESIGNS, not imported: this process needs no torch
+# The values of adapt.EXIT_RUN_IS_TAKEN and network.DESIGNS; importing those would load torch, which this process does not need.
+EXIT_RUN_IS_TAKEN = 3
 DESIGNS = ("feature", "bn", "series", "parallel", "finetune", "scratch")
 
-# What two shared CPU cores can do; a results file says what its run had, and is deleted to run again.
+# As many as two shared CPU cores could do. A results file holds the epochs of its run; delete it to run again with these.
 EPOCHS = {"sign_digits": 20, "eurosat": 6, "fashion_mnist": 48, "dtd10": 20, "sketch": 24, "trashnet": 24, "ucmerced": 16,
           "flowers90": 24, "blood_cells": 6, "gtsrb": 6, "aircraft": 30, "cifar100": 7, "omniglot": 14}
-# Drawings and 28 or 32-pixel photographs lose little at a small side, so more of the run is spent there.
+# Drawings and photographs of 28 or 32 pixels lose little at a low resolution, so more of the run is spent there.
 OPTIONS = {"cifar100": ["--schedule", "32:0.7,64:0.3"], "omniglot": ["--schedule", "32:0.5,48:0.2,64:0.3"],
            "fashion_mnist": ["--erase", "0.5", "--schedule", "32:0.5,48:0.25,64:0.25"]}
-RATES = {("fashion_mnist", "parallel"): "0.3"}  # where not adapt.default_rate
+RATES = {("fashion_mnist", "parallel"): "0.3"}  # learning rates that differ from adapt.default_rate
 FIRST = ("sign_digits", "eurosat", "fashion_mnist")
 SMALL = ("sign_digits", "dtd10", "trashnet", "ucmerced", "sketch", "blood_cells")
-SEEDED, SEEDS = ("sketch", "trashnet", "ucmerced"), (1, 2)  # domains and designs run with more seeds than 0: these lie close together
+# Domains and designs whose accuracies lie close together: they also run with these seeds, beside seed 0.
+SEEDED, SEEDS = ("sketch", "trashnet", "ucmerced"), (1, 2)
 SEEDED_DESIGNS = ("series", "parallel", "finetune")
-# Tried on a fifth of train held out: by domain and design, options beside the domain's own.
+# Searched on a held-out fifth of train: options by domain and design, in addition to the domain's own.
 DECAYS = [{"--lr": "0.2", "--weight-decay": decay} for decay in ("1e-4", "5e-4", "2e-3")]
 LONGER = [{"--epochs": "24"}]
 SEARCH = {
@@ -40,22 +42,24 @@ SEARCH = {
     "ucmerced": {"parallel": DECAYS},
 }
 FEW_DOMAINS, FEW_SHOTS, FEW_SEEDS = ("sign_digits", "sketch", "trashnet"), (5, 10, 25), (0, 1, 2)
-# As many steps for every number of images: a run of some epochs over 50 images ends before adapters, which start at zero, have grown.
+# Runs on few images have a fixed number of steps: a few epochs over 50 images end before the adapters, which start at zero, have
+# grown. The second number is tried once, to see whether steps are what is missing.
 FEW_STEPS, FEW_MORE_STEPS = "300", "900"
 SMALL_SIDES, LARGE_SIDES = "32:0.6,48:0.2,64:0.2", "48:0.6,64:0.4"
-# Learning rates, weight decays and resolutions tried for each design, on a fifth of each domain's train; then what was best on average.
+# Learning rates, weight decays and resolutions that are tried for each design, on a held-out fifth of each domain's train.
 FEW_GRID = {
     "parallel": [(rate, "2e-3", SMALL_SIDES) for rate in ("0.1", "0.2", "0.4", "0.8")]
     + [("0.2", "2e-3", LARGE_SIDES)],
     "finetune": [(rate, "5e-4", SMALL_SIDES) for rate in ("0.02", "0.05", "0.1", "0.2")]
     + [("0.1", "5e-4", LARGE_SIDES)],
 }
+# The ones with the best mean over the domains.
 FEW_CHOSEN = {"parallel": ("0.2", "2e-3", LARGE_SIDES), "finetune": ("0.1", "5e-4", LARGE_SIDES)}
 
 
 @dataclass
 class Run:
-    """`name`: of its results file `<folder><name>.json`; `options`: what adapt.py is told beside paths."""
+    """One run of adapt.py. Its results file is `<folder><name>.json`; `options` are adapt.py's arguments other than paths."""
 
     stage: str
     name: str
@@ -64,7 +68,7 @@ class Run:
 
 
 def adaptation(stage: str, domain: str, design: str, seed: int = 0, epochs: int = 0) -> Run:
-    """A run on all of train, measured on test."""
+    """A run on the whole of train, measured on test."""
     options = ["--domain", domain, "--design", design]
     if design != "feature":
         options += OPTIONS.get(domain, []) + ["--epochs", str(epochs or EPOCHS[domain])]
@@ -75,7 +79,7 @@ def adaptation(stage: str, domain: str, design: str, seed: int = 0, epochs: int 
 
 
 def tried(domain: str, design: str, changes: dict[str, str], seed: int = 0) -> Run:
-    """A run of the search: four fifths of train, measured on the fifth held out. `changes`: options beside the domain's own."""
+    """A run of the search on four fifths of train, measured on the other fifth. `changes`: options in addition to the domain's own."""
     name = ".".join(["whole", domain, design, *(f"{k.strip('-')}{v}" for k, v in changes.items()), str(seed)]).replace(":", "_").replace(",", "_")
     epochs = [] if "--epochs" in changes else ["--epochs", str(EPOCHS[domain])]
     options = ["--domain", domain, "--design", design, *OPTIONS.get(domain, []), *epochs, *(word for pair in changes.items() for word in pair)]
@@ -83,7 +87,7 @@ def tried(domain: str, design: str, changes: dict[str, str], seed: int = 0) -> R
 
 
 def few(stage: str, domain: str, design: str, shots: int, seed: int, rate: str, decay: str, sides: str, steps: str = FEW_STEPS) -> Run:
-    """A run on `shots` images a class: measured on test, or in the search on a fifth of train."""
+    """A run on `shots` images a class, measured on test, or, in the search, on a held-out fifth of train."""
     searching = stage == "search"
     tag = (".large" if sides == LARGE_SIDES else "") + (f".steps{steps}" if steps != FEW_STEPS else "")
     name = f"few.{domain}.{design}.lr{rate}.decay{decay}{tag}" if searching else f"{domain}.{design}.{shots}.{seed}"
@@ -93,12 +97,12 @@ def few(stage: str, domain: str, design: str, shots: int, seed: int, rate: str, 
 
 
 def every_design(epochs: int) -> list[Run]:
-    """The plan where there is a GPU: all designs on all domains, as many epochs for each."""
+    """The plan for a GPU: all designs on all domains, with the same number of epochs."""
     return [adaptation("designs", d, design, epochs=epochs) for d in EPOCHS for design in DESIGNS]
 
 
 def plan() -> list[Run]:
-    """Every run of the project in the order of its worth."""
+    """Every run of the project, the most useful first."""
     runs = [adaptation("parallel", d, "parallel") for d in FIRST]
     runs += [adaptation("parallel", d, "parallel") for d in EPOCHS if d not in FIRST]
     runs += [adaptation("designs", d, "feature") for d in EPOCHS]
@@ -128,9 +132,9 @@ def main() -> None:
     p.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each: faster than one run on all cores")
     p.add_argument("--stage", action="append", help="only this stage (search, parallel, designs, seeds, fewshot); may be repeated")
     p.add_argument("--only", help="only runs whose name contains this")
-    p.add_argument("--every-design", type=int, metavar="EPOCHS", help="instead of that plan: all designs on all domains, for a GPU")
-    p.add_argument("--plan", action="store_true", help="print what is missing and stop")
-    p.add_argument("extra", nargs="*", help="after --: more options for every adapt.py, such as --device cuda")
+    p.add_argument("--every-design", type=int, metavar="EPOCHS", help="another plan, for a GPU: all designs on all domains")
+    p.add_argument("--plan", action="store_true", help="print the missing runs and stop")
+    p.add_argument("extra", nargs="*", help="after --: further options for every adapt.py, such as --device cuda")
     args = p.parse_args()
     results = Path(args.results)
     runs = every_design(args.every_design) if args.every_design else plan()
@@ -171,8 +175,8 @@ def main() -> None:
             if done(run, results):
                 score = json.loads((results / f"{run.folder}{run.name}.json").read_text())["accuracy"]
                 print(time.strftime("%H:%M:%S"), "finished", run.name, score, flush=True)
-            elif process.returncode == TAKEN:
-                print(time.strftime("%H:%M:%S"), "left", run.name, "to the process that is at it", flush=True)
+            elif process.returncode == EXIT_RUN_IS_TAKEN:
+                print(time.strftime("%H:%M:%S"), "skipped", run.name, "(another process is doing it)", flush=True)
             elif not stopping:
                 failed.append(run.name)
                 print(time.strftime("%H:%M:%S"), "FAILED", run.name, f"(exit {process.returncode}), see {logs}/{run.name}.log", flush=True)

@@ -1,4 +1,4 @@
-"""Writes docs/results.md and its plots from the results files; nothing in that page is typed by hand but `discussion.md`.
+"""Writes docs/results.md and its plots from the results files. The only part of that page written by hand is `discussion.md`.
 
     python training/tables.py
 """
@@ -28,13 +28,13 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def by_design(results: list[dict]) -> dict[str, dict[str, dict]]:
-    """domain to design to result, in the order of the domain table; full-data runs only."""
+    """Results by domain and design, in the order of the table of domains; runs on the full data only."""
     found = {d: {r["design"]: r for r in results if r["domain"] == d} for d in domains.DOMAINS}
     return {d: designs for d, designs in found.items() if designs}
 
 
 def decathlon(error: float, baseline: float) -> float:
-    """One domain's points: 1000 Emax^-2 max(0, Emax - E)^2 with Emax twice the fine-tuning error, at most 1."""
+    """Points of one domain: 1000 Emax^-2 max(0, Emax - E)^2, where Emax is twice the fine-tuning error, at most 1."""
     emax = min(1.0, 2 * baseline)
     return 1000 * (max(0.0, emax - error) / emax) ** 2 if emax else 1000.0 * (error == 0)
 
@@ -48,12 +48,12 @@ def epochs(run: dict) -> str:
 
 
 def spread(values: list[float]) -> float:
-    """Sample standard deviation; 0 of one value."""
+    """Sample standard deviation; 0 for a single value."""
     return stdev(values) if len(values) > 1 else 0.0
 
 
 def noise_section(found: dict, seeds: list[dict]) -> list[str]:
-    """Designs that lie close together, with all their seeds, and how sure their differences to parallel are."""
+    """Designs with close accuracies: means over their seeds, and the errors of their differences from parallel."""
     groups = defaultdict(dict)
     for r in seeds + [r for designs in found.values() for r in designs.values()]:
         groups[r["domain"], r["design"]][r["recipe"]["seed"]] = score(r)
@@ -132,7 +132,7 @@ def decathlon_section(found: dict) -> list[str]:
 
 def parameters_section(found: dict) -> list[str]:
     p = next(designs["parallel"] for designs in found.values() if "parallel" in designs)["parameters"]
-    # Results count the four arrays of a normalisation; inference needs two, scale and bias.
+    # Results files count the four arrays of a normalisation. Inference needs two: scale and bias.
     affine = p["normalisation"] // 2
     one, adapter = p["convolutions"] + affine, p["matrices"] + affine
     rows = [["one dedicated network", f"{one:,}", "1.00"], ["one parallel adapter", f"{adapter:,}", f"{adapter / one:.3f}"],
@@ -147,9 +147,9 @@ def parameters_section(found: dict) -> list[str]:
 
 
 def pivot(runs: list[dict], recipe, detail=None) -> tuple[list[str], list[list[str]]]:
-    """(domains, rows): one row a design and recipe, one column a domain, means over seeds (their number in brackets where it is not 1).
+    """(domains, rows): a row per design and recipe, a column per domain, means over seeds (their number in brackets if above 1).
 
-    `recipe(run)` is what tells rows apart, `detail(run)` what tells several figures in one cell apart.
+    `recipe(run)` identifies the row of a run, `detail(run)` its figure within a cell.
     """
     places = [d for d in domains.DOMAINS if any(r["domain"] == d for r in runs)]
     rows = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
@@ -164,7 +164,7 @@ def pivot(runs: list[dict], recipe, detail=None) -> tuple[list[str], list[list[s
 
 
 def search_section(search: list[dict]) -> list[str]:
-    """Validation runs: on whole training sets by domain and epochs, on few images by recipe."""
+    """Tables of the validation runs: on whole training sets by domain and epochs, on few images by recipe."""
     whole, few = ([r for r in search if bool(r["shots"]) == wanted] for wanted in (False, True))
     lines = []
     if whole:
@@ -259,8 +259,8 @@ def plots(found: dict, few: list[dict], folder: Path) -> None:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--results", type=Path, default=HERE / "results")
-    p.add_argument("--family", default="resnet26-half", help="its name, for the page")
-    p.add_argument("--discussion", type=Path, default=HERE / "discussion.md", help="what is written by hand, put at the end")
+    p.add_argument("--family", default="resnet26-half", help="the family's name, for the page")
+    p.add_argument("--discussion", type=Path, default=HERE / "discussion.md", help="text written by hand for the end of the page")
     p.add_argument("--docs", type=Path, default=HERE.parent / "docs")
     args = p.parse_args()
     results = [r for r in read(args.results) if r["design"] in net.DESIGNS]
