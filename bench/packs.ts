@@ -61,7 +61,7 @@ export async function fillStore(dir: string, family: Family, press: PackPress, c
     const bytes = press.copy(i)
     const version = createHash('sha256').update(bytes).digest('hex')
     await store.putBlob(version, bytes)
-    await store.writeRecord({
+    const record = {
       domain: domainName(i),
       active: version,
       versions: [
@@ -76,7 +76,8 @@ export async function fillStore(dir: string, family: Family, press: PackPress, c
       pinned: false,
       deleted: false,
       updated: created,
-    })
+    }
+    await store.writeRecord(record, null)
   }
   await store.close()
 }

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
 import { tinyPack } from './families.js'
+import { RecordConflict } from '../src/store/store.js'
 import { settle } from './manual-clock.js'
 import { base, blobPath, makePack, manifest, openRig } from './registry-rig.js'
 
@@ -71,7 +72,7 @@ t.test('a deleted shipped domain stays deleted until it is registered again', as
   rig = await rig.restart()
   t.notOk(rig.registry.has('birds'))
   t.match(await rig.put('birds', one), { created: true, view: { seed: true, version: one.version } })
-  t.same(rig.blobs(), [], 'the shipped bytes need no blob')
+  t.same(await rig.blobs(), [], 'the shipped bytes need no blob')
   rig = await rig.restart()
   t.equal(await rig.serves('birds'), 1)
 })
@@ -122,7 +123,26 @@ t.test('a record that cannot be written changes nothing: no version, no row, no 
   t.ok(rig.registry.has('birds'))
   t.equal(await rig.serves('pets'), 1)
   t.equal(rig.registry.memory().rows.used, 2)
-  t.same(rig.blobs(), [one.version])
+  t.same(await rig.blobs(), [one.version])
+})
+
+t.test('a record that another writer has changed is not overwritten, and nothing else changes', async (t) => {
+  let rig = await openRig(t, { seeds: { birds: three } })
+  await rig.put('pets', one)
+  const view = rig.registry.get('pets')
+  const [stored] = await rig.store.records()
+  await rig.store.writeRecord({ ...stored!.record, pinned: true }, stored!.revision)
+  await t.rejects(rig.put('pets', two), RecordConflict)
+  await t.rejects(rig.registry.remove('pets', {}), RecordConflict)
+  t.same(rig.registry.get('pets'), view)
+  t.equal(rig.registry.memory().rows.used, 2)
+  t.same(await rig.blobs(), [one.version])
+  rig = await rig.restart()
+  t.equal(rig.registry.get('pets').pinned, true)
+  await rig.put('pets', two)
+  await rig.registry.remove('birds', {})
+  await rig.put('birds', one)
+  t.equal(await rig.serves('birds'), 1, 'a tombstone is at a revision too')
 })
 
 t.test('a pack that fails its canary is refused by name and leaves nothing', async (t) => {
@@ -141,7 +161,7 @@ t.test('a pack that fails its canary is refused by name and leaves nothing', asy
   t.notOk(rig.registry.has('new'))
   t.equal(await rig.serves('pets'), 1)
   t.equal(rig.registry.memory().rows.used, 2)
-  t.same(rig.blobs(), [one.version])
+  t.same(await rig.blobs(), [one.version])
 })
 
 t.test('a corrupt blob fails its own domain, for a while unread, and is repaired by a put', async (t) => {

@@ -266,7 +266,7 @@ t.test(
         for (const domain of model.active.keys()) await next.registry.remove(domain, {})
         await settle()
         if (next.registry.memory().rows.used !== 1) throw new Error('rows are lost')
-        if (next.blobs().length > 0) throw new Error('blobs are lost')
+        if ((await next.blobs()).length > 0) throw new Error('blobs are lost')
         for (let row = 1; row < 8; row++)
           if (next.engine.marker(row) !== undefined) throw new Error(`row ${row} is not cleared`)
         await next.registry.close()

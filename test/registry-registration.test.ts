@@ -111,6 +111,11 @@ const table: [
     { next: 'c: s* c!', storeBlob: true, canary: true },
   ],
   [
+    'a shipped pack that is not listed yet comes first, as the oldest',
+    { seed: shippedS },
+    { next: 'c: s* a c!', storeBlob: true, canary: true },
+  ],
+  [
     'a new version where a domain with a shipped pack was deleted: that is listed again',
     { before: undefined, seed: shippedS },
     { next: 'c: s* c!', storeBlob: true, canary: true },

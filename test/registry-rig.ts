@@ -256,12 +256,13 @@ export class Rig {
   }
 
   /** Versions of the blobs in the store. */
-  blobs(): string[] {
-    return this.fs.log
+  async blobs(): Promise<string[]> {
+    const written = this.fs.log
       .flatMap((operation) => (operation.name === 'rename' ? [operation.to] : []))
       .filter((path) => path.endsWith('.safetensors'))
       .map((path) => path.slice(-'.safetensors'.length - 64, -'.safetensors'.length))
-      .filter((version) => this.store.hasBlob(version))
+    const there = await Promise.all(written.map((version) => this.store.hasBlob(version)))
+    return written.filter((_, index) => there[index])
   }
 }
 

@@ -111,10 +111,10 @@ t.test('the oldest inactive versions go beyond the limit, from the store too', a
     'active and just staged ones stay',
   )
   t.match(rig.observed.changes.at(-1), { action: 'stage', dropped: [two.version] })
-  t.notOk(rig.store.hasBlob(two.version))
+  t.notOk(await rig.store.hasBlob(two.version))
   await t.rejects(rig.registry.acquire('pets', two.version), { code: 'unknown_version' })
   await rig.put('pets', four)
-  t.same(new Set(rig.blobs()), new Set([three.version, four.version]))
+  t.same(new Set(await rig.blobs()), new Set([three.version, four.version]))
 })
 
 t.test('retention: shipped versions do not count, held ones stay', async (t) => {
@@ -145,7 +145,7 @@ t.test('a version can be deleted unless it is active', async (t) => {
   t.equal(rig.engine.marker(lease.row), 1, 'a request in flight keeps the row')
   lease.release()
   t.equal(rig.engine.marker(lease.row), undefined, 'its row is freed with the last lease')
-  t.notOk(rig.store.hasBlob(one.version))
+  t.notOk(await rig.store.hasBlob(one.version))
   await t.rejects(rig.registry.removeVersion('pets', one.version, {}), { code: 'unknown_version' })
   await rig.put('pets', three)
   await rig.registry.removeVersion('pets', two.version, {})
@@ -166,7 +166,7 @@ t.test('a deleted domain is unknown, its blobs and rows are gone', async (t) => 
   lease.release()
   lease.release()
   t.equal(rig.engine.marker(lease.row), undefined)
-  t.same(rig.blobs(), [])
+  t.same(await rig.blobs(), [])
   t.same(rig.observed.forgotten, ['pets'])
   t.match(rig.observed.changes.at(-1), { action: 'delete', version: one.version })
   t.match(await rig.put('pets', one), { created: true })
@@ -184,7 +184,7 @@ t.test(
     t.equal(rig.registry.memory().rows.used, 2)
     await rig.registry.remove('cats', {})
     t.equal(await rig.serves('dogs'), 1)
-    t.ok(rig.store.hasBlob(one.version))
+    t.ok(await rig.store.hasBlob(one.version))
   },
 )
 
@@ -227,7 +227,7 @@ t.test('bad ids and bad packs change nothing', async (t) => {
   await t.rejects(rig.put('pets', makePack(1, { family: 'f'.repeat(64) })), { code: 'invalid_pack' })
   t.notOk(rig.registry.has('pets'))
   t.same(rig.engine.staged, [])
-  t.same(rig.blobs(), [])
+  t.same(await rig.blobs(), [])
   await t.rejects(rig.registry.acquire('pets'), { code: 'unknown_domain' }, 'never the base instead')
 })
 

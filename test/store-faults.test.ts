@@ -5,7 +5,16 @@ import type { LocalStore } from '../src/store/local.js'
 import { fsError, type MemoryDisk } from './memory-disk.js'
 import { failNth, MemoryFs, type MemoryFsOptions } from './memory-fs.js'
 import { Random } from './random.js'
-import { memoryStore, recordOf, sortedRecords, versionOf, versionRecord } from './store-history.js'
+import {
+  memoryStore,
+  recordOf,
+  recordsOf,
+  removeCurrent,
+  sortedRecords,
+  versionOf,
+  versionRecord,
+  writeOver,
+} from './store-history.js'
 
 const random = new Random(11)
 const [first, second, third] = [random.bytes(80), random.bytes(120), random.bytes(150)]
@@ -16,8 +25,8 @@ async function furnish(): Promise<MemoryDisk> {
   const store = memoryStore(fs)
   await store.open()
   for (const bytes of [first, second]) await store.putBlob(versionOf(bytes), bytes)
-  await store.writeRecord(recordOf('one', [versionRecord(first)]))
-  await store.writeRecord(recordOf('two', [versionRecord(first)]))
+  await writeOver(store, recordOf('one', [versionRecord(first)]))
+  await writeOver(store, recordOf('two', [versionRecord(first)]))
   await store.close()
   return fs.disk
 }
@@ -25,15 +34,15 @@ async function furnish(): Promise<MemoryDisk> {
 const changes: Record<string, (store: LocalStore) => Promise<unknown>> = {
   'put a blob': (store) => store.putBlob(versionOf(third), third),
   'write a record': (store) =>
-    store.writeRecord(recordOf('one', [versionRecord(first), versionRecord(second)])),
-  'write a new record': (store) => store.writeRecord(recordOf('three', [versionRecord(second)])),
-  'remove a record': (store) => store.removeRecord('two'),
+    writeOver(store, recordOf('one', [versionRecord(first), versionRecord(second)])),
+  'write a new record': (store) => writeOver(store, recordOf('three', [versionRecord(second)])),
+  'remove a record': (store) => removeCurrent(store, 'two'),
   collect: (store) => store.collect(),
 }
 
-function picture(store: LocalStore): string {
-  const blobs = [first, second, third].map((bytes) => store.hasBlob(versionOf(bytes)))
-  return JSON.stringify([sortedRecords(store), blobs, store.usage().bytes])
+async function picture(store: LocalStore): Promise<string> {
+  const blobs = await Promise.all([first, second, third].map((bytes) => store.hasBlob(versionOf(bytes))))
+  return JSON.stringify([await sortedRecords(store), blobs, store.usage().bytes])
 }
 
 async function reopened(t: Test, disk: MemoryDisk): Promise<LocalStore> {
@@ -53,7 +62,7 @@ async function failOnce(t: Test, change: (store: LocalStore) => Promise<unknown>
   const fs = new MemoryFs({ disk: (await furnish()).crash('kept'), chunk: 100, before })
   const store = memoryStore(fs)
   await store.open()
-  const start = picture(store)
+  const start = await picture(store)
   fault = failNth(n, code)
   const error = await change(store).then(
     () => null,
@@ -69,16 +78,16 @@ async function failOnce(t: Test, change: (store: LocalStore) => Promise<unknown>
   t.equal(error.code, expectedCode(code, hit.step), where)
   t.notMatch(error.message, /data/, 'no path for the client')
   t.equal(error.retryAfter, code === 'EMFILE' && hit.step !== 'syncFolder' ? 1 : undefined)
-  t.equal(picture(store), start, `${where}: nothing has changed`)
+  t.equal(await picture(store), start, `${where}: nothing has changed`)
   t.strictSame(hit.step === 'syncFolder' ? [] : await fs.list('/data/tmp'), [], `${where}: no temporary file`)
   t.strictSame(await store.readBlob(versionOf(first)), first, 'reading goes on')
   if (hit.step === 'syncFolder') {
     await checkFinal(t, store, fs, change, start)
   } else {
-    t.equal(picture(await reopened(t, fs.disk.crash('lost'))), start, `${where}: nor on the disk`)
+    t.equal(await picture(await reopened(t, fs.disk.crash('lost'))), start, `${where}: nor on the disk`)
     await change(store)
-    t.not(picture(store), start, `${where}: the next try works`)
-    t.equal(sortedRecords(await reopened(t, fs.disk.crash('lost'))), sortedRecords(store))
+    t.not(await picture(store), start, `${where}: the next try works`)
+    t.equal(await sortedRecords(await reopened(t, fs.disk.crash('lost'))), await sortedRecords(store))
   }
   return true
 }
@@ -93,16 +102,16 @@ async function checkFinal(
 ) {
   t.match(store.usage().failure, /refuses changes until the service is restarted/)
   await t.rejects(change(store), { code: 'store_failed', message: /refuses changes/ })
-  await t.rejects(store.writeRecord(recordOf('four', [])), { code: 'store_failed' })
+  await t.rejects(writeOver(store, recordOf('four', [])), { code: 'store_failed' })
   await store.close()
   const lost = await reopened(t, fs.disk.crash('lost'))
   const wanted = memoryStore(new MemoryFs({ disk: (await furnish()).crash('kept') }))
   await wanted.open()
   await change(wanted)
-  t.ok([before, picture(wanted)].includes(picture(lost)), 'wholly there or wholly not')
+  t.ok([before, await picture(wanted)].includes(await picture(lost)), 'wholly there or wholly not')
   t.equal(lost.usage().failure, undefined)
   await change(lost)
-  t.equal(picture(lost), picture(wanted), 'a restarted store works again')
+  t.equal(await picture(lost), await picture(wanted), 'a restarted store works again')
 }
 
 for (const [name, change] of Object.entries(changes)) {
@@ -126,7 +135,7 @@ t.test('a rename that fails and yet happened is not taken for a failure', async 
   const store = memoryStore(fs)
   await store.open()
   armed = true
-  await t.rejects(store.writeRecord(recordOf('one', [versionRecord(second)])), {
+  await t.rejects(writeOver(store, recordOf('one', [versionRecord(second)])), {
     code: 'store_failed',
     message: /may be lost/,
   })
@@ -148,15 +157,15 @@ t.test('a failed fsync of a folder also fails the change beside it', async (t) =
   failing = true
   // The second fsync succeeds, but the kernel has already forgotten what the first one could not write.
   const results = await Promise.allSettled([
-    store.writeRecord(recordOf('one', [versionRecord(second)])),
-    store.writeRecord(recordOf('two', [versionRecord(second)])),
+    writeOver(store, recordOf('one', [versionRecord(second)])),
+    writeOver(store, recordOf('two', [versionRecord(second)])),
   ])
   t.strictSame(
     results.map(({ status }) => status),
     ['rejected', 'rejected'],
   )
   t.match(
-    store.records().map(({ active }) => active),
+    [...(await recordsOf(store)).values()].map(({ active }) => active),
     [versionOf(first), versionOf(first)],
   )
 })
@@ -171,7 +180,7 @@ t.test('a store that cannot be made durable at start serves, and refuses changes
   const store = memoryStore(fs)
   t.match(await store.open(), [{ subject: 'store', message: /EIO/ }])
   t.strictSame(await store.readBlob(versionOf(first)), first)
-  await t.rejects(store.removeRecord('one'), { code: 'store_failed' })
+  await t.rejects(removeCurrent(store, 'one'), { code: 'store_failed' })
 })
 
 t.test('a read-only folder is served without changes', async (t) => {

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { LocalStore } from '../src/store/local.js'
-import type { DomainRecord, Store, StoreProblem, VersionRecord } from '../src/store/store.js'
+import type { DomainRecord, Revision, Store, StoreProblem, VersionRecord } from '../src/store/store.js'
 import { ManualClock } from './manual-clock.js'
 import type { MemoryDisk, Outcome } from './memory-disk.js'
 import { MemoryFs, type MemoryFsOptions } from './memory-fs.js'
@@ -34,6 +34,25 @@ export function recordOf(domain: string, versions: VersionRecord[], active = ver
     deleted: false,
     updated: '2026-01-01T00:00:00.000Z',
   }
+}
+
+/** The records of a store, by domain. */
+export async function recordsOf(store: Store): Promise<Map<string, DomainRecord>> {
+  return new Map((await store.records()).map(({ record }) => [record.domain, record]))
+}
+
+async function revisionOf(store: Store, domain: string): Promise<Revision | null> {
+  return (await store.records()).find(({ record }) => record.domain === domain)?.revision ?? null
+}
+
+/** Writes a record over whatever is there. */
+export async function writeOver(store: Store, record: DomainRecord): Promise<Revision> {
+  return store.writeRecord(record, await revisionOf(store, record.domain))
+}
+
+/** Removes a domain's record, whatever it is. */
+export async function removeCurrent(store: Store, domain: string): Promise<void> {
+  await store.removeRecord(domain, await revisionOf(store, domain))
 }
 
 export function versionRecord(bytes: Uint8Array): VersionRecord {
@@ -86,8 +105,8 @@ export class History {
   }
 
   /** From now on nothing but what `store`, just opened, serves is right. */
-  settle(store: Store): void {
-    const found = new Map(store.records().map((record) => [record.domain, record]))
+  async settle(store: Store): Promise<void> {
+    const found = await recordsOf(store)
     for (const domain of new Set([...this.#changes.keys(), ...found.keys()])) {
       const now = this.time()
       const record = found.get(domain) ?? null
@@ -104,11 +123,11 @@ export class History {
   }
 
   async write(store: Store, record: DomainRecord): Promise<void> {
-    await this.#track(record.domain, record, () => store.writeRecord(record))
+    await this.#track(record.domain, record, () => writeOver(store, record))
   }
 
   async remove(store: Store, domain: string): Promise<void> {
-    await this.#track(domain, null, () => store.removeRecord(domain))
+    await this.#track(domain, null, () => removeCurrent(store, domain))
   }
 
   /** Puts a blob and holds it until the returned function is called. */
@@ -142,7 +161,7 @@ export class History {
   /** What is wrong with a store opened after the disk stopped at `time`; empty when nothing is. */
   async check(store: Store, time: number): Promise<string[]> {
     const wrong: string[] = []
-    const found = new Map(store.records().map((record) => [record.domain, record]))
+    const found = await recordsOf(store)
     for (const domain of new Set([...this.#changes.keys(), ...found.keys()])) {
       const text = JSON.stringify(found.get(domain) ?? null)
       if (!this.allowed(domain, time).some((record) => JSON.stringify(record) === text)) {
@@ -158,7 +177,7 @@ export class History {
         const bytes = await store.readBlob(version)
         const put = this.#packs.get(version)
         if (put !== undefined && Buffer.compare(bytes, put) !== 0) wrong.push(`blob ${version}: other bytes`)
-        if (!store.hasBlob(version)) wrong.push(`blob ${version}: readable, yet denied`)
+        if (!(await store.hasBlob(version))) wrong.push(`blob ${version}: readable, yet denied`)
       } catch (error) {
         wrong.push(`blob ${version} at ${time}: ${String(error)}`)
       }
@@ -166,7 +185,7 @@ export class History {
     return wrong
   }
 
-  async #track(domain: string, record: DomainRecord | null, act: () => Promise<void>): Promise<void> {
+  async #track(domain: string, record: DomainRecord | null, act: () => Promise<unknown>): Promise<void> {
     const change: Change = { began: this.time(), acknowledged: Infinity, record }
     const changes = this.#changes.get(domain) ?? []
     changes.push(change)
@@ -253,9 +272,11 @@ export async function checkCrash(
 async function checkServedIsKept(disk: MemoryDisk, store: Store): Promise<string[]> {
   const again = memoryStore(new MemoryFs({ disk: disk.crash('lost') }))
   await again.open()
-  return sortedRecords(again) === sortedRecords(store) ? [] : ['records that were served are lost']
+  return (await sortedRecords(again)) === (await sortedRecords(store))
+    ? []
+    : ['records that were served are lost']
 }
 
-export function sortedRecords(store: Store): string {
-  return JSON.stringify(store.records().sort((a, b) => (a.domain < b.domain ? -1 : 1)))
+export async function sortedRecords(store: Store): Promise<string> {
+  return JSON.stringify([...(await recordsOf(store)).values()].sort((a, b) => (a.domain < b.domain ? -1 : 1)))
 }

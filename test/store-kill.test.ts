@@ -12,6 +12,7 @@ import type { DomainRecord } from '../src/store/store.js'
 import { ManualClock } from './manual-clock.js'
 import { Random } from './random.js'
 import { compileProgram } from './service-process.js'
+import { recordsOf } from './store-history.js'
 
 interface Message {
   begin?: string
@@ -66,7 +67,7 @@ class Ledger {
   async check(t: Test, dir: string, when: string): Promise<void> {
     const store = new LocalStore({ dir, clock: new ManualClock() })
     t.strictSame(await store.open(), [], `${when}: opens at once, without problems`)
-    const found = new Map(store.records().map((record) => [record.domain, record]))
+    const found = await recordsOf(store)
     for (const domain of new Set([...this.#sure.keys(), ...found.keys()])) {
       const allowed = [this.#sure.get(domain) ?? null]
       if (this.#open?.domain === domain) allowed.push(this.#open.record)

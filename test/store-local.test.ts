@@ -6,7 +6,8 @@ import { nodeFs } from '../src/store/fs.js'
 import { LocalStore } from '../src/store/local.js'
 import { ManualClock } from './manual-clock.js'
 import { Random } from './random.js'
-import { recordOf, versionOf, versionRecord } from './store-history.js'
+import { RecordConflict } from '../src/store/store.js'
+import { recordOf, recordsOf, versionOf, versionRecord, writeOver } from './store-history.js'
 
 const random = new Random(5)
 const small = random.bytes(100)
@@ -29,6 +30,10 @@ function blobPath(dir: string, bytes: Uint8Array): string {
   return join(dir, 'blobs', version.slice(0, 2), `${version}.safetensors`)
 }
 
+async function revisionsOf(store: LocalStore): Promise<Map<string, string>> {
+  return new Map((await store.records()).map(({ record, revision }) => [record.domain, revision]))
+}
+
 /** A closed store with the domain `one` on `small` and `two` on `other`. */
 async function furnished(t: Test): Promise<string> {
   const dir = join(t.testdir(), 'data')
@@ -36,7 +41,7 @@ async function furnished(t: Test): Promise<string> {
   await store.open()
   for (const [domain, bytes] of [['one', small] as const, ['two', other] as const]) {
     await store.putBlob(versionOf(bytes), bytes)
-    await store.writeRecord(recordOf(domain, [versionRecord(bytes)]))
+    await store.writeRecord(recordOf(domain, [versionRecord(bytes)]), null)
   }
   await store.close()
   return dir
@@ -47,17 +52,19 @@ t.test('packs and records survive a restart', async (t) => {
   const first = await opened(t, dir)
   for (const bytes of [small, large]) await first.putBlob(versionOf(bytes), bytes)
   const record = recordOf('flowers', [versionRecord(small), { ...versionRecord(large), classes: 0 }])
-  await first.writeRecord(record)
-  await first.writeRecord({ ...recordOf('gone', []), deleted: true })
-  await first.writeRecord(recordOf('removed', []))
-  await first.removeRecord('removed')
+  await first.writeRecord(record, null)
+  await first.writeRecord({ ...recordOf('gone', []), deleted: true }, null)
+  const removed = await first.writeRecord(recordOf('removed', []), null)
+  await first.removeRecord('removed', removed)
+  const before = await revisionsOf(first)
   await first.close()
 
   const second = await opened(t, dir)
-  t.strictSame(
-    second.records().sort((a, b) => (a.domain < b.domain ? -1 : 1)),
-    [record, { ...recordOf('gone', []), deleted: true }],
-  )
+  const found = await recordsOf(second)
+  t.equal(found.size, 2)
+  t.strictSame(found.get('flowers'), record)
+  t.strictSame(found.get('gone'), { ...recordOf('gone', []), deleted: true })
+  t.strictSame(await revisionsOf(second), before, 'at the revisions they had')
   t.strictSame(Buffer.from(await second.readBlob(versionOf(large))), Buffer.from(large))
   t.strictSame(second.usage(), { bytes: small.length + large.length, quota: Number.POSITIVE_INFINITY })
 })
@@ -66,20 +73,55 @@ t.test('what a caller does to its objects later does not reach the store', async
   const store = await opened(t, t.testdir())
   await store.putBlob(versionOf(small), small)
   const record = recordOf('one', [versionRecord(small)])
-  const write = store.writeRecord(record)
+  const write = store.writeRecord(record, null)
   record.active = null
   await write
-  store.records()[0]!.versions.length = 0
-  t.strictSame(store.records(), [recordOf('one', [versionRecord(small)])])
+  ;(await store.records())[0]!.record.versions.length = 0
+  t.strictSame((await recordsOf(store)).get('one'), recordOf('one', [versionRecord(small)]))
 })
 
-t.test('changes of one domain take effect in the order of the calls', async (t) => {
+t.test('of writers that saw the same revision one wins, the first', async (t) => {
   const store = await opened(t, t.testdir())
   const base = recordOf('one', [])
-  await Promise.all(
-    Array.from({ length: 20 }, (_, index) => store.writeRecord({ ...base, updated: String(index) })),
-  )
-  t.equal(store.records()[0]?.updated, '19')
+  const first = await store.writeRecord(base, null)
+  for (const seen of [first, null]) {
+    const writes = Array.from({ length: 20 }, (_, index) =>
+      store.writeRecord({ ...base, updated: String(index) }, seen),
+    )
+    const results = await Promise.allSettled(writes)
+    t.equal(results.filter(({ status }) => status === 'fulfilled').length, seen === null ? 0 : 1)
+    t.match(results[0], { status: seen === null ? 'rejected' : 'fulfilled' })
+    const refused = results[19] as PromiseRejectedResult
+    t.type(refused.reason, RecordConflict)
+    t.match(refused.reason, { domain: 'one' })
+  }
+  t.equal((await recordsOf(store)).get('one')?.updated, '0')
+  t.equal(store.usage().failure, undefined, 'a conflict is no failure of the disk')
+})
+
+t.test('a removal of another revision than the one there is refused', async (t) => {
+  const dir = t.testdir()
+  const store = await opened(t, dir)
+  const first = await store.writeRecord(recordOf('one', []), null)
+  const second = await store.writeRecord({ ...recordOf('one', []), pinned: true }, first)
+  t.not(second, first)
+  for (const seen of [first, null]) await t.rejects(store.removeRecord('one', seen), RecordConflict)
+  await t.rejects(store.writeRecord(recordOf('two', []), first), RecordConflict, 'there is none to replace')
+  await t.rejects(store.removeRecord('two', first), RecordConflict)
+  await store.removeRecord('two', null)
+  t.equal((await recordsOf(store)).get('one')?.pinned, true)
+  await store.close()
+  const next = await opened(t, dir)
+  await next.removeRecord('one', second)
+  t.same(await next.records(), [])
+})
+
+t.test('a write that is refused as a conflict names no blob', async (t) => {
+  const store = await opened(t, t.testdir())
+  await store.putBlob(versionOf(small), small)
+  await store.writeRecord(recordOf('one', []), null)
+  await t.rejects(store.writeRecord(recordOf('one', [versionRecord(small)]), null), RecordConflict)
+  t.equal(await store.collect(), 1)
 })
 
 t.test(
@@ -94,7 +136,7 @@ t.test(
       { status: 'fulfilled' },
       { status: 'rejected', reason: { code: 'store_full', status: 507 } },
     ])
-    t.notOk(store.hasBlob(versionOf(other)))
+    t.notOk(await store.hasBlob(versionOf(other)))
     await store.putBlob(versionOf(small), small)
     t.equal(store.usage().bytes, small.length, 'the same pack again takes no room')
     t.equal(await store.collect(), 1)
@@ -115,25 +157,29 @@ t.test('collecting spares what is named, kept, on its way, or put meanwhile', as
     Uint8Array,
   ]
   for (const bytes of [named, kept, orphan, meanwhile]) await store.putBlob(versionOf(bytes), bytes)
-  await store.writeRecord(recordOf('one', [versionRecord(named)]))
+  await store.writeRecord(recordOf('one', [versionRecord(named)]), null)
   const upload = store.putBlob(versionOf(uploading), uploading)
   const collecting = store.collect(new Set([versionOf(kept)]))
   const again = store.putBlob(versionOf(meanwhile), meanwhile)
   t.equal(await collecting, 1)
   await Promise.all([upload, again])
-  t.strictSame(
-    packs.map((bytes) => store.hasBlob(versionOf(bytes))),
-    [true, true, false, true, true],
-  )
+  t.strictSame(await Promise.all(packs.map((bytes) => store.hasBlob(versionOf(bytes)))), [
+    true,
+    true,
+    false,
+    true,
+    true,
+  ])
   for (const bytes of [named, kept, uploading, meanwhile]) await store.readBlob(versionOf(bytes))
   await t.rejects(store.readBlob(versionOf(orphan)), { code: 'domain_failed', message: /missing/ })
 })
 
 t.test('a record cannot newly name a pack that is not there', async (t) => {
   const store = await opened(t, t.testdir())
-  await t.rejects(store.writeRecord(recordOf('one', [versionRecord(small)])), { code: 'internal' })
-  await store.writeRecord(recordOf('one', [{ ...versionRecord(small), seed: true }]))
-  t.equal(store.records()[0]?.active, versionOf(small), 'a shipped seed is not in the store')
+  await t.rejects(store.writeRecord(recordOf('one', [versionRecord(small)]), null), { code: 'internal' })
+  await store.writeRecord(recordOf('one', [{ ...versionRecord(small), seed: true }]), null)
+  const { active } = (await recordsOf(store)).get('one')!
+  t.equal(active, versionOf(small), 'a shipped seed is not in the store')
 })
 
 t.test('nothing but domain ids and versions becomes a path (pain 9)', async (t) => {
@@ -141,11 +187,11 @@ t.test('nothing but domain ids and versions becomes a path (pain 9)', async (t) 
   const store = await opened(t, join(dir, 'data'))
   for (const domain of ['../outside', '..', '.', '', 'A', 'a/b', 'a\0', 'a'.repeat(64), '-a', 'ä']) {
     await t.rejects(
-      store.writeRecord(recordOf(domain, [])),
+      store.writeRecord(recordOf(domain, []), null),
       { code: 'bad_domain_id' },
       JSON.stringify(domain),
     )
-    await t.rejects(store.removeRecord(domain), { code: 'bad_domain_id' })
+    await t.rejects(store.removeRecord(domain, null), { code: 'bad_domain_id' })
   }
   for (const version of ['../../outside', 'abc', versionOf(small).toUpperCase(), `${versionOf(small)}0`]) {
     await t.rejects(store.putBlob(version, small), { code: 'internal' })
@@ -177,9 +223,9 @@ t.test('missing and truncated blobs are reported when the store opens; the rest 
     { domain: 'one', version: versionOf(small), message: /missing/ },
     { domain: 'two', version: versionOf(other), message: /has 10 bytes instead of 200/ },
   ])
-  t.equal(store.records().length, 2)
-  const [record] = store.records().filter(({ domain }) => domain === 'one')
-  await store.writeRecord({ ...record!, pinned: true })
+  const records = await recordsOf(store)
+  t.equal(records.size, 2)
+  await writeOver(store, { ...records.get('one')!, pinned: true })
   await store.putBlob(versionOf(small), small)
   t.strictSame(Uint8Array.from(await store.readBlob(versionOf(small))), small)
 })
@@ -199,15 +245,18 @@ t.test('a torn record is reported and ignored, and stays until the domain is wri
     await writeFile(path, damaged)
     const store = storeAt(dir)
     t.match(await store.open(), [{ domain: 'one', subject: 'one', message: /ignored/ }], what)
-    t.strictSame(
-      store.records().map(({ domain }) => domain),
-      ['two'],
-    )
+    t.strictSame([...(await recordsOf(store)).keys()], ['two'])
     t.equal(await readFile(path, 'utf8'), damaged, 'left as evidence')
     await store.putBlob(versionOf(small), small)
-    await store.writeRecord(recordOf('one', [versionRecord(small)]))
+    await store.writeRecord(recordOf('one', [versionRecord(small)]), null)
     await store.close()
     await (await opened(t, dir)).close()
+    await writeFile(path, damaged)
+    const third = storeAt(dir)
+    await third.open()
+    await third.removeRecord('one', null)
+    await third.close()
+    t.notOk((await readdir(join(dir, 'domains'))).includes('one.json'), 'or until it is removed')
   }
 })
 
@@ -254,7 +303,7 @@ t.test('a copy of the folder is a backup', async (t) => {
   await cp(join(dir, 'blobs'), join(copy, 'blobs'), { recursive: true })
   await cp(join(dir, 'FORMAT'), join(copy, 'FORMAT'))
   const store = await opened(t, copy)
-  t.equal(store.records().length, 2)
+  t.equal((await store.records()).length, 2)
   t.strictSame(Uint8Array.from(await store.readBlob(versionOf(other))), other)
 })
 
@@ -266,7 +315,7 @@ t.test('a closed store refuses changes, and closes only once they are done', asy
   await store.close()
   await put
   await t.rejects(store.putBlob(versionOf(other), other), { code: 'store_failed', message: /not open/ })
-  t.ok((await opened(t, dir)).hasBlob(versionOf(small)))
+  t.ok(await (await opened(t, dir)).hasBlob(versionOf(small)))
 })
 
 t.test('the real file system reports what the store relies on', async (t) => {

@@ -135,7 +135,7 @@ async function runUntilCut(fs: MemoryFs, history: History, random: Random): Prom
   }
   // A store that could not tidy up says so, and promises nothing for what it found.
   if (store.usage().failure !== undefined) return
-  history.settle(store)
+  await history.settle(store)
   const lanes = [['a'], ['b', 'c'], ['d']].map((domains) =>
     runLane(store, history, { domains, pool, random, more: () => true }),
   )

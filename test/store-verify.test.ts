@@ -16,8 +16,8 @@ async function furnished(dir: string): Promise<LocalStore> {
   const store = new LocalStore({ dir, clock: new ManualClock() })
   await store.open()
   for (const bytes of [first, second]) await store.putBlob(versionOf(bytes), bytes)
-  await store.writeRecord(recordOf('one', [versionRecord(first)]))
-  await store.writeRecord(recordOf('two', [versionRecord(first), versionRecord(second)]))
+  await store.writeRecord(recordOf('one', [versionRecord(first)]), null)
+  await store.writeRecord(recordOf('two', [versionRecord(first), versionRecord(second)]), null)
   return store
 }
 

@@ -20,7 +20,7 @@ export class ListedVersions implements Versions {
     return this.packs.read(version)
   }
 
-  tier(version: string): Tier {
+  tier(version: string): Promise<Tier> {
     return this.packs.tier(version)
   }
 

@@ -13,6 +13,7 @@ import { type DomainState, recordOf, tombstone } from './catalog.js'
 import { named } from './failures.js'
 import type { Change, RegistryOptions } from './options.js'
 import { PinClaims } from './pin-claims.js'
+import type { Records } from './records.js'
 import { planRegistration, type RegistrationPlan } from './registration.js'
 import type { Prepared } from '../residency/prepare.js'
 import type { Resident } from '../residency/rows.js'
@@ -31,11 +32,13 @@ export class Mutations {
   readonly #queue = new KeyedQueue()
   /** Versions on their way into a record, with how many changes bring them: not to be collected. */
   readonly #held = new Map<string, number>()
+  readonly #records: Records
   readonly #pins: PinClaims
   #closed = false
 
-  constructor(options: RegistryOptions) {
+  constructor(options: RegistryOptions, records: Records) {
     this.#options = options
+    this.#records = records
     this.#pins = new PinClaims(options.versions.catalog, options.residency)
   }
 
@@ -95,12 +98,12 @@ export class Mutations {
 
   /** See `Registry.remove`. */
   remove(domain: string, pre: Preconditions): Promise<void> {
-    const { observe, residency, store, versions } = this.#options
+    const { observe, residency, versions } = this.#options
     const { catalog, packs } = versions
     return this.#run(domain, pre, async () => {
       const { active } = catalog.require(domain)
-      if (packs.seed(domain)) await store.writeRecord(tombstone(domain, this.#date()))
-      else await store.removeRecord(domain)
+      if (packs.seed(domain)) await this.#records.write(tombstone(domain, this.#date()))
+      else await this.#records.remove(domain)
       residency.settle(catalog.set(domain, null))
       observe?.forget?.(domain)
       this.#audit({ action: 'delete', domain, version: active, dropped: [] })
@@ -203,9 +206,9 @@ export class Mutations {
 
   /** The record, durably; then the switch, in one synchronous step. */
   async #write(state: DomainState, row?: NewRow): Promise<void> {
-    const { residency, store, versions } = this.#options
+    const { residency, versions } = this.#options
     const updated = this.#date()
-    await store.writeRecord(recordOf(state, updated))
+    await this.#records.write(recordOf(state, updated))
     const touched = versions.catalog.set(state.domain, { ...state, updated })
     const resident = row?.keep()
     residency.settle(touched)

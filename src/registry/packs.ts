@@ -24,8 +24,9 @@ export class Packs {
     return this.#byDomain.get(domain)
   }
 
-  tier(version: string): Tier {
-    return this.#store.hasBlob(version) || !this.#byVersion.has(version) ? 'store' : 'seed'
+  /** Only a shipped version is asked of the store. */
+  async tier(version: string): Promise<Tier> {
+    return !this.#byVersion.has(version) || (await this.#store.hasBlob(version)) ? 'store' : 'seed'
   }
 
   /** Whether a shipped pack that could be read is this version: it is there whatever becomes of the store's copy. */
@@ -38,7 +39,7 @@ export class Packs {
    * @throws FacetError `domain_failed`, `store_failed` */
   async read(version: string): Promise<Uint8Array> {
     const seed = this.#byVersion.get(version)
-    if (this.tier(version) === 'seed') return seed!.read()
+    if ((await this.tier(version)) === 'seed') return seed!.read()
     try {
       return await this.#store.readBlob(version)
     } catch (error) {

@@ -13,6 +13,7 @@ import { Mutations } from './mutations.js'
 import { openingStates } from './opening.js'
 import type { RegistryOptions } from './options.js'
 import type { Packs } from './packs.js'
+import { Records } from './records.js'
 import type { Residency, WaitOptions } from '../residency/residency.js'
 import type { Resident } from '../residency/rows.js'
 import type { MemoryAccount, ResidencyState } from '../residency/types.js'
@@ -26,6 +27,7 @@ export class Registry {
   readonly #base: Seed
   readonly #packs: Packs
   readonly #residency: Residency
+  readonly #records: Records
   readonly #mutations: Mutations
   #closed = false
 
@@ -36,7 +38,8 @@ export class Registry {
     this.#catalog = versions.catalog
     this.#packs = versions.packs
     this.#residency = residency
-    this.#mutations = new Mutations(options)
+    this.#records = new Records(options.store)
+    this.#mutations = new Mutations(options, this.#records)
   }
 
   /**
@@ -64,7 +67,7 @@ export class Registry {
         failed(version, new FacetError('domain_failed', message))
     this.#catalog.set(BASE_DOMAIN, baseState(this.#base.record))
     for (const state of openingStates(
-      store.records(),
+      await this.#records.read(),
       shipped,
       problems,
       (largest) => this.#residency.pinRoom(largest),

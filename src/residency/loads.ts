@@ -140,11 +140,12 @@ export class Loads {
   async #read(version: string, reservation: RowReservation): Promise<Resident | null> {
     const { clock, failed, loaded, prepare, rows, versions, writer } = this.#options
     const start = clock.now()
-    const tier = versions.tier(version)
+    let tier: Tier = 'store'
     const done = (outcome: 'ok' | 'error') => loaded(outcome, tier, (clock.now() - start) / 1000)
     let bytes: Uint8Array | undefined
     let prepared: Prepared | undefined
     try {
+      tier = await versions.tier(version)
       bytes = await versions.read(version)
       prepared = await prepare(bytes)
       if (!(await writer.write(reservation, prepared))) return null

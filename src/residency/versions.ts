@@ -14,7 +14,7 @@ export interface Versions {
   /** The bytes of a version's pack, checked against the version. The caller owns them.
    * @throws FacetError `domain_failed`, `store_failed` */
   read(version: string): Promise<Uint8Array>
-  tier(version: string): Tier
+  tier(version: string): Promise<Tier>
   /** Classes of a version's head; 0 for a version that no domain lists. */
   classes(version: string): number
   standing(version: string): Standing

@@ -21,7 +21,15 @@ import { Layout } from './layout.js'
 import { decodeRecord, encodeRecord, RecordError } from './record.js'
 import { openFolder } from './recovery.js'
 import { KeyedQueue } from '../concurrency/keyed-queue.js'
-import type { DomainRecord, Store, StoreProblem, StoreUsage } from './store.js'
+import {
+  type DomainRecord,
+  RecordConflict,
+  type Revision,
+  type Store,
+  type StoredRecord,
+  type StoreProblem,
+  type StoreUsage,
+} from './store.js'
 
 export interface LocalStoreOptions {
   /** The data folder; made where it is missing. */
@@ -41,7 +49,7 @@ export class LocalStore implements Store {
   readonly #clock: Clock
   readonly #log: Logger | undefined
   readonly #queue = new KeyedQueue()
-  readonly #records = new Map<string, DomainRecord>()
+  readonly #records = new Map<string, StoredRecord>()
   readonly #blobs = new Map<string, number>()
   /** Prefix folders of blobs that are durable. */
   readonly #prefixes = new Set<string>()
@@ -75,7 +83,7 @@ export class LocalStore implements Store {
     if (this.#state !== 'new') throw new FacetError('internal', 'A store is opened once.')
     const began = this.#clock.now()
     const { found, unlock, refusal } = await openFolder(this.#fs, this.#disk, this.#layout, this.#log)
-    for (const [domain, record] of found.records) this.#records.set(domain, record)
+    for (const [domain, stored] of found.records) this.#records.set(domain, stored)
     for (const [version, bytes] of found.blobs) {
       this.#blobs.set(version, bytes)
       this.#stored += bytes
@@ -101,11 +109,11 @@ export class LocalStore implements Store {
     return problems
   }
 
-  records(): DomainRecord[] {
+  async records(): Promise<StoredRecord[]> {
     return structuredClone([...this.#records.values()])
   }
 
-  hasBlob(version: string): boolean {
+  async hasBlob(version: string): Promise<boolean> {
     return this.#blobs.has(version)
   }
 
@@ -182,25 +190,33 @@ export class LocalStore implements Store {
     )
   }
 
-  async writeRecord(record: DomainRecord): Promise<void> {
-    checkDomainId(record.domain)
-    const { bytes, copy } = encode(record)
-    this.#pending.add(copy)
+  async writeRecord(record: DomainRecord, expected: Revision | null): Promise<Revision> {
+    const { domain } = record
+    checkDomainId(domain)
+    const { bytes, stored } = encode(record)
+    this.#pending.add(stored.record)
     try {
-      await this.#mutate(`record ${copy.domain}`, async () => {
-        this.#checkBlobs(copy)
-        await this.#disk.replaceFile(this.#temporary(), this.#layout.record(copy.domain), bytes)
-        this.#records.set(copy.domain, copy)
-        this.#unreadable.delete(copy.domain)
+      await this.#mutate(`record ${domain}`, async () => {
+        this.#checkRevision(domain, expected)
+        this.#checkBlobs(stored.record)
+        await this.#disk.replaceFile(this.#temporary(), this.#layout.record(domain), bytes)
+        this.#records.set(domain, stored)
+        this.#unreadable.delete(domain)
       })
     } finally {
-      this.#pending.delete(copy)
+      this.#pending.delete(stored.record)
     }
+    return stored.revision
+  }
+
+  #checkRevision(domain: string, expected: Revision | null): void {
+    const revision = this.#records.get(domain)?.revision ?? null
+    if (revision !== expected) throw new RecordConflict(domain)
   }
 
   /** A version the record did not name before must be durable; one that was lost may stay listed. */
   #checkBlobs(record: DomainRecord): void {
-    const before = new Set(this.#records.get(record.domain)?.versions.map(({ version }) => version))
+    const before = new Set(this.#records.get(record.domain)?.record.versions.map(({ version }) => version))
     for (const { version, seed } of record.versions) {
       if (seed === true || before.has(version) || this.#blobs.has(version)) continue
       throw new FacetError(
@@ -210,9 +226,10 @@ export class LocalStore implements Store {
     }
   }
 
-  async removeRecord(domain: string): Promise<void> {
+  async removeRecord(domain: string, expected: Revision | null): Promise<void> {
     const target = this.#layout.record(domain)
     await this.#mutate(`record ${domain}`, async () => {
+      this.#checkRevision(domain, expected)
       await this.#disk.removeFile(target)
       this.#records.delete(domain)
       this.#unreadable.delete(domain)
@@ -274,6 +291,7 @@ export class LocalStore implements Store {
       try {
         return await change()
       } catch (error) {
+        if (error instanceof RecordConflict) throw error
         const failure = writeFailure(error)
         if (error instanceof UnknownOutcome) this.#refusal ??= refusalAfter(error)
         this.#log?.error({ err: error, change: key }, 'store: a change failed')
@@ -296,7 +314,8 @@ export class LocalStore implements Store {
   /** Versions whose blobs a record names, or a record on its way. */
   #named(): Set<string> {
     const named = new Set<string>()
-    for (const record of [...this.#records.values(), ...this.#pending]) {
+    const durable = Array.from(this.#records.values(), ({ record }) => record)
+    for (const record of [...durable, ...this.#pending]) {
       for (const { version, seed } of record.versions) if (seed !== true) named.add(version)
     }
     return named
@@ -308,10 +327,10 @@ export class LocalStore implements Store {
 }
 
 /** The record's bytes, and the record as a restart would read it from them. */
-function encode(record: DomainRecord): { bytes: Uint8Array; copy: DomainRecord } {
+function encode(record: DomainRecord): { bytes: Uint8Array; stored: StoredRecord } {
   try {
     const bytes = encodeRecord(record)
-    return { bytes, copy: decodeRecord(bytes, record.domain) }
+    return { bytes, stored: decodeRecord(bytes, record.domain) }
   } catch (error) {
     if (!(error instanceof RecordError)) throw error
     throw new FacetError('internal', `The record of domain ${record.domain} is refused: ${error.message}.`)

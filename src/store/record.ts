@@ -5,7 +5,7 @@
 import { sha256Now } from '../bytes/digest.js'
 import { isDomainId } from '../domain-id.js'
 import { isVersion } from './layout.js'
-import type { DomainRecord, VersionRecord } from './store.js'
+import type { DomainRecord, StoredRecord, VersionRecord } from './store.js'
 
 /** A record that cannot be read; `message` says what is wrong with it. */
 export class RecordError extends Error {
@@ -19,8 +19,8 @@ export function encodeRecord(record: DomainRecord): Uint8Array {
   return Buffer.from(`${JSON.stringify({ sha256, record: checked }, null, 2)}\n`)
 }
 
-/** The record of `domain` in `bytes`. @throws RecordError */
-export function decodeRecord(bytes: Uint8Array, domain: string): DomainRecord {
+/** The record of `domain` in `bytes`. Its revision is its checksum. @throws RecordError */
+export function decodeRecord(bytes: Uint8Array, domain: string): StoredRecord {
   let parsed: unknown
   try {
     parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
@@ -28,10 +28,11 @@ export function decodeRecord(bytes: Uint8Array, domain: string): DomainRecord {
     throw new RecordError(`it is not JSON (${bytes.length} bytes): torn or damaged`)
   }
   if (!isObject(parsed) || !isObject(parsed.record)) throw new RecordError('it holds no record')
-  if (sha256Now(JSON.stringify(parsed.record)) !== parsed.sha256) {
+  const revision = sha256Now(JSON.stringify(parsed.record))
+  if (revision !== parsed.sha256) {
     throw new RecordError('its checksum is wrong: torn, damaged or edited by hand')
   }
-  return checkRecord(parsed.record, domain)
+  return { record: checkRecord(parsed.record, domain), revision }
 }
 
 /** The known fields of `value`, each of its type, in one order. */

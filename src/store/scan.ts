@@ -8,10 +8,10 @@ import { readFailure, reason } from './failures.js'
 import { errorCode, type StoreFs } from './fs.js'
 import { domainOfFile, isBlobPrefix, type Layout, STORE_FORMAT, versionOfFile } from './layout.js'
 import { decodeRecord, RecordError } from './record.js'
-import type { DomainRecord, StoreProblem } from './store.js'
+import type { DomainRecord, StoredRecord, StoreProblem } from './store.js'
 
 export interface Scan {
-  records: Map<string, DomainRecord>
+  records: Map<string, StoredRecord>
   /** Bytes of each blob, by version. */
   blobs: Map<string, number>
   /** Prefix folders of `blobs/` that exist. */
@@ -67,7 +67,7 @@ export async function scan(fs: StoreFs, layout: Layout): Promise<Scan> {
   } catch (error) {
     throw error instanceof FacetError ? error : readFailure(error)
   }
-  for (const record of found.records.values()) checkBlobs(record, found)
+  for (const { record } of found.records.values()) checkBlobs(record, found)
   return found
 }
 

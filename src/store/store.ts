@@ -32,6 +32,25 @@ export interface DomainRecord {
   updated: string
 }
 
+/** Names one content of a record, so that two equal revisions of a domain's record are the same record. Opaque. */
+export type Revision = string
+
+export interface StoredRecord {
+  record: DomainRecord
+  revision: Revision
+}
+
+/** A record is not at the revision that its writer last saw. Nothing has changed. */
+export class RecordConflict extends Error {
+  readonly domain: string
+
+  constructor(domain: string) {
+    super(`the record of domain ${domain} was changed by another writer`)
+    this.name = 'RecordConflict'
+    this.domain = domain
+  }
+}
+
 export interface StoreUsage {
   /** Bytes of pack blobs. */
   bytes: number
@@ -58,7 +77,7 @@ export interface Store {
    * locked by another process, of a newer format, or not readable. */
   open(): Promise<StoreProblem[]>
   /** Copies of what is durable now. */
-  records(): DomainRecord[]
+  records(): Promise<StoredRecord[]>
   /** Writes the pack's bytes under their version; a no-op where they are there already and intact (a corrupt
    * blob is replaced). @throws FacetError `store_full` (507) over the quota or on a full disk, `store_failed`
    * otherwise; nothing has changed then. */
@@ -66,15 +85,21 @@ export interface Store {
   /** Reads and checks against the version. @throws FacetError `domain_failed` for missing, unreadable or
    * corrupt bytes, `store_failed` where trying again may help (no file descriptor free). */
   readBlob(version: string): Promise<Uint8Array>
-  hasBlob(version: string): boolean
-  /** Replaces a domain's record atomically. The blobs it newly names must be there. Two writes for one domain
-   * take effect in the order of the calls. @throws FacetError as `putBlob`. */
-  writeRecord(record: DomainRecord): Promise<void>
-  /** Removes a domain's record durably; a no-op where there is none. */
-  removeRecord(domain: string): Promise<void>
+  hasBlob(version: string): Promise<boolean>
+  /**
+   * Replaces a domain's record atomically, where it is at the revision `expected`: the one its writer last saw, or null
+   * where it saw none. A record that cannot be read counts as none. The blobs that the record newly names must be there.
+   * @returns the record's new revision
+   * @throws RecordConflict, FacetError as `putBlob`; nothing has changed then
+   */
+  writeRecord(record: DomainRecord, expected: Revision | null): Promise<Revision>
+  /** Removes a domain's record durably, where it is at the revision `expected`; null removes one that cannot be read,
+   * and does nothing where there is none. @throws as `writeRecord` */
+  removeRecord(domain: string, expected: Revision | null): Promise<void>
   /** Removes blobs that no record names, that `keep` does not hold (staged, or put and not yet named by a
    * record) and that were not put after this call. Returns how many. */
   collect(keep?: ReadonlySet<string>): Promise<number>
+  /** What is known without asking the disk: metrics read it at each scrape. */
   usage(): StoreUsage
   /** Waits for writes under way, then releases the lock. */
   close(): Promise<void>

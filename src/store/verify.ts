@@ -31,7 +31,7 @@ export async function verifyStore(dir: string, fs: StoreFs = nodeFs): Promise<Ve
   const unlock = await lockUnlessReadOnly(fs, layout)
   try {
     const found = await scan(fs, layout)
-    const versions = [...found.records.values()].flatMap((record) => record.versions)
+    const versions = [...found.records.values()].flatMap(({ record }) => record.versions)
     const named = new Set(versions.filter(({ seed }) => seed !== true).map(({ version }) => version))
     const orphans = [...found.blobs.keys()].filter((version) => !named.has(version))
     return {
@@ -74,8 +74,8 @@ async function corruptBlobs(fs: StoreFs, layout: Layout, found: Scan): Promise<S
     const wrong = await whatIsWrong(fs, layout, version)
     if (wrong === null) continue
     const users = [...found.records.values()]
-      .filter((record) => record.versions.some((entry) => entry.version === version))
-      .map(({ domain }) => domain)
+      .filter(({ record }) => record.versions.some((entry) => entry.version === version))
+      .map(({ record }) => record.domain)
     const usedBy = users.length === 0 ? 'no domain' : users.join(', ')
     problems.push({
       subject: `blob ${version}`,
