@@ -35,7 +35,7 @@ t.test('a full service refuses, and the refusal changes nothing', async (t) => {
   t.equal(admission.images, 10)
 })
 
-t.test('a domain with many images leaves the others in', async (t) => {
+t.test('a domain with many images leaves room for the others', async (t) => {
   const { refused, images, admit } = harness({ maxImages: 20 })
   admit(images('a', 6))
   const full = { code: 'queue_full', message: /6 images of 'a' wait \(--max-queue-per-domain\)/ }
@@ -44,14 +44,17 @@ t.test('a domain with many images leaves the others in', async (t) => {
   t.same(refused, ['domain_queue_full'])
 })
 
-t.test('who has images here may take no more than is left, so there is room for who has none', async (t) => {
-  const { images, admit } = harness()
-  admit(images('flood', 5))
-  t.throws(() => admit(images('flood', 1)), { code: 'queue_full', message: /'flood' wait \(--max-queue\)/ })
-  admit(images('other', 2))
-  t.throws(() => admit(images('other', 2)), { code: 'queue_full' })
-  admit(images('quiet', 3))
-})
+t.test(
+  'a domain may hold no more images than are free, so that a domain without any finds room',
+  async (t) => {
+    const { images, admit } = harness()
+    admit(images('flood', 5))
+    t.throws(() => admit(images('flood', 1)), { code: 'queue_full', message: /'flood' wait \(--max-queue\)/ })
+    admit(images('other', 2))
+    t.throws(() => admit(images('other', 2)), { code: 'queue_full' })
+    admit(images('quiet', 3))
+  },
+)
 
 t.test('bytes are bounded as images are', async (t) => {
   const { admission, refused, images, admit } = harness()
@@ -77,7 +80,7 @@ t.test('a request is admitted whole or not at all', async (t) => {
   t.equal(admission.images, 7)
 })
 
-t.test('a request that could never be admitted is told so, not to come back', async (t) => {
+t.test('a request that could never be admitted is refused without Retry-After', async (t) => {
   const { refused, images, admit } = harness()
   t.throws(() => admit(images('a', 6), images('b', 5)), {
     code: 'too_many_parts',

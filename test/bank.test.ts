@@ -71,7 +71,7 @@ t.test('a row that lies in several spans is put together', async (t) => {
 })
 
 t.test(
-  'a row is copied when its place holds another, or when it was staged anew, and not else',
+  'a row is copied when its place holds another or when it was staged anew, and not otherwise',
   async (t) => {
     const { bank, memory, stage, mixed } = makeBank()
     for (const row of [1, 2]) stage(row, row)

@@ -59,7 +59,7 @@ t.test('noise and outliers do not move the choice', (t) => {
   t.end()
 })
 
-t.test('batches that are not full neither hold the climb up for others nor teach wrong sizes', (t) => {
+t.test('batches that are not full neither stop the climb nor teach wrong sizes', (t) => {
   const sizer = new BatchSizer({ max: 16 })
   for (let run = 0; run < 50; run++) sizer.record(3, 1)
   t.equal(sizer.size, 1)
@@ -110,7 +110,7 @@ t.test('the same records give the same sizes', (t) => {
   t.end()
 })
 
-t.test('what a batch takes is told by the next size that is known', (t) => {
+t.test('the time of a batch is estimated from the next size that is known', (t) => {
   const sizer = new BatchSizer({ max: 6 })
   t.equal(sizer.runMs(1), null, 'nothing before enough runs')
   saturate(sizer, 100, (size) => 10 + 2 * size)

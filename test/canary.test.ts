@@ -73,7 +73,7 @@ async function tried(
 
 const features = (kind: string) => `The features of the ${kind} canary image are not finite.`
 
-t.test('a sound pack costs one run of one image', async (t) => {
+t.test('a valid pack costs one run of one image', async (t) => {
   const { runs, batches, problems } = await tried(t, base)
   t.same({ runs, problems }, { runs: 1, problems: [] })
   t.equal(batches[0]!.pixels.length, imageBytes)

@@ -58,7 +58,7 @@ t.test('without anything the defaults serve the demo family on loopback', async 
   t.notOk('tokenFile' in config! || 'adminToken' in config! || 'predictToken' in config!)
 })
 
-t.test('flags and variables say the same, and flags win', async (t) => {
+t.test('every setting has a flag and a variable, and the flag wins', async (t) => {
   const flags = ['--host', '0.0.0.0', '--max-queue', '77', '--max-images', '7', '--bank-memory', '512MiB']
   const variables = {
     FACET_HOST: '0.0.0.0',
@@ -129,7 +129,7 @@ t.test('tokens come from the environment alone', async (t) => {
   t.match(output, "unknown option '--admin-token'")
 })
 
-t.test('what is wrong is named, with its value and what is accepted', async (t) => {
+t.test('a wrong setting is named, with its value and what is accepted', async (t) => {
   const attempts: [string[], RegExp[]][] = [
     [
       ['--prot', '80'],

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { availableCores, cpuQuota } from '../src/host/cpu-quota.js'
 
-t.test('no quota where nothing says so', (t) => {
+t.test('no quota without a cgroup file', (t) => {
   t.equal(cpuQuota(t.testdir({})), Number.POSITIVE_INFINITY)
   const unlimited = {
     proc: { self: { cgroup: '0::/\n' } },

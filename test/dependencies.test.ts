@@ -16,7 +16,7 @@ t.test('our own dependencies keep the rules', async (t) => {
   t.ok(findings.production > 50 && findings.all > findings.production)
 })
 
-t.test('what breaks a rule is named', async (t) => {
+t.test('a broken rule is named', async (t) => {
   const good: LockEntry = { version: '1.0.0', integrity: 'sha512-x', license: 'MIT' }
   const check = (entry: LockEntry, manifest: Manifest = {}, rc = npmrc) =>
     checkDependencies(manifest, { lockfileVersion: 3, packages: { '': {}, 'node_modules/@a/b': entry } }, rc)

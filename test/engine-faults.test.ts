@@ -42,7 +42,7 @@ for (const [how, fault, reason] of [
   })
 }
 
-t.test('what the rows of a lost engine took is there for the next one', async (t) => {
+t.test('memory that the rows of a lost engine took is available to the next engine', async (t) => {
   const bytes = (classes: number) => rowBytes(family.layout, 'f32', family.manifest.features, classes)
   const memory = bytes(family.base.head!.classes) + 2 * bytes(4)
   const clock = new ManualClock()

@@ -164,7 +164,7 @@ t.test('stop before the second lane has followed', async (t) => {
   t.equal(engine.state, 'stopped')
 })
 
-t.test('a thread that cannot be made is a thread lost: the engine tries again, and says why', async (t) => {
+t.test('a thread that cannot be started counts as lost: the engine tries again and says why', async (t) => {
   const clock = new ManualClock()
   const { control, engine } = makeEngine(t, {
     bankMode: 'shared',

@@ -89,7 +89,7 @@ t.test('a family that computes something else is told from its backbone', async 
   })
 })
 
-t.test('where the check fails nothing is left of the family, and what was there stays', async (t) => {
+t.test('if the check fails nothing is left of the new family, and an older one stays', async (t) => {
   const model = onnx.ModelProto.decode(backbone().onnx())
   const weight = model.graph!.initializer!.find(({ name }) => name === 'b.conv.weight') as Onnx.TensorProto
   new DataView(weight.rawData.buffer, weight.rawData.byteOffset).setFloat32(0, Number.NaN, true)

@@ -149,7 +149,7 @@ t.test('external data of the backbone is read beside it, and nowhere else', asyn
   t.match((await run('lost')).error, /"lost\.bin", which is not beside the model/)
 })
 
-t.test('what is plainly something else is named, with what to do', async (t) => {
+t.test('a file of another kind is named, with what to do', async (t) => {
   const dir = t.testdir({
     'net.onnx': Buffer.from(backbone().onnx()),
     'net.pt': Buffer.from('PK\u0003\u0004 archive/data.pkl'),

@@ -34,7 +34,7 @@ async function problemsOf(work: () => unknown): Promise<{ problems: readonly str
 
 const parsing = async (text: string) => (await problemsOf(() => parseManifest(text))).problems
 
-t.test('a sound manifest comes back as it was', async (t) => {
+t.test('a valid manifest is read as it was written', async (t) => {
   t.same(parseManifest(JSON.stringify(family)), family)
   t.same(parseManifest(JSON.stringify(tinyFamily('feature'))).slots, [])
 })
@@ -194,7 +194,7 @@ async function folder(
   return dir
 }
 
-t.test('a sound folder is read whole', async (t) => {
+t.test('a valid folder is read whole', async (t) => {
   const dir = await folder(t)
   const read = await readFamily(path.relative(process.cwd(), dir))
   t.equal(read.dir, dir)

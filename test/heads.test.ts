@@ -29,7 +29,7 @@ t.test('the graph of large heads is one matrix product', (t) => {
   t.end()
 })
 
-t.test('softmax sums to one, keeps the order, and stands logits of any size', (t) => {
+t.test('softmax sums to one and keeps the order, for logits of any size', (t) => {
   const scores = activate(Float32Array.of(1, 3, 2), 'softmax')
   const total = Math.E + Math.E ** 3 + Math.E ** 2
   const expected = Float32Array.of(Math.E / total, Math.E ** 3 / total, Math.E ** 2 / total)
@@ -40,7 +40,7 @@ t.test('softmax sums to one, keeps the order, and stands logits of any size', (t
   t.end()
 })
 
-t.test('sigmoid scores each class alone, and stands logits of any size', (t) => {
+t.test('sigmoid scores each class alone, for logits of any size', (t) => {
   const scores = activate(Float32Array.of(0, 1e30, -1e30, 2, -2), 'sigmoid')
   t.strictSame([...scores.subarray(0, 3)], [0.5, 1, 0])
   t.ok(Math.abs(scores[3]! - 1 / (1 + Math.exp(-2))) < 1e-7)

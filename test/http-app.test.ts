@@ -38,7 +38,7 @@ t.test('every answer carries the security headers', async (t) => {
   }
 })
 
-t.test('a path that is none is 404, a method that is none is 405 and says which are', async (t) => {
+t.test('an unknown path is 404; a method that a path does not have is 405, with those it has', async (t) => {
   const { app } = await testApp(t)
   for (const url of ['/nope', '/v1', '/v1/domains/a/b/c', '/V1/domains', '//livez']) {
     const answer = await app.inject(url)
@@ -67,31 +67,28 @@ t.test('a path that is none is 404, a method that is none is 405 and says which 
   t.equal(body.statusCode, 404, 'its body is not looked at')
 })
 
-t.test(
-  'what goes wrong inside is answered without a word of it, and logged under the request id',
-  async (t) => {
-    const { app, logs } = await testApp(t, {
-      predictor: {
-        async predict() {
-          throw new Error('ENOENT /srv/secret/place')
-        },
+t.test('an internal error is answered without its details, and logged under the request id', async (t) => {
+  const { app, logs } = await testApp(t, {
+    predictor: {
+      async predict() {
+        throw new Error('ENOENT /srv/secret/place')
       },
-    })
-    const answer = await app.inject({
-      method: 'POST',
-      url: '/v1/domains/colours/predict',
-      headers: { ...raw, 'x-request-id': 'find-me' },
-      payload: image(1),
-    })
-    t.equal(answer.statusCode, 500)
-    t.match(answer.json(), { code: 'internal', request_id: 'find-me' })
-    t.notMatch(answer.body, /ENOENT|secret/)
-    const line = logs.find(({ level, requestId }) => level === 50 && requestId === 'find-me')
-    t.match(JSON.stringify(line), /ENOENT/)
-  },
-)
+    },
+  })
+  const answer = await app.inject({
+    method: 'POST',
+    url: '/v1/domains/colours/predict',
+    headers: { ...raw, 'x-request-id': 'find-me' },
+    payload: image(1),
+  })
+  t.equal(answer.statusCode, 500)
+  t.match(answer.json(), { code: 'internal', request_id: 'find-me' })
+  t.notMatch(answer.body, /ENOENT|secret/)
+  const line = logs.find(({ level, requestId }) => level === 50 && requestId === 'find-me')
+  t.match(JSON.stringify(line), /ENOENT/)
+})
 
-t.test('refusals that pass say when to come back', async (t) => {
+t.test('refusals that are temporary carry Retry-After', async (t) => {
   const errors: [FacetError, number, string][] = [
     [new FacetError('queue_full', 'x', { retryAfter: 2.2 }), 429, '3'],
     [new FacetError('load_timeout', 'x', { retryAfter: 0.1 }), 503, '1'],

@@ -45,7 +45,7 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
   while (!(await condition())) await new Promise(setImmediate)
 }
 
-t.test('a flood of large bodies never holds more than the bound', async (t) => {
+t.test('a flood of large bodies never takes more memory than the bound', async (t) => {
   const { held, predictor } = holding()
   const { app } = await testApp(t, { predictor, config: { maxBody: SIZE, maxBodies: 3 * SIZE + 10 } })
   const post = () => app.inject({ method: 'POST', url: path, headers, payload: body })
@@ -71,32 +71,35 @@ t.test('a flood of large bodies never holds more than the bound', async (t) => {
   t.equal((await next).statusCode, 200, 'what was answered has given its bytes back')
 })
 
-t.test('what was announced counts before it arrives, and a client that leaves gives it back', async (t) => {
-  const { held, predictor } = holding()
-  const config = { maxBody: SIZE, maxBodies: 2 * SIZE }
-  const { app, port } = await listening(t, { predictor, config })
-  const post = async (payload = body) => {
-    let status = 0
-    void app.inject({ method: 'POST', url: path, headers, payload }).then(({ statusCode }) => {
-      status = statusCode
-    })
-    await until(() => {
-      for (const release of held.splice(0)) release()
-      return status > 0
-    })
-    return status
-  }
-  let requests = 0
-  app.server.on('request', () => requests++)
-  const announced = await announce(port, `Content-Length: ${SIZE}`)
-  const unknown = await announce(port, 'Transfer-Encoding: chunked')
-  await until(() => requests === 2)
-  t.equal(await post(image(1)), 429)
-  announced.destroy()
-  await until(async () => (await post()) === 200)
-  unknown.destroy()
-  await until(async () => (await Promise.all([post(), post()])).every((status) => status === 200))
-})
+t.test(
+  'the announced length counts before the body arrives, and is given back when the client leaves',
+  async (t) => {
+    const { held, predictor } = holding()
+    const config = { maxBody: SIZE, maxBodies: 2 * SIZE }
+    const { app, port } = await listening(t, { predictor, config })
+    const post = async (payload = body) => {
+      let status = 0
+      void app.inject({ method: 'POST', url: path, headers, payload }).then(({ statusCode }) => {
+        status = statusCode
+      })
+      await until(() => {
+        for (const release of held.splice(0)) release()
+        return status > 0
+      })
+      return status
+    }
+    let requests = 0
+    app.server.on('request', () => requests++)
+    const announced = await announce(port, `Content-Length: ${SIZE}`)
+    const unknown = await announce(port, 'Transfer-Encoding: chunked')
+    await until(() => requests === 2)
+    t.equal(await post(image(1)), 429)
+    announced.destroy()
+    await until(async () => (await post()) === 200)
+    unknown.destroy()
+    await until(async () => (await Promise.all([post(), post()])).every((status) => status === 200))
+  },
+)
 
 t.test('a body refused on the way gives its bytes back', async (t) => {
   const { predictor } = holding()
@@ -111,7 +114,7 @@ t.test('a body refused on the way gives its bytes back', async (t) => {
   }
 })
 
-t.test('a part that is no form data is refused by its index, where a parser passes it over', async (t) => {
+t.test('a part that is not form data is refused by its index, though the parser would skip it', async (t) => {
   const { app, domains } = await testApp(t)
   const part = (head: string) => Buffer.concat([Buffer.from(`--ed ge\r\n${head}\r\n`), image(1), crlf])
   const crlf = Buffer.from('\r\n')

@@ -134,7 +134,7 @@ t.test('preconditions', async (t) => {
   t.equal(await remove({ 'if-match': `"${old}"` }), 204)
 })
 
-t.test('a pack comes back byte for byte, with its tag, and 304 for who has it', async (t) => {
+t.test('GET of a pack answers its bytes and its tag, and 304 to a client that has it', async (t) => {
   const { app, domains } = await testApp(t)
   await domains.put('colours', next, { activate: false })
   const active = await app.inject('/v1/domains/colours/pack')

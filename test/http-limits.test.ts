@@ -178,7 +178,7 @@ t.test('header fields: their bytes', async (t) => {
   t.match((await app.inject('/metrics')).body, 'facet_requests_total{route="_unmatched",code="431"} 1')
 })
 
-t.test('header fields: none is dropped for being one of many, so none can be hidden', async (t) => {
+t.test('header fields: none is dropped because there are many, so none can be hidden', async (t) => {
   const { port, domains } = await listening(t, { config: { maxHeaderSize: 32_768 } })
   const socket = await open(port)
   const body = '{"pinned":true}'
@@ -257,7 +257,7 @@ t.test('compressed bodies are refused before they are read', async (t) => {
   }
 })
 
-t.test('the only image of a list is told by its index', async (t) => {
+t.test('an error names the index even of the only image of a list', async (t) => {
   const { app } = await testApp(t)
   const bodies = {
     mixed: {
@@ -278,7 +278,7 @@ t.test('the only image of a list is told by its index', async (t) => {
   t.equal(alone.json().index, undefined, 'a body that is the image needs none')
 })
 
-t.test('every change leaves an audit line, whatever else the log leaves out', async (t) => {
+t.test('every change leaves an audit line, at every log level', async (t) => {
   const logs: Record<string, unknown>[] = []
   const logger = pino({ level: 'error' }, { write: (text: string) => void logs.push(JSON.parse(text)) })
   const { app, domains } = await testApp(t, { logger, adminToken: 'a-long-admin-token' })

@@ -165,29 +165,32 @@ t.test('dots in a raw path reach no other route', async (t) => {
   }
 })
 
-t.test('what is no HTTP, or too much of it, is answered with a problem', async (t) => {
-  const { app, port } = await listening(t)
-  const cases: [string, RegExp, string][] = [
-    ['NONSENSE\r\n\r\n', /^HTTP\/1\.1 400 /, 'malformed_request'],
-    [head('GET', '/livez', { 'X-Long': 'x'.repeat(20_000) }), /^HTTP\/1\.1 431 /, 'headers_too_large'],
-    [
-      head('POST', '/v1/predict', { 'Content-Length': '5', 'Transfer-Encoding': 'chunked' }),
-      /^HTTP\/1\.1 400 /,
-      'malformed_request',
-    ],
-  ]
-  for (const [text, status, code] of cases) {
-    const socket = await open(port)
-    socket.write(text)
-    const answer = await answerOf(socket)
-    t.match(answer, status)
-    t.match(answer, 'application/problem+json')
-    t.match(answer, 'nosniff')
-    t.match(answer, `"code":"${code}"`)
-    socket.destroy()
-  }
-  t.match((await app.inject('/metrics')).body, 'facet_requests_total{route="_unmatched",code="431"} 1')
-})
+t.test(
+  'bytes that are not HTTP, and header fields that are too long, are answered with a problem',
+  async (t) => {
+    const { app, port } = await listening(t)
+    const cases: [string, RegExp, string][] = [
+      ['NONSENSE\r\n\r\n', /^HTTP\/1\.1 400 /, 'malformed_request'],
+      [head('GET', '/livez', { 'X-Long': 'x'.repeat(20_000) }), /^HTTP\/1\.1 431 /, 'headers_too_large'],
+      [
+        head('POST', '/v1/predict', { 'Content-Length': '5', 'Transfer-Encoding': 'chunked' }),
+        /^HTTP\/1\.1 400 /,
+        'malformed_request',
+      ],
+    ]
+    for (const [text, status, code] of cases) {
+      const socket = await open(port)
+      socket.write(text)
+      const answer = await answerOf(socket)
+      t.match(answer, status)
+      t.match(answer, 'application/problem+json')
+      t.match(answer, 'nosniff')
+      t.match(answer, `"code":"${code}"`)
+      socket.destroy()
+    }
+    t.match((await app.inject('/metrics')).body, 'facet_requests_total{route="_unmatched",code="431"} 1')
+  },
+)
 
 t.test('a request that does not arrive in time is ended, and counts once', async (t) => {
   const { app, port, domains, logs } = await listening(t, { config: { receiveTimeoutMs: 50 } })

@@ -35,7 +35,7 @@ function withXmp(jpeg: Buffer): Buffer {
   return Buffer.concat([jpeg.subarray(0, 2), xmp, jpeg.subarray(2)])
 }
 
-t.test('small images are enlarged as libvips does it', async (t) => {
+t.test('small images are enlarged to the pixels of libvips', async (t) => {
   const specs = [input, { ...input, height: 96, width: 96, resize: 110 }, { ...input, width: 20, resize: 64 }]
   const sizes: [number, number][] = [
     [64, 64],
@@ -59,7 +59,7 @@ t.test('small images are enlarged as libvips does it', async (t) => {
   }
 })
 
-t.test('so are grey ones, palettes, and those with a profile', async (t) => {
+t.test('grey images, palettes and images with a profile are enlarged to the pixels of libvips', async (t) => {
   const grey = noise(40, 50).toColourspace('b-w')
   const [png, tiff] = await bothWays(grey)
   t.equal((await sharp(png).metadata()).channels, 1)
@@ -94,7 +94,7 @@ t.test('a JPEG gives the same pixels whichever way it takes', async (t) => {
   }
 })
 
-t.test('what may turn, blend or hold more is left to libvips', async (t) => {
+t.test('images that may be turned, transparent or deeper than 8 bits are left to libvips', async (t) => {
   for (const name of [
     'exif-6.jpg',
     'exif-6.png',
@@ -109,7 +109,7 @@ t.test('what may turn, blend or hold more is left to libvips', async (t) => {
   t.equal(plainHeader(fixture('colour.webp'), 'webp'), null)
 })
 
-t.test('a header that stops anywhere is not read beyond its end', async (t) => {
+t.test('a header that is cut off anywhere is not read beyond its end', async (t) => {
   for (const [type, bytes] of [
     ['jpeg', fixture('colour.jpg')],
     ['png', fixture('colour.png')],
@@ -121,7 +121,7 @@ t.test('a header that stops anywhere is not read beyond its end', async (t) => {
 })
 
 t.test(
-  'an image of very many parts is left to libvips: counting them here would hold up every client',
+  'an image of very many parts is left to libvips: walking through them here would delay every client',
   async (t) => {
     const png = fixture('colour.png')
     const empty = Buffer.from([0, 0, 0, 0, ...Buffer.from('IDAT'), 0x35, 0xaf, 0x06, 0x1e])

@@ -32,7 +32,7 @@ async function failureOf(bytes: Uint8Array, own = limits): Promise<FacetError | 
   }
 }
 
-t.test('formats we do not read are named', async (t) => {
+t.test('formats that are not supported are named', async (t) => {
   const attempts: [RegExp, string][] = [
     [/SVG/, '<?xml version="1.0"?><!-- x --><svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'],
     [/SVG/, '  <svg width="9" height="9"></svg>'],
@@ -53,7 +53,7 @@ t.test('formats we do not read are named', async (t) => {
   }
 })
 
-t.test('libvips itself opens none of the formats we do not read', async (t) => {
+t.test('libvips itself opens none of the formats that are not supported', async (t) => {
   const svg = Buffer.from(
     '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9"/></svg>',
   )

@@ -141,7 +141,7 @@ t.test('each kernel is taken by its name', async (t) => {
   t.equal(results.size, 6)
 })
 
-t.test('a thread of an image, one pixel wide, costs no more than what is cropped', async (t) => {
+t.test('an image one pixel wide costs no more than its crop', async (t) => {
   const thread = drawPng(1, 200_000, deflateSync(Buffer.alloc(200_000 * 2, Buffer.from([0, 128]))))
   const pixels = await decodeImage(thread, input, limits)
   t.ok(pixels.every((value) => value === 128))

@@ -66,7 +66,7 @@ async function value(metrics: Metrics, sample: string): Promise<number | undefin
   return undefined
 }
 
-t.test('every metric of the design is there, with its type', async (t) => {
+t.test('every metric exists, with its type', async (t) => {
   const families = parse(await create().text())
   const types = {
     counter: ['requests', 'images', 'rejected', 'adapter_loads', 'adapter_evictions', 'adapter_misses'].map(
@@ -117,7 +117,7 @@ t.test('names and help follow the conventions', async (t) => {
   t.match(metrics.contentType, /^text\/plain; version=0.0.4/)
 })
 
-t.test('what is told is what is scraped', async (t) => {
+t.test('recorded values are the scraped ones', async (t) => {
   const metrics = create()
   metrics.request('/v1/predict', 200, 0.02)
   metrics.request('/v1/predict', 429, 0.001)
@@ -220,7 +220,7 @@ t.test("a deleted domain's series go and make room for another", async (t) => {
   t.equal(await value(metrics, 'facet_images_total{domain="known-b",outcome="ok"}'), 1)
 })
 
-t.test('two instances in one process do not meet', async (t) => {
+t.test('two instances in one process share nothing', async (t) => {
   const [one, two] = [create(), create()]
   one.miss()
   t.equal(await value(one, 'facet_adapter_misses_total'), 1)

@@ -205,7 +205,7 @@ const requests: [string, InjectOptions][] = [
   ['getIndex', { method: 'GET', url: '/' }],
 ]
 
-t.test('what the service answers is what the document says', async (t) => {
+t.test("the service's answers fit the document", async (t) => {
   const { app, domains } = await testApp(t, { openapi: text })
   await domains.put('bare', pack(null), { activate: true })
   const byId = new Map([...operations()].map(([, , operation]) => [operation.operationId, operation]))

@@ -68,7 +68,7 @@ t.test('show describes a pack, with its family the slots too', async (t) => {
   t.match((await run(t, 'show', file, '--family', dir)).out, /^adapts +3 of 3 slots, 2 with a matrix$/m)
 })
 
-t.test('verify says sound, or everything that is wrong', async (t) => {
+t.test('verify says that a pack is valid, or lists everything that is wrong', async (t) => {
   const { dir, file } = await folder(t)
   const sound = await run(t, 'verify', file, '--family', dir)
   t.match(sound, { code: 0, out: /a valid pack of family tiny, 3 of 3 slots, 2 with a matrix/ })
@@ -99,7 +99,7 @@ t.test('a missing file and a broken family end with their cause', async (t) => {
   t.match(await run(t, 'verify', file), { code: 1, error: /required option '--family <dir>'/ })
 })
 
-t.test('what is plainly no pack is named, with what to do', async (t) => {
+t.test('a file that is not a pack is named, with what to do', async (t) => {
   const dir = t.testdir({
     'net.onnx': Buffer.from([8, 8, 0x12, 7, 112]),
     'net.pt': Buffer.from('PK\u0003\u0004'),

@@ -57,7 +57,7 @@ function problemsOf(
   return []
 }
 
-t.test('a sound pack comes back as it was', async (t) => {
+t.test('a valid pack is read as it was written', async (t) => {
   const pack = readPack(sound, family)
   t.same(pack, tinyPack(family))
   const info = readPackInfo(sound)

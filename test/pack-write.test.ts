@@ -203,7 +203,7 @@ t.test(
 )
 
 t.test(
-  'a row holds the pack where it gives a slot, the base elsewhere, zeros where neither has a matrix',
+  "a row holds the pack's slots, the base's where the pack has none, and zeros where neither has a matrix",
   async (t) => {
     const base = tinyPack(family, () => 2)
     base.slots.get('blocks.0.c1.conv')!.matrix = null

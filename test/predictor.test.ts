@@ -136,30 +136,33 @@ t.test('answers keep the order of a request that mixes domains', async (t) => {
   ])
 })
 
-t.test('a run that hangs holds nobody beyond the deadline, and keeps its leases until it ends', async (t) => {
-  let end = () => {}
-  const until = new Promise<void>((resolve) => {
-    end = resolve
-  })
-  const { predictor, held, counted, clock, scheduler } = build({ until })
-  const items = [item('a', 1, 2, 3), item('b', 1, 2, 3)]
-  const answer = predictor.predict(items, { needHead: true, deadline: clock.now() + 1000 })
-  while (!scheduler.busy) await Promise.resolve()
-  clock.advance(1000)
-  t.equal(held.size, 2)
-  clock.advance(50)
-  const error = await answer.catch((error: unknown) => error)
-  t.match(error, { code: 'deadline_exceeded', status: 504 })
-  t.equal((error as FacetError).index, undefined, 'it is not one image that is late')
-  t.equal(held.size, 2, 'their rows are in the run')
-  t.same(counted, [
-    ['a', 'error', 1],
-    ['b', 'error', 1],
-  ])
-  end()
-  while (held.size > 0) await Promise.resolve()
-  t.equal(counted.length, 2, 'counted once')
-})
+t.test(
+  'a run that hangs delays no request beyond its deadline, and keeps its leases until it ends',
+  async (t) => {
+    let end = () => {}
+    const until = new Promise<void>((resolve) => {
+      end = resolve
+    })
+    const { predictor, held, counted, clock, scheduler } = build({ until })
+    const items = [item('a', 1, 2, 3), item('b', 1, 2, 3)]
+    const answer = predictor.predict(items, { needHead: true, deadline: clock.now() + 1000 })
+    while (!scheduler.busy) await Promise.resolve()
+    clock.advance(1000)
+    t.equal(held.size, 2)
+    clock.advance(50)
+    const error = await answer.catch((error: unknown) => error)
+    t.match(error, { code: 'deadline_exceeded', status: 504 })
+    t.equal((error as FacetError).index, undefined, 'it is not one image that is late')
+    t.equal(held.size, 2, 'their rows are in the run')
+    t.same(counted, [
+      ['a', 'error', 1],
+      ['b', 'error', 1],
+    ])
+    end()
+    while (held.size > 0) await Promise.resolve()
+    t.equal(counted.length, 2, 'counted once')
+  },
+)
 
 t.test('one version asked for by name is leased apart from the active one', async (t) => {
   const { predictor } = build()
@@ -244,7 +247,7 @@ t.test('samples of an earlier engine generation fail alone', async (t) => {
 })
 
 t.test(
-  'of several failures the one of the lowest index is told, and withdrawn parts are no clients',
+  'of several failures the one with the lowest index is answered, and withdrawn parts do not count as clients that left',
   async (t) => {
     const { predictor, held, rejected } = build()
     const items = [item('a', 1, 2, 3), item('d', 1, 2, 3), item('b', 1, 2, 3), item('x', 1, 2, 3)]

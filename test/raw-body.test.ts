@@ -103,7 +103,7 @@ t.test('a client that leaves half-way', async (t) => {
   t.ok(freed(left), 'chunks are freed')
 })
 
-t.test('a body that is not as long as was said, or breaks, without a socket', async (t) => {
+t.test('a body that is shorter or longer than announced, or breaks, without a socket', async (t) => {
   const reading = (payload: Readable, length: number) => {
     const routeOptions = { bodyLimit: LIMIT, config: {} }
     const headers = { 'content-length': String(length) }

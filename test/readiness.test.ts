@@ -34,24 +34,30 @@ t.test('one forward pass serves all who ask, and holds for a while', async (t) =
   t.equal(clock.pending, 0)
 })
 
-t.test('a lane that hangs is told of in time, and logged once however often one asks', async (t) => {
-  const { clock, lines, probes, readiness } = rig()
-  const first = readiness.check()
-  clock.advance(600)
-  const second = readiness.check()
-  clock.advance(400)
-  t.match(await Promise.all([first, second]), [{ ready: false, reason: /does not answer/ }, { ready: false }])
-  const third = readiness.check()
-  clock.advance(0)
-  t.match(await third, { ready: false, reason: /does not answer/ })
-  t.equal(probes.length, 1)
-  t.same(lines, ['a lane of the engine does not answer'])
-  probes[0]!.resolve()
-  await settle()
-  t.same(await readiness.check(), { ready: true }, 'it has answered at last')
-})
+t.test(
+  'a lane that hangs is reported in time, and logged once however often readiness is asked',
+  async (t) => {
+    const { clock, lines, probes, readiness } = rig()
+    const first = readiness.check()
+    clock.advance(600)
+    const second = readiness.check()
+    clock.advance(400)
+    t.match(await Promise.all([first, second]), [
+      { ready: false, reason: /does not answer/ },
+      { ready: false },
+    ])
+    const third = readiness.check()
+    clock.advance(0)
+    t.match(await third, { ready: false, reason: /does not answer/ })
+    t.equal(probes.length, 1)
+    t.same(lines, ['a lane of the engine does not answer'])
+    probes[0]!.resolve()
+    await settle()
+    t.same(await readiness.check(), { ready: true }, 'it has answered at last')
+  },
+)
 
-t.test('a stop that comes meanwhile is the answer', async (t) => {
+t.test('a stop during the check is the answer', async (t) => {
   const { engine, probes, readiness } = rig()
   engine.state = 'restarting'
   t.match(await readiness.check(), { ready: false, reason: /restarting/ })

@@ -256,7 +256,7 @@ t.test('a shipped pack that is broken fails alone', async (t) => {
   t.equal(await rig.serves('bad'), 1)
 })
 
-t.test('a smaller bank keeps as many pins as it has rows for', async (t) => {
+t.test('a smaller bank keeps only as many pins as it has rows', async (t) => {
   let rig = await openRig(t, { rows: 5 })
   for (const [domain, made] of Object.entries({ a: one, b: two, c: three })) {
     await rig.put(domain, made)
@@ -296,7 +296,7 @@ t.test('close ends waits and refuses changes, and lets those under way finish', 
   t.equal(await next.serves('late'), 3)
 })
 
-t.test('errors carry no path of the server', async (t) => {
+t.test('errors contain no path of the server', async (t) => {
   const rig = await openRig(t)
   await rig.register({ pets: one })
   await rig.fs.remove(blobPath(one))

@@ -211,7 +211,7 @@ class Model {
 }
 
 t.test(
-  'whatever interleaves, no request meets a version that was not active, and no row changes in use',
+  'in any interleaving no request gets a version that was not active, and no row changes while it is used',
   async (t) => {
     const dir = t.testdir()
     const property = fc.asyncProperty(

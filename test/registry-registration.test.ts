@@ -136,7 +136,7 @@ for (const [name, input, { dropped = [], ...wanted }] of table) {
   })
 }
 
-t.test('a pin stays, and what made the record broken does not', async (t) => {
+t.test('a registration keeps the pin and mends a broken record', async (t) => {
   const pinned = plan({ before: state('a', ['a'], { pinned: true }) })
   t.match(pinned.next, { pinned: true, updated: null })
   t.equal(plan({ before: state(null, [], { broken: 'torn' }) }).next?.broken, undefined)

@@ -99,7 +99,7 @@ t.test('a prefix names one version or is refused', async (t) => {
   t.throws(() => resolveVersion('pets', records, '../../etc'), { code: 'unknown_version' })
 })
 
-t.test('the oldest inactive versions go beyond the limit, from the store too', async (t) => {
+t.test('inactive versions beyond the limit are dropped, the oldest first, from the store too', async (t) => {
   const rig = await openRig(t, { keepVersions: 2 })
   await rig.put('pets', one)
   await rig.put('pets', two)
@@ -153,7 +153,7 @@ t.test('a version can be deleted unless it is active', async (t) => {
   t.match(rig.observed.changes.at(-1), { action: 'delete_version', version: two.version })
 })
 
-t.test('a deleted domain is unknown, its blobs and rows are gone', async (t) => {
+t.test('a deleted domain is unknown, and its blobs and rows are gone', async (t) => {
   const rig = await openRig(t)
   await rig.put('pets', one)
   const lease = await rig.registry.acquire('pets')

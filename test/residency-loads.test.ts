@@ -34,7 +34,7 @@ t.test('many requests for one cold version share one load and one row', async (t
   t.same(rig.observed.loads, [['ok', 'store']])
 })
 
-t.test('different versions load side by side, so many at once, and hold up no resident one', async (t) => {
+t.test('different versions load side by side, up to a limit, and delay no resident one', async (t) => {
   const rig = await openRig(t, { limits: { concurrentLoads: 3 } })
   await rig.register(packs(6))
   await rig.touch('a')
@@ -50,7 +50,7 @@ t.test('different versions load side by side, so many at once, and hold up no re
   t.ok(cold.every(({ state }) => state === 'done'))
 })
 
-t.test('a request waits for a load so long and no longer; the load goes on', async (t) => {
+t.test('a request waits for a load at most its time-out, and the load goes on', async (t) => {
   const rig = await openRig(t, { limits: { loadTimeoutMs: 500 } })
   await rig.register(packs(1))
   const barrier = blocked(rig)
@@ -135,7 +135,7 @@ t.test('a version stays for its minimum residency; who needs the row waits', asy
   t.equal(rig.residency('a'), 'cold')
 })
 
-t.test('a version that is never out of use gives way to those who wait', async (t) => {
+t.test('a version in constant use gives way to versions that wait', async (t) => {
   const rig = await openRig(t, { rows: 2, limits: { minResidencyMs: 1_000 } })
   await rig.register({ a: makePack(0) })
   await rig.touch('a')
@@ -159,7 +159,7 @@ t.test('a version that is never out of use gives way to those who wait', async (
   t.equal(next.state, 'done')
 })
 
-t.test('when the wait ends otherwise, a version that should leave stays', async (t) => {
+t.test('a version marked to leave stays if the wait ends otherwise', async (t) => {
   const rig = await openRig(t, { rows: 2, limits: { loadTimeoutMs: 100 } })
   await rig.register(packs(2))
   const lease = await rig.registry.acquire('a')

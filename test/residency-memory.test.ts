@@ -62,7 +62,7 @@ t.test('many small ones fit, and one large one takes the place of as many as it 
   t.ok(used(rig) <= options.limits!.memory!)
 })
 
-t.test('what is in use is waited for, byte by byte', async (t) => {
+t.test('a version waits until those in use have freed enough bytes', async (t) => {
   const rig = await openRig(t, rigOf(1))
   await rig.register({ a: packOf(1, SMALL), b: packOf(2, SMALL), large: packOf(9, LARGE) })
   const [a, b] = [await rig.registry.acquire('a'), await rig.registry.acquire('b')]

@@ -75,7 +75,7 @@ t.test('a load that finds the engine gone before its event waits for the next on
   t.equal(waiting.state, 'done')
 })
 
-t.test('an engine that stays away times the waits out', async (t) => {
+t.test('waits time out while the engine stays down', async (t) => {
   const rig = await openRig(t, { limits: { loadTimeoutMs: 100 } })
   await rig.put('a', one)
   rig.engine.crash()

@@ -183,7 +183,7 @@ t.test('all problems are listed at once', async (t) => {
   }
 })
 
-t.test('a hostile header gets a bounded answer', async (t) => {
+t.test('the problems of a hostile header are bounded', async (t) => {
   const many = `{${Array.from({ length: 10000 }, (_, i) => `"t${i}":1`).join(',')}}`
   const problems = problemsOf(rawFile(many))
   t.equal(problems.length, 101)
@@ -195,7 +195,7 @@ t.test('a hostile header gets a bounded answer', async (t) => {
   t.ok(size < 50_000, `${size} characters`)
 })
 
-t.test('control characters of a name do not reach the answer', async (t) => {
+t.test('control characters of a name do not reach a message', async (t) => {
   const [problem] = problemsOf(rawFile('{"\\u001b[2J\\n":1}'))
   t.equal(problem, 'tensor "\\u001b[2J\\n" must be an object, not 1')
 })
@@ -281,7 +281,7 @@ t.test('round trip is the identity', async () => {
   )
 })
 
-t.test('a header made of nothing but values is given up at a bound', (t) => {
+t.test('a header of too many values is refused', (t) => {
   const header = (tensors: number) => {
     const entry = '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
     const text = `{${Array.from({ length: tensors }, (_, index) => `"t${index}":${entry}`).join(',')}}`

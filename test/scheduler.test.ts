@@ -85,7 +85,7 @@ t.test('what is submitted in one turn to an idle scheduler leaves in one batch',
   await Promise.all([stays, drain])
 })
 
-t.test('who floods nobody runs in a small batch where that is half as long at most', async (t) => {
+t.test('quiet domains run in a small batch if it takes at most half the time of a full one', async (t) => {
   const { runs, submit } = harness({ runMs: (size) => 0.5 + size })
   const answers = [submit('z', 'first'), submit('flood', ...'123456'), submit('a', 'a')]
   await runs[0]?.finish()
@@ -100,7 +100,7 @@ t.test('who floods nobody runs in a small batch where that is half as long at mo
   await Promise.all(answers)
 })
 
-t.test('it shares a full batch where a small one takes as long, or no time is known', async (t) => {
+t.test('quiet domains share a full batch if a small one takes as long, or if no time is known', async (t) => {
   const times: ((size: number) => number | null)[] = [(size) => 20 + size, () => null]
   for (const runMs of times) {
     const { runs, submit } = harness({ runMs })
@@ -114,7 +114,7 @@ t.test('it shares a full batch where a small one takes as long, or no time is kn
 })
 
 t.test(
-  'and where an image in a small batch costs much more, as on a GPU that is fast when it is full',
+  'quiet domains share a full batch if an image in a small one costs much more, as on a GPU',
   async (t) => {
     const { runs, submit } = harness({ maxBatch: () => 8, runMs: (size) => 1 + size / 4 })
     const answers = [submit('a', 'first'), submit('flood', ...'123456789ABCDEF'), submit('b', 'b')]
@@ -129,7 +129,7 @@ t.test(
   },
 )
 
-t.test('of many that flood nobody, as many as run in half the time of a full batch', async (t) => {
+t.test('of many quiet domains, as many run as half the time of a full batch allows', async (t) => {
   const { runs, submit } = harness({ runMs: (size) => 0.3 + size })
   const answers = [submit('a', 'first'), submit('flood', ...'123456')]
   for (const domain of ['b', 'c', 'd']) answers.push(submit(domain, domain))
@@ -141,7 +141,7 @@ t.test('of many that flood nobody, as many as run in half the time of a full bat
   await Promise.all(answers)
 })
 
-t.test('where nobody floods, what waits longest is in the next batch', async (t) => {
+t.test('without a flood, the entries that have waited longest are in the next batch', async (t) => {
   const { runs, submit } = harness({ runMs: (size) => size })
   const answers = [...'abcdefg'].map((domain) => submit(domain, domain))
   await runs[0]?.finish()
@@ -236,7 +236,7 @@ t.test('where entries run one by one, each domain has one place', async (t) => {
   await Promise.all(answers)
 })
 
-t.test('who leaves gives the place to the next of its domain', async (t) => {
+t.test('an entry that leaves gives its place to the next one of its domain', async (t) => {
   const { runs, scheduler, submit } = harness({ maxBatch: () => 2 })
   const client = new AbortController()
   const answers = [submit('x', 'x'), submit('a', 'a1')]
@@ -371,7 +371,7 @@ t.test('rejectAll fails what waits and leaves the running batch alone', async (t
   t.equal(runs.length, 1)
 })
 
-t.test('where fewer images make a shorter run, a lane leaves the busy ones their share', async (t) => {
+t.test('if fewer images make a shorter run, a free lane leaves the busy lanes their share', async (t) => {
   const rest = async (runMs: (size: number) => number | null) => {
     const { submit, runs } = harness({ lanes: () => 2, defer: queueMicrotask, runMs })
     const all = [submit('a', 'a1'), submit('b', 'b1')]

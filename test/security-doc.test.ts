@@ -31,7 +31,7 @@ t.test('options, scopes and files that it names exist', async (t) => {
   t.equal(POLL_INTERVAL_MS, 2000, 'read again every two seconds')
 })
 
-t.test('the words of the audit are those of the routes', async (t) => {
+t.test('the actions of the audit log are those of the routes', async (t) => {
   const words = new Set<string>()
   const { app, logs } = await testApp(t)
   const requests = [

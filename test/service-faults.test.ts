@@ -120,7 +120,7 @@ for (const [index, [what, fault]] of deaths.entries()) {
   })
 }
 
-t.test('a client that leaves is not computed for', async (t) => {
+t.test('nothing is computed for a client that left', async (t) => {
   const dropped = await metric('facet_rejected_total{reason="client_closed"}')
   const held = await inRun(Fault.waits)
   const { runs } = control

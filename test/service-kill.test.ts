@@ -24,7 +24,7 @@ t.test(
   },
 )
 
-t.test('the check finds a lost, a torn and an invented change', async (t) => {
+t.test('the check detects a lost, a torn and an invented change', async (t) => {
   const ledger = new KillLedger()
   const put = (state: DomainState, version: string) => applied(state, { kind: 'put', version }, 2)
   const make = (domain: string, acknowledged: boolean, version: string) => {
@@ -51,7 +51,7 @@ t.test('the check finds a lost, a torn and an invented change', async (t) => {
   t.equal(ledger.found('nobody', one), 'wrong')
 })
 
-t.test('the rules of versions, a second time', async (t) => {
+t.test('the second implementation of the version rules', async (t) => {
   const start: DomainState = { versions: ['a', 'b'], active: 'a', pinned: false }
   t.same(applied(start, { kind: 'stage', version: 'c' }, 2), {
     versions: ['a', 'c'],

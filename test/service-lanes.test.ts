@@ -101,7 +101,7 @@ t.test('a run that throws in one lane fails alone; the run of the other lane is 
   t.equal(await status(held.answer), 200)
 })
 
-t.test('what is registered while a lane is in a run comes into no row of that run', async (t) => {
+t.test('a pack that is registered while a lane runs gets no row of that run', async (t) => {
   const alone = await predict(url, 'shop', image)
   const held = await inRun(Fault.waits)
   // More than there are rows, so that every row which may be given away is. They wait for the lane; who is

@@ -141,7 +141,7 @@ t.test('eight samples of eight domains are one run, each answered as it is alone
     t.ok(relativeError(scores(answer), scores(expected[index]!)) < 1e-4, answer.domain)
 })
 
-t.test('a staged version answers who asks for it, and nobody else', async (t) => {
+t.test('a staged version answers requests that name it, and no others', async (t) => {
   const created = await put(url, 'shop', packBytes(1, 'old'))
   t.equal(created.status, 201)
   const staged = await put(url, 'shop', packBytes(2, 'new'), '?activate=false')

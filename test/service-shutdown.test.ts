@@ -139,7 +139,7 @@ for (const back of [true, false]) {
   })
 }
 
-t.test('SIGINT under load: what it took it answers, and what it acknowledged is there', async (t) => {
+t.test('SIGINT under load: admitted requests are answered, and acknowledged changes are there', async (t) => {
   const program = serve()
   const url = await program.url()
   const answers: (Answer & { domain: string })[] = []

@@ -38,7 +38,7 @@ async function pin(url: string, domain: string): Promise<void> {
   await fetch(`${url}/v1/domains/${domain}`, { method: 'PATCH', headers, body: '{"pinned": true}' })
 }
 
-t.test('damaged packs met at start: told in the log and by their domains; the rest serves', async (t) => {
+t.test('damaged packs found at start: the log and their domains say so; the rest serves', async (t) => {
   const first = await runService(t)
   const names = ['corrupt', 'short', 'gone', 'torn', 'sound'] as const
   const packs = Object.fromEntries(names.map((name, index) => [name, packBytes(index + 1, name)])) as Packs<
@@ -123,7 +123,7 @@ t.test('over the quota: 507, nothing has changed; a deletion makes room', async 
 })
 
 t.test(
-  'a copy made while it serves is a backup; one made in the wrong order is told by verify',
+  'a copy made while the service runs is a backup; verify detects one made in the wrong order',
   async (t) => {
     const { url, data } = await runService(t, ['--keep-versions', '1'])
     const packs = { shop: packBytes(1, 'shop'), staged: packBytes(2, 'staged'), kept: packBytes(3, 'kept') }

@@ -4,7 +4,7 @@ import { Random } from './random.js'
 
 const sizes = (spans: readonly Uint8Array[]) => spans.map(({ length }) => length)
 
-t.test('bytes that are given back are used again, neighbours as one piece', (t) => {
+t.test('freed bytes are used again, neighbours as one piece', (t) => {
   const memory = new SharedMemory(96)
   const [a, b, c] = [memory.take(32), memory.take(31), memory.take(32)]
   t.same([a, b, c].map(sizes), [[32], [32], [32]], 'whole words')
@@ -16,7 +16,7 @@ t.test('bytes that are given back are used again, neighbours as one piece', (t) 
   t.end()
 })
 
-t.test('what fits nowhere in one piece is scattered', (t) => {
+t.test('memory that fits nowhere in one piece is scattered', (t) => {
   const memory = new SharedMemory(96)
   const pieces = [16, 16, 16, 16, 16, 16].map((bytes) => memory.take(bytes))
   for (const index of [0, 2, 4]) memory.giveBack(pieces[index]!)
@@ -30,7 +30,7 @@ t.test('what fits nowhere in one piece is scattered', (t) => {
   t.end()
 })
 
-t.test('pieces never overlap, and what is free is always enough', (t) => {
+t.test('pieces never overlap, and free memory is always enough', (t) => {
   const limit = 200_000_000
   const memory = new SharedMemory(limit)
   const random = new Random(5)

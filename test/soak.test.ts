@@ -52,7 +52,7 @@ t.test('memory that grows with the reloads is found (pain 12)', async (t) => {
   t.equal(trendOf(memory(120, 0)), null, 'a short run tells no trend')
 })
 
-t.test('every other violation is told', async (t) => {
+t.test('every other violation is reported', async (t) => {
   const cases: [Partial<Soak>, RegExp][] = [
     [{ failed: 1 }, /1 good requests failed/],
     [{ wrong: 2 }, /2 answers differ/],
@@ -68,7 +68,7 @@ t.test('every other violation is told', async (t) => {
 })
 
 t.test(
-  'an answer may come from what was in force at some moment of its request, and from nothing else',
+  'an answer may come from a version that was active at some moment of its request, and from no other',
   async (t) => {
     const ledger = new Ledger()
     ledger.add('shop', 'one')

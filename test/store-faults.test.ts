@@ -124,7 +124,7 @@ for (const [name, change] of Object.entries(changes)) {
   })
 }
 
-t.test('a rename that fails and yet happened is not taken for a failure', async (t) => {
+t.test('a rename that reports a failure but happened is not taken for a failure', async (t) => {
   let armed = false
   const fs = new MemoryFs({
     disk: (await furnish()).crash('kept'),
@@ -209,7 +209,7 @@ t.test('an empty folder that is read-only is no store', async (t) => {
   await t.rejects(memoryStore(fs).open(), { code: 'store_failed', message: /cannot be written/ })
 })
 
-t.test('a blob that cannot be read now is told from one that is lost', async (t) => {
+t.test('a blob that cannot be read now is distinguished from one that is lost', async (t) => {
   let code = 'EMFILE'
   const fs = new MemoryFs({
     disk: (await furnish()).crash('kept'),

@@ -114,7 +114,7 @@ t.test('killed at every step of its start and its uploads', async (t) => {
   for (const step of [...changing, 'write, halfway']) t.ok(steps.has(step), `"${step}" was a last step`)
 })
 
-t.test('killed from outside at moments of chance', async (t) => {
+t.test('killed from outside at random moments', async (t) => {
   const root = t.testdir()
   const script = await compileVictim(join(root, 'victim'))
   const random = new Random(21)

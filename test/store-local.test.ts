@@ -69,7 +69,7 @@ t.test('packs and records survive a restart', async (t) => {
   t.strictSame(second.usage(), { bytes: small.length + large.length, quota: Number.POSITIVE_INFINITY })
 })
 
-t.test('what a caller does to its objects later does not reach the store', async (t) => {
+t.test("later changes of a caller's objects do not reach the store", async (t) => {
   const store = await opened(t, t.testdir())
   await store.putBlob(versionOf(small), small)
   const record = recordOf('one', [versionRecord(small)])
@@ -145,7 +145,7 @@ t.test(
   },
 )
 
-t.test('collecting spares what is named, kept, on its way, or put meanwhile', async (t) => {
+t.test('collecting spares blobs that are named, kept, on their way, or put meanwhile', async (t) => {
   const dir = t.testdir()
   const store = await opened(t, dir)
   const packs = Array.from({ length: 5 }, (_, index) => random.bytes(50 + index))

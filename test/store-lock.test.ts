@@ -87,7 +87,7 @@ t.test('copied or foreign files in the lock folder hold nothing', async (t) => {
   await unlock()
 })
 
-t.test('a folder deeper than a socket path can say is locked all the same', async (t) => {
+t.test('a folder whose path is too long for a socket is locked too', async (t) => {
   const folder = join(t.testdir(), 'deep'.repeat(30), 'lock')
   await mkdir(folder, { recursive: true })
   const unlock = await lockFolder(folder)

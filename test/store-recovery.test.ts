@@ -68,7 +68,7 @@ t.test('every prefix of 200 random changes recovers to what was acknowledged', a
   t.ok(log.length > 1000, 'the changes reached the disk')
 })
 
-t.test('the check finds a store out that forgets an fsync', async (t) => {
+t.test('the check detects a store that forgets an fsync', async (t) => {
   const folder = (path: string) => (step: string, at: string) => step === 'syncFolder' && at === path
   const forgetful: Record<string, NonNullable<MemoryFsOptions['ignore']>> = {
     'of files': (step) => step === 'sync',
@@ -85,7 +85,7 @@ t.test('the check finds a store out that forgets an fsync', async (t) => {
   }
 })
 
-t.test('the check finds a store out that trusts what it finds at start', async (t) => {
+t.test('the check detects a store that trusts what it finds at start', async (t) => {
   const { log, history } = await record(1, 60)
   const { wrong } = await cutEverywhere(log, history, { limit: 1, ignore: (step) => step === 'syncFolder' })
   t.match(wrong, [/records that were served are lost/])

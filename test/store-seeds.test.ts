@@ -29,7 +29,7 @@ t.test('a folder that is missing has no seeds', async (t) => {
   t.strictSame(await readSeeds(join(t.testdir(), 'none'), describe), [])
 })
 
-t.test('names that are no domain ids are refused', async (t) => {
+t.test('names that are not domain ids are refused', async (t) => {
   for (const name of ['Flowers.safetensors', '.safetensors', 'a b.safetensors']) {
     await t.rejects(
       readSeeds(t.testdir({ [name]: 'x' }), describe),
@@ -56,7 +56,7 @@ t.test('a seed that changed or vanished since the start fails its domain', async
   await t.rejects(b!.read(), { code: 'domain_failed', message: /ENOENT/ })
 })
 
-t.test('a pack that is none is listed with the reason', async (t) => {
+t.test('a file that is not a pack is listed with the reason', async (t) => {
   const [bad] = await readSeeds(t.testdir({ 'bad.safetensors': 'three' }), describe)
   t.match(bad, {
     domain: 'bad',

@@ -48,7 +48,7 @@ t.test('rotation: a new token, then both, then the new one alone', async (t) => 
   t.equal(logs.length, 2, 'no news, no line')
 })
 
-t.test('a change is taken by the running service after two looks of the clock', async (t) => {
+t.test('the running service takes a changed file after two checks', async (t) => {
   const { file, clock, principals } = await watched(t, line('reader', 'old-token', ['predict']))
   const { app } = await testApp(t, { principals: () => principals.current })
   const list = async (token: string) =>
@@ -66,7 +66,7 @@ t.test('a change is taken by the running service after two looks of the clock', 
   t.equal(clock.pending, 0)
 })
 
-t.test('a file that is being written is not taken', async (t) => {
+t.test('a file that is still being written is not taken', async (t) => {
   const whole = line('ops', 'ops-token', ['admin']) + line('scraper', 'scrape-token', ['metrics'])
   const { file, principals, knows } = await watched(t, whole)
   const longer = whole + line('reader', 'read-token', ['predict'])
@@ -122,7 +122,7 @@ t.test('a token file that cannot be read ends the start, by its option and with 
   await t.rejects(open(join(dir, 'empty')), { message: /holds no token.*leave --token-file out/ })
 })
 
-t.test('an exposed service is told of its risks, each with a remedy', async (t) => {
+t.test('the log of an exposed service names its risks, each with a remedy', async (t) => {
   const risks = (host: string, variables: { adminToken?: string; predictToken?: string }) =>
     exposures(host, variablePrincipals(variables), variables)
   const long = 'a-long-and-random-token-0123456789'
