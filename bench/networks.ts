@@ -238,7 +238,7 @@ export function randomPack({ manifest, base }: Family, seed: number, classes = C
     slots.set(name, {
       scale: around(1, out),
       bias: around(0, out),
-      matrix: columns ? uniform(next, out * columns, 0.5 / Math.sqrt(columns)) : null,
+      ...(columns > 0 && { matrix: uniform(next, out * columns, 0.5 / Math.sqrt(columns)) }),
     })
   }
   const { family, design, activation, std } = base

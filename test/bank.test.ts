@@ -5,12 +5,26 @@ import type { SharedRow } from '../src/engine/messages.js'
 
 const spec = {
   bankDtype: 'f32',
-  affine: 3,
-  biases: 1,
-  matrices: [{ input: 'matrix.a', rows: 1, columns: 2 }],
+  tensors: [
+    {
+      name: 'affine',
+      dims: [3],
+      elements: 3,
+      single: [
+        { name: 'scale', dims: [1, 2, 1, 1], offset: 0, elements: 2 },
+        { name: 'bias', dims: [1], offset: 2, elements: 1 },
+      ],
+    },
+    {
+      name: 'matrix.a',
+      dims: [1, 2],
+      elements: 2,
+      single: [{ name: 'matrix.a', dims: [1, 2, 1, 1], offset: 0, elements: 2 }],
+    },
+  ],
   features: 2,
 } as const
-/** Values of a row in shared memory: the matrix, the affine row, a head of one class and its bias. */
+/** Values of a row in shared memory: the affine row, the matrix, a head of one class and its bias. */
 const ROW_VALUES = 8
 
 interface FakeTensor {
@@ -22,15 +36,12 @@ interface FakeTensor {
 function makeBank() {
   const memory = new Float32Array(new SharedArrayBuffer(64 * ROW_VALUES * 4))
   let made = 0
-  const bank = new Bank<FakeTensor>(
-    { ...spec, matrices: [...spec.matrices] },
-    {
-      tensor(_type, data, dims) {
-        made += 1
-        return { data: data as Float32Array, dims }
-      },
+  const bank = new Bank<FakeTensor>(spec, {
+    tensor(_type, data, dims) {
+      made += 1
+      return { data: data as Float32Array, dims }
     },
-  )
+  })
   bank.share(memory.buffer as unknown as SharedArrayBuffer)
   /** Writes a row whose values are all `value`. @param spans in how many pieces it lies */
   const stage = (row: number, value: number, spans = 1, classes = 1) => {

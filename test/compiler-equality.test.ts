@@ -198,7 +198,7 @@ function constants({ gamma, beta, mean, variance, epsilon }: Affine): { g: Float
 function fold(layer: Conv | Norm, { bn, matrix, inner }: Module): SlotWeights {
   const { g, h } = constants(bn)
   const bias = h.map((value, i) => value + (layer.op === 'conv' ? g[i]! * (layer.bias?.[i] ?? 0) : 0))
-  if (!matrix) return { scale: Float32Array.from(g), bias: Float32Array.from(bias), matrix: null }
+  if (!matrix) return { scale: Float32Array.from(g), bias: Float32Array.from(bias) }
   const columns = matrix.length / g.length
   const within = inner && constants(inner)
   const product = new Float32Array(matrix.length)

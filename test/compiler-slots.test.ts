@@ -1,6 +1,6 @@
 /** Which slots a backbone gets, what they are called, where it ends, and what the manifest says of it. */
 import t from 'tap'
-import { findSlots } from '../src/compiler/slots.js'
+import { findSlots } from '../src/compiler/slots/find.js'
 import { openGraph } from '../src/onnx/graph.js'
 import { loadModel } from '../src/onnx/onnx.js'
 import { inferShapes } from '../src/onnx/shapes.js'
@@ -105,7 +105,7 @@ t.test('the base takes over scale, bias and classifier', (t) => {
   const a = base.slots.get('a.conv')!
   t.ok(near(a.scale, g))
   t.ok(near(a.bias, h))
-  t.equal(a.matrix, null)
+  t.equal(a.matrix, undefined)
   const b = base.slots.get('b.conv')!
   t.same([...b.scale], [1, 1])
   t.same([...b.bias], [...plain.bias!])
@@ -181,7 +181,7 @@ t.test('shapes are followed through the backbone', (t) => {
   const graph = openGraph(loadModel(net.onnx()))
   const shapes = inferShapes(graph, [null, 3, 10, 10])
   t.same(shapes.get(net.features), [null, 6])
-  t.equal(findSlots(graph, shapes, 'parallel').open.length, 2)
+  t.equal(findSlots({ graph, shapes, design: 'parallel', pattern: undefined }).open.length, 2)
   t.end()
 })
 
@@ -194,7 +194,7 @@ t.test('a Pad with computed pads, as PyTorch writes F.pad, leaves the norm behin
   const shapes = inferShapes(graph, [null, 3, 10, 10])
   t.equal(shapes.get(norm.inputs[0]!)?.length, 4)
   t.same(
-    findSlots(graph, shapes, 'parallel').open.map(({ slot }) => slot.name),
+    findSlots({ graph, shapes, design: 'parallel', pattern: undefined }).open.map(({ slot }) => slot.name),
     ['stem.conv', 'norm'],
   )
   t.end()

@@ -133,7 +133,7 @@ export function randomPack(seed: number, classes: number): Pack {
     slots.set(name, {
       scale: around(scale, 0.5),
       bias: around(bias, 0.5),
-      matrix: slot.columns ? matrix : null,
+      ...(slot.columns > 0 && { matrix }),
     })
   }
   const head = classes > 0 ? randomHead(classes, seed + 1) : null

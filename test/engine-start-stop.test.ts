@@ -25,7 +25,7 @@ t.test('a first start that fails says why and leaves nothing running', async (t)
     { options: { family: broken }, message: /tensor\(float16\)/ },
     {
       options: {
-        family: { ...family, layout: { ...family.layout, matrices: family.layout.matrices.slice(1) } },
+        family: { ...family, layout: { ...family.layout, tensors: family.layout.tensors.slice(0, -1) } },
       },
       message: /does not fit its manifest: .*unknown \[matrix\./,
     },

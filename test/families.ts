@@ -72,7 +72,7 @@ export function tinyPack(family: FamilyManifest, value: (i: number) => number = 
     slots.set(slot.name, {
       scale: fill(slot.out),
       bias: fill(slot.out),
-      matrix: slot.columns > 0 ? fill(slot.out * slot.columns) : null,
+      ...(slot.columns > 0 && { matrix: fill(slot.out * slot.columns) }),
     })
   }
   return {

@@ -290,7 +290,7 @@ t.test('a design fits a family of its own or a larger one', async (t) => {
     metadata.design = 'bn'
     for (const name of [...tensors.keys()]) if (name.endsWith('.matrix')) tensors.delete(name)
   })
-  t.equal(readPack(small, family).slots.get('stem.conv')!.matrix, null)
+  t.equal(readPack(small, family).slots.get('stem.conv')!.matrix, undefined)
   t.match(problemsOf(meta({ design: 'bn' })), [
     /"blocks.0.c1.conv.matrix": .*"bn" has no matrix/,
     /"stem.conv.matrix": .*"bn" has no matrix/,
@@ -315,7 +315,7 @@ t.test('a design fits a family of its own or a larger one', async (t) => {
 t.test('slots may be left out, and so may head and labels', async (t) => {
   const partial = readPack(without('norm.scale', 'norm.bias', 'stem.conv.matrix'), family)
   t.same([...partial.slots.keys()], ['stem.conv', 'blocks.0.c1.conv'])
-  t.equal(partial.slots.get('stem.conv')!.matrix, null)
+  t.equal(partial.slots.get('stem.conv')!.matrix, undefined)
 
   const embed = changed((tensors, metadata) => {
     metadata.labels = undefined

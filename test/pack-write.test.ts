@@ -5,7 +5,7 @@ import { FacetError } from '../src/errors.js'
 import { bankLayout } from '../src/manifest/layout.js'
 import { type Design, designs, type FamilyManifest } from '../src/manifest/manifest.js'
 import { decodeFloat16, encodeFloat16 } from '../src/bytes/float16.js'
-import type { Pack } from '../src/pack/pack.js'
+import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { readPack } from '../src/pack/read.js'
 import { packRow } from '../src/engine/row.js'
 import { writePack } from '../src/pack/write.js'
@@ -29,11 +29,14 @@ function anyPack(of: FamilyManifest, value: fc.Arbitrary<number>): fc.Arbitrary<
     fc.array(value, { minLength: length, maxLength: length }).map((list) => new Float32Array(list))
   const weights = of.slots.map((slot) =>
     fc.option(
-      fc.record({
-        scale: floats(slot.out),
-        bias: floats(slot.out),
-        matrix: slot.columns > 0 ? fc.option(floats(slot.out * slot.columns)) : fc.constant(null),
-      }),
+      fc.record(
+        {
+          scale: floats(slot.out),
+          bias: floats(slot.out),
+          ...(slot.columns > 0 && { matrix: floats(slot.out * slot.columns) }),
+        },
+        { requiredKeys: ['scale', 'bias'] },
+      ),
     ),
   )
   const label = fc
@@ -116,7 +119,7 @@ t.test('the writer refuses, all at once, what the reader would', async (t) => {
   pack.slots.get('stem.conv')!.scale[1] = Number.NaN
   pack.slots.get('stem.conv')!.bias = new Float32Array(3)
   pack.slots.get('norm')!.matrix = new Float32Array(25)
-  pack.slots.set('nobody', { scale: new Float32Array(1), bias: new Float32Array(1), matrix: null })
+  pack.slots.set('nobody', { scale: new Float32Array(1), bias: new Float32Array(1) })
   pack.head!.weight = new Float32Array(14)
   t.same(
     problemsOf(() => writePack(pack, family, { dtype: 'f32' })),
@@ -206,7 +209,8 @@ t.test(
   "a row holds the pack's slots, the base's where the pack has none, and zeros where neither has a matrix",
   async (t) => {
     const base = tinyPack(family, () => 2)
-    base.slots.get('blocks.0.c1.conv')!.matrix = null
+    const { matrix: _, ...withoutMatrix } = base.slots.get('blocks.0.c1.conv')!
+    base.slots.set('blocks.0.c1.conv', withoutMatrix as SlotWeights)
     const pack = tinyPack(family, () => 3)
     pack.slots.delete('norm')
     pack.slots.delete('blocks.0.c1.conv')
@@ -216,16 +220,22 @@ t.test(
     const row = packRow(pack, base, family, layout, 'f32')
     // Every slot's scale, then every slot's bias.
     const scales = [...Array(4).fill(3), ...Array(10).fill(2)]
-    t.same(row.affine, new Float32Array([1 / 255, 2 / 255, 4 / 255, 0, -1, -4, ...scales, ...scales]))
-    t.same(row.matrices, [new Float32Array(12).fill(3), new Float32Array(20)])
+    t.same(row.tensors, [
+      new Float32Array([1 / 255, 2 / 255, 4 / 255, 0, -1, -4, ...scales, ...scales]),
+      new Float32Array(12).fill(3),
+      new Float32Array(20),
+    ])
     t.same(row.head, pack.head)
 
     const half = packRow(pack, base, family, layout, 'f16')
-    t.same(half.affine, encodeFloat16(row.affine as Float32Array))
-    t.same(half.matrices, (row.matrices as Float32Array[]).map(encodeFloat16))
+    t.same(half.tensors, (row.tensors as Float32Array[]).map(encodeFloat16))
     t.same(half.head, pack.head, 'the head stays float32')
 
-    t.equal(packRow(base, null, family, layout, 'f32').affine.length, layout.affine)
+    const lengths = packRow(base, null, family, layout, 'f32').tensors.map(({ length }) => length)
+    t.same(
+      lengths,
+      layout.tensors.map(({ elements }) => elements),
+    )
     t.equal(packRow({ ...pack, head: null }, base, family, layout, 'f32').head, null)
   },
 )
@@ -234,7 +244,7 @@ t.test('a row can be transferred and leaves the pack whole', async (t) => {
   const base = readPack(writePack(tinyPack(family), family, { dtype: 'f32' }), family)
   for (const dtype of ['f32', 'f16'] as const) {
     const row = packRow(base, null, family, bankLayout(family), dtype)
-    const tensors = [row.affine, ...row.matrices, row.head!.weight, row.head!.bias]
+    const tensors = [...row.tensors, row.head!.weight, row.head!.bias]
     const buffers = tensors.map((tensor) => {
       t.equal(tensor.byteLength, tensor.buffer.byteLength, 'exact length')
       return tensor.buffer as ArrayBuffer

@@ -13,8 +13,8 @@ import { family, randomHead } from './engine-rig.js'
 const { base, layout, manifest } = family
 
 /** SHA-256 of each array of a row, as it was when it was asked for. */
-function digestsOf({ affine, matrices, head }: RowTensors): string[] {
-  return [affine, ...matrices, head!.weight, head!.bias].map((array) => sha256Now(bytesOf(array)))
+function digestsOf({ tensors, head }: RowTensors): string[] {
+  return [...tensors, head!.weight, head!.bias].map((array) => sha256Now(bytesOf(array)))
 }
 
 for (const dtype of ['f16', 'f32'] as const) {
@@ -29,8 +29,8 @@ for (const dtype of ['f16', 'f32'] as const) {
     for (const time of ['first', 'second', 'third']) {
       const row = prepared.row()
       t.same(digestsOf(row), expected, `the ${time} is whole`)
-      const { affine, matrices, head } = row
-      free([affine, ...matrices, head!.weight, head!.bias])
+      const { tensors, head } = row
+      free([...tensors, head!.weight, head!.bias])
     }
     t.same(digestsOf(baseRow()), before, "what the base gave is the base's still")
     prepared.release()

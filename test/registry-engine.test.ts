@@ -24,7 +24,7 @@ function makePack(seed: number, size = 1): Uint8Array {
     slots.set(name, {
       scale: scale.map((value) => size * value * (0.75 + 0.5 * next())),
       bias,
-      matrix: matrix ? matrix.map(() => spread * (next() - 0.5)) : null,
+      ...(matrix && { matrix: matrix.map(() => spread * (next() - 0.5)) }),
     })
   }
   const labels = ['x', 'y', 'z'].map((label) => label + seed)

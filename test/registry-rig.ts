@@ -76,10 +76,11 @@ export class MemoryEngine extends EventEmitter<EngineEvents> {
       const size = pixels.length / rows.length
       const features = new Float32Array(rows.length * this.#features)
       const logits = Array.from(rows, (row, sample) => {
-        const { affine, head } = this.#contents.get(row)!
+        const { tensors, head } = this.#contents.get(row)!
+        const [affine] = tensors
         const image = pixels.subarray(sample * size, (sample + 1) * size)
         const mean = image.reduce((sum, value) => sum + value, 0) / size
-        features.fill(mean * affine[6]!, sample * this.#features, (sample + 1) * this.#features)
+        features.fill(mean * affine![6]!, sample * this.#features, (sample + 1) * this.#features)
         return head === null
           ? null
           : head.bias.map((bias, index) => bias + mean * head.weight[index * this.#features]!)

@@ -4,7 +4,7 @@ import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { type BuildOptions, type BuiltFamily, buildFamily } from '../src/compiler/build.js'
 import { findGraph } from '../src/manifest/graphs.js'
-import { AFFINE, BIAS, bankLayout, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../src/manifest/layout.js'
+import { bankLayout, FEATURES, MATRIX_ROW, PIXELS, ROW } from '../src/manifest/layout.js'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
 import type { Pack } from '../src/pack/pack.js'
 import { readPack } from '../src/pack/read.js'
@@ -66,7 +66,7 @@ export async function openTrunk(
   const base = basePack(built)
   const layout = bankLayout(manifest)
   const runtime = new OrtRuntime({ kind: 'cpu' }, 1)
-  const tensor = (data: Float32Array | Uint16Array, dims: number[]) =>
+  const tensor = (data: Float32Array | Uint16Array, dims: readonly number[]) =>
     data instanceof Float32Array
       ? runtime.tensor('float32', data, dims)
       : runtime.tensor('float16', data, dims)
@@ -74,7 +74,7 @@ export async function openTrunk(
     manifest,
     async run(packs, pixels, rows, matrixRow = rows) {
       const bankRows = packs.map((pack) => packRow(pack, base, manifest, layout, bank))
-      const stack = (parts: (Float32Array | Uint16Array)[], dims: number[]) => {
+      const stack = (parts: (Float32Array | Uint16Array)[], dims: readonly number[]) => {
         const size = parts[0]!.length
         const all =
           bank === 'f32' ? new Float32Array(parts.length * size) : new Uint16Array(parts.length * size)
@@ -88,34 +88,27 @@ export async function openTrunk(
         [PIXELS]: new ort.Tensor('uint8', pixels, [rows.length, height, width, 3]),
         [ROW]: indices(rows),
         [MATRIX_ROW]: indices(matrixRow),
-        [AFFINE]: stack(
-          bankRows.map((row) => row.affine),
-          [layout.affine],
-        ),
       }
-      for (const [index, { input, rows: out, columns }] of layout.matrices.entries()) {
-        feeds[input] = stack(
-          bankRows.map((row) => row.matrices[index]!),
-          [out, columns],
+      for (const [index, { name, dims }] of layout.tensors.entries())
+        feeds[name] = stack(
+          bankRows.map((row) => row.tensors[index]!),
+          dims,
         )
-      }
       const features = (await session!.run(feeds))[FEATURES]!
       if (`${features.dims}` !== `${[rows.length, manifest.features]}`)
         throw new Error(`features have shape [${features.dims}]`)
       return features.data as Float32Array
     },
     async runOne(pack, pixels) {
-      const { affine, matrices } = packRow(pack, base, manifest, layout, bank)
+      const { tensors } = packRow(pack, base, manifest, layout, bank)
       const { height, width } = manifest.input
-      const scales = layout.affine - layout.biases
+      const images = pixels.length / (height * width * 3)
       const feeds: Record<string, ort.Tensor> = {
-        [PIXELS]: new ort.Tensor('uint8', pixels, [pixels.length / (height * width * 3), height, width, 3]),
-        [SCALE]: tensor(affine.subarray(0, scales), [1, scales, 1, 1]),
-        [BIAS]: tensor(affine.subarray(scales), [layout.biases]),
+        [PIXELS]: new ort.Tensor('uint8', pixels, [images, height, width, 3]),
       }
-      for (const [index, { input, rows, columns }] of layout.matrices.entries()) {
-        feeds[input] = tensor(matrices[index]!, [rows, columns, 1, 1])
-      }
+      for (const [index, { single }] of layout.tensors.entries())
+        for (const { name, dims, offset, elements } of single)
+          feeds[name] = tensor(tensors[index]!.subarray(offset, offset + elements), dims)
       return (await sessionOfOne!.run(feeds))[FEATURES]!.data as Float32Array
     },
   }

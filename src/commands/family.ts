@@ -10,13 +10,14 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { type BuiltFamily, buildFamily, WEIGHTS_FILE } from '../compiler/build.js'
 import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../manifest/manifest.js'
+import { adapterElements, kindOf, slotParts } from '../manifest/kinds/kinds.js'
 import { describeGraph, graphVariants } from '../manifest/graphs.js'
 import { MANIFEST_FILE } from '../family/family.js'
 import { isFileError, naming } from '../host/file-problem.js'
 import { VERSION } from '../host/package.js'
 import { end, readNamedFamily } from './ends.js'
 import { checkFamily } from './family-check.js'
-import { kindOf } from './file-kind.js'
+import { kindOf as fileKind } from './file-kind.js'
 
 interface BuildFlags {
   out: string
@@ -130,7 +131,7 @@ async function show(dir: string, _flags: unknown, command: Command): Promise<voi
 async function readBackbone(path: string): Promise<Uint8Array> {
   const remedy = 'Name the ONNX file of a backbone.'
   const bytes = await naming('The backbone', path, remedy, () => readFile(path))
-  const { kind, name } = kindOf(bytes)
+  const { kind, name } = fileKind(bytes)
   if (kind === 'onnx' || name === '') return bytes
   throw new BackboneError(
     `The backbone ${path} is not an ONNX model: it looks like ${name}. Export the network to ONNX first (torch.onnx.export, tf2onnx).`,
@@ -250,14 +251,17 @@ function report(built: BuiltFamily, out: string, difference: number | undefined)
 
 function describe(manifest: FamilyManifest): string {
   const { input, parameters } = manifest
-  const rows = manifest.slots.map((slot) => [
-    slot.name,
-    slot.kind,
-    `${slot.in} -> ${slot.out}`,
-    slot.kind === 'conv' ? `${slot.kernel.join('x')}/${slot.stride.join('x')}` : '',
-    slot.columns > 0 ? `${slot.out}x${slot.columns}` : '-',
-    String(slot.out * (2 + slot.columns)),
-  ])
+  const rows = manifest.slots.map((slot) => {
+    const matrices = slotParts(slot).filter(({ dims }) => dims.length > 1)
+    return [
+      slot.name,
+      slot.kind,
+      `${slot.in} -> ${slot.out}`,
+      kindOf(slot).window(slot),
+      matrices.map(({ dims }) => dims.join('x')).join(' ') || '-',
+      String(adapterElements([slot])),
+    ]
+  })
   const graphs = graphVariants(manifest).map((variant) => `${variant.file}: ${describeGraph(variant)}`)
   const share = ((100 * parameters.adapter) / parameters.trunk).toFixed(1)
   return [

@@ -2,17 +2,17 @@
  * How a trunk's graph reads adapters: the bank's graph inputs (`manifest/layout.ts`) and the nodes that make of
  * them what each slot needs.
  */
-import type { GraphVariant } from '../manifest/manifest.js'
 import {
   AFFINE,
   type BankLayout,
-  BIAS,
+  type BankPart,
   MATRIX_ROW,
-  matrixInput,
+  partInput,
   PIXELS,
   ROW,
-  SCALE,
+  type SingleInput,
 } from '../manifest/layout.js'
+import type { GraphVariant } from '../manifest/manifest.js'
 import { FLOAT, FLOAT16, INT64, intAttribute, type Model, UINT8 } from '../onnx/onnx.js'
 import type { Writer } from '../onnx/writer.js'
 import { innerValue, slotValue } from './names.js'
@@ -25,67 +25,77 @@ export interface BankValues {
   /** `[S, 3, 1, 1]` */
   inputScale: string
   inputShift: string
-  /** `[S, C, 1, 1]` */
+  /** `[S, out, 1, 1]` */
   scale(slot: string): string
-  /** `[S, C, 1, 1]`, or `[C]` where all samples are of one domain. */
+  /** `[S, out, 1, 1]`, or `[out]` in the graph for one domain. */
   bias(slot: string): string
-  /** `[M, out, columns]`, M being 1 or N; `[out, columns, 1, 1]` where all samples are of one domain. */
-  matrix(slot: string): string
+  /** Another part of a slot: `[M, ...dims]`, M being 1 or N, or its `singleDims` in the graph for one domain. Asked for once. */
+  part(slot: string, part: string): string
 }
 
 /** The graph's inputs for pixels of this size. */
 export function bankInputs(
-  layout: BankLayout,
+  { tensors }: BankLayout,
   { serves, bank }: BankOptions,
   height: number,
   width: number,
 ): Model['inputs'] {
   const type = bank === 'f16' ? FLOAT16 : FLOAT
   const pixels = { name: PIXELS, type: UINT8, dims: ['N', height, width, 3] }
-  const matrices = (dims: (rows: number, columns: number) => (string | number)[]) =>
-    layout.matrices.map(({ input, rows, columns }) => ({ name: input, type, dims: dims(rows, columns) }))
-  if (serves === 'one')
-    return [
-      pixels,
-      { name: SCALE, type, dims: [1, layout.affine - layout.biases, 1, 1] },
-      { name: BIAS, type, dims: [layout.biases] },
-      ...matrices((rows, columns) => [rows, columns, 1, 1]),
-    ]
+  if (serves === 'one') {
+    const single = tensors.flatMap((tensor) => tensor.single)
+    return [pixels, ...single.map(({ name, dims }) => ({ name, type, dims: [...dims] }))]
+  }
   return [
     pixels,
     { name: ROW, type: INT64, dims: ['N'] },
     { name: MATRIX_ROW, type: INT64, dims: ['M'] },
-    { name: AFFINE, type, dims: ['R', layout.affine] },
-    ...matrices((rows, columns) => ['R', rows, columns]),
+    ...tensors.map(({ name, dims }) => ({ name, type, dims: ['R', ...dims] })),
   ]
 }
 
-/** Cuts scales and biases into slots, of one domain or gathered for each sample. */
-export function readBank(writer: Writer, layout: BankLayout, { serves, bank }: BankOptions): BankValues {
+/** Writes the nodes that cut the affine row into slots; those of other parts follow when a slot asks for them. */
+export function readBank(writer: Writer, { tensors }: BankLayout, { serves, bank }: BankOptions): BankValues {
   const wide = (name: string, output: string) => (bank === 'f16' ? writer.cast(name, FLOAT, output) : name)
   const gather = (input: string, rows: string, output: string) =>
     wide(writer.add('Gather', [input, rows], [intAttribute('axis', 0)], `${output}_rows`), output)
 
-  const input = [innerValue('input/scale'), innerValue('input/shift')] as const
-  const scale = (slot: string) => slotValue(slot, 'scale')
-  const bias = (slot: string) => slotValue(slot, 'bias')
-  const outs = layout.slots.map(({ slot }) => slot.out)
-  const names = (of: (slot: string) => string) => layout.slots.map(({ slot }) => of(slot.name))
-  const inputParts = { inputScale: input[0], inputShift: input[1], scale, bias }
-
+  const affine = tensors.find(({ name }) => name === AFFINE)!
   if (serves === 'one') {
-    const scales = wide(SCALE, innerValue('scale'))
-    writer.split(scales, 1, [3, 3, ...outs], [...input, ...names(scale)])
-    if (outs.length > 0) writer.split(wide(BIAS, innerValue('bias')), 0, outs, names(bias))
-    return { ...inputParts, matrix: (slot) => wide(matrixInput(slot), slotValue(slot, 'matrix')) }
+    for (const input of affine.single) {
+      const axis = input.dims.length > 1 ? 1 : 0
+      const parts = affine.parts.filter(({ offset }) => covers(input, offset))
+      if (parts.length > 0) split(writer, wide(input.name, innerValue(input.name)), axis, parts)
+    }
+  } else {
+    const rows = gather(AFFINE, ROW, innerValue('affine'))
+    const shape = writer.ints([0, affine.elements, 1, 1])
+    split(writer, writer.add('Reshape', [rows, shape], [], innerValue('affine_spread')), 1, affine.parts)
   }
-  const rows = gather(AFFINE, ROW, innerValue('affine'))
-  const spread = writer.add(
-    'Reshape',
-    [rows, writer.ints([0, layout.affine, 1, 1])],
-    [],
-    innerValue('affine_spread'),
+
+  return {
+    inputScale: innerValue('input/scale'),
+    inputShift: innerValue('input/shift'),
+    scale: (slot) => slotValue(slot, 'scale'),
+    bias: (slot) => slotValue(slot, 'bias'),
+    part(slot, part) {
+      const input = partInput(slot, part)
+      const output = slotValue(slot, part)
+      return serves === 'one' ? wide(input, output) : gather(input, MATRIX_ROW, output)
+    },
+  }
+}
+
+/** Cuts an axis of a value into the parts, each under its own name. */
+function split(writer: Writer, value: string, axis: number, parts: readonly BankPart[]): void {
+  writer.split(
+    value,
+    axis,
+    parts.map(({ elements }) => elements),
+    parts.map(({ slot, part }) => (slot === null ? innerValue(`input/${part}`) : slotValue(slot, part))),
   )
-  writer.split(spread, 1, [3, 3, ...outs, ...outs], [...input, ...names(scale), ...names(bias)])
-  return { ...inputParts, matrix: (slot) => gather(matrixInput(slot), MATRIX_ROW, slotValue(slot, 'matrix')) }
+}
+
+function covers({ offset, elements }: SingleInput, position: number): boolean {
+  return offset <= position && position < offset + elements
 }

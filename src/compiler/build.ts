@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto'
 import { fingerprint, weightsDigest } from '../manifest/fingerprint.js'
 import type { Design, FamilyManifest, GraphVariant, InputSpec, Kernel } from '../manifest/manifest.js'
+import { adapterElements, elementsOf } from '../manifest/kinds/kinds.js'
 import { isReservedName, PIXELS } from '../manifest/layout.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { BASE_FILE, MANIFEST_FILE } from '../family/family.js'
@@ -29,7 +30,8 @@ import {
   type Tensor,
 } from '../onnx/onnx.js'
 import { inferShapes } from '../onnx/shapes.js'
-import { type ClosedSlot, findSlots, frozenWeights, type OpenSlot } from './slots.js'
+import { findSlots, frozenWeights } from './slots/find.js'
+import type { ClosedSlot, OpenSlot } from './slots/kind.js'
 import { LARGE } from '../onnx/writer.js'
 
 /** External data of both graphs: the large weights, once. Absent where no weight is large. */
@@ -92,7 +94,7 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
   const shapes = inferShapes(graph, shape)
   const features = findFeatures(graph, shapes, options.features)
   graph.prune([features.value])
-  const { open: found, closed } = findSlots(graph, shapes, options.design, options.slots)
+  const { open: found, closed } = findSlots({ graph, shapes, design: options.design, pattern: options.slots })
   if (found.length === 0) throw noSlots(graph, closed)
 
   const weights = weightsDigest(frozenWeights(graph, found).map((tensor) => tensor.bytes))
@@ -114,8 +116,8 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
     features: features.size,
     slots,
     parameters: {
-      trunk: frozenWeights(graph, open).reduce((sum, tensor) => sum + elements(tensor), 0),
-      adapter: slots.reduce((sum, slot) => sum + slot.out * (2 + slot.columns), 0),
+      trunk: frozenWeights(graph, open).reduce((sum, { dims }) => sum + elementsOf(dims), 0),
+      adapter: adapterElements(slots),
       head: features.head ? features.head.weight.length + features.head.bias.length : 0,
     },
     weights,
@@ -282,10 +284,6 @@ function basePack(
     slots: new Map(open.map((entry) => [entry.slot.name, entry.base])),
     head,
   }
-}
-
-function elements(tensor: Tensor): number {
-  return tensor.dims.reduce((product, dim) => product * dim, 1)
 }
 
 function sha256(bytes: Uint8Array): string {

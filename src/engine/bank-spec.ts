@@ -2,30 +2,13 @@
  * What a row of the bank consists of: for the engine, which checks rows, and for the lanes, which feed them
  * to the trunk.
  */
-import { AFFINE, type BankLayout } from '../manifest/layout.js'
+import type { BankLayout } from '../manifest/layout.js'
 import type { BankDtype, EngineInit, RowTensors } from './messages.js'
 import { wholeWords } from './shared-memory.js'
 
 export type BankArray = Float32Array | Uint16Array
 
-export type BankSpec = Pick<EngineInit, 'bankDtype' | 'affine' | 'biases' | 'matrices' | 'features'>
-
-/** One graph input of the bank: its name, and the shape and elements of one row of it. */
-export interface BankInput {
-  name: string
-  dims: readonly number[]
-  elements: number
-}
-
-/** The bank's graph inputs in the order of `RowTensors`: the affine row, then the matrices. */
-export function bankInputs({ affine, matrices }: Pick<BankSpec, 'affine' | 'matrices'>): BankInput[] {
-  return [
-    { name: AFFINE, dims: [affine], elements: affine },
-    ...matrices.map(({ input, rows, columns }) => {
-      return { name: input, dims: [rows, columns], elements: rows * columns }
-    }),
-  ]
-}
+export type BankSpec = Pick<EngineInit, 'bankDtype' | 'tensors' | 'features'>
 
 export function arrayType(dtype: BankDtype): Float32ArrayConstructor | Uint16ArrayConstructor {
   return dtype === 'f32' ? Float32Array : Uint16Array
@@ -47,14 +30,12 @@ export function bytesOf({ buffer, byteOffset, byteLength }: BankArray): Uint8Arr
 }
 
 /** @throws RangeError naming the row and the tensor that does not fit the trunk */
-export function checkRow(row: number, { affine, matrices, head }: RowTensors, spec: BankSpec): void {
+export function checkRow(row: number, { tensors, head }: RowTensors, spec: BankSpec): void {
   const { bankDtype, features } = spec
-  const inputs = bankInputs(spec)
-  const arrays = [affine, ...matrices]
-  if (arrays.length !== inputs.length)
-    throw new RangeError(`bank row ${row}: ${arrays.length} tensors, the trunk takes ${inputs.length}`)
-  for (const [index, { name, elements }] of inputs.entries()) {
-    const array = arrays[index]!
+  if (tensors.length !== spec.tensors.length)
+    throw new RangeError(`bank row ${row}: ${tensors.length} tensors, the trunk takes ${spec.tensors.length}`)
+  for (const [index, { name, elements }] of spec.tensors.entries()) {
+    const array = tensors[index]!
     if (!(array instanceof arrayType(bankDtype)) || array.length !== elements)
       throw new RangeError(
         `bank row ${row}, ${name}: ${array.constructor.name} of ${array.length}, not ${bankDtype} of ${elements}`,

@@ -14,8 +14,7 @@
  *   anew.
  */
 import { free } from '../bytes/free.js'
-import { BIAS, SCALE } from '../manifest/layout.js'
-import { type BankArray, type BankInput, type BankSpec, arrayType, bankInputs, bytesOf } from './bank-spec.js'
+import { type BankArray, type BankSpec, arrayType, bytesOf } from './bank-spec.js'
 import type { HeadTensors, SharedRow } from './messages.js'
 import { RowIndex } from './row-index.js'
 import type { Runtime } from './runtime/runtime.js'
@@ -39,7 +38,6 @@ export interface MixedFeeds<T> {
 
 export class Bank<T> {
   readonly #spec: BankSpec
-  readonly #inputs: readonly BankInput[]
   readonly #runtime: TensorMaker<T>
   readonly #index = new RowIndex()
   #buffers: RowBuffers<T>
@@ -50,7 +48,6 @@ export class Bank<T> {
 
   constructor(spec: BankSpec, runtime: TensorMaker<T>) {
     this.#spec = spec
-    this.#inputs = bankInputs(spec)
     this.#runtime = runtime
     this.#buffers = new RowBuffers(spec, runtime, 1)
   }
@@ -90,7 +87,7 @@ export class Bank<T> {
     }
     const head = this.#head.subarray(0, elements)
     if (this.#headRow !== row) {
-      const adapter = this.#inputs.reduce((sum, { elements }) => sum + elements, 0)
+      const adapter = this.#spec.tensors.reduce((sum, { elements }) => sum + elements, 0)
       const skipped = adapter * arrayType(this.#spec.bankDtype).BYTES_PER_ELEMENT
       copyBytes(this.#index.bytes(row), [bytesOf(head)], skipped)
       this.#headRow = row
@@ -141,7 +138,7 @@ export class Bank<T> {
 interface Place {
   /** The row whose bytes are here, or null. */
   row: number | null
-  /** This place's part of each buffer, in the order of a row's bytes: the matrices, then the affine row. */
+  /** This place's part of each buffer, in the order of a row's bytes. */
   readonly parts: readonly Uint8Array[]
 }
 
@@ -152,9 +149,8 @@ interface Place {
 class RowBuffers<T> {
   readonly capacity: number
   readonly #spec: BankSpec
-  readonly #inputs: readonly BankInput[]
   readonly #runtime: TensorMaker<T>
-  /** One for each graph input, `[capacity, ...dims]`. Fresh memory takes no page until it is written to. */
+  /** One for each tensor of a row, `[capacity, ...dims]`. Fresh memory takes no page until it is written to. */
   readonly #arrays: readonly BankArray[]
   readonly #places: Place[] = []
   /** By number of places. */
@@ -164,9 +160,8 @@ class RowBuffers<T> {
   constructor(spec: BankSpec, runtime: TensorMaker<T>, capacity: number) {
     this.capacity = capacity
     this.#spec = spec
-    this.#inputs = bankInputs(spec)
     this.#runtime = runtime
-    this.#arrays = this.#inputs.map(({ elements }) => new (arrayType(spec.bankDtype))(capacity * elements))
+    this.#arrays = spec.tensors.map(({ elements }) => new (arrayType(spec.bankDtype))(capacity * elements))
   }
 
   /** Sees to it that the place holds the row. */
@@ -188,7 +183,7 @@ class RowBuffers<T> {
     let feeds = this.#mixedFeeds.get(places)
     if (feeds === undefined) {
       feeds = Object.fromEntries(
-        this.#inputs.map(({ name, dims, elements }, input) => {
+        this.#spec.tensors.map(({ name, dims, elements }, input) => {
           return [name, this.#tensor(this.#arrays[input]!.subarray(0, places * elements), [places, ...dims])]
         }),
       )
@@ -199,20 +194,14 @@ class RowBuffers<T> {
 
   /** Tensors over the first place, as the graph for batches of one domain takes them. */
   singleFeeds(): Feeds<T> {
-    if (this.#singleFeeds) return this.#singleFeeds
-    const [affine, ...matrices] = this.#inputs.map(({ elements }, input) => {
-      return this.#arrays[input]!.subarray(0, elements)
-    })
-    const scales = this.#spec.affine - this.#spec.biases
-    const feeds: Feeds<T> = {
-      [SCALE]: this.#tensor(affine!.subarray(0, scales), [1, scales, 1, 1]),
-      [BIAS]: this.#tensor(affine!.subarray(scales), [this.#spec.biases]),
-    }
-    for (const [index, { input, rows, columns }] of this.#spec.matrices.entries()) {
-      feeds[input] = this.#tensor(matrices[index]!, [rows, columns, 1, 1])
-    }
-    this.#singleFeeds = feeds
-    return feeds
+    this.#singleFeeds ??= Object.fromEntries(
+      this.#spec.tensors.flatMap(({ single }, input) =>
+        single.map(({ name, dims, offset, elements }) => {
+          return [name, this.#tensor(this.#arrays[input]!.subarray(offset, offset + elements), dims)]
+        }),
+      ),
+    )
+    return this.#singleFeeds
   }
 
   /** Frees the buffers. Nothing of this may be used afterwards. */
@@ -221,10 +210,9 @@ class RowBuffers<T> {
   }
 
   #partsOf(place: number): Uint8Array[] {
-    const [affine, ...matrices] = this.#inputs.map(({ elements }, input) => {
+    return this.#spec.tensors.map(({ elements }, input) => {
       return bytesOf(this.#arrays[input]!.subarray(place * elements, (place + 1) * elements))
     })
-    return [...matrices, affine!]
   }
 
   #tensor(data: BankArray, dims: readonly number[]): T {

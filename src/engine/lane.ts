@@ -5,7 +5,7 @@
  * Knows neither the thread it is in nor the messages that drive it.
  */
 import { free } from '../bytes/free.js'
-import { AFFINE, BIAS, FEATURES, MATRIX_ROW, PIXELS, ROW, SCALE } from '../manifest/layout.js'
+import { FEATURES, MATRIX_ROW, PIXELS, ROW } from '../manifest/layout.js'
 import { Bank } from './bank.js'
 import { BatchInputs } from './batch-inputs.js'
 import { gatherFeatures, GRAPH_MIN_MULTIPLY_ADDS, headGraph, headLogits } from './heads.js'
@@ -48,12 +48,11 @@ export class Lane<T> {
   static async open<T>(init: EngineInit, makeRuntime: MakeRuntime<T>): Promise<Lane<T>> {
     const runtime = makeRuntime(init.device, init.threads)
     const headRuntime = makeRuntime({ kind: 'cpu' }, 1)
-    const matrices = init.matrices.map(({ input }) => input)
-    const mixed = await openTrunk(runtime, init.mixedGraph, [PIXELS, ROW, MATRIX_ROW, AFFINE, ...matrices])
+    const rowInputs = init.tensors.map(({ name }) => name)
+    const mixed = await openTrunk(runtime, init.mixedGraph, [PIXELS, ROW, MATRIX_ROW, ...rowInputs])
+    const singleInputs = init.tensors.flatMap(({ single }) => single.map(({ name }) => name))
     const single =
-      init.singleGraph === null
-        ? null
-        : await openTrunk(runtime, init.singleGraph, [PIXELS, SCALE, BIAS, ...matrices])
+      init.singleGraph === null ? null : await openTrunk(runtime, init.singleGraph, [PIXELS, ...singleInputs])
     const heads = await headRuntime.open(headGraph)
     const lane = new Lane(init, runtime, headRuntime, { mixed, single, heads })
     for (const segment of init.segments) lane.share(segment)

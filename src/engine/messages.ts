@@ -4,6 +4,7 @@
  * Pixels and answers are transferred. Rows lie in memory that all threads share, and messages say only where.
  */
 
+import type { BankTensor } from '../manifest/layout.js'
 import type { Device } from './runtime/runtime.js'
 
 export type BankDtype = 'f32' | 'f16'
@@ -15,12 +16,10 @@ export type BankDtype = 'f32' | 'f16'
  */
 export type BankMode = 'shared' | 'compact'
 
-/** One bank row, laid out by `manifest/layout.ts`. f16 values travel as their 16 bits. */
+/** One bank row. f16 values travel as their 16 bits. */
 export interface RowTensors {
-  /** `[A]` */
-  affine: Float32Array | Uint16Array
-  /** One per slot that takes a matrix, `[out, columns]` each, in the layout's order. */
-  matrices: (Float32Array | Uint16Array)[]
+  /** One for each tensor of the family's `BankLayout`, in its order. */
+  tensors: (Float32Array | Uint16Array)[]
   head: HeadTensors | null
 }
 
@@ -43,8 +42,8 @@ export interface Span {
 }
 
 /**
- * Where a row lies in shared memory. Its spans, one after the other, hold the bytes of its matrices, affine
- * row, head weight and head bias.
+ * Where a row lies in shared memory. Its spans, one after the other, hold the bytes of its tensors in the
+ * layout's order, of the head's weights and of its biases.
  */
 export interface SharedRow {
   spans: readonly Span[]
@@ -80,10 +79,9 @@ export interface EngineInit {
   device: Device
   /** Threads of one run in one lane. */
   threads: number
-  /** The bank's layout (`manifest/layout.ts`) and the trunk's input and output sizes. */
-  affine: number
-  biases: number
-  matrices: { input: string; rows: number; columns: number }[]
+  /** The tensors of a bank row. */
+  tensors: readonly Omit<BankTensor, 'parts'>[]
+  /** The trunk's input and output sizes. */
   height: number
   width: number
   features: number

@@ -4,18 +4,19 @@
  *
  * Every array of a row is the whole of a plain `ArrayBuffer` of its own, so that the engine can free it.
  */
+import type { BankArray } from './bank-spec.js'
 import type { BankDtype, RowTensors } from './messages.js'
 import { FacetError } from '../errors.js'
-import { type BankLayout, inputAffine } from '../manifest/layout.js'
+import { type BankLayout, type BankPart, type BankTensor, inputAffine } from '../manifest/layout.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import { encodeFloat16, Float16RangeError } from '../bytes/float16.js'
-import type { Pack, SlotWeights } from '../pack/pack.js'
+import { tensorName } from '../pack/expected.js'
+import type { Pack } from '../pack/pack.js'
 import { Problems, quote } from '../strict/problems.js'
 
 /**
- * Lays out one row: `affine [A]`, a matrix `[out, columns]` for each slot that takes one, and the head
- * (always float32). A slot that the pack leaves out gets the base's values. A slot without a matrix gets
- * zeros.
+ * Lays out one row: the tensors of the layout, and the head (always float32). A slot that the pack leaves out
+ * gets the base's values. A part that a slot leaves out gets zeros.
  *
  * @param base the family's base pack, which has every slot; null only to lay out the base itself
  * @param mayTake whether the row may have this array of the pack, the whole of its buffer; other arrays are
@@ -32,46 +33,28 @@ export function packRow(
 ): RowTensors {
   const problems = new Problems()
   const own = (array: Float32Array) => (mayTake(array) ? array : array.slice())
-  const affine = new Float32Array(layout.affine)
-  const input = inputAffine(pack)
-  affine.set(input.scale, layout.inputScale)
-  affine.set(input.shift, layout.inputShift)
-  const found: (SlotWeights | undefined)[] = []
-  for (const place of layout.slots) {
-    const weights = pack.slots.get(place.slot.name) ?? base?.slots.get(place.slot.name)
-    found.push(weights)
-    if (!weights) {
-      problems.add(`slot ${quote(place.slot.name)} is not in the base pack of family ${quote(family.name)}`)
-      continue
-    }
-    affine.set(weights.scale, place.scale)
-    affine.set(weights.bias, place.bias)
+  const input: Record<string, ArrayLike<number>> = inputAffine(pack)
+  const weightsOf = (slot: string) => pack.slots.get(slot) ?? base?.slots.get(slot)
+  for (const { name } of family.slots) {
+    if (!weightsOf(name))
+      problems.add(`slot ${quote(name)} is not in the base pack of family ${quote(family.name)}`)
   }
-  const encode = (values: Float32Array, name: (index: number) => string) => {
-    if (dtype === 'f32') return values
-    try {
-      return encodeFloat16(values)
-    } catch (error) {
-      if (!(error instanceof Float16RangeError)) throw error
-      problems.add(`${name(error.index)} has the value ${error.value}, which does not fit the f16 bank`)
-      return values
-    }
-  }
-  const row: RowTensors = {
-    affine: encode(affine, (index) => affineName(index, layout)),
-    matrices: [],
-    head: null,
-  }
-  for (const [index, place] of layout.slots.entries()) {
-    if (place.matrix < 0) continue
-    const matrix = found[index]?.matrix ?? new Float32Array(place.slot.out * place.slot.columns)
+  const tensors = layout.tensors.map((tensor) => {
+    const [first, ...others] = tensor.parts
+    const whole = others.length === 0 && first?.slot ? weightsOf(first.slot)?.[first.part] : undefined
     // For f16 the encoding copies.
-    const values = dtype === 'f32' ? own(matrix) : matrix
-    row.matrices[place.matrix] = encode(values, () => `tensor ${quote(`${place.slot.name}.matrix`)}`)
-  }
-  if (pack.head) {
-    const { classes, weight, bias } = pack.head
-    row.head = { classes, weight: own(weight), bias: own(bias) }
+    if (whole) return dtype === 'f32' ? own(whole) : encode(whole, tensor, problems)
+    const values = new Float32Array(tensor.elements)
+    for (const { slot, part, offset } of tensor.parts) {
+      const given = slot === null ? input[part] : weightsOf(slot)?.[part]
+      if (given) values.set(given, offset)
+    }
+    return dtype === 'f32' ? values : encode(values, tensor, problems)
+  })
+  const head = pack.head && {
+    classes: pack.head.classes,
+    weight: own(pack.head.weight),
+    bias: own(pack.head.bias),
   }
   if (!problems.empty) {
     const list = problems.list()
@@ -79,15 +62,24 @@ export function packRow(
       problems: list,
     })
   }
-  return row
+  return { tensors, head }
 }
 
-/** The field or tensor that an element of the affine row comes from. */
-function affineName(index: number, layout: BankLayout): string {
-  if (index < layout.inputShift) return 'std (as 1/(255 std))'
-  const first = layout.slots[0]
-  if (!first || index < first.scale) return 'mean and std (as mean/std)'
-  const part = index < layout.affine - layout.biases ? 'scale' : 'bias'
-  const place = layout.slots.findLast((slot) => slot[part] <= index)!
-  return `tensor ${quote(`${place.slot.name}.${part}`)}`
+/** In half precision; notes a value that does not fit. */
+function encode(values: Float32Array, { parts }: BankTensor, problems: Problems): BankArray {
+  try {
+    return encodeFloat16(values)
+  } catch (error) {
+    if (!(error instanceof Float16RangeError)) throw error
+    const { index, value } = error
+    const part = parts.findLast(({ offset }) => offset <= index)!
+    problems.add(`${nameOf(part)} has the value ${value}, which does not fit the f16 bank`)
+    return values
+  }
+}
+
+/** The field or tensor of a pack that a part of a bank row is made of. */
+function nameOf({ slot, part }: BankPart): string {
+  if (slot !== null) return `tensor ${quote(tensorName(slot, part))}`
+  return part === 'scale' ? 'std (as 1/(255 std))' : 'mean and std (as mean/std)'
 }

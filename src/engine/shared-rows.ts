@@ -1,5 +1,5 @@
 /**
- * The rows of the bank in shared memory, as the engine writes them: each row's matrices, affine row and head,
+ * The rows of the bank in shared memory, as the engine writes them: each row's tensors and head,
  * one after the other.
  *
  * Knows no lanes: the caller sees to it that no run reads a row while it is written or freed.
@@ -33,14 +33,14 @@ export class SharedRows {
    * given arrays.
    * @throws RangeError where the limit leaves no room for it
    */
-  write(row: number, { affine, matrices, head }: RowTensors): SharedRow {
+  write(row: number, { tensors, head }: RowTensors): SharedRow {
     this.free(row)
     const { bankDtype, features } = this.#spec
     const classes = head?.classes ?? 0
-    const elements = matrices.reduce((sum, { length }) => sum + length, affine.length)
+    const elements = tensors.reduce((sum, { length }) => sum + length, 0)
     const spans = this.#memory.take(rowBytes({ elements }, bankDtype, features, classes))
     this.#rows.set(row, spans)
-    const given = [...matrices, affine, ...(head ? [head.weight, head.bias] : [])]
+    const given = [...tensors, ...(head ? [head.weight, head.bias] : [])]
     copyBytes(given.map(bytesOf), spans)
     free(given)
     const shared = spans.map(({ buffer, byteOffset, length }) => {

@@ -10,6 +10,7 @@ import { Problems, quote } from '../strict/problems.js'
 import { FamilyError } from './family-error.js'
 import { fingerprint } from './fingerprint.js'
 import { checkGraphs } from './graphs.js'
+import { adapterElements, kindOf } from './kinds/kinds.js'
 import type { FamilyManifest, Slot } from './manifest.js'
 
 // Node 20 warns on every import of a JSON module; `require` does not.
@@ -85,7 +86,7 @@ function checkMeaning(manifest: FamilyManifest, problems: Problems): void {
     } else seen.set(slot.name, index)
     for (const problem of slotProblems(slot, manifest)) problems.add(`slots.${index}.${problem}`)
   }
-  const adapter = slots.reduce((sum, slot) => sum + slot.out * (2 + slot.columns), 0)
+  const adapter = adapterElements(slots)
   if (manifest.parameters.adapter !== adapter) {
     problems.add(`parameters.adapter is ${manifest.parameters.adapter}, but the slots hold ${adapter}`)
   }
@@ -99,14 +100,7 @@ function checkMeaning(manifest: FamilyManifest, problems: Problems): void {
 }
 
 function slotProblems(slot: Slot, { design }: FamilyManifest): string[] {
-  const problems: string[] = []
-  if (slot.name === 'head') problems.push('name is "head", which a pack uses for its classifier')
-  if (slot.kind === 'norm' && slot.in !== slot.out) {
-    problems.push(`out is ${slot.out}, but a normalisation has as many channels out as in (${slot.in})`)
-  }
-  const most = design === 'parallel' ? slot.in : design === 'series' ? slot.out : 0
-  if (slot.columns > most) {
-    problems.push(`columns is ${slot.columns}, at most ${most} in a family of design "${design}"`)
-  }
+  const problems = kindOf(slot).problems(slot, design)
+  if (slot.name === 'head') problems.unshift('name is "head", which a pack uses for its classifier')
   return problems
 }

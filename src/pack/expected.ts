@@ -1,33 +1,25 @@
 /**
  * Which tensors a pack of a family may hold, by name: the shared knowledge of reader and writer.
  */
+import type { SlotPart } from '../manifest/kinds/kind.js'
+import { slotParts } from '../manifest/kinds/kinds.js'
 import type { FamilyManifest, Slot } from '../manifest/manifest.js'
 
 export const HEAD_WEIGHT = 'head.weight'
 export const HEAD_BIAS = 'head.bias'
 
-const slotParts = ['scale', 'bias', 'matrix'] as const
-export type SlotPart = (typeof slotParts)[number]
-
 export interface ExpectedTensor {
   slot: Slot
   part: SlotPart
-  shape: number[]
 }
 
-export function tensorName(slot: Slot, part: SlotPart): string {
-  return `${slot.name}.${part}`
+/** The name in a pack of a part of a slot. */
+export function tensorName(slot: string, part: string): string {
+  return `${slot}.${part}`
 }
 
-/** Every slot tensor of the family, matrices only where the slot takes one. */
+/** Every slot tensor of the family, slots in the manifest's order. */
 export function expectedTensors(family: Pick<FamilyManifest, 'slots'>): Map<string, ExpectedTensor> {
-  const expected = new Map<string, ExpectedTensor>()
-  for (const slot of family.slots) {
-    for (const part of slotParts) {
-      if (part === 'matrix' && slot.columns === 0) continue
-      const shape = part === 'matrix' ? [slot.out, slot.columns] : [slot.out]
-      expected.set(tensorName(slot, part), { slot, part, shape })
-    }
-  }
-  return expected
+  const tensors = family.slots.flatMap((slot) => slotParts(slot).map((part) => ({ slot, part })))
+  return new Map(tensors.map((tensor) => [tensorName(tensor.slot.name, tensor.part.name), tensor]))
 }

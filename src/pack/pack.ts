@@ -8,14 +8,17 @@ import type { Design } from '../manifest/manifest.js'
 
 export const PACK_FORMAT = 'facet-pack/1'
 
-/** What one domain puts into one slot, already folded (design: section 2): `y = scale*z + matrix·v + bias`. */
+/**
+ * What one domain puts into one slot, by part, already folded: `y = scale * z + matrix · v + bias`
+ * (docs/architecture.md, "The mathematics of a slot"). The shapes are those of `slotParts`.
+ */
 export interface SlotWeights {
   /** `[out]` */
   scale: Float32Array
   /** `[out]` */
   bias: Float32Array
-  /** `[out, columns]`, row-major; null is the zero matrix. */
-  matrix: Float32Array | null
+  /** Further parts that the slot's kind has (`matrix`), row-major; one that is absent is zeros. */
+  [part: string]: Float32Array
 }
 
 export type Activation = 'softmax' | 'sigmoid'

@@ -1,10 +1,12 @@
 /**
- * Bytes to a pack, or every reason why they are none (design: section 5).
+ * Bytes to a pack, or every reason why they are none (docs/pack-format.md).
  *
  * Bytes in, pack out: no files, no HTTP, no engine. Nothing of an input is trusted, and the memory taken is
  * bounded by its size.
  */
 import { FacetError } from '../errors.js'
+import { extraParts, slotParts } from '../manifest/kinds/kinds.js'
+import { isAffine } from '../manifest/layout.js'
 import { type Design, designs, type FamilyManifest } from '../manifest/manifest.js'
 import { type ExpectedTensor, expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
 import { decodeFloat16, firstNonFinite32 } from '../bytes/float16.js'
@@ -99,18 +101,21 @@ function readTensors(
   problems: Problems,
 ): Map<string, Float32Array> {
   const expected = expectedTensors(family)
-  const matrixless = new Set(family.slots.filter((slot) => slot.columns === 0).map((s) => `${s.name}.matrix`))
+  const partsOfOthers = new Map(
+    family.slots.flatMap((slot) => extraParts.map((part) => [tensorName(slot.name, part), part])),
+  )
   const decoded = new Map<string, Float32Array>()
   for (const [name, tensor] of tensors) {
     const place = expected.get(name)
     if (!place && name !== HEAD_WEIGHT && name !== HEAD_BIAS) {
-      const why = matrixless.has(name) ? 'this slot takes no matrix' : 'unknown name, no such slot'
+      const part = partsOfOthers.get(name)
+      const why = part === undefined ? 'unknown name, no such slot' : `this slot takes no ${part}`
       problems.add(`tensor ${quote(name)}: ${why} in family ${quote(family.name)}`)
       continue
     }
     if (place) checkAllowed(name, place, design, problems)
     const before = problems.count
-    checkShape(name, tensor, place?.shape, family.features, problems)
+    checkShape(name, tensor, place?.part.dims, family.features, problems)
     const floats = decode(name, tensor, problems)
     if (floats && problems.count === before) decoded.set(name, floats)
   }
@@ -118,18 +123,18 @@ function readTensors(
 }
 
 /** A pack's own design bounds what it may bring. */
-function checkAllowed(name: string, place: ExpectedTensor, design: Design, problems: Problems): void {
+function checkAllowed(name: string, { part }: ExpectedTensor, design: Design, problems: Problems): void {
   if (design === 'feature')
     problems.add(`tensor ${quote(name)}: a pack of design "feature" has no slot tensors`)
-  else if (design === 'bn' && place.part === 'matrix') {
-    problems.add(`tensor ${quote(name)}: a pack of design "bn" has no matrix`)
+  else if (design === 'bn' && !isAffine(part.name)) {
+    problems.add(`tensor ${quote(name)}: a pack of design "bn" has no ${part.name}`)
   }
 }
 
 function checkShape(
   name: string,
   { shape }: Tensor,
-  expected: number[] | undefined,
+  expected: readonly number[] | undefined,
   features: number,
   problems: Problems,
 ): void {
@@ -175,22 +180,23 @@ function readSlots(
 ): Map<string, SlotWeights> {
   const slots = new Map<string, SlotWeights>()
   for (const slot of family.slots) {
-    const names = {
-      scale: tensorName(slot, 'scale'),
-      bias: tensorName(slot, 'bias'),
-      matrix: tensorName(slot, 'matrix'),
-    }
-    const given = Object.values(names).filter((name) => present.has(name))
+    const parts = slotParts(slot).map((part) => ({ ...part, tensor: tensorName(slot.name, part.name) }))
+    const given = parts.filter(({ tensor }) => present.has(tensor)).map(({ tensor }) => quote(tensor))
     if (given.length === 0) continue
-    for (const part of ['scale', 'bias'] as const) {
-      if (present.has(names[part])) continue
+    const required = parts.filter(({ optional }) => !optional)
+    for (const { tensor } of required) {
+      if (present.has(tensor)) continue
       problems.add(
-        `slot ${quote(slot.name)} has ${given.map(quote).join(' and ')} but no ${quote(names[part])}: a slot is given whole or not at all`,
+        `slot ${quote(slot.name)} has ${given.join(' and ')} but no ${quote(tensor)}: a slot is given whole or not at all`,
       )
     }
-    const scale = floats.get(names.scale)
-    const bias = floats.get(names.bias)
-    if (scale && bias) slots.set(slot.name, { scale, bias, matrix: floats.get(names.matrix) ?? null })
+    if (required.every(({ tensor }) => floats.has(tensor))) {
+      const entries = parts.flatMap(({ name, tensor }) => {
+        const values = floats.get(tensor)
+        return values ? [[name, values]] : []
+      })
+      slots.set(slot.name, Object.fromEntries(entries) as SlotWeights)
+    }
   }
   return slots
 }

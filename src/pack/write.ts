@@ -3,7 +3,8 @@
  */
 import { FacetError } from '../errors.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
-import { expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
+import { elementsOf, slotParts } from '../manifest/kinds/kinds.js'
+import { HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
 import { encodeFloat16, Float16RangeError, firstNonFinite32 } from '../bytes/float16.js'
 import { encodeMetadata } from './metadata.js'
 import type { Pack } from './pack.js'
@@ -22,22 +23,26 @@ export type PackDtype = 'f16' | 'f32'
 export function writePack(pack: Pack, family: FamilyManifest, options: { dtype: PackDtype }): Uint8Array {
   const problems = new Problems()
   const tensors = new Map<string, Tensor>()
-  const put = (name: string, floats: Float32Array, shape: number[]) => {
+  const put = (name: string, floats: Float32Array, shape: readonly number[]) => {
     const tensor = encodeTensor(name, floats, shape, options.dtype, problems)
     if (tensor) tensors.set(name, tensor)
   }
-  const known = expectedTensors(family)
+  const slots = new Map(family.slots.map((slot) => [slot.name, slot]))
   for (const [name, weights] of pack.slots) {
-    const slot = known.get(`${name}.scale`)?.slot
+    const slot = slots.get(name)
     if (!slot) {
       problems.add(`slot ${quote(name)}: unknown name, no such slot in family ${quote(family.name)}`)
       continue
     }
-    put(tensorName(slot, 'scale'), weights.scale, [slot.out])
-    put(tensorName(slot, 'bias'), weights.bias, [slot.out])
-    if (weights.matrix && slot.columns === 0) {
-      problems.add(`slot ${quote(name)}: this slot takes no matrix in family ${quote(family.name)}`)
-    } else if (weights.matrix) put(tensorName(slot, 'matrix'), weights.matrix, [slot.out, slot.columns])
+    const parts = slotParts(slot)
+    for (const { name: part, dims } of parts) {
+      const values = weights[part]
+      if (values) put(tensorName(name, part), values, dims)
+    }
+    for (const part of Object.keys(weights)) {
+      if (!parts.some((known) => known.name === part))
+        problems.add(`slot ${quote(name)}: this slot takes no ${part} in family ${quote(family.name)}`)
+    }
   }
   if (pack.head) {
     put(HEAD_WEIGHT, pack.head.weight, [pack.head.classes, family.features])
@@ -62,11 +67,11 @@ function refuse(problems: readonly string[]): FacetError {
 function encodeTensor(
   name: string,
   floats: Float32Array,
-  shape: number[],
+  shape: readonly number[],
   dtype: PackDtype,
   problems: Problems,
 ): Tensor | undefined {
-  const elements = shape.reduce((product, size) => product * size, 1)
+  const elements = elementsOf(shape)
   if (floats.length !== elements) {
     problems.add(`tensor ${quote(name)} has ${floats.length} values, shape [${shape}] takes ${elements}`)
     return undefined
@@ -79,7 +84,7 @@ function encodeTensor(
   try {
     const values = dtype === 'f16' ? encodeFloat16(floats) : floats
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
-    return { dtype: dtype === 'f16' ? 'F16' : 'F32', shape, bytes }
+    return { dtype: dtype === 'f16' ? 'F16' : 'F32', shape: [...shape], bytes }
   } catch (error) {
     if (!(error instanceof Float16RangeError)) throw error
     problems.add(`tensor ${quote(name)}: ${error.message}; write it as F32`)

@@ -1,6 +1,7 @@
-/** The live memory account (design: sections 6 and 9): what is resident, and what it would cost apart. */
+/** The live memory account: what is resident, and what the same domains would cost as dedicated networks. */
 import { arrayType } from '../engine/bank-spec.js'
 import type { BankDtype } from '../engine/messages.js'
+import { kindOf } from '../manifest/kinds/kinds.js'
 import type { BankLayout } from '../manifest/layout.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import type { MemoryAccount } from './types.js'
@@ -19,10 +20,8 @@ export interface ResidentWeights {
  *
  * - trunk: `manifest.parameters.trunk` f32 weights, held by each of the engine's `trunks` sessions.
  * - adapters, heads: a bank row and a head for each resident version.
- * - dedicated: for each resident *active* version one network with the adapter merged in, f32. Merging a
- *   parallel or series matrix changes the values of the slot's convolution and not its size, and folds the
- *   scale into it, so such a network has the trunk's weights, one bias for each of a slot's channels (for a
- *   normalisation that stands alone, scale and bias: there is nothing to fold them into), and the head.
+ * - dedicated: for each resident *active* version one network with the adapter merged in, f32: the trunk's weights,
+ *   what each slot's kind says is left beside them (`SlotKind.dedicatedElements`), and the head.
  *
  * Domains that serve the same version count once on both sides.
  */
@@ -33,7 +32,7 @@ export function memoryAccount(
   residents: Iterable<ResidentWeights>,
   { rows: capacity, trunks }: { rows: number; trunks: number },
 ): MemoryAccount {
-  const slots = manifest.slots.reduce((sum, { kind, out }) => sum + (kind === 'norm' ? 2 * out : out), 0)
+  const slots = manifest.slots.reduce((sum, slot) => sum + kindOf(slot).dedicatedElements(slot), 0)
   const network = manifest.parameters.trunk * F32
   const trunk = trunks * network
   const adapter = layout.elements * arrayType(dtype).BYTES_PER_ELEMENT

@@ -1,0 +1,72 @@
+/**
+ * What the builder needs to know of a kind of slot: how it is found in a backbone, and how it is written into the
+ * family's graph. Serving's part of a kind is `manifest/kinds/`.
+ */
+import type { Design, Serves, Slot } from '../../manifest/manifest.js'
+import type { Graph } from '../../onnx/graph.js'
+import type { Node, Tensor } from '../../onnx/onnx.js'
+import type { Shapes } from '../../onnx/shapes.js'
+import type { Writer } from '../../onnx/writer.js'
+import type { SlotWeights } from '../../pack/pack.js'
+import type { BankValues } from '../bank-inputs.js'
+
+/** A node that may become a slot. */
+export interface Candidate {
+  node: Node
+  /** The name its slot would have. */
+  name: string
+  /** The node behind it that its slot would take over (`SlotBuilder.takesOver`). */
+  next: Node | undefined
+}
+
+/** What a kind looks at when it opens a slot. */
+export interface Backbone {
+  graph: Graph
+  shapes: Shapes
+  design: Design
+  /** Slots to open by name; undefined leaves the choice to the kinds. */
+  pattern: RegExp | undefined
+}
+
+export interface OpenSlot {
+  slot: Slot
+  /** The backbone's nodes that the slot stands for. It is written in the place of the first. */
+  nodes: readonly [Node, ...Node[]]
+  /** Their frozen weights. */
+  weights: readonly Tensor[]
+  /** What reproduces the backbone. */
+  base: SlotWeights
+  /** Writes the slot; the value it makes has the name of the last of `nodes`' output. */
+  emit(trunk: TrunkWriter): void
+}
+
+/** A node that was looked at and left frozen. */
+export interface ClosedSlot {
+  name: string
+  node: string
+  reason: string
+  /** It was meant to be opened, but cannot. */
+  refused: boolean
+}
+
+export interface SlotBuilder {
+  /** The operator of the nodes that may become such slots. Their second input gives the slot its name. */
+  op: string
+  /** The node behind one of them that belongs to its slot, if it is opened. */
+  takesOver(graph: Graph, node: Node): Node | undefined
+  /** @throws BackboneError where the node's weights are not what a backbone must have */
+  open(backbone: Backbone, candidate: Candidate): OpenSlot | ClosedSlot
+}
+
+/** A trunk graph that is being written. */
+export interface TrunkWriter {
+  writer: Writer
+  bank: BankValues
+  shapes: Shapes
+  serves: Serves
+}
+
+/** A candidate that stays frozen. */
+export function closed({ node, name }: Candidate, reason: string, refused = false): ClosedSlot {
+  return { name, node: node.name, reason, refused }
+}

@@ -1,0 +1,21 @@
+/** A normalisation that stands alone: scale and bias. */
+import { scaleAndBias, type SlotKind } from './kind.js'
+
+export const norm: SlotKind = {
+  extraParts: [],
+
+  parts: scaleAndBias,
+
+  // There is no convolution to merge them into.
+  dedicatedElements: ({ out }) => 2 * out,
+
+  problems({ columns, in: channels, out }) {
+    const problems: string[] = []
+    if (channels !== out)
+      problems.push(`out is ${out}, but a normalisation has as many channels out as in (${channels})`)
+    if (columns > 0) problems.push(`columns is ${columns}, but a normalisation takes no matrix`)
+    return problems
+  },
+
+  window: () => '',
+}
