@@ -1,7 +1,7 @@
-/** The networks that the builder's tests open: between them, most of what exports do. */
+/** The networks that the builder's tests open. Together they cover most of what exporters write. */
 import { Network } from './networks.js'
 
-/** Batch norms folded into biased convolutions, no residuals, stride 2 in kernels of 3, 5 and 7. */
+/** Batch norms folded into convolutions with bias, no residuals, stride 2 in kernels of 3, 5 and 7. */
 function folded(): Network {
   const net = new Network(23, { opset: 11, names: 'anonymous', head: 'GemmPlain', vector: 'Reshape' }, 11)
   let x = net.relu(net.conv('c0', 'image', [3, 6], { kernel: [7, 7], stride: 2, bias: true }))
@@ -11,7 +11,10 @@ function folded(): Network {
   return net
 }
 
-/** Residuals, dilation, a lone norm in front of the last activation, Constant nodes, biases before norms. */
+/**
+ * Residuals, dilation, a norm that stands alone before the last activation, Constant nodes, biases before
+ * norms.
+ */
 export function residual(): Network {
   const net = new Network(
     10,
@@ -41,7 +44,7 @@ export function branches(): Network {
   const tall = net.conv('tall', wide, [3, 3], { kernel: [5, 1], bias: true })
   const point = net.relu(net.bn('point.bn', net.conv('point', stem, [4, 5], { kernel: [1, 1] }), 5))
   const deep = net.conv('deep', stem, [4, 4], { group: 4, bias: true })
-  // Two read this convolution, so the norm behind it stands alone.
+  // Two nodes read this convolution, so the norm behind it counts as standing alone.
   const shared = net.conv('shared', stem, [4, 4])
   const joined = net.concat(tall, point, deep, shared, net.relu(net.bn('shared.bn', shared, 4)))
   const valid = net.conv('valid', joined, [20, 6], { pads: [0, 0, 0, 0], stride: 2 })

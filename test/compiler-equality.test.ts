@@ -1,4 +1,4 @@
-/** A built family computes what the backbone computes, and section 2's formula with any adapters. */
+/** A built family computes what its backbone computes and, with any adapters, the formula of a slot. */
 import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import t from 'tap'
@@ -145,7 +145,7 @@ t.test('a network without a classifier ends at its own output', async (t) => {
   t.equal(features.length, 4)
 })
 
-/** A domain with a random module at every slot: as trained, and folded by section 2's table. */
+/** A domain with a random module at every slot: the modules as trained, and the folded pack. */
 function randomDomain(
   net: Network,
   slots: { name: string; kind: 'conv' | 'norm'; in: number; out: number }[],
@@ -194,7 +194,7 @@ function constants({ gamma, beta, mean, variance, epsilon }: Affine): { g: Float
   return { g, h: beta.map((value, i) => value - mean[i]! * g[i]!) }
 }
 
-/** The folding table of section 2. */
+/** Folds a trained module into scale, matrix and bias (docs/architecture.md, "The mathematics of a slot"). */
 function fold(layer: Conv | Norm, { bn, matrix, inner }: Module): SlotWeights {
   const { g, h } = constants(bn)
   const bias = h.map((value, i) => value + (layer.op === 'conv' ? g[i]! * (layer.bias?.[i] ?? 0) : 0))

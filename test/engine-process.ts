@@ -1,4 +1,4 @@
-/** A process of its own: starts an engine, sends it a batch, stops it meanwhile and leaves. */
+/** Runs as its own process: starts an engine, sends it a batch, stops it during the run and ends. */
 import { pino } from 'pino'
 import { systemClock } from '../src/concurrency/clock.js'
 import { Engine } from '../src/engine/engine.js'
@@ -19,7 +19,7 @@ const engine = new Engine({
 })
 await engine.start()
 const run = engine.run({ pixels: new Uint8Array(32 * height * width * 3), rows: new Int32Array(32) }, 1)
-// The run begins in the worker; it takes far longer than the message.
+// Wait until the run has begun in the worker; it takes far longer than this message.
 const stop = engine.stop()
 process.stdout.write(`answered ${(await run).logits.length}\n`)
 await stop

@@ -18,12 +18,12 @@ export const family = await readFamily('models/resnet26-half')
 const { height, width } = family.manifest.input
 export const imageBytes = height * width * 3
 
-/** A worker needs our TypeScript loader and nothing of tap, which takes a second to start. */
+/** Workers get our TypeScript loader only, not that of tap, which takes a second to start. */
 const loaders = process.execArgv.filter((argument) => !/@tapjs\//.test(argument))
 
-/** What a test knows of, and does to, the workers it has started. */
+/** Counts the runs and sessions of the workers that a test has started, and puts faults into them. */
 export class Control {
-  /** Workers made while this is set die as they start. */
+  /** While this is set, new workers die as they start. */
   dieAtStart = false
   readonly #shared = new Int32Array(new SharedArrayBuffer(5 * 4))
 
@@ -45,14 +45,14 @@ export class Control {
     return Atomics.load(this.#shared, SESSIONS)
   }
 
-  /** What the next run of the trunk meets. */
+  /** Puts a fault into the next run of the trunk. */
   nextRun(fault: Fault): void {
     Atomics.store(this.#shared, IN_RUN, 0)
     Atomics.store(this.#shared, RELEASE, 0)
     this.addFault(fault)
   }
 
-  /** The same while a run is held. */
+  /** Puts a fault into the next run while another run is held. */
   addFault(fault: Fault): void {
     Atomics.store(this.#shared, NEXT_RUN, fault)
   }
@@ -69,7 +69,7 @@ export class Control {
   }
 }
 
-/** An engine that is not started; it is stopped when the test ends. */
+/** Makes an engine without starting it. It is stopped when the test ends. */
 export function makeEngine(
   t: Test,
   options: Partial<EngineOptions> = {},
@@ -119,7 +119,7 @@ export function randomHead(classes: number, seed: number): HeadTensors {
   return { classes, weight: values(classes * family.manifest.features), bias: values(classes) }
 }
 
-/** A domain that differs from the base in every slot, far more than trained ones do. */
+/** A domain that differs from the base in every slot, by far more than trained domains do. */
 export function randomPack(seed: number, classes: number): Pack {
   const { base, manifest } = family
   const next = random(seed)
@@ -140,12 +140,12 @@ export function randomPack(seed: number, classes: number): Pack {
   return { ...base, mean: [0.4 + 0.1 * next(), 0.5, 0.45], slots, head }
 }
 
-/** A `randomPack` as a bank row; fresh buffers. */
+/** A `randomPack` as a bank row, in new buffers. */
 export function randomRow(seed: number, classes: number, dtype: BankDtype = 'f32'): RowTensors {
   return packRow(randomPack(seed, classes), family.base, family.manifest, family.layout, dtype)
 }
 
-/** Each image's features and logits of a result. */
+/** A result as the features and logits of each image. */
 export function split(result: EngineResult): { features: Float32Array; logits: Float32Array | null }[] {
   const length = family.manifest.features
   return result.logits.map((logits, index) => ({

@@ -7,7 +7,7 @@ import type { Pack, SlotWeights } from '../src/pack/pack.js'
 
 const NO_FILE = { sha256: '0'.repeat(64), bytes: 0 }
 
-/** A conv with matrix, one of the design's smallest kind, a strided conv, a lone normalisation. */
+/** A family with a convolution that takes a matrix, a strided one, and a normalisation that stands alone. */
 export function tinyFamily(design: Design = 'parallel', name = 'tiny'): FamilyManifest {
   const columns = (inputs: number, outputs: number) =>
     design === 'parallel' ? inputs : design === 'series' ? outputs : 0
@@ -63,7 +63,7 @@ export function tinyFamily(design: Design = 'parallel', name = 'tiny'): FamilyMa
   }
 }
 
-/** A whole pack with three classes; `value(i)` gives the weights, i counting through all tensors. */
+/** A whole pack with three classes. `value(i)` gives the weights; i counts on through all tensors. */
 export function tinyPack(family: FamilyManifest, value: (i: number) => number = (i) => (i % 64) / 32): Pack {
   let i = 0
   const fill = (length: number) => new Float32Array(length).map(() => value(i++))

@@ -1,4 +1,4 @@
-/** Cells of the array that a test shares with `faulty-worker.ts`. */
+/** Indices into the array that a test shares with `faulty-worker.ts`. */
 
 export const RUNS = 0
 export const NEXT_RUN = 1
@@ -6,6 +6,6 @@ export const IN_RUN = 2
 export const RELEASE = 3
 export const SESSIONS = 4
 
-/** What a run of the trunk meets: nothing, an error, the end of the thread, an uncaught error, or a wait. */
+/** Faults of a run of the trunk: none, an error, the thread exits, an uncaught error, or the run waits. */
 export const Fault = { none: 0, throws: 1, exits: 2, crashes: 3, waits: 4 } as const
 export type Fault = (typeof Fault)[keyof typeof Fault]

@@ -1,5 +1,5 @@
 /**
- * The engine's real worker, with `session.run` counted and, on a test's command, made to fail for real.
+ * The engine's real worker, in which `session.run` is counted and, on a test's command, fails.
  */
 import { workerData } from 'node:worker_threads'
 import { InferenceSession } from 'onnxruntime-node'
@@ -13,7 +13,7 @@ InferenceSession.create = (async (...args: Parameters<typeof create>) => {
   return create.apply(InferenceSession, args)
 }) as typeof create
 
-// The exported value is the class; its type says factory only.
+// The exported value is the class, but its type has the factory's methods only.
 const { prototype } = InferenceSession as unknown as { prototype: InferenceSession }
 type Run = (this: InferenceSession, ...args: unknown[]) => Promise<InferenceSession.ReturnType>
 const run = prototype.run as Run

@@ -1,8 +1,9 @@
 /**
- * The HTTP application over small real parts: an in-memory registry whose packs are JSON, and the predictor
- * over the scheduler with a "trunk" that counts bytes. No engine, no files.
+ * The HTTP application over small parts: a registry in memory whose packs are JSON, and the real predictor
+ * and scheduler with a "trunk" that counts bytes. No engine, no files.
  *
- * An image is `IMG` and then its pixels, one byte each; class k scores by how many pixels have the value k.
+ * An image is `IMG` and then its pixels, one byte each. The score of class k is the number of pixels of value
+ * k.
  */
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
@@ -24,7 +25,7 @@ export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').updat
 
 export const image = (...pixels: number[]) => Buffer.from([...Buffer.from('IMG'), ...pixels])
 
-/** A pack the in-memory registry takes; without labels it serves `embed` only. */
+/** A pack for the registry in memory; without labels it serves `embed` only. */
 export const pack = (labels: string[] | null, note = '') => Buffer.from(JSON.stringify({ labels, note }))
 
 interface Version {

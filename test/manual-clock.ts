@@ -1,4 +1,7 @@
-/** A clock that stands still until a test moves it. Timers fire in order of their time, then of their making. */
+/**
+ * A clock that a test moves. Timers fire in the order of their times, and equal ones in the order of
+ * creation.
+ */
 import type { Clock } from '../src/concurrency/clock.js'
 
 interface Timer {
@@ -30,12 +33,14 @@ export class ManualClock implements Clock {
     return () => this.#timers.delete(timer)
   }
 
-  /** Timers that wait to fire; 0 once everything has cleaned up after itself. */
+  /** Number of timers that wait to fire; 0 once everything has cleaned up after itself. */
   get pending(): number {
     return this.#timers.size
   }
 
-  /** Moves time on by `ms` and fires what falls due, timers set meanwhile included. Runs no microtasks. */
+  /**
+   * Moves time on by `ms` and fires the timers that fall due, also those set meanwhile. Runs no microtasks.
+   */
   advance(ms: number): void {
     const end = this.#now + ms
     for (let next = this.#due(end); next !== undefined; next = this.#due(end)) {
@@ -55,7 +60,7 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Lets everything that waits on settled promises run; no time passes. */
+/** Runs everything that waits on settled promises. No time passes. */
 export async function settle(): Promise<void> {
   await new Promise<void>((resolve) => setImmediate(resolve))
 }

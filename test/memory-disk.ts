@@ -1,20 +1,23 @@
 /**
- * A disk that forgets what was not fsynced, as POSIX allows it to:
+ * A disk in memory that loses what was not fsynced, as POSIX allows:
  *
- * - a file's bytes not fsynced may be lost, kept or torn;
- * - a name created, renamed or removed is durable only after an fsync of its folder; before, each change may
- *   be lost or kept independently of the others and of their order;
+ * - bytes of a file that were not fsynced may be lost, kept or torn;
+ * - a name that is created, renamed or removed is durable only after an fsync of its folder. Until then each
+ * change
+ *   may be lost or kept, independently of the others and of their order;
  * - a new folder is such a name in its parent;
- * - after a failed fsync the dirty state is clean: a second fsync succeeds and saves nothing.
+ * - a failed fsync marks everything as clean: a second fsync succeeds and saves nothing.
  *
- * It is synchronous and deterministic, so that a log of operations can be replayed up to any of them.
+ * It is synchronous and deterministic, so that a log of operations can be replayed up to any point.
  */
 import type { Random } from './random.js'
 
-/** What is left after a crash. `killed`: only the process died, the system keeps all it knows, durable or not. */
+/**
+ * What survives a crash. `killed`: only the process died, and the system keeps all changes, durable or not.
+ */
 export type Outcome = 'lost' | 'kept' | 'killed' | Random
 
-/** Operations that change a disk. `file` numbers the open files in the order of their creation. */
+/** Operations that change a disk. `file` is the number of an open file, in the order of creation. */
 export type Operation =
   | { name: 'mkdir'; path: string }
   | { name: 'create'; path: string; file: number }
@@ -25,7 +28,7 @@ export type Operation =
   | { name: 'syncFolder'; path: string; failed: boolean }
 
 class FileNode {
-  /** Arrays are never written to: a write makes a new one. */
+  /** The arrays are immutable: a write makes a new one. */
   data: Uint8Array = new Uint8Array()
   durable: Uint8Array = new Uint8Array()
   dirty = false
@@ -34,7 +37,7 @@ class FileNode {
 class FolderNode {
   readonly entries = new Map<string, Node>()
   readonly durable = new Map<string, Node>()
-  /** What a name has stood for since it was last durable. */
+  /** The files that a name has stood for since it was last durable. */
   readonly since = new Map<string, (Node | undefined)[]>()
   /** Names that the next fsync makes durable. */
   readonly dirty = new Set<string>()
@@ -61,7 +64,7 @@ class FolderNode {
 
 type Node = FileNode | FolderNode
 
-/** An error as Node's `fs` throws it; without a stack, which tells nothing here and takes long to collect. */
+/** An error as Node's `fs` throws it, without a stack, which says nothing here and takes long to collect. */
 export function fsError(code: string, path: string): NodeJS.ErrnoException {
   const limit = Error.stackTraceLimit
   Error.stackTraceLimit = 0
@@ -130,7 +133,7 @@ export class MemoryDisk {
     return Uint8Array.from(this.#file(path).data)
   }
 
-  /** Another disk: this one after a crash. */
+  /** A new disk with the state of this one after a crash. */
   crash(outcome: Outcome): MemoryDisk {
     const disk = new MemoryDisk()
     disk.#root = copyFolder(this.#root, outcome, new Map())
@@ -173,7 +176,7 @@ export class MemoryDisk {
 
 const parts = new Map<string, string[]>()
 
-/** The names in a path; remembered, since every recovery asks for the same ones. */
+/** The names in a path. Cached, since every recovery asks for the same paths. */
 function partsOf(path: string): string[] {
   let known = parts.get(path)
   if (known === undefined) {
@@ -187,7 +190,7 @@ function baseName(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1)
 }
 
-/** @param copies a file may have two names after a crash, but it is one file */
+/** @param copies copies made so far: a file may have two names after a crash, but stays one file */
 function copyFolder(from: FolderNode, outcome: Outcome, copies: Map<Node, Node>): FolderNode {
   const to = new FolderNode()
   copies.set(from, to)

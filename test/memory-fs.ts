@@ -1,31 +1,34 @@
-/** The store's file system on a `MemoryDisk`: records every change, and fails or dies where a test says so. */
+/**
+ * The store's file system on a `MemoryDisk`. Records every change, and fails or stops at the operation a test
+ * names.
+ */
 import type { StoreFile, StoreFolder, StoreFs } from '../src/store/fs.js'
 import { LockedError } from '../src/store/lock.js'
 import { fsError, MemoryDisk, type Operation } from './memory-disk.js'
 
-/** Names of all operations, those that only read included. */
+/** Names of all operations, also of those that only read. */
 export type Step = Operation['name'] | 'list' | 'stat' | 'read' | 'openFolder' | 'close'
 
-/** Thrown by a `before` from some operation on: the machine is off, nothing happens any more. */
+/** Thrown by a `before` for every operation from some point on: the machine is off. */
 export class PowerCut extends Error {}
 
 export interface MemoryFsOptions {
   disk?: MemoryDisk
-  /** Called before each operation; what it throws is the operation's error, and it does not happen. */
+  /** Called before each operation. If it throws, the operation fails with that error and does not happen. */
   before?: (step: Step, path: string) => void
-  /** Called after each operation; what it throws is the operation's error although it happened. */
+  /** Called after each operation. If it throws, the operation fails with that error although it happened. */
   after?: (step: Step, path: string) => void
-  /** Operations that report success and do nothing: how a careless store behaves. */
+  /** Operations that report success and do nothing, as if the store forgot them. */
   ignore?: (step: Step, path: string) => boolean
-  /** How many microtasks an operation takes: makes concurrent changes interleave. */
+  /** Number of microtasks that an operation takes, so that concurrent changes interleave. */
   delay?: () => number
-  /** Bytes that one write takes at most. */
+  /** Most bytes that one write takes. */
   chunk?: number
 }
 
 export class MemoryFs implements StoreFs {
   readonly disk: MemoryDisk
-  /** Every change so far; replayed on an empty disk it gives `disk` (where that began empty). */
+  /** Every change so far. Replayed on the disk as it began, they give `disk`. */
   readonly log: Operation[] = []
   readonly #options: MemoryFsOptions
   #files = 0
@@ -109,7 +112,7 @@ export class MemoryFs implements StoreFs {
     })
   }
 
-  /** Not an async function: recovering thousands of times, promises are most of the work. */
+  /** Not an async function: in thousands of recoveries, promises would be most of the work. */
   #step<T>(step: Step, path: string, act: () => T): Promise<T> {
     const wait = this.#options.delay?.() ?? 0
     if (wait > 0) return this.#later(wait, step, path, act)
@@ -133,7 +136,10 @@ export class MemoryFs implements StoreFs {
   }
 }
 
-/** A `before` that fails the `n`th operation (from 1) with `code`, and what it hit. */
+/**
+ * A `before` that fails the `n`th operation (from 1) with `code`, and the name of the operation that it
+ * failed.
+ */
 export function failNth(n: number, code: string) {
   const fault = {
     hit: null as { step: Step; path: string } | null,

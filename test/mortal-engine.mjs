@@ -1,6 +1,6 @@
 /**
- * Loaded into the real program and its threads before anything else: SIGUSR2 ends the threads of the engine, each by
- * itself, and those made after it while they start; the next SIGUSR2 lets them live.
+ * Loaded into the real program and its threads before anything else. SIGUSR2 makes each thread of the engine
+ * exit, and later ones exit as they start; the next SIGUSR2 lets new threads live.
  */
 import { BroadcastChannel, getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads'
 

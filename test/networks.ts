@@ -1,8 +1,8 @@
 /**
- * Small networks for the builder's tests, each described once: written as ONNX (here), and computed naively
- * in float64 (`reference.ts`).
+ * Small networks for the builder's tests. One description of a network is written as ONNX (here) and computed
+ * by plain loops in float64 (`reference.ts`).
  *
- * Values are `[C, H, W]` a sample, vectors `[C]`. Weights are drawn from a seed.
+ * Values of a sample are `[C, H, W]`, vectors `[C]`. Weights are drawn from a seed.
  */
 import type { onnx as Onnx } from 'onnx-proto'
 import onnxProto from 'onnx-proto'
@@ -25,7 +25,7 @@ export interface Conv {
   group: number
   weight: Float32Array
   bias: Float32Array | undefined
-  /** Written instead of `pads`, which must be what it means. */
+  /** Written instead of `pads`; `pads` must have the same meaning. */
   auto?: 'SAME_UPPER' | 'SAME_LOWER' | 'VALID'
 }
 
@@ -70,7 +70,7 @@ export interface Style {
   vector: 'GlobalAveragePool' | 'ReduceMean' | 'Reshape'
   /** Weights as Constant nodes, as initializers, or as initializers that are inputs too (IR version 3). */
   constants: 'nodes' | 'initializers' | 'inputs'
-  /** A batch of exactly one sample, as naive exports have it. */
+  /** The exported batch size is 1 instead of free, as exporters do by default. */
   fixedBatch: boolean
   /** Softmax or Sigmoid behind the logits. */
   activation?: 'Softmax' | 'Sigmoid'
@@ -163,7 +163,7 @@ export class Network {
     return this.#push({ op: 'relu', x, y: this.#value() })
   }
 
-  /** An Identity (or, in odd positions, a Dropout): what exports leave behind. */
+  /** An Identity (or, at odd positions, a Dropout), as exporters leave them in a graph. */
   identity(x: string): string {
     return this.#push({ op: 'identity', x, y: this.#value() })
   }
@@ -228,7 +228,7 @@ const ints = (name: string, values: number[]) => ({ name, type: types.INTS, ints
 const int = (name: string, value: number) => ({ name, type: types.INT, i: value })
 const bytesOf = (array: Float32Array | BigInt64Array) => new Uint8Array(array.buffer)
 
-/** A network on its way to ONNX. */
+/** Writes a network as ONNX. */
 class Export {
   readonly #network: Network
   readonly #nodes: Onnx.INodeProto[] = []
@@ -345,7 +345,7 @@ class Export {
         this.#node('GlobalAveragePool', [layer.x], [], `${layer.y}_map`)
         if (style.vector === 'Reshape') {
           const target = this.#int64(`${layer.y}_shape`, [style.fixedBatch ? 1 : 0, -1])
-          // Newer exports say that a 0 is a size.
+          // Newer exporters write `allowzero`: a 0 is then a size.
           const allowZero = style.fixedBatch && style.opset >= 14 ? [int('allowzero', 1)] : []
           this.#node('Reshape', [`${layer.y}_map`, target], allowZero, layer.y)
         } else this.#node('Flatten', [`${layer.y}_map`], [int('axis', 1)], layer.y)

@@ -1,4 +1,4 @@
-/** A PNG made by hand: 8-bit grey, whatever size its header shall claim and whatever data it shall hold. */
+/** Makes an 8-bit grey PNG by hand, with any size in its header and any data. */
 import { crc32 } from 'node:zlib'
 
 /** @param data the deflated rows, each with its filter byte */

@@ -2,7 +2,7 @@
 import { random } from '../bench/random.js'
 
 export class Random {
-  /** From 0 to 1, 1 excluded. */
+  /** A uniform number in [0, 1). */
   readonly next: () => number
 
   constructor(seed: number) {

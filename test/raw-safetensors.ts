@@ -1,6 +1,9 @@
-/** Files that no honest writer would make: a header given as text, and any bytes behind it. */
+/**
+ * Makes safetensors files that a writer would refuse: the header is given as text, and any bytes may follow
+ * it.
+ */
 
-/** A safetensors file from its parts; `length` overrides the header length it claims. */
+/** A safetensors file from its parts. `length` is written as the header's length instead of the real one. */
 export function rawFile(
   header: string | Uint8Array,
   data: Uint8Array | number = 0,
@@ -15,7 +18,7 @@ export function rawFile(
   return file
 }
 
-/** The header and data of a sound file. */
+/** The header and data of a valid file. */
 export function openFile(bytes: Uint8Array): { header: string; data: Uint8Array } {
   const length = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true))
   return {

@@ -1,6 +1,7 @@
 /**
- * An independent computation of the networks in `networks.ts`: plain loops in float64, one sample at a time,
- * adapters as the modules they were trained as and never folded (design: section 2).
+ * An independent computation of the networks in `networks.ts`: plain loops in float64, one sample at a time.
+ * Adapters are computed as the modules that were trained, without folding (docs/architecture.md, "The
+ * mathematics of a slot").
  */
 import type { Conv, Network, Norm } from './networks.js'
 
@@ -20,7 +21,7 @@ export interface Affine {
   epsilon: number
 }
 
-/** What a domain trained at one slot. */
+/** The modules that a domain trained at one slot. */
 export interface Module {
   /** The normalisation behind the slot. */
   bn: Affine
@@ -35,8 +36,8 @@ export type Design = 'parallel' | 'series' | 'bn'
 /**
  * The features of one image `[3, H, W]`, already normalised.
  *
- * @param modules per layer name of a convolution or normalisation what replaces it; layers without one are
- * the backbone's own. A normalisation behind an adapted convolution is replaced with it.
+ * @param modules the modules of the adapted convolutions and normalisations, by layer name. Other layers are
+ * the backbone's own. The normalisation behind an adapted convolution is replaced too.
  */
 export function reference(
   network: Network,
@@ -46,7 +47,7 @@ export function reference(
 ): Float64Array {
   const values = new Map<string, Values>([['image', image]])
   const get = (name: string) => values.get(name)!
-  // Outputs of adapted convolutions, whose own normalisation is done already.
+  // Outputs of adapted convolutions, which are normalised already.
   const done = new Set<string>()
   for (const layer of network.layers) {
     if (layer.y === network.features && layer.op === 'gemm') break
@@ -96,11 +97,11 @@ export function reference(
 
 /** BN(z + A x), BN(z + A BN'(z)) or BN(z). */
 function adapted(layer: Conv, x: Values, design: Design, module: Module): Values {
-  // BN' sees the convolution without its bias (section 2).
+  // BN' of a series adapter gets the convolution's output without its bias.
   const z = convolve({ ...layer, bias: undefined }, x)
   let sum = convolve(layer, x)
   if (design === 'parallel' && module.matrix) {
-    // A 1x1 kernel where the convolution's kernel has its centre is the same kernel padded with zeros.
+    // A 1x1 kernel at the centre of the convolution's kernel equals that kernel padded with zeros.
     sum = plus(sum, convolve({ ...layer, ...centred(layer, module.matrix), group: 1, bias: undefined }, x))
   } else if (design === 'series' && module.matrix) {
     sum = plus(sum, matrixTimes(module.matrix, layer.out, normalise(z, module.inner!)))

@@ -1,6 +1,6 @@
 /**
- * A registry over real parts for tests: the local store on a disk in memory, real packs of a tiny family, the
- * real canary, a clock that tests move, and an engine that keeps its rows in memory and computes with them.
+ * A registry for tests: the real store on a disk in memory, real packs of a tiny family, the real canary, a
+ * clock that tests move, and a small engine that keeps its rows in memory and computes with them.
  */
 import { EventEmitter } from 'node:events'
 import { pino } from 'pino'
@@ -30,10 +30,10 @@ export interface Made {
   version: string
 }
 
-/** Something to wait for before an engine's or a source's step goes on. */
+/** A promise that a step of the engine or the store waits for. */
 export type Step = (name: string) => Promise<void>
 
-/** Keeps rows as an engine does: in order, one content a row, all of them lost in a crash. */
+/** Keeps rows as an engine does: in order, one content a row, and loses all of them in a crash. */
 export class MemoryEngine extends EventEmitter<EngineEvents> {
   readonly rows: number
   readonly trunks = 1
@@ -148,7 +148,7 @@ export function makeFamily(dir: string): Family {
   return createFamily(dir, manifest, basePack)
 }
 
-/** A valid pack; packs of different markers (whole numbers) differ in every tensor. */
+/** A valid pack. Packs with different markers (whole numbers) differ in every tensor. */
 export function makePack(marker: number, changes: Partial<Pack> = {}): Made {
   const pack = tinyPack(manifest, (index) => ((index * 31 + marker * 7) % 64) / 64)
   pack.head!.bias[0] = marker
@@ -157,7 +157,7 @@ export function makePack(marker: number, changes: Partial<Pack> = {}): Made {
   return { bytes, version: sha256Now(bytes) }
 }
 
-/** One life of a process: a registry with its engine, on a disk that outlives it. */
+/** One run of a process: a registry with its engine, on a disk that outlives it. */
 export class Rig {
   readonly clock = new ManualClock()
   readonly observed: Observed = { loads: [], misses: 0, evictions: [], forgotten: [], changes: [] }
@@ -214,13 +214,13 @@ export class Rig {
     })
   }
 
-  /** The next life on the same disk; this one is closed. */
+  /** Closes this run and starts the next one on the same disk. */
   async restart(options: RigOptions = {}): Promise<Rig> {
     await this.registry.close()
     return this.copy(options)
   }
 
-  /** The next life on the same disk, whatever became of this one. */
+  /** Starts the next run on the same disk without closing this one. */
   async copy(options: RigOptions = {}): Promise<Rig> {
     const next = new Rig(this.#dir, { ...this.#options, fs: { disk: this.fs.disk }, ...options })
     await next.registry.open()
@@ -231,7 +231,7 @@ export class Rig {
     return this.registry.put(domain, bytes, { activate })
   }
 
-  /** The marker of the pack a request would be answered with, after its lease is back. */
+  /** The marker of the pack with which a request would be answered. Returns its lease. */
   async serves(domain: string, version?: string): Promise<number | undefined> {
     const lease = await this.registry.acquire(domain, version)
     const marker = this.engine.marker(lease.row)
@@ -239,12 +239,12 @@ export class Rig {
     return marker
   }
 
-  /** Brings a domain in and lets it go. */
+  /** Makes a domain resident, and returns the lease. */
   async touch(...domains: string[]): Promise<void> {
     for (const domain of domains) (await this.registry.acquire(domain)).release()
   }
 
-  /** Registers packs, so that all are cold in the end: the rig's engine restarts. */
+  /** Registers packs and restarts the engine, so that all of them are cold. */
   async register(packs: Record<string, Made>): Promise<void> {
     for (const [domain, made] of Object.entries(packs)) await this.put(domain, made)
     this.engine.crash()
@@ -273,7 +273,7 @@ export async function openRig(t: Test, options: RigOptions = {}): Promise<Rig> {
   return rig
 }
 
-/** Whether a promise has settled, and how, without waiting for it. */
+/** Tells whether a promise has settled, and how, without waiting for it. */
 export function track<T>(promise: Promise<T>): {
   state: 'pending' | 'done' | 'failed'
   value?: T
@@ -287,7 +287,7 @@ export function track<T>(promise: Promise<T>): {
   return tracked
 }
 
-/** A step that waits until it is let through. */
+/** A step that waits until the test lets it through. */
 export class Barrier {
   readonly #waiting: (() => void)[] = []
   #open = false
@@ -305,7 +305,7 @@ export class Barrier {
   }
 }
 
-/** Where the rig's store keeps a pack. */
+/** The path of a pack in the rig's store. */
 export function blobPath({ version }: Made): string {
   return `/data/blobs/${version.slice(0, 2)}/${version}.safetensors`
 }

@@ -1,7 +1,8 @@
 /**
- * The real program as a process of its own, and requests to it that say when the server has them.
+ * Runs the real program as its own process, and sends requests that tell when the server has received them.
  *
- * `src` is compiled to plain JavaScript first: a child is then what users run, without any loader of tests.
+ * `src` is compiled to plain JavaScript first, so that the child runs what users run, without a loader for
+ * tests.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,8 +13,11 @@ import { transpile } from './loader/transpile.mjs'
 
 const ROOT = join(import.meta.dirname, '..')
 
-/** Compiles the program into a folder below the repository (for `node_modules`); answers its entry.
- * @param folders of TypeScript to compile: `bench` where its programs are to run too */
+/**
+ * Compiles the program and returns the path of its entry file.
+ * @param dir a folder inside the repository, so that `node_modules` is found
+ * @param folders of TypeScript to compile; with `bench` its programs can be run too
+ */
 export async function compileProgram(dir: string, folders = ['src']): Promise<string> {
   const names = await Promise.all(
     folders.map(async (folder) => {
@@ -48,7 +52,7 @@ export class Program {
 
   /**
    * @param args of `facet`
-   * @param openFiles the process's limit of file descriptors
+   * @param openFiles limit of the process's file descriptors
    * @param preload a module that the process and its threads load first
    */
   constructor(
@@ -59,7 +63,7 @@ export class Program {
     const own = [process.execPath, ...(preload === undefined ? [] : ['--import', preload]), cli, ...args]
     const limited = ['/bin/sh', '-c', `ulimit -n ${openFiles} && exec "$0" "$@"`, ...own]
     const [command, ...rest] = openFiles === undefined ? own : limited
-    // An environment of its own: the test runner's would load its instruments into the child.
+    // An empty environment: with that of the test runner, the child would load tap's hooks.
     this.#child = spawn(command!, rest, { env: {}, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child.stdout!.on('data', (bytes: Buffer) => {
       this.#out += bytes.toString()
@@ -72,7 +76,7 @@ export class Program {
     })
   }
 
-  /** The log line of this message. @throws Error where the process ends without it */
+  /** Waits for the log line with this message. @throws Error if the process ends without it */
   async logged(message: string): Promise<Record<string, unknown>> {
     let ended = false
     void this.exit.then(() => {
@@ -87,7 +91,7 @@ export class Program {
     }
   }
 
-  /** Where it listens. */
+  /** The URL at which it listens. */
   async url(): Promise<string> {
     return String((await this.logged('listening')).url)
   }
@@ -102,7 +106,7 @@ export interface Answer {
   body: string
 }
 
-/** A request whose head is sent and whose body waits for the server's leave (`100 Continue`). */
+/** A request whose head is sent, and whose body waits for the server's `100 Continue`. */
 export interface Sent {
   /** Resolves when the server has the head: from then on the request is in flight. */
   admitted: Promise<void>
@@ -122,7 +126,7 @@ export function open(url: string, method: string, path: string, type: string, le
     sent.once('continue', resolve)
     answer.catch(reject)
   })
-  // Either may be all that its caller looks at.
+  // A caller may look at only one of the two; the other must not be an unhandled rejection.
   answer.catch(() => {})
   admitted.catch(() => {})
   sent.flushHeaders()

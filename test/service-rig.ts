@@ -1,6 +1,6 @@
 /**
- * The whole service on a free port of the loopback, with the shipped family and a data folder of its own; and
- * random packs to register in it.
+ * The whole service on a free loopback port, with the shipped family and its own data folder; and random
+ * packs to register.
  */
 import { pino } from 'pino'
 import sharp from 'sharp'
@@ -20,8 +20,10 @@ export interface Running {
   data: string
 }
 
-/** Starts a service that is stopped when the test ends.
- * @param flags of `facet serve`, `--data` for the folder of a service stopped before */
+/**
+ * Starts a service that is stopped when the test ends.
+ * @param flags of `facet serve`; `--data` names the folder of a service that was stopped before
+ */
 export async function runService(
   t: Test,
   flags: string[] = [],
@@ -89,7 +91,7 @@ export function post(url: string, path: string, image: Buffer<ArrayBuffer>): Pro
   return fetch(`${url}${path}`, { method: 'POST', headers: { 'content-type': 'image/png' }, body: image })
 }
 
-/** The only result of a predict request. @throws Error with the problem where the answer is none */
+/** The only result of a predict request. @throws Error with the problem if the request fails */
 export async function predict(
   url: string,
   domain: string,

@@ -1,6 +1,6 @@
 /**
- * Random changes to a store, what was acknowledged when, and whether a recovered store agrees with it.
- * Time is the length of the file system's log: the number of changes made to the disk so far.
+ * Makes random changes to a store, notes which were acknowledged when, and checks whether a recovered store
+ * agrees. Time is the number of changes made to the disk so far (the length of the file system's log).
  */
 import { createHash } from 'node:crypto'
 import { LocalStore } from '../src/store/local.js'
@@ -69,7 +69,7 @@ interface Change {
   began: number
   /** Infinity until it is acknowledged. */
   acknowledged: number
-  /** The record written, or null for a removal. */
+  /** The record that was written; null for a removal. */
   record: DomainRecord | null
 }
 
@@ -84,8 +84,10 @@ export class History {
   readonly #holds: Hold[] = []
   readonly #packs = new Map<string, Uint8Array>()
 
-  /** @param time the log's length now
-   * @param before the history that the store's disk has behind it */
+  /**
+   * @param time the current length of the log
+   * @param before the earlier history of the store's disk
+   */
   constructor(
     readonly time: () => number,
     before?: History,
@@ -104,7 +106,7 @@ export class History {
     }
   }
 
-  /** From now on nothing but what `store`, just opened, serves is right. */
+  /** From now on, only the records that `store`, just opened, serves are right. */
   async settle(store: Store): Promise<void> {
     const found = await recordsOf(store)
     for (const domain of new Set([...this.#changes.keys(), ...found.keys()])) {
@@ -158,7 +160,7 @@ export class History {
     return allowed
   }
 
-  /** What is wrong with a store opened after the disk stopped at `time`; empty when nothing is. */
+  /** Everything that is wrong with a store opened after the disk stopped at `time`; empty if nothing is. */
   async check(store: Store, time: number): Promise<string[]> {
     const wrong: string[] = []
     const found = await recordsOf(store)
@@ -195,7 +197,7 @@ export class History {
   }
 }
 
-/** One lane: changes its own domains one after another, until `more` says no or the store fails. */
+/** Changes its own domains one after another, until `more` returns false or the store fails. */
 export async function runLane(
   store: Store,
   history: History,
@@ -222,7 +224,9 @@ export async function runLane(
   }
 }
 
-/** As a registry does it: blob, record, then whatever the record no longer names. */
+/**
+ * Changes a domain as a registry does: puts the blob, writes the record, collects blobs that no record names.
+ */
 async function putVersion(
   store: Store,
   history: History,
@@ -243,8 +247,10 @@ async function putVersion(
   await history.collect(store)
 }
 
-/** Opens the store on `disk` after a crash and says what is wrong with it.
- * @param ignore what the recovering store forgets to do */
+/**
+ * Opens the store on `disk` after a crash and returns everything that is wrong with it.
+ * @param ignore operations that the recovering store forgets
+ */
 export async function checkCrash(
   disk: MemoryDisk,
   outcome: Outcome,
@@ -268,7 +274,7 @@ export async function checkCrash(
   return wrong
 }
 
-/** What a restarted service serves, it keeps: also when the power fails right after. */
+/** Checks that a restarted service keeps what it serves, even if the power fails right after. */
 async function checkServedIsKept(disk: MemoryDisk, store: Store): Promise<string[]> {
   const again = memoryStore(new MemoryFs({ disk: disk.crash('lost') }))
   await again.open()

@@ -1,4 +1,4 @@
-/** Runs a family's trunk with onnxruntime, as the engine would, for the builder's tests. */
+/** Runs a family's trunk with onnxruntime as the engine does, for the builder's tests. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import * as ort from 'onnxruntime-node'
@@ -40,10 +40,10 @@ export interface Trunk {
    * Features of a batch, `[N, F]`.
    *
    * @param packs the domains in the bank, one a row
-   * @param matrixRow the rows fed as `matrix_row`; as `rows` if not given
+   * @param matrixRow the rows fed as `matrix_row`; by default `rows`
    */
   run(packs: Pack[], pixels: Uint8Array, rows: number[], matrixRow?: number[]): Promise<Float32Array>
-  /** Features of a batch of one domain by the graph for such batches, `[N, F]`. */
+  /** Features `[N, F]` of a batch of one domain, by the graph for such batches. */
   runOne(pack: Pack, pixels: Uint8Array): Promise<Float32Array>
 }
 

@@ -1,4 +1,7 @@
-/** What `register.mjs` puts into Node's module loader: `./x.js` is found as `./x.ts`, and that is transpiled. */
+/**
+ * Hooks for Node's module loader (see `register.mjs`): an import of `./x.js` finds `./x.ts` and transpiles
+ * it.
+ */
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { transpile } from './transpile.mjs'

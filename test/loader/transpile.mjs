@@ -1,6 +1,7 @@
 /**
- * TypeScript to JavaScript, kept on disk by the hash of the source: a test process, or a worker of one, starts
- * without loading the compiler, which takes it longer than most tests run. Types are checked by `npm run typecheck`.
+ * Transpiles TypeScript to JavaScript and caches it on disk by the hash of the source. So test processes and
+ * their workers start without loading the compiler, which takes longer than most tests. `npm run typecheck`
+ * checks types.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
@@ -8,13 +9,13 @@ import { createRequire } from 'node:module'
 import { basename, join } from 'node:path'
 
 const require = createRequire(import.meta.url)
-/** Bump it when the options below change. */
+/** Part of the cache's key: raise it when the options below change. */
 const OPTIONS = 1
 const { version } = require('typescript/package.json')
 const kept = join(import.meta.dirname, '..', '..', '.tap', 'transpiled')
 
 /**
- * The JavaScript of a TypeScript file, its source map inside.
+ * The JavaScript of a TypeScript file, with its source map inside.
  * @param {string} path
  * @returns {string}
  */
@@ -27,7 +28,7 @@ export function transpile(path) {
   } catch {
     const output = compile(path, source)
     mkdirSync(kept, { recursive: true })
-    // Several processes, and workers of one, may do this at once.
+    // Several processes and workers may write the same file at once.
     const temporary = `${file}.${randomUUID()}`
     writeFileSync(temporary, output)
     renameSync(temporary, file)
