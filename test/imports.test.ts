@@ -60,10 +60,16 @@ const owned: Record<string, string[]> = {
   '@fastify/multipart': ['http/bodies'],
 }
 
-/** The folder of a file within `src/`; a file in `src/` itself is its own room. */
+/**
+ * The room of a file within `src/`: its folder, or the nearest folder around it that the table names; the folder itself
+ * where there is none. A file in `src/` itself is its own room.
+ */
 function roomOf(file: string): string {
   const folder = posix.dirname(file)
-  return folder === '.' ? file.replace(/\.ts$/, '') : folder
+  if (folder === '.') return file.replace(/\.ts$/, '')
+  for (let room = folder; room !== '.'; room = posix.dirname(room))
+    if (rooms.some(([name]) => name === room)) return room
+  return folder
 }
 
 /** What a file imports: names of packages, and paths within `src/`. Imports of types and `import()` count too. */
