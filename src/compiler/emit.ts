@@ -3,14 +3,14 @@
  * feature vector. The contract of inputs and outputs is `manifest/layout.ts`; how a slot is written is its kind's.
  */
 import { bankLayout, FEATURES, INNER_PREFIX, PIXELS } from '../manifest/layout.js'
-import { type BankOptions, type BankValues, bankInputs, readBank } from './bank-inputs.js'
+import { type BankOptions, type BankValues, bankInputs, readBank } from './slots/bank-inputs.js'
 import type { Graph } from '../onnx/graph.js'
 import type { Features } from './head.js'
 import { FLOAT, intAttribute, intsAttribute, type Model } from '../onnx/onnx.js'
 import type { Shapes } from '../onnx/shapes.js'
 import type { OpenSlot } from './slots/kind.js'
 import { Writer } from '../onnx/writer.js'
-import { innerValue } from './names.js'
+import { innerValue } from './slots/names.js'
 
 export interface EmitOptions extends BankOptions {
   /** Store large weights as float16; they are cast once, when the session is made. */

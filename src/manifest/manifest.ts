@@ -2,12 +2,12 @@
  * What a family is: the manifest `family.json`, its types and nothing else.
  *
  * Knows neither ONNX nor HTTP. Reading and validating lives in `schema.ts`, the fingerprint in
- * `fingerprint.ts`, the graph files in `graphs.ts`, the place of each tensor in the bank in `layout.ts`.
+ * `fingerprint.ts`, the graph files in `graphs.ts`, the place of each tensor in the bank in `layout.ts`, what differs
+ * between kinds of slot in `slots/`.
  */
+import type { Design, Slot } from './slots/slot.js'
 
-/** The paper's adapter designs, smallest first (section 3, figure 2). */
-export const designs = ['feature', 'bn', 'series', 'parallel'] as const
-export type Design = (typeof designs)[number]
+export { type Design, designs, type Slot } from './slots/slot.js'
 
 /** Resampling kernels, by sharp's names. */
 export const kernels = ['nearest', 'linear', 'cubic', 'mitchell', 'lanczos2', 'lanczos3'] as const
@@ -25,20 +25,6 @@ export interface InputSpec {
   /** Default mean and standard deviation per RGB channel, on the 0-1 scale. */
   mean: [number, number, number]
   std: [number, number, number]
-}
-
-/** A place in the trunk that a domain may adapt. */
-export interface Slot {
-  /** The convolution's weight initializer without `.weight`, the normalisation's for a lone one, or `slot<NN>`. */
-  name: string
-  kind: 'conv' | 'norm'
-  /** Channels in and out (equal for a lone normalisation). */
-  in: number
-  out: number
-  kernel: [number, number]
-  stride: [number, number]
-  /** Columns of the matrix `[out, columns]` a pack may give; 0 where the slot takes scale and bias only. */
-  columns: number
 }
 
 /** What a graph serves: batches of any domains, each sample with its own bank row, or batches of one domain. */

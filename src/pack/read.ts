@@ -5,7 +5,7 @@
  * bounded by its size.
  */
 import { FacetError } from '../errors.js'
-import { extraParts, slotParts } from '../manifest/kinds/kinds.js'
+import { extraParts, slotParts } from '../manifest/slots/kinds.js'
 import { isAffine } from '../manifest/layout.js'
 import { type Design, designs, type FamilyManifest } from '../manifest/manifest.js'
 import { type ExpectedTensor, expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'

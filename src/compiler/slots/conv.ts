@@ -2,7 +2,7 @@
 import type { Design, Slot } from '../../manifest/manifest.js'
 import type { Graph } from '../../onnx/graph.js'
 import { BackboneError, intOf, intsAttribute, type Node, type Tensor } from '../../onnx/onnx.js'
-import { slotValue } from '../names.js'
+import { slotValue } from './names.js'
 import { affineOf, normBehind, withConvBias } from './batch-norm.js'
 import { emitSample, type Grid, gridOf } from './grid.js'
 import { type Backbone, type Candidate, closed, type SlotBuilder, type TrunkWriter } from './kind.js'

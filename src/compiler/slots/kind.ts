@@ -1,6 +1,6 @@
 /**
  * What the builder needs to know of a kind of slot: how it is found in a backbone, and how it is written into the
- * family's graph. Serving's part of a kind is `manifest/kinds/`.
+ * family's graph. Serving's part of a kind is `manifest/slots/`.
  */
 import type { Design, Serves, Slot } from '../../manifest/manifest.js'
 import type { Graph } from '../../onnx/graph.js'
@@ -8,7 +8,7 @@ import type { Node, Tensor } from '../../onnx/onnx.js'
 import type { Shapes } from '../../onnx/shapes.js'
 import type { Writer } from '../../onnx/writer.js'
 import type { SlotWeights } from '../../pack/pack.js'
-import type { BankValues } from '../bank-inputs.js'
+import type { BankValues } from './bank-inputs.js'
 
 /** A node that may become a slot. */
 export interface Candidate {

@@ -1,7 +1,7 @@
 /** BatchNorms that stand alone, of images `[N, C, H, W]` or vectors `[N, C]`, as slots. */
 import type { Slot } from '../../manifest/manifest.js'
 import type { Node } from '../../onnx/onnx.js'
-import { slotValue } from '../names.js'
+import { slotValue } from './names.js'
 import { affineOf } from './batch-norm.js'
 import { closed, type SlotBuilder, type TrunkWriter } from './kind.js'
 

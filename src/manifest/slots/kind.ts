@@ -4,7 +4,7 @@
  *
  * Every kind has the parts `scale` and `bias`, one number for each output channel. A kind may have further parts.
  */
-import type { Design, Slot } from '../manifest.js'
+import type { Design, Slot } from './slot.js'
 
 /** One tensor of a slot: `<slot>.<name>` in a pack. */
 export interface SlotPart {

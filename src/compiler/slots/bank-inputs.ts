@@ -11,10 +11,10 @@ import {
   PIXELS,
   ROW,
   type SingleInput,
-} from '../manifest/layout.js'
-import type { GraphVariant } from '../manifest/manifest.js'
-import { FLOAT, FLOAT16, INT64, intAttribute, type Model, UINT8 } from '../onnx/onnx.js'
-import type { Writer } from '../onnx/writer.js'
+} from '../../manifest/layout.js'
+import type { GraphVariant } from '../../manifest/manifest.js'
+import { FLOAT, FLOAT16, INT64, intAttribute, type Model, UINT8 } from '../../onnx/onnx.js'
+import type { Writer } from '../../onnx/writer.js'
 import { innerValue, slotValue } from './names.js'
 
 /** Of the variants of a graph, what decides how it reads the bank. */

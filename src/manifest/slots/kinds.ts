@@ -1,5 +1,5 @@
 /** The kinds of slot by name. Whoever has a slot asks these functions and does not look at its kind. */
-import type { Slot } from '../manifest.js'
+import type { Slot } from './slot.js'
 import { conv } from './conv.js'
 import type { SlotKind, SlotPart } from './kind.js'
 import { norm } from './norm.js'

@@ -1,5 +1,5 @@
 /** Names of the values that the builder adds to a trunk graph; all begin with the layout's `INNER_PREFIX`. */
-import { INNER_PREFIX } from '../manifest/layout.js'
+import { INNER_PREFIX } from '../../manifest/layout.js'
 
 /** @param part a word, or words joined by slashes; not beginning with `slot/` */
 export function innerValue(part: string): string {
