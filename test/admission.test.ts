@@ -1,4 +1,4 @@
-/** How many images and bytes are in the service at once, and who is refused when that is too many. */
+/** Bounds on the images and bytes in the service at once, and which requests are refused beyond them. */
 import t from 'tap'
 import { Admission, type AdmissionOptions } from '../src/predict/admission.js'
 

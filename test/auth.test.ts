@@ -7,7 +7,7 @@ const raw = { 'content-type': 'application/octet-stream' }
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 const url = '/v1/domains/colours'
 
-/** A change, refused or done by its status. */
+/** Sends a change; its status tells whether it was refused. */
 const change = { method: 'PATCH', url, payload: { pinned: true } } as const
 
 t.test('an admin token guards every change, and the packs', async (t) => {

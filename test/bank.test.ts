@@ -87,7 +87,8 @@ t.test(
     const { bank, memory, stage, mixed } = makeBank()
     for (const row of [1, 2]) stage(row, row)
     mixed(1, 2)
-    // What lies in shared memory changes unseen: nobody may do so, and a copy would show it.
+    // Changes in shared memory are not announced. The engine never makes any; here one shows whether a row is
+    // copied.
     memory.fill(9)
     t.same([...mixed(1, 2).affine.data], [1, 1, 1, 2, 2, 2], 'both are at their places')
     t.same([...mixed(2, 1).affine.data], [9, 9, 9, 9, 9, 9], 'both have other places now')

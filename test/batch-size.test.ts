@@ -13,7 +13,7 @@ function saturate(sizer: BatchSizer, count: number, ms: (size: number, run: numb
   return sizes
 }
 
-/** A reproducible stand-in for noise: 0 to 1. */
+/** Reproducible noise in [0, 1). */
 const noise = (run: number) => ((run * 7919) % 101) / 101
 
 t.test('where an image costs the same in any batch, the smallest one is chosen and the climb stops', (t) => {
@@ -41,7 +41,7 @@ t.test('the smallest size within the tolerance of the best', (t) => {
   const machine = (size: number) => 2 + size * 5
   const strict = new BatchSizer({ max: 64 })
   saturate(strict, 100, machine)
-  // ms an image: 7, 6, 5.5, 5.25, 5.125, 5.06: the climb ends where two doublings gain less than 5%.
+  // ms an image: 7, 6, 5.5, 5.25, 5.125, 5.06. The climb ends when two doublings gain less than 5%.
   t.equal(strict.size, 8)
   const lenient = new BatchSizer({ max: 64, tolerance: 0.2 })
   saturate(lenient, 100, machine)
@@ -81,7 +81,7 @@ t.test('the choice follows a machine that changes', (t) => {
 t.test('a choice that a disturbance made is soon corrected', (t) => {
   const sizer = new BatchSizer({ max: 8 })
   const machine = (size: number) => 2 + 5 * size
-  // Something else keeps the machine busy while the larger batches are tried.
+  // Another process keeps the machine busy while the larger batches are tried.
   saturate(sizer, 25, (size) => machine(size) * (size > 2 ? 2 : 1))
   t.equal(sizer.size, 2)
   saturate(sizer, 150, machine)

@@ -1,4 +1,7 @@
-/** The benchmark's arithmetic, and the rival's queue: what every published ratio rests on. */
+/**
+ * The arithmetic of the benchmark and the queue of the dedicated sessions, on which every published ratio
+ * rests.
+ */
 import t from 'tap'
 import type { DedicatedFleet } from '../bench/speed/dedicated.js'
 import { DedicatedQueue } from '../bench/speed/dedicated-queue.js'

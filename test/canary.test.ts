@@ -1,4 +1,4 @@
-/** The canary finds packs that blow up on one kind of image only, and costs a sound pack one run. */
+/** The canary finds packs that overflow on one kind of image only, and costs a valid pack one run. */
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import onnxProto from 'onnx-proto'
@@ -21,9 +21,9 @@ const [stem, first, second] = manifest.slots
 const HUGE = 1e38
 
 /**
- * The base, but one channel looks at each pixel by itself, its convolutions switched off: in the stem it becomes
- * `weights · rgb`, rgb from 0 to 1, in the next slot `HUGE * (that + bias)`. What is below 0 is cut off by the Relu; what is
- * above overflows in the slot after it.
+ * The base with one changed channel, whose convolutions are switched off, so that it depends on single pixels.
+ * In the stem its value is `weights · rgb`, rgb from 0 to 1; in the next slot `HUGE * (that + bias)`. The Relu
+ * cuts off negative values; positive ones overflow in the slot after it.
  */
 function explosive(weights: [number, number, number], bias: number): Pack {
   const slots = new Map(base.slots)
@@ -47,7 +47,7 @@ function explosive(weights: [number, number, number], bias: number): Pack {
   return { ...base, slots, mean: [0, 0, 0], std: [1, 1, 1] }
 }
 
-/** What the canary says of a pack, and after which runs of the engine. */
+/** The canary's verdict on a pack, and the runs of the engine that it needed. */
 async function tried(
   t: Test,
   pack: Pack,

@@ -75,18 +75,18 @@ for (const [name, make] of Object.entries(networks)) {
         const plain = await trunk.run([base], pixels, [0, 0, 0, 0, 0])
         t.ok(distance(features, plain) > 1e-2, 'the adapters matter')
 
-        // Each answer is the one the sample gets alone.
+        // Each answer equals the one that the sample gets alone.
         const area = net.size * net.size * 3
         const size = trunk.manifest.features
         for (const [index, row] of rows.entries()) {
           const alone = await trunk.run(packs, pixels.slice(index * area, (index + 1) * area), [row])
           t.ok(distance(features.subarray(index * size, (index + 1) * size), alone) <= 1e-5)
         }
-        // A batch of one domain may give its matrix once.
+        // A batch of one domain may feed its matrix once.
         const many = await trunk.run(packs, pixels, [3, 3, 3, 3, 3])
         const once = await trunk.run(packs, pixels, [3, 3, 3, 3, 3], [3])
         t.ok(distance(once, many) <= 1e-5)
-        // And has a graph of its own.
+        // There is a graph for such batches, too.
         t.ok(distance(await trunk.runOne(packs[3]!, pixels), many) <= 1e-5)
 
         // The graph for a half-precision bank has the same weights and rounds the adapters only.
@@ -181,7 +181,10 @@ function randomDomain(
   return { modules, pack: { ...base, slots: weights, head: null, labels: null, mean, std } }
 }
 
-/** The layer of a slot; anonymous slots count the convolutions and lone norms in forward order. */
+/**
+ * The layer of a slot. Anonymous slots are numbered by convolutions and norms that stand alone, in forward
+ * order.
+ */
 function layerOf(net: Network, name: string): Conv | Norm {
   const layers = net.layers.filter((layer) => layer.op === 'conv' || layer.op === 'bn')
   const number = /^slot(\d+)$/.exec(name)?.[1]

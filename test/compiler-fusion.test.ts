@@ -1,4 +1,4 @@
-/** onnxruntime makes one operator of what the graph for one domain writes as several, as the builder means it to. */
+/** onnxruntime fuses several operators of the graph for one domain into one, as the builder intends. */
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import onnxProto from 'onnx-proto'
@@ -9,7 +9,7 @@ import { family } from './engine-rig.js'
 /** Operators of a graph as it is run, by type. */
 async function optimized(t: Test, graph: string): Promise<Map<string, number>> {
   const optimizedModelFilePath = path.join(t.testdir(), 'optimized.onnx')
-  // It warns that the file is for this machine only.
+  // onnxruntime warns that an optimised file is for this machine only.
   const session = await ort.InferenceSession.create(graph, { optimizedModelFilePath, logSeverityLevel: 3 })
   await session.release()
   const counts = new Map<string, number>()

@@ -7,7 +7,7 @@ import { inferShapes } from '../src/onnx/shapes.js'
 import { Network } from './networks.js'
 import { basePack, build } from './trunk.js'
 
-/** One of everything: opened, frozen and impossible. */
+/** A network with slots that are opened, that stay frozen and that cannot be opened. */
 function mixed(): Network {
   const net = new Network(10)
   let x = net.relu(net.bn('stem.bn', net.conv('stem.conv', 'image', [3, 4]), 4))
@@ -132,7 +132,7 @@ t.test('features can be named by node or by value; the classifier behind them is
   const onnx = net.onnx()
   t.match(build(onnx).manifest, { features: 6, parameters: { head: 6 * 2 + 2 } })
   t.match(build(onnx, { features: hidden }).manifest, { features: 6, parameters: { head: 14 } })
-  // The layer behind the vector is no classifier: more follows.
+  // The layer behind the vector is not a classifier, since more layers follow.
   t.match(build(onnx, { features: x }).manifest, { features: 4, parameters: { head: 0 } })
   t.match(build(onnx, { features: 'hidden' }).manifest, { features: 6 })
   // A pooled map [N, F, 1, 1] is flattened.

@@ -1,4 +1,4 @@
-/** Flags, variables, defaults; what is wrong is named, with its value and what is accepted. */
+/** Flags, variables and defaults. A wrong setting is named, with its value and what is accepted. */
 import { isAbsolute, resolve } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import t from 'tap'
@@ -12,7 +12,7 @@ interface Outcome {
   output: string
 }
 
-/** `facet serve` with these flags and variables; `config` where it would have started. */
+/** Runs `facet serve` with these flags and variables. `config` is set if it would have started. */
 async function serve(flags: string[], variables: Record<string, string> = {}): Promise<Outcome> {
   const outcome: Outcome = { output: '' }
   const write = (text: string) => {

@@ -1,4 +1,4 @@
-/** The dependency rules: ours hold, and each way to break them is found. */
+/** The rules for dependencies: this project keeps them, and each way to break them is found. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { checkDependencies, type LockEntry, type LockFile, type Manifest } from '../bench/dependencies.js'

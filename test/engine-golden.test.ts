@@ -1,4 +1,7 @@
-/** The engine against PyTorch: the same pixels through an independent implementation (`training/golden.py`). */
+/**
+ * The engine compared with PyTorch: the same pixels through an independent implementation
+ * (`training/golden.py`).
+ */
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import { readSafetensors } from '../src/safetensors/safetensors.js'
@@ -16,7 +19,7 @@ const images = golden.tensors.get('pixels')!.shape[0]!
 const domains = [...golden.tensors.keys()]
   .filter((name) => name.startsWith('features.'))
   .map((name) => name.slice('features.'.length))
-/** Shipped packs are half precision. */
+/** The shipped packs have half precision. */
 const tolerance = (domain: string) => (domain === 'base' ? 1e-4 : 1e-2)
 
 t.ok(domains.includes('base') && domains.length >= 4, `golden domains: ${domains}`)

@@ -1,4 +1,4 @@
-/** Which lane a run goes to. */
+/** The choice of the lane for a run. */
 import t from 'tap'
 import { imageBytes, startEngine } from './engine-rig.js'
 import { Fault } from './faulty-worker-control.js'

@@ -105,7 +105,7 @@ for (const [bankMode, lanes] of [
     for (const [seed, mix] of mixes.entries()) {
       const rows = Int32Array.from(mix)
       const runOf = (either: typeof engine) => either.run({ pixels: randomPixels(mix.length, seed), rows }, 1)
-      // As many at once as there are lanes: each has its turn.
+      // As many batches at once as there are lanes, so that each lane runs some.
       const [expected, ...found] = await Promise.all([engine, ...Array(lanes).fill(other)].map(runOf))
       for (const result of found) t.ok(worst(result, expected!) < 1e-5, `rows ${mix}`)
     }

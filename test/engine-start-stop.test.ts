@@ -126,7 +126,7 @@ t.test(
     const batch = () => ({ pixels: pixels.slice(), rows: Int32Array.of(2) })
     const expected = (await alone.run(batch(), 1)).logits[0]!
     const filled = async () => {
-      // Larger than a segment: it lies in two.
+      // This row is larger than the rest of a segment, so it lies in two.
       const head = {
         classes: 140_000,
         weight: new Float32Array(140_000 * family.manifest.features),

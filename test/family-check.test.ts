@@ -1,4 +1,4 @@
-/** A built family is run against its backbone before it is kept; and backbones in other layouts. */
+/** A built family is compared with its backbone before it is kept. Also: backbones in other layouts. */
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { CommanderError } from 'commander'
@@ -24,7 +24,9 @@ function backbone(style: Partial<Style> = {}, seed = 3): Network {
   return net
 }
 
-/** The network as an exporter from a channels-last framework writes it: `[N, H, W, 3]` and a Transpose first. */
+/**
+ * The network as an exporter from a channels-last framework writes it: `[N, H, W, 3]` and a Transpose first.
+ */
 function channelsLast(bytes: Uint8Array): Uint8Array {
   const model = onnx.ModelProto.decode(bytes)
   const graph = model.graph as Onnx.GraphProto

@@ -11,7 +11,7 @@ import { Network } from './networks.js'
 
 const { onnx } = onnxProto
 
-/** Runs the command; answers what it printed, and its error text if it failed. */
+/** Runs the command. Returns what it printed, and the error text if it failed. */
 async function facet(...args: string[]): Promise<{ out: string; error: string }> {
   const command = familyCommand()
   const result = { out: '', error: '' }

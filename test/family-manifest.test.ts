@@ -1,4 +1,4 @@
-/** A family's folder: what is read, and what a broken one says. */
+/** Reading a family's folder, and the errors of a broken one. */
 import { createHash } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -42,7 +42,7 @@ t.test('a valid manifest is read as it was written', async (t) => {
 t.test('one fault, one problem that names the field, its value and what was expected', async (t) => {
   const first = (change: (slot: FamilyManifest['slots'][number]) => void) =>
     manifest((edited) => change(edited.slots[0]!))
-  /** Gives the field at a path any value; undefined takes it away. */
+  /** Sets the field at a path to any value; undefined removes it. */
   const set = (value: unknown, ...fields: string[]) =>
     manifest((edited) => {
       let at = edited as unknown as Record<string, unknown>

@@ -1,6 +1,6 @@
 /**
- * Multipart bodies as a hostile client writes them, through the real routes: always an answer of its own and
- * never a 5xx, and afterwards nothing is held, nothing is left on disk, nothing has changed.
+ * Multipart bodies of hostile clients, through the real routes. Each is answered, never with a 5xx; afterwards
+ * no memory is held, nothing is left on disk, and nothing has changed.
  */
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
@@ -47,7 +47,7 @@ const fields = fc.oneof(
 const contents = fc.oneof(
   fc.constantFrom(image(1), image(0, 2), Buffer.from('junk'), Buffer.alloc(0), Buffer.alloc(5000, 7)),
   fc.uint8Array({ maxLength: 60 }).map((bytes) => Buffer.from(bytes)),
-  // What looks like a boundary, whole or in part, inside a part.
+  // Text inside a part that looks like a boundary or the beginning of one.
   fc
     .constantFrom(`\r\n--${BOUNDARY}`, `\r\n--${BOUNDARY}-`, `--${BOUNDARY}`, `\r\n-`, '\r')
     .map((text) => Buffer.from(`IMG${text}`)),
@@ -85,7 +85,7 @@ const types = fc.oneof(
 interface Hostile {
   type: string
   body: Buffer
-  /** Sizes of the pieces it arrives in, over and over. */
+  /** Sizes of the pieces in which it arrives, repeated. */
   pieces: number[]
 }
 
@@ -95,7 +95,7 @@ const hostile: fc.Arbitrary<Hostile> = fc
     whole: fc
       .tuple(fc.array(part, { maxLength: 6 }), endings)
       .map(([parts, end]) => Buffer.concat([...parts, end])),
-    /** Where it is cut short, as a share of it; 1 for not at all. */
+    /** The share of it after which it is cut off; 1 to send all. */
     cut: fc.oneof({ weight: 3, arbitrary: fc.constant(1) }, fc.double({ min: 0, max: 1, noNaN: true })),
     pieces: fc.array(fc.integer({ min: 1, max: 700 }), { minLength: 1, maxLength: 4 }),
   })
@@ -120,7 +120,7 @@ const targets = [
   { method: 'PUT', url: '/v1/domains/fresh' },
 ] as const
 
-/** What a client may be told about its own body. 429 is not among them: requests come one at a time. */
+/** Statuses that a client may get for its body. 429 is none of them, since requests come one at a time. */
 const expected = [200, 201, 400, 404, 413, 415, 422]
 
 const temporary = t.testdir()
@@ -160,7 +160,7 @@ t.test('a body whose client hangs up anywhere frees what it held', async (t) => 
     socket.on('error', () => {})
     await once(socket, 'connect')
     const requestId = `gone-${sent++}`
-    // More is announced than comes.
+    // The announced length is longer than the body.
     socket.write(
       `${method} ${url} HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: ${requestId}\r\nContent-Type: ${body.type}\r\n` +
         `Content-Length: ${body.body.length + 1}\r\n\r\n`,

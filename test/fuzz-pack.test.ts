@@ -1,4 +1,4 @@
-/** Some seconds of `npm run fuzz`, and proof that the fuzzer sees what it looks for. */
+/** A few seconds of `npm run fuzz`, and a check that the fuzzer detects a faulty reader. */
 import fc from 'fast-check'
 import t from 'tap'
 import { check, fuzzPacks, fuzzTarget, type Reader } from '../bench/fuzz/pack-fuzz.js'

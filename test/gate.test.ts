@@ -1,4 +1,4 @@
-/** So many tasks at once, in turns of their owners, and no task waits in vain. */
+/** A limited number of tasks at once, owners in turn; no task waits for ever. */
 import t from 'tap'
 import { Withdrawn } from '../src/errors.js'
 import { Gate, type GateOptions, type GateWait } from '../src/concurrency/gate.js'

@@ -1,6 +1,6 @@
 /**
- * The bytes of bodies that requests hold at once are bounded, whatever becomes of the requests; and no part
- * of a body is passed over.
+ * The bytes of bodies that requests hold at once are bounded, however the requests end; and no part of a body
+ * is skipped.
  */
 import { connect, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'

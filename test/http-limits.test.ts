@@ -1,4 +1,4 @@
-/** Everything a client sends is bounded; what is too much is refused by the option that raises the limit. */
+/** Everything that a client sends is bounded. A refusal names the option that raises the limit. */
 import { once } from 'node:events'
 import { connect, type Server, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
@@ -28,7 +28,7 @@ const connections = (server: Server) =>
     server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
   )
 
-/** All that the server says on a connection until it closes it. */
+/** Everything that the server sends on a connection until it closes it. */
 async function said(socket: Socket): Promise<string> {
   let text = ''
   for await (const chunk of socket) text += chunk
@@ -182,7 +182,7 @@ t.test('header fields: none is dropped because there are many, so none can be hi
   const { port, domains } = await listening(t, { config: { maxHeaderSize: 32_768 } })
   const socket = await open(port)
   const body = '{"pinned":true}'
-  // A proxy on this machine puts its own field behind those of its client.
+  // A proxy on this machine appends its own field to those of its client.
   socket.write(
     `PATCH ${url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n` +
       `Connection: close\r\n${'a:\r\n'.repeat(3000)}X-Forwarded-For: 203.0.113.7\r\n\r\n${body}`,
@@ -221,7 +221,7 @@ t.test('slow requests: a head or a body that trickles is ended', async (t) => {
   for (const [what, text] of Object.entries(begun)) {
     const socket = await open(port)
     socket.write(text)
-    // One byte at a time keeps the connection busy for as long as it is let.
+    // Sending one byte at a time keeps the connection busy for as long as the server allows.
     const drip = setInterval(() => socket.write('x'), 5)
     const answer = await said(socket)
     clearInterval(drip)

@@ -1,4 +1,4 @@
-/** The address to listen on is checked early, and what is wrong with it is said with a remedy. */
+/** The address to listen on is checked early, and an error says what is wrong and what to do. */
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import t from 'tap'

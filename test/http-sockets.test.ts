@@ -1,4 +1,7 @@
-/** What only a real connection shows: clients that leave, stop half-way, talk nonsense or never stop. */
+/**
+ * Behaviour that only a real connection shows: clients that leave, stop half-way, send nonsense or never
+ * stop.
+ */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
@@ -19,7 +22,7 @@ async function open(port: number): Promise<Socket> {
   return socket
 }
 
-/** Everything the server says until it closes, or until the answer's JSON body is whole. */
+/** Everything that the server sends until it closes, or until the answer's JSON body is complete. */
 async function answerOf(socket: Socket): Promise<string> {
   let text = ''
   for await (const chunk of socket) {

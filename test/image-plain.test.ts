@@ -1,4 +1,7 @@
-/** Plain JPEGs and PNGs take a shorter way, small ones past libvips' resizing: to the same pixels, bit for bit. */
+/**
+ * Plain JPEGs and PNGs take a faster path, small ones without libvips' resizing: the pixels are equal to the
+ * bit.
+ */
 import { readFileSync } from 'node:fs'
 import sharp, { type Sharp } from 'sharp'
 import t from 'tap'
@@ -29,7 +32,7 @@ async function bothWays(image: Sharp): Promise<[Buffer, Buffer]> {
   return [png, await sharp(png).keepIccProfile().tiff({ compression: 'none' }).toBuffer()]
 }
 
-/** An XMP segment behind the first marker: no longer plain. */
+/** Inserts an XMP segment behind the first marker, so that the file is not plain any more. */
 function withXmp(jpeg: Buffer): Buffer {
   const xmp = Buffer.from('\xff\xe1\0\x20http://ns.adobe.com/xap/1.0/\0 ', 'latin1')
   return Buffer.concat([jpeg.subarray(0, 2), xmp, jpeg.subarray(2)])

@@ -1,4 +1,4 @@
-/** Every kind of image we read comes out as the pixels PIL makes of it (fixtures/make_images.py). */
+/** Every supported kind of image gives the pixels that PIL gives (fixtures/make_images.py). */
 import { readFileSync } from 'node:fs'
 import { deflateSync } from 'node:zlib'
 import sharp from 'sharp'
@@ -85,7 +85,7 @@ t.test('lossy, palette and CMYK files come close', async (t) => {
     'animated.webp': 4,
     'exif-6.webp': 4,
     'exif-6.avif': 3,
-    // Through the press profile, where PIL only subtracts: saturated colours fade.
+    // Converted through the CMYK profile, where PIL only subtracts: so saturated colours are paler.
     'cmyk.jpg': 20,
     'cmyk.tiff': 20,
   }

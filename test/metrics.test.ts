@@ -1,4 +1,4 @@
-/** What a scrape shows: names, types and help by the conventions, labels that do not explode. */
+/** A scrape: names, types and help follow the conventions, and the number of label values is bounded. */
 import t from 'tap'
 import { Metrics, type MetricsSource } from '../src/serve/metrics.js'
 
@@ -9,7 +9,7 @@ interface Family {
   samples: Map<string, number>
 }
 
-/** A reader of the text exposition format, as strict as promtool on what we write. */
+/** A parser of the text exposition format, as strict as promtool for the parts that are written. */
 function parse(text: string): Map<string, Family> {
   const families = new Map<string, Family>()
   const family = (name: string) => {

@@ -1,4 +1,4 @@
-/** The document and the service say the same: routes, parameters, statuses, bodies, error codes. */
+/** The document and the service agree: routes, parameters, statuses, bodies, error codes. */
 import { readFileSync } from 'node:fs'
 import { type IncomingMessage, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -163,7 +163,7 @@ const raw = { 'content-type': 'application/octet-stream' }
 const domain = '/v1/domains/colours'
 const labels = pack(['a', 'b'])
 
-/** Requests that between them meet every operation and many of its statuses. */
+/** Requests that together reach every operation and many of its statuses. */
 const requests: [string, InjectOptions][] = [
   ['predict', { method: 'POST', url: `${domain}/predict`, headers: raw, payload: image(1) }],
   ['predict', { method: 'POST', url: `${domain}/predict`, payload: { images: ['SU1HAAAA'] } }],

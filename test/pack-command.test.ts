@@ -10,7 +10,7 @@ import { tinyFamily, tinyPack } from './families.js'
 
 const family = tinyFamily()
 
-/** Runs the command in this process; what it prints, and its exit code. */
+/** Runs the command in this process. Returns what it prints, and its exit code. */
 async function run(t: Test, ...words: string[]): Promise<{ out: string; error: string; code: number }> {
   const printed = t.capture(process.stdout, 'write', () => true)
   const command = packCommand()

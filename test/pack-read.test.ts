@@ -1,4 +1,4 @@
-/** The pack reader: every refusal of docs/pack-format.md, by attack. */
+/** The pack reader: an attack for every refusal in docs/pack-format.md. */
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
@@ -15,7 +15,7 @@ const sound = writePack(tinyPack(family), family, { dtype: 'f32' })
 type Tensors = Map<string, Tensor>
 type Metadata = Record<string, string | undefined>
 
-/** The sound pack, changed. */
+/** The valid pack with a change. */
 function changed(change: (tensors: Tensors, metadata: Metadata) => void, of = sound): Uint8Array {
   const { tensors, metadata } = readSafetensors(of)
   const edited: Metadata = { ...metadata }

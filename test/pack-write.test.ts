@@ -75,7 +75,7 @@ function anyPack(of: FamilyManifest, value: fc.Arbitrary<number>): fc.Arbitrary<
     }))
 }
 
-/** A pack as text that tells every float apart, -0 and 0 included. */
+/** A pack as text in which different floats differ, also -0 and 0. */
 function print(pack: Pack): string {
   const hex = (list: Float32Array | null | undefined) =>
     list && Buffer.from(list.buffer, list.byteOffset, list.byteLength).toString('hex')

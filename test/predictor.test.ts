@@ -8,16 +8,16 @@ import type { Lease } from '../src/registry/types.js'
 import { Scheduler } from '../src/scheduler/scheduler.js'
 import { ManualClock, settle } from './manual-clock.js'
 
-/** A predictor over the real scheduler; rows are the domains' positions, the engine adds pixels up. */
+/** A predictor over the real scheduler. Rows are the domains' positions; the engine adds up pixels. */
 function build(
   options: {
     rows?: string[]
     free?: number
     generation?: number
     maxImages?: number
-    /** What each run waits for. */
+    /** A promise that each run waits for. */
     until?: Promise<void>
-    /** What an image of an owner waits for before it is decoded. */
+    /** A promise that an image waits for before it is decoded, by its owner. */
     decoding?: (owner: string) => Promise<void>
     limitRate?: (images: ReadonlyMap<string, number>) => void
   } = {},

@@ -1,4 +1,4 @@
-/** A prepared pack gives its decoded arrays away with the first row, and whole rows ever after. */
+/** A prepared pack hands out its decoded arrays with the first row, and complete rows after that. */
 import t from 'tap'
 import { sha256Now } from '../src/bytes/digest.js'
 import type { RowTensors } from '../src/engine/messages.js'
@@ -12,7 +12,7 @@ import { family, randomHead } from './engine-rig.js'
 
 const { base, layout, manifest } = family
 
-/** SHA-256 of each array of a row, as it was when it was asked for. */
+/** SHA-256 of each array of a row at the moment of the call. */
 function digestsOf({ tensors, head }: RowTensors): string[] {
   return [...tensors, head!.weight, head!.bias].map((array) => sha256Now(bytesOf(array)))
 }

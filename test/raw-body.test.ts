@@ -65,12 +65,12 @@ async function read(
 }
 
 const pattern = (length: number) => Buffer.from(Uint8Array.from({ length }, (_, index) => (index * 7) % 251))
-/** The last one may have come after the reader was done. */
+/** Except perhaps the last chunk, which may arrive after the reader has finished. */
 const freed = ({ chunks }: Read) => chunks.slice(0, -1).every(({ length }) => length === 0)
 
 t.test('a body of many chunks is whole, and its chunks are freed', async (t) => {
   for (const announce of [true, false]) {
-    // Twice on end: memory that was given back and taken again spoils nothing.
+    // Twice in a row, to show that memory which was freed and used again spoils nothing.
     for (const length of [LIMIT, LIMIT - 1]) {
       const bytes = pattern(length)
       const result = await read(t, bytes, { announce })

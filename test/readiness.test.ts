@@ -1,4 +1,6 @@
-/** Ready is what every lane has shown a moment ago; the answer comes in time whatever they do. */
+/**
+ * The service is ready if every lane has just run an image; the answer comes in time whatever the lanes do.
+ */
 import { pino } from 'pino'
 import t from 'tap'
 import { Readiness } from '../src/predict/readiness.js'

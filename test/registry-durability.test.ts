@@ -240,7 +240,7 @@ t.test('a shipped pack serves whatever becomes of a copy of it in the store', as
     t.not(rig.residency(domain), 'failed')
     t.equal(await rig.serves(domain), 1, domain)
   }
-  // Without it the copy is all there is.
+  // Without the shipped pack, the copy in the store is the only one.
   await rig.registry.close()
   rig = await rig.copy({ seeds: {} })
   t.equal(rig.residency('pets'), 'failed')

@@ -1,6 +1,7 @@
 /**
- * Random interleavings of requests, changes and engine restarts over a bank that is too small, checked against a
- * model of what may be served when. The scheduler of fast-check decides which step of the engine ends next.
+ * Random interleavings of requests, changes and engine restarts over a bank that is too small, checked
+ * against a model of what may be served when. The scheduler of fast-check decides which step of the engine
+ * ends next.
  */
 import fc from 'fast-check'
 import t from 'tap'
@@ -47,7 +48,9 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ type: fc.constant('restart' as const) }) },
 )
 
-/** A request on its way: what its domain was or may become while it waits; null where nothing is served. */
+/**
+ * A request in flight: the versions that its domain had or may get while it waits; null if it serves none.
+ */
 interface Request {
   domain: string
   allowed: Set<string | null>
@@ -65,12 +68,12 @@ const benign = new Set([
 ])
 
 class Model {
-  /** Active version of each domain by what was acknowledged; absent: no such domain. */
+  /** The active version of each domain after the acknowledged changes; no entry for an unknown domain. */
   readonly active = new Map<string, string | null>()
   readonly held: Lease[] = []
   readonly requests = new Set<Request>()
   readonly running = new Set<Promise<void>>()
-  /** What changes under way may make active. */
+  /** Versions that changes in flight may make active. */
   readonly #pending = new Set<{ domain: string; target: string | null }>()
   readonly #rig: Rig
 
@@ -184,7 +187,7 @@ class Model {
     this.#track(async () => {
       try {
         await task()
-        // What was active before is not given out any more, to requests that wait neither.
+        // The version that was active before is not served any more, not even to requests that wait.
         for (const request of this.requests) {
           if (request.domain !== domain) continue
           request.allowed.clear()
@@ -224,7 +227,7 @@ t.test(
       }),
       async (scheduler, ops, { rows, minResidencyMs, seed }) => {
         const limits = { minResidencyMs, loadTimeoutMs: 300 }
-        // Most steps of the disk are quick, some take long: one load overtakes another.
+        // Most steps of the disk are quick and some are slow, so that loads overtake each other.
         const random = new Random(seed)
         const delay = () => random.pick([0, 1, 5, 150])
         const rig = new Rig(dir, { rows, limits, fs: { delay } })

@@ -9,7 +9,7 @@ function packs(count: number): Record<string, Made> {
   )
 }
 
-/** A rig whose next stages wait. */
+/** A rig in which the next stagings wait. */
 function blocked(rig: Rig): Barrier {
   const barrier = new Barrier()
   rig.engine.step = barrier.step
@@ -213,7 +213,7 @@ t.test('twice as many hot domains as rows: every request is answered, and the me
       served[domain] = (served[domain] ?? 0) + 1
     }
   }
-  // Two clients a domain, so that a row is never without a reference by itself.
+  // Two clients a domain, so that a row always has a reference.
   const clients = Object.keys(all).flatMap((domain, index) => [client(domain, index), client(domain, index)])
   for (let step = 0; step < 800; step++) {
     await settle()

@@ -1,4 +1,4 @@
-/** The bank's memory covers adapters and heads: few large heads fill it as many small ones do. */
+/** The bank's memory covers adapters and heads: a few large heads fill it as many small ones do. */
 import t from 'tap'
 import { rowBytes } from '../src/engine/bank-spec.js'
 import { bankLayout } from '../src/manifest/layout.js'
@@ -17,7 +17,7 @@ function packOf(marker: number, classes: number) {
   return makePack(marker, { head: { classes, weight, bias }, labels })
 }
 
-/** Rows enough for twenty, memory for the base and `large` packs with large heads. */
+/** Twenty rows, and memory for the base and `large` packs with large heads. */
 const rigOf = (large: number, more: RigOptions['limits'] = {}): RigOptions => ({
   rows: 20,
   limits: { memory: bytes(SMALL) + large * bytes(LARGE), ...more },

@@ -1,4 +1,4 @@
-/** The container: a list of attacks, and the round trip. */
+/** The safetensors reader and writer: a list of attacks, and the round trip. */
 import fc from 'fast-check'
 import t from 'tap'
 import {

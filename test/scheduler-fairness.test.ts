@@ -1,6 +1,6 @@
 /**
- * One domain floods at a hundred times the rate of another, in simulated time: what the quiet one waits is counted
- * in batch runs, so that the machine's speed does not matter.
+ * One domain floods at a hundred times the rate of another, in simulated time: what the quiet one waits is
+ * counted in batch runs, so that the machine's speed does not matter.
  */
 import t from 'tap'
 import { Admission } from '../src/predict/admission.js'
@@ -10,13 +10,13 @@ import { Random } from './random.js'
 
 const RUN_MS = 10
 const MAX_BATCH = 8
-/** The quiet domain sends one image while the engine could run so many. */
+/** The quiet domain sends one image in the time in which the engine could run so many. */
 const QUIET_EVERY = 32
 const STEP_MS = 2
 const ROUNDS = 150
 
 interface Outcome {
-  /** Batch runs from submission to answer, waiting and running, sorted. */
+  /** Times from submission to answer, in batch runs, sorted. */
   runs: number[]
   quietRefused: number
   floodRefused: number
@@ -29,11 +29,11 @@ interface Traffic {
   domains?: number
   lanes?: number
   maxBatch?: number
-  /** Known to the scheduler; every run takes RUN_MS where it is not given. */
+  /** Run time by batch size, which the scheduler knows. By default every run takes RUN_MS. */
   runMs?: (size: number) => number
 }
 
-/** A CPU: what a run costs beside its images is little. */
+/** A CPU: a run has little cost beside its images. */
 const cpu = (size: number) => (RUN_MS * (0.4 + size)) / (0.4 + MAX_BATCH)
 
 async function simulate({
@@ -54,7 +54,7 @@ async function simulate({
   })
   const admission = new Admission({ maxImages: 1024, maxImagesOfDomain: 256, maxBytes: Infinity })
   const image = new Uint8Array(0)
-  /** As the predictor does: admitted, run, gone. */
+  /** Admits, runs and leaves, as the predictor does. */
   const submit = async (domain: string) => {
     admission.check([{ domain, image }])
     admission.enter([{ domain, image }])
@@ -79,7 +79,7 @@ async function simulate({
     )
     answers.push(answer)
   }
-  // Arrivals by chance and not in step with the runs.
+  // Random arrivals, so that they are not in step with the runs.
   let sent = 0
   while (sent < ROUNDS) {
     if (random.next() < STEP_MS / quietEveryMs) {
@@ -131,7 +131,7 @@ t.test('where a small batch is short, the quiet one waits for one run, and its o
     t.equal(loaded.quietRefused, 0)
     t.ok(loaded.floodRefused > 0)
     t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
-    // Beyond are those of which a third came in the same run, and shares the next full batch.
+    // Beyond the p95 are images of which a third arrived in the same run; it shares the next full batch.
     const most = quantile(loaded, 0.95)
     t.ok(most <= 1 + p99(idle), `p95 ${most} runs`)
   }

@@ -44,7 +44,7 @@ function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
   return { clock, runs, rejected, scheduler, submit, end, endAll }
 }
 
-/** An abort signal that tells how many listen to it. */
+/** An abort signal that counts its listeners. */
 function countingSignal() {
   const controller = new AbortController()
   const { signal } = controller

@@ -1,4 +1,4 @@
-/** docs/security.md says what the program does: its limits, its scopes, its audit words, its tests. */
+/** docs/security.md agrees with the program: limits, scopes, actions of the audit log, tests. */
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { POLL_INTERVAL_MS } from '../src/http/access/token-file.js'

@@ -1,4 +1,4 @@
-/** Bad input through the whole service: a clear error that names the thing, and nothing has changed. */
+/** Bad input to the whole service: the error names what is wrong, and nothing has changed. */
 import { once } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
@@ -188,7 +188,7 @@ t.test('domains', async (t) => {
   for (const [what, response, expected] of cases) await refused(t, what, await response, expected)
 })
 
-/** The sound pack of another seed, changed. */
+/** A valid pack of another seed with a change. */
 function changed(change: (tensors: Map<string, Tensor>, metadata: Record<string, string>) => void) {
   const { tensors, metadata } = readSafetensors(packBytes(2, 'other'))
   const edited: Record<string, string> = { ...metadata }

@@ -1,4 +1,7 @@
-/** The wall clock jumps by years, both ways, under the whole service: waits, deadlines and orders do not. */
+/**
+ * The wall clock of the whole service jumps by years, both ways; waits, deadlines and orders are not
+ * affected.
+ */
 import t from 'tap'
 import { systemClock } from '../src/concurrency/clock.js'
 import { Fault } from './faulty-worker-control.js'
@@ -6,7 +9,7 @@ import { packBytes, pngImage, post, predict, put, runService } from './service-r
 
 const YEAR = 365 * 24 * 3600 * 1000
 
-/** Everything that asks for the time of day gets it with this much added, ms. */
+/** Added to the time of day wherever it is read, ms. */
 let jump = 0
 const RealDate = Date
 class JumpingDate extends RealDate {

@@ -1,4 +1,7 @@
-/** A real shortage of file descriptors: uploads fail cleanly, serving goes on, and all is well after it. */
+/**
+ * A real shortage of file descriptors: uploads fail cleanly, predictions go on, and afterwards everything
+ * works.
+ */
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
@@ -17,7 +20,7 @@ const cli = await compileProgram(dir)
 const flags = ['--port', '0', '--threads', '1', '--bank-memory', '64MiB', '--data', data]
 const image = await pngImage(1)
 
-/** One connection, kept: it has its descriptor already. */
+/** One kept connection, which has its descriptor already. */
 const agent = new Agent({ keepAlive: true, maxSockets: 1 })
 t.teardown(() => agent.destroy())
 
@@ -42,7 +45,7 @@ const put = (url: string, domain: string, pack: Uint8Array) =>
 const predict = (url: string, domain: string) =>
   send(url, 'POST', `/v1/domains/${domain}/predict`, 'image/png', image)
 
-/** Connections that do nothing, until the service has no descriptor for another. */
+/** Opens idle connections until the service has no descriptor left. */
 async function exhaust(url: string): Promise<Socket[]> {
   let refused = false
   const sockets: Socket[] = []
@@ -56,7 +59,7 @@ async function exhaust(url: string): Promise<Socket[]> {
     socket.resume()
     sockets.push(socket)
     await Promise.race([once(socket, 'connect'), once(socket, 'close')])
-    // An answer on the kept connection: the service has looked at the new one by then.
+    // When the kept connection is answered, the service has tried to accept the new one.
     await send(url, 'GET', '/livez')
   }
   return sockets

@@ -1,4 +1,7 @@
-/** Faults of the engine, the disk and the clients, injected into the whole service: who is hit, and who is not. */
+/**
+ * Faults of the engine, the disk and the clients, injected into the whole service: which requests fail, and
+ * which do not.
+ */
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { nodeFs, type StoreFs } from '../src/store/fs.js'
@@ -7,7 +10,7 @@ import { fsError } from './memory-disk.js'
 import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
 
 const image = await pngImage(1)
-/** What the store's operations meet; null where they work. */
+/** The error of the store's operations; null if they work. */
 let diskError: string | null = null
 
 function failing<Args extends [string, ...unknown[]], T>(act: (...args: Args) => Promise<T>) {
@@ -47,7 +50,7 @@ const queued = async (count: number) => {
   while (service.runtime.scheduler.length < count) await turn()
 }
 
-/** The next run meets `fault`; answers the request in it, once it has begun. */
+/** Puts `fault` into the next run. Returns the request in that run once the run has begun. */
 async function inRun(fault: Fault, domain = 'shop'): Promise<{ answer: Promise<Response> }> {
   control.nextRun(fault)
   const answer = ask(domain)
@@ -64,7 +67,7 @@ async function problem(t: Test, response: Response, status: number, code: string
 
 t.test('a batch whose run throws fails alone', async (t) => {
   const held = await inRun(Fault.waits)
-  // One after the other: the turns of the domains, and with them the batches, go by who came first.
+  // One after the other, since the order of arrival decides the turns of the domains and so the batches.
   const asked: Promise<Response>[] = []
   for (const domain of ['shop', 'bakery', 'base', 'shop', 'shop', 'bakery']) {
     asked.push(ask(domain))
@@ -99,7 +102,7 @@ for (const [index, [what, fault]] of deaths.entries()) {
     const up = new Promise((resolve) => service.runtime.engine.once('up', resolve))
     const down = new Promise((resolve) => service.runtime.engine.once('down', resolve))
     control.nextRun(fault)
-    // The engine stays down until all that is to be seen of that has been seen.
+    // The engine stays down until everything about that state is checked.
     control.dieAtStart = true
     control.release()
     t.equal((await held.answer).status, 200)

@@ -44,7 +44,7 @@ for (const lanes of ['1', '2']) {
         if (response.status !== 200)
           wrong.push(`PUT ${swap}: HTTP ${response.status}: ${await response.text()}`)
         else await response.arrayBuffer()
-        // Some requests with this version alone, so that every swap happens under load and is looked at.
+        // Some requests with this version alone, so that every swap happens under load and is checked.
         while (requests < before + 8)
           await new Promise<void>((resolve) => {
             answer = resolve

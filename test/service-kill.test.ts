@@ -1,4 +1,7 @@
-/** SIGKILL of the whole service at moments of chance: what it acknowledged is there, the rest wholly or not. */
+/**
+ * SIGKILL of the whole service at random moments: acknowledged changes are there, others wholly or not at
+ * all.
+ */
 import { join } from 'node:path'
 import t from 'tap'
 import { applied, type DomainState, KillLedger } from '../bench/soak/kill-model.js'

@@ -1,11 +1,11 @@
-/** The whole service with two lanes: what one of them meets, and what the other goes on doing meanwhile. */
+/** The whole service with two lanes: a fault of one of them, and what the other does meanwhile. */
 import t from 'tap'
 import type { Clock } from '../src/concurrency/clock.js'
 import { systemClock } from '../src/concurrency/clock.js'
 import { Fault } from './faulty-worker-control.js'
 import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
 
-/** Real time that a test can leap ahead: what falls due by that is called at once. */
+/** A real clock that a test can move ahead: timers that fall due are called at once. */
 class LeapingClock implements Clock {
   #skew = 0
   readonly #timers = new Set<{ at: number; fire: () => void }>()
@@ -61,7 +61,7 @@ const until = async (condition: () => boolean) => {
   while (!condition()) await new Promise(setImmediate)
 }
 
-/** A lane's run meets `fault`; the other lane is free. */
+/** Puts `fault` into the run of one lane. The other lane is free. */
 async function inRun(fault: Fault, domain = 'shop'): Promise<{ answer: Promise<Response> }> {
   control.nextRun(fault)
   const answer = ask(domain)
@@ -72,7 +72,7 @@ async function inRun(fault: Fault, domain = 'shop'): Promise<{ answer: Promise<R
 t.test('a lane that hangs is not ready, though the other one answers (pain 15)', async (t) => {
   t.equal(await status(ready()), 200)
   const held = await inRun(Fault.waits)
-  // Past what a proof is worth.
+  // Longer than a readiness proof is valid.
   clock.leap(60_000)
   const { runs } = control
   const asked = ready()
@@ -104,8 +104,8 @@ t.test('a run that throws in one lane fails alone; the run of the other lane is 
 t.test('a pack that is registered while a lane runs gets no row of that run', async (t) => {
   const alone = await predict(url, 'shop', image)
   const held = await inRun(Fault.waits)
-  // More than there are rows, so that every row which may be given away is. They wait for the lane; who is
-  // resident does not.
+  // More domains than rows, so that every row that may be given away is. Their loads wait for the lane;
+  // requests of resident domains do not.
   const names = Array.from({ length: 7 }, (_, index) => `other-${index}`)
   const registered = [put(url, 'shop', packBytes(9, 'new'))]
   for (const [index, name] of names.entries()) registered.push(put(url, name, packBytes(20 + index, name)))
@@ -135,7 +135,7 @@ t.test('while a lane hangs a cold domain and a new pack are given up after --loa
   void registered.finally(() => {
     ended = true
   })
-  // Its bytes are read and hashed first, for as long as that takes.
+  // The service reads and hashes the bytes first, which takes some time.
   while (!ended) {
     clock.leap(31 * 60_000)
     await new Promise(setImmediate)
@@ -164,7 +164,7 @@ t.test('a lane that dies takes no answer of the other with it; both are back, an
   await service.runtime.engine.allLanesReady()
   t.equal(service.runtime.engine.readyLanes, 2)
   t.equal(await status(ready()), 200)
-  // More at once than one lane takes.
+  // More requests at once than one lane takes.
   const after = await Promise.all(['shop', 'bakery', 'shop', 'bakery'].map((d) => predict(url, d, image)))
   t.same(after, [...before, ...before])
 })

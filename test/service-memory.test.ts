@@ -1,4 +1,6 @@
-/** The memory account, three ways: `/v1/family`, `/metrics`, and the sum by hand over the resident domains. */
+/**
+ * The memory account in three ways: `/v1/family`, `/metrics`, and a sum by hand over the resident domains.
+ */
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
@@ -30,9 +32,9 @@ const { parameters, features, slots } = JSON.parse(
 const F32 = 4
 const trunk = F32 * parameters.trunk
 const head = (classes: number) => F32 * (classes * features + classes)
-/** What the bank gives out: words of eight bytes. */
+/** The bank allocates words of eight bytes. */
 const words = (bytes: number) => 8 * Math.ceil(bytes / 8)
-/** Numbers of a row: every tensor of a whole pack but its head, and mean and std of the three channels. */
+/** Values of a row: every tensor of a whole pack except its head, and mean and std of the three channels. */
 const row =
   6 +
   [...readSafetensors(packBytes(1, 'a')).tensors]

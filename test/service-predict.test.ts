@@ -1,4 +1,7 @@
-/** Predictions through HTTP: the shipped packs against PyTorch, every body, and mixed domains in one run. */
+/**
+ * Predictions through HTTP: the shipped packs compared with PyTorch, every kind of body, mixed domains in one
+ * run.
+ */
 import { readFile } from 'node:fs/promises'
 import sharp from 'sharp'
 import t from 'tap'
@@ -61,7 +64,7 @@ function scores({ predictions }: Prediction): Float32Array {
   return values
 }
 
-/** What softmax keeps of logits: their distances from the largest. */
+/** The distances of logits from the largest, which softmax keeps. */
 const fromLargest = (values: Float32Array) => values.map((value) => value - Math.max(...values))
 
 t.test('features and logits of the shipped packs are PyTorch’s, through all three bodies', async (t) => {

@@ -1,4 +1,4 @@
-/** A service on the data folder of a service before it: every domain is back, and no deleted one. */
+/** A service on the data folder of an earlier one: every domain is back, and no deleted one. */
 import t from 'tap'
 import { packBytes, pngImage, predict, put, runService } from './service-rig.js'
 
@@ -25,7 +25,7 @@ async function change(url: string, method: string, path: string, body?: object):
   await response.arrayBuffer()
 }
 
-/** All that a client sees of the domains, what is in the bank apart. */
+/** Everything that a client sees of the domains, except for what is in the bank. */
 async function seen(url: string, domains: string[]) {
   const views: unknown[] = []
   for (const domain of domains) {

@@ -1,4 +1,4 @@
-/** The real process: how it ends, and what a start that fails says. */
+/** The real process: how it ends, and the message of a start that fails. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
@@ -40,7 +40,7 @@ async function readNumber(url: string, metric: string): Promise<number> {
   return Number(new RegExp(`^${metric} (\\S+)$`, 'm').exec(text)![1])
 }
 
-/** Resolves when nobody listens any more. */
+/** Resolves when the service no longer accepts connections. */
 async function refusing(url: string): Promise<void> {
   for (;;) {
     const socket = connect(Number(new URL(url).port), '127.0.0.1')
@@ -198,7 +198,7 @@ t.test('a second signal does not wait for the first, and says so by its exit', a
   await upload.admitted
   program.kill('SIGTERM')
   await program.logged('stopping')
-  // At once it would be taken for the first one again.
+  // A second signal right behind the first counts as the same one, so it is repeated.
   const again = setInterval(() => program.kill('SIGINT'), 20)
   await t.rejects(upload.answer)
   const { code, signal, out } = await program.exit

@@ -1,4 +1,4 @@
-/** The data folder through the service: its quota, a copy of it as a backup, and damage met at start. */
+/** The data folder of a service: its quota, a copy of it as a backup, and damage found at start. */
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
@@ -152,7 +152,7 @@ t.test(
     t.same(problems, [])
     t.equal(domains, 4, 'three and a deleted one')
 
-    // What is lost afterwards is there again.
+    // A domain that is lost afterwards is there again.
     await fetch(`${url}/v1/domains/shop`, { method: 'DELETE' })
     await register(url, { kept: packBytes(20, 'worse') })
     const { url: there } = await runService(t, ['--data', copy])

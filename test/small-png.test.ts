@@ -1,4 +1,4 @@
-/** Small PNGs are decoded without libvips: to its pixels, bit for bit, or not at all. */
+/** Small PNGs are decoded without libvips, to equal pixels, or left to it. */
 import { readFileSync } from 'node:fs'
 import { crc32, deflateSync } from 'node:zlib'
 import sharp, { type Sharp } from 'sharp'
@@ -16,7 +16,7 @@ function small(bytes: Uint8Array): Uint8Array | null {
   return header && decodeSmallPng(bytes, header)
 }
 
-/** What libvips makes of it; null where it refuses. */
+/** The pixels from libvips; null if it refuses the file. */
 async function wanted(bytes: Uint8Array): Promise<Buffer | null> {
   const image = sharp(bytes, { failOn: 'warning' }).removeAlpha().toColourspace('srgb')
   return image
@@ -30,7 +30,7 @@ async function equal(bytes: Uint8Array): Promise<boolean> {
   return mine !== null && theirs?.equals(mine) === true
 }
 
-/** Smooth shapes under `noise`: what a photograph is to a codec. */
+/** Smooth shapes with `noise`, which are to a codec like a photograph. */
 async function picture(width: number, height: number, noise: number): Promise<Sharp> {
   const shapes = { raw: { width: 9, height: 9, channels: 3 } } as const
   const pixels = await sharp(draw.bytes(9 * 9 * 3), shapes)

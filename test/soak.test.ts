@@ -1,4 +1,4 @@
-/** The soak in short, and that it would find what it looks for. */
+/** A short soak, and a check that the soak detects violations. */
 import { join } from 'node:path'
 import t from 'tap'
 import { judgeAnswer, Ledger } from '../bench/soak/ledger.js'
@@ -35,7 +35,7 @@ const clean: Soak = {
   samples: [],
 }
 
-/** A sawtooth of garbage collection on a level that rises, after a first minute that does not count. */
+/** A sawtooth, as of garbage collection, on a rising level, after a first minute that does not count. */
 function memory(seconds: number, perHour: number): Sample[] {
   return Array.from({ length: seconds }, (_, second) => ({
     seconds: second,

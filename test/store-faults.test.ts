@@ -1,4 +1,4 @@
-/** Every operation on the disk fails once, with each error a disk knows: the change fails, nothing else does. */
+/** Every operation on the disk fails once, with each kind of error: the change fails, and nothing else. */
 import t, { type Test } from 'tap'
 import { FacetError } from '../src/errors.js'
 import type { LocalStore } from '../src/store/local.js'

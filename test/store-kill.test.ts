@@ -27,7 +27,7 @@ async function compileVictim(dir: string): Promise<string> {
   return join(dir, 'test', 'fixtures', 'store-victim.js')
 }
 
-/** Runs the victim until it is dead. @param killAfter lines it may say before it is killed from outside */
+/** Runs the process until it is dead. @param killAfter lines it may say before it is killed from outside */
 async function runVictim(script: string, args: string[], killAfter = Number.POSITIVE_INFINITY) {
   // An environment of its own: the test runner's would load its instruments into every child.
   const child = spawn(process.execPath, [script, ...args], { env: {}, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -48,7 +48,7 @@ async function runVictim(script: string, args: string[], killAfter = Number.POSI
   return { messages, signal, err }
 }
 
-/** What the folder must hold, from what its victims have said. */
+/** What the folder must hold, from what the killed processes have printed. */
 class Ledger {
   readonly #sure = new Map<string, DomainRecord | null>()
   #open: { domain: string; record: DomainRecord | null } | null = null
@@ -63,7 +63,7 @@ class Ledger {
     }
   }
 
-  /** Opens the store, compares, and takes what is there as the new truth. */
+  /** Opens the store, compares it, and continues from its state. */
   async check(t: Test, dir: string, when: string): Promise<void> {
     const store = new LocalStore({ dir, clock: new ManualClock() })
     t.strictSame(await store.open(), [], `${when}: opens at once, without problems`)
@@ -99,11 +99,11 @@ t.test('killed at every step of its start and its uploads', async (t) => {
     ledger.read(messages)
     await ledger.check(t, dir, `${dir.slice(root.length)}, step ${step}, ${killed}`)
   }
-  // On a new folder each: the first start and the first upload.
+  // Each on a new folder: the first start and the first upload.
   const onNewFolders = async (): Promise<void> => {
     for (let step = 1; step <= 34; step++) await kill(join(root, `data-${step}`), step, new Ledger())
   }
-  // On one folder that gets older: the later uploads, which replace, remove and collect.
+  // All on one folder: later uploads, which replace, remove and collect.
   const onOneFolder = async (): Promise<void> => {
     const ledger = new Ledger()
     for (let step = 1; step <= 101; step += 4) await kill(join(root, 'data'), step, ledger)

@@ -1,4 +1,4 @@
-/** One process per data folder, and no waiting for the dead. */
+/** One process per data folder, and a dead process holds no lock. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'

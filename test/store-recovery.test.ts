@@ -33,9 +33,9 @@ async function record(seed: number, changes: number, options: MemoryFsOptions = 
 }
 
 interface Cut {
-  /** Complaints at which to stop. */
+  /** Stops after so many complaints. */
   limit: number
-  /** What the recovering store forgets to do. */
+  /** Operations that the recovering store forgets. */
   ignore?: MemoryFsOptions['ignore']
 }
 
@@ -124,7 +124,9 @@ t.test('property: power cuts at any moment, recoveries included, lose nothing ac
   t.pass('every run')
 })
 
-/** Three lanes on a file system that dies in their midst; the changes it interrupts stay unacknowledged. */
+/**
+ * Three clients on a file system that stops while they work; the changes it interrupts stay unacknowledged.
+ */
 async function runUntilCut(fs: MemoryFs, history: History, random: Random): Promise<void> {
   const store = memoryStore(fs)
   const pool = Array.from({ length: 4 }, () => random.bytes(1 + random.below(150)))

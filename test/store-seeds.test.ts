@@ -1,11 +1,11 @@
-/** Shipped packs: read once, named by content, noticed when they change. */
+/** Shipped packs: read once, versioned by content; later changes of their files are noticed. */
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { readSeeds } from '../src/store/seeds.js'
 import { versionOf } from './store-history.js'
 
-/** Seeds are text here: its design. */
+/** Packs are plain text here: the name of their design. */
 const describe = (bytes: Uint8Array) => {
   if (bytes.length !== 3) throw new Error('not three letters')
   return { design: Buffer.from(bytes).toString(), classes: 3, created: '' }

@@ -21,7 +21,7 @@ async function furnished(dir: string): Promise<LocalStore> {
   return store
 }
 
-/** Runs the command as the command line does. */
+/** Runs the command as `facet` does. */
 async function verify(dir: string): Promise<{ out: string; err: string; exitCode: number }> {
   const result = { out: '', err: '', exitCode: 0 }
   const program = new Command('facet').addCommand(storeCommand())

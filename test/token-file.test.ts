@@ -1,4 +1,4 @@
-/** A token file is read again while the service runs: tokens come and go without a restart, and nothing opens. */
+/** A token file is read again while the service runs: tokens change without a restart, and no route opens. */
 import { chmod, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
@@ -23,7 +23,7 @@ async function watched(t: Test, text: string) {
   return { file, clock, logs, principals, knows }
 }
 
-/** Two looks: the first sees a change, the second takes it. */
+/** Lets the service check the file twice: the first check sees a change, the second takes it. */
 async function look(principals: Principals) {
   await principals.poll()
   await principals.poll()
