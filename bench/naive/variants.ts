@@ -144,7 +144,15 @@ export const variants: readonly Variant[] = [
   {
     pain: 11,
     way: 'what is registered is in memory only',
-    changes: [{ symbol: 'LocalStore.writeRecord', body: 'this.#records.set(record.domain, record)' }],
+    changes: [
+      {
+        symbol: 'LocalStore.writeRecord',
+        body: `
+          const { stored } = encode(record)
+          this.#records.set(record.domain, stored)
+          return stored.revision`,
+      },
+    ],
     test: 'service-restart',
     fails: /pain 11/,
   },
