@@ -1,7 +1,7 @@
 /**
  * Every domain and what it serves, in memory: the store's records over the shipped packs.
  *
- * Synchronous and free of effects elsewhere: the registry writes the store first and then sets the new state
+ * Synchronous, and without effects elsewhere: the registry writes the store first and then sets the new state
  * here in one step. A state is never changed, only replaced.
  */
 import { FacetError, unknownDomain } from '../errors.js'
@@ -16,12 +16,13 @@ export interface DomainState {
   /** Newest last. */
   readonly versions: readonly VersionRecord[]
   readonly pinned: boolean
-  /** ISO 8601; null for what no one has touched since it was shipped. */
+  /** ISO 8601; null for a shipped domain that was never changed. */
   readonly updated: string | null
-  /** Why its record cannot be read; it serves nothing until it is registered again or deleted. */
+  /** Why its record cannot be read; the domain serves nothing until it is registered again or deleted. */
   readonly broken?: string
 }
 
+/** How many domains have a version. */
 interface Uses {
   classes: number
   listed: number
@@ -45,7 +46,7 @@ export class Catalog {
     throw unknownDomain(domain)
   }
 
-  /** A domain whose record could be read.
+  /** The state of a domain whose record could be read.
    * @throws FacetError `unknown_domain` (404), `domain_failed` (503) */
   sound(domain: string): DomainState {
     const state = this.require(domain)
@@ -57,7 +58,8 @@ export class Catalog {
     return this.#states.values()
   }
 
-  /** Replaces a domain's state, or removes the domain. Returns the versions whose standing may have changed. */
+  /** Replaces a domain's state, or removes the domain. Returns the versions whose standing may
+   * have changed. */
   set(domain: string, state: DomainState | null): Set<string> {
     const before = this.#states.get(domain)
     if (state === null) this.#states.delete(domain)
@@ -70,7 +72,7 @@ export class Catalog {
     return touched
   }
 
-  /** What a version is worth to all domains together. */
+  /** What a version means to all domains together. */
   standing(version: string): Standing {
     const uses = this.#uses.get(version)
     if (uses === undefined) return 'none'
@@ -83,7 +85,7 @@ export class Catalog {
     return this.#uses.get(version)?.classes ?? 0
   }
 
-  /** Classes of the largest head that may come and go: of all versions but the base's. */
+  /** Classes of the largest head of any version, the base's not counted. */
   mostClasses(): number {
     let most = 0
     for (const { domain, versions } of this.#states.values())
@@ -91,9 +93,9 @@ export class Catalog {
     return most
   }
 
-  /** Up to `limit` domains after `cursor`, sorted by their ids, of all or of `only` some. Changes meanwhile neither
-   * skip nor repeat one.
-   * @throws FacetError `bad_parameter` (400) for a cursor that is none */
+  /** Up to `limit` domains after `cursor`, sorted by their ids: of all, or of those in `only`. A listing that
+   * is continued after changes neither skips nor repeats a domain.
+   * @throws FacetError `bad_parameter` (400) for a malformed cursor */
   page(
     limit: number,
     cursor?: string,
@@ -130,10 +132,11 @@ export class Catalog {
 }
 
 /**
- * What a domain is at start: its record over the shipped pack of its name, where there is one.
+ * A domain's state at start: its record over the shipped pack of its name, where there is one.
  *
  * A shipped pack is a version of its domain as long as the domain is not deleted. When a newer release ships
- * another pack, a domain that was at the shipped one follows it; a registered version stays active.
+ * another pack, a domain whose active version was the shipped pack switches to the new one; a registered
+ * version stays active.
  * @param seed the shipped pack's version record
  * @returns null for a domain that does not exist
  */
@@ -158,12 +161,12 @@ export function mergedState(
   return { domain, active, versions, pinned: record.pinned, updated: record.updated }
 }
 
-/** Classes of what a domain serves; 0 where nothing is active. */
+/** Classes of a domain's active version; 0 where no version is active. */
 export function activeClasses({ active, versions }: Pick<DomainState, 'active' | 'versions'>): number {
   return versions.find(({ version }) => version === active)?.classes ?? 0
 }
 
-/** The record that keeps a state. */
+/** The record of a state. */
 export function recordOf(state: DomainState, updated: string): DomainRecord {
   const { domain, active, versions, pinned } = state
   return {
@@ -181,7 +184,7 @@ export function tombstone(domain: string, updated: string): DomainRecord {
   return { domain, active: null, versions: [], pinned: false, deleted: true, updated }
 }
 
-/** The family's own domain. It never changes. */
+/** The state of the family's own domain, which never changes. */
 export function baseState(version: VersionRecord): DomainState {
   return { domain: BASE_DOMAIN, active: version.version, versions: [version], pinned: true, updated: null }
 }

@@ -1,7 +1,7 @@
-/** How a failure of a version is told for the domain that a client asked for. */
+/** Errors of versions, in the words of a client, who asked for a domain. */
 import { FacetError } from '../errors.js'
 
-/** A version's failure, as the domain's that a client asked for. */
+/** Names the domain in a `domain_failed`; other errors stay as they are. */
 export function named(domain: string, error: unknown): unknown {
   if (!(error instanceof FacetError) || error.code !== 'domain_failed') return error
   return new FacetError('domain_failed', `Domain '${domain}' cannot be loaded: ${error.message}`, {

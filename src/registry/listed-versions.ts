@@ -1,4 +1,5 @@
-/** The versions that domains list, as residency asks about them: the catalog and the packs behind one interface. */
+/** Answers what residency asks about versions, from the catalog (which domains list them) and the packs
+ * (their bytes). */
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
 import type { Standing, Tier, Versions } from '../residency/versions.js'

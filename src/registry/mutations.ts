@@ -1,8 +1,9 @@
 /**
  * Changes of domains: register, activate, delete, pin.
  *
- * Each is checked, made durable, and then takes effect in one synchronous step; until then nothing has changed.
- * Changes of one domain are serialised, those of different domains run side by side, and requests wait for none.
+ * A change is checked, made durable, and then takes effect in one synchronous step; until then nothing has
+ * changed. Changes of one domain run one after another, those of different domains side by side. Requests
+ * wait for no change.
  */
 import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
@@ -30,7 +31,8 @@ interface NewRow {
 export class Mutations {
   readonly #options: RegistryOptions
   readonly #queue = new KeyedQueue()
-  /** Versions on their way into a record, with how many changes bring them: not to be collected. */
+  /** Versions that are to be named by a record soon, with the number of changes that name them: their blobs
+   * must not be collected. */
   readonly #held = new Map<string, number>()
   readonly #records: Records
   readonly #pins: PinClaims
@@ -42,13 +44,14 @@ export class Mutations {
     this.#pins = new PinClaims(options.versions.catalog, options.residency)
   }
 
-  /** Refuses new changes with `draining` (503) and waits for those under way. */
+  /** Refuses new changes with `draining` (503) and waits for those that have begun. */
   async close(): Promise<void> {
     this.#closed = true
     await this.#queue.idle()
   }
 
-  /** See `Registry.put`. Resolves, as the others, with the state that this change left. */
+  /** See `Registry.put`. Like the other changes it resolves with the state it made, which a later one may
+   * have replaced by then. */
   async put(
     domain: string,
     bytes: Uint8Array,
@@ -189,7 +192,8 @@ export class Mutations {
     }
   }
 
-  /** Keeps a version's blob from collection while `task` brings it into a record; collects it if that fails. */
+  /** Keeps a version's blob from being collected until `task` has written the record that names it; collects
+   * it where that fails. */
   async #holding(version: string, task: () => Promise<void>): Promise<void> {
     this.#held.set(version, (this.#held.get(version) ?? 0) + 1)
     let done = false
@@ -204,7 +208,7 @@ export class Mutations {
     }
   }
 
-  /** The record, durably; then the switch, in one synchronous step. */
+  /** Writes the record durably; then makes the state the domain's, in one synchronous step. */
   async #write(state: DomainState, row?: NewRow): Promise<void> {
     const { residency, versions } = this.#options
     const updated = this.#date()
@@ -213,11 +217,12 @@ export class Mutations {
     const resident = row?.keep()
     residency.settle(touched)
     if (resident) residency.release(resident)
-    // Where the engine restarted meanwhile, it is cold.
+    // Where the engine restarted meanwhile, the version is cold.
     if (state.pinned && state.active !== null) void residency.preload(state.active)
   }
 
-  /** Removes blobs no record needs. A failure costs room on the disk and nothing else: the next one tries. */
+  /** Removes blobs that no record names. A failure costs only room on the disk, and the next collection tries
+   * again. */
   async #collect(): Promise<void> {
     try {
       await this.#options.store.collect(new Set(this.#held.keys()))

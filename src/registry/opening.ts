@@ -1,4 +1,4 @@
-/** What the registry knows when it starts: the family's base, the shipped packs, the store's records. */
+/** The domains at start: the family's base, the shipped packs, the store's records. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -12,7 +12,7 @@ import type { DomainRecord, StoreProblem, VersionRecord } from '../store/store.j
 import { activeClasses, type DomainState, mergedState } from './catalog.js'
 import type { PinRoom } from '../residency/pins.js'
 
-/** The base as a seed. Its version is the SHA-256 of its file. */
+/** The base as a shipped pack. Its version is the SHA-256 of its file. */
 export function baseSeed({ dir, manifest, base }: Family): Seed {
   const { sha256: version, bytes } = manifest.files[BASE_FILE]!
   const path = join(dir, BASE_FILE)
@@ -37,16 +37,16 @@ export function baseSeed({ dir, manifest, base }: Family): Seed {
   }
 }
 
-/** What a listing shows of a shipped pack: from its header alone. @throws FacetError `invalid_pack` */
+/** What a listing shows of a shipped pack, read from its header alone. @throws FacetError `invalid_pack` */
 export function describePack(bytes: Uint8Array): Pick<VersionRecord, 'design' | 'classes' | 'created'> {
   const { design, classes, created = '' } = readPackInfo(bytes)
   return { design, classes, created }
 }
 
 /**
- * The domains at start, the base left out. A domain whose record cannot be read is there and broken: it must
- * not fall back to the shipped pack of its name. Pins without room (a smaller bank than last time) are
- * dropped, the last domains' first.
+ * The states of the domains at start, without the base's. A domain whose record cannot be read is listed as
+ * broken: it must not fall back to the shipped pack of its name. Pins that have no room (the bank is smaller
+ * than last time) are dropped, beginning with the last domain in the order of ids.
  */
 export function openingStates(
   records: readonly DomainRecord[],

@@ -1,4 +1,4 @@
-/** What the registry is built from, and what it tells. Types only. */
+/** What the registry is built from, and what it reports. Types only. */
 import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
 import type { Seed } from '../store/seeds.js'
@@ -6,18 +6,18 @@ import type { Store } from '../store/store.js'
 import type { Residency } from '../residency/residency.js'
 import type { ListedVersions } from './listed-versions.js'
 
-/** A change of the control plane, told after it is durable and in force. */
+/** A change of a domain, reported after it is durable and in force. */
 export interface Change {
   action: 'register' | 'stage' | 'activate' | 'delete' | 'delete_version' | 'pin' | 'unpin'
   domain: string
   /** The version concerned; for `delete` the one that was active. */
   version: string | null
-  /** Old versions dropped by the way, because of `keepVersions`. */
+  /** Old versions that this change dropped, because of `keepVersions`. */
   dropped: string[]
 }
 
 export interface RegistryObserver {
-  /** A domain is gone: its metrics may go. */
+  /** A domain was deleted: its metrics may be dropped. */
   forget?(domain: string): void
   audit?(change: Change): void
 }
@@ -25,8 +25,8 @@ export interface RegistryObserver {
 export interface RegistryOptions {
   /** Filled and kept up to date by the registry. */
   versions: ListedVersions
-  /** Of the one family. With several families, each version goes to the residency of the family whose fingerprint
-   * its pack names: the registry would choose it here. */
+  /** Of the one family. With several families, each version goes to the residency of the family whose
+   * fingerprint its pack names: the registry would choose it here. */
   residency: Residency
   /** Opened and closed by the registry. */
   store: Store

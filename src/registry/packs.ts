@@ -15,7 +15,7 @@ export class Packs {
 
   add(seed: Seed): void {
     this.#byDomain.set(seed.domain, seed)
-    // Of two files of one version, the one that could be read.
+    // Of two files with one version, the readable one.
     if (!this.ships(seed.record.version)) this.#byVersion.set(seed.record.version, seed)
   }
 
@@ -24,18 +24,19 @@ export class Packs {
     return this.#byDomain.get(domain)
   }
 
-  /** Only a shipped version is asked of the store. */
+  /** Asks the store only about versions that are shipped too. */
   async tier(version: string): Promise<Tier> {
     return !this.#byVersion.has(version) || (await this.#store.hasBlob(version)) ? 'store' : 'seed'
   }
 
-  /** Whether a shipped pack that could be read is this version: it is there whatever becomes of the store's copy. */
+  /** Whether a readable shipped pack has this version. It then serves even if the store's copy is damaged. */
   ships(version: string): boolean {
     const seed = this.#byVersion.get(version)
     return seed !== undefined && seed.failure === undefined
   }
 
-  /** The bytes, checked against the version; the shipped ones where the store's copy cannot be read.
+  /** The bytes, checked against the version: the store's, or the shipped pack's where the store's cannot be
+   * read.
    * @throws FacetError `domain_failed`, `store_failed` */
   async read(version: string): Promise<Uint8Array> {
     const seed = this.#byVersion.get(version)

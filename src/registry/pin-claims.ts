@@ -1,8 +1,8 @@
 /**
  * Room for pinned domains: refuses a pin that would leave no room for versions that come and go.
  *
- * A change that pins a domain, or that gives a pinned domain a larger version, claims its room before it begins, so
- * that two changes at once do not both take the last room.
+ * A change that pins a domain, or that gives a pinned domain a larger version, claims its room before it
+ * begins, so that two changes at once do not both take the last room.
  */
 import { FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'

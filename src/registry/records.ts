@@ -1,9 +1,9 @@
 /**
  * The store's records, each with the revision that was last seen of it.
  *
- * A write replaces the revision that was seen and no other: the store refuses it where something else has changed the
- * record since. The revisions are kept beside the domains' states and not in them, because the record of a deleted
- * shipped domain has one too, and no state.
+ * A write replaces the revision that was seen and no other: the store refuses it where something else has
+ * changed the record since. The revisions are kept beside the domains' states and not in them, because the
+ * record of a deleted shipped domain has one too, and no state.
  */
 import type { DomainRecord, Revision, Store } from '../store/store.js'
 

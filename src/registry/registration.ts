@@ -52,7 +52,8 @@ export function planRegistration(input: RegistrationInput): RegistrationPlan {
   }
 }
 
-/** How the version is listed: as the shipped pack, unless that is damaged; as it was registered before; or as new. */
+/** How the version is listed: as the shipped pack, unless that is damaged; as it was registered before; or as
+ * new. */
 function entryOf(
   pack: VersionRecord,
   known: VersionRecord | undefined,

@@ -1,8 +1,8 @@
 /**
- * Domain to version to row: which version a domain serves, and who holds it meanwhile.
+ * Which version a domain serves, and leases on its row.
  *
- * Knows no HTTP and no batches. Changes are `mutations.ts`'s, rows and loads `residency.ts`'s, states
- * `catalog.ts`'s; here they are put together and answer the floors above.
+ * Puts the parts of this room together for the rooms above it. Changes of domains are in `mutations.ts`,
+ * their states in `catalog.ts`; rows and loads belong to residency. Knows no HTTP, no batches and no engine.
  */
 import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
@@ -43,9 +43,9 @@ export class Registry {
   }
 
   /**
-   * Opens the store, merges its records with the shipped packs and loads the pinned domains; every other domain
-   * loads when it is asked for. The engine is started before; one that restarts meanwhile is waited for by the
-   * loads, not here.
+   * Opens the store, merges its records with the shipped packs and loads the pinned domains; other domains
+   * are loaded on demand. The engine must have been started. Where it is restarting, the pinned domains are
+   * loaded when it is up again, and this does not wait for them.
    * @throws FacetError `store_failed` and what else opening the store throws
    */
   async open(): Promise<void> {
@@ -77,7 +77,8 @@ export class Registry {
     await this.#residency.start()
   }
 
-  /** Ends waits and new mutations with `draining` (503), waits for the mutations in flight, closes the store. */
+  /** Ends waits and refuses new changes with `draining` (503), waits for the changes that have begun, and
+   * closes the store. */
   async close(): Promise<void> {
     this.#closed = true
     this.#residency.close()
@@ -94,28 +95,28 @@ export class Registry {
     return domainView(this.#catalog.require(domain), this.#shown)
   }
 
-  /** Domains sorted by id, the base included: all, or `only` some.
-   * @throws FacetError `bad_parameter` (400) for a foreign cursor */
+  /** Domains sorted by id, the base included: all, or those in `only`.
+   * @throws FacetError `bad_parameter` (400) for a malformed cursor */
   list(options: ListOptions): { domains: DomainView[]; nextCursor: string | null } {
     const { states, nextCursor } = this.#catalog.page(options.limit, options.cursor, options.only)
     return { domains: states.map((state) => domainView(state, this.#shown)), nextCursor }
   }
 
-  /** Domains per state of their active version. */
+  /** The number of domains in each state of their active version. */
   counts(): Record<ResidencyState, number> {
     const counts = { resident: 0, cold: 0, loading: 0, failed: 0, inactive: 0 }
     for (const state of this.#catalog.states()) counts[residencyOf(state, this.#residency)]++
     return counts
   }
 
-  /** Domains that are pinned, the base not counted. */
+  /** The number of pinned domains, the base not counted. */
   pinned(): number {
     let pinned = 0
     for (const state of this.#catalog.states()) if (state.pinned && state.domain !== BASE_DOMAIN) pinned++
     return pinned
   }
 
-  /** Seconds since the least recently used resident version was asked for, the base left out. */
+  /** Seconds since the least recently used resident version, the base not counted, was asked for. */
   lruAge(): number {
     return this.#residency.lruAge() / 1000
   }
@@ -125,10 +126,12 @@ export class Registry {
   }
 
   /**
-   * A hold on the row of the domain's active version, or of `version` (full or a unique prefix; active or not).
-   * The version is active at the moment the lease is given, however long the wait for its row was.
-   * @throws FacetError `unknown_domain`, `unknown_version`, `no_active_version` (404), `ambiguous_version` (409),
-   * `load_timeout`, `domain_failed`, `draining` (503), `deadline_exceeded` (504), `client_closed` (499)
+   * A lease on the row of the domain's active version, or of `version` (in full or a unique prefix; active or
+   * not). The version is the active one at the moment the lease is given, however long the wait for its row
+   * was.
+   * @throws FacetError `unknown_domain`, `unknown_version`, `no_active_version` (404), `ambiguous_version`
+   * (409), `load_timeout`, `domain_failed`, `draining` (503), `deadline_exceeded` (504), `client_closed`
+   * (499)
    */
   async acquire(domain: string, version?: string, options: WaitOptions = {}): Promise<Lease> {
     for (;;) {
@@ -139,7 +142,8 @@ export class Registry {
         try {
           resident = await this.#residency.join(wanted, options)
         } catch (error) {
-          // A mutation may have removed the version meanwhile; then it is no failure of the domain's.
+          // A change may have removed the version meanwhile. Then its failure is not the domain's: look
+          // again.
           if (this.#serves(domain, version, wanted) || !isFailure(error)) throw named(domain, error)
           continue
         }
@@ -153,12 +157,12 @@ export class Registry {
   }
 
   /**
-   * Registers a pack: validated, tried on a staged row, durable, then active (or staged only, as `activate`
-   * says). After this resolves no request is admitted to the version before. A version the domain has already
-   * is activated again; one whose stored bytes are damaged is repaired.
-   * @throws FacetError `bad_domain_id` (400), `base_immutable`, `pins_exceed_memory` (409), `invalid_pack` (422),
-   * `precondition_failed` (412), `bank_full`, `engine_restarting`, `draining` (503), `store_full` (507),
-   * `store_failed` (500). Nothing has changed then.
+   * Registers a pack: it is validated, tried on a staged row, made durable, and then active (or only listed,
+   * as `activate` says). After this resolves no request gets the version that was active before. A version
+   * that the domain lists already is activated again; damaged bytes of it in the store are repaired.
+   * @throws FacetError `bad_domain_id` (400), `base_immutable`, `pins_exceed_memory` (409), `invalid_pack`
+   * (422), `precondition_failed` (412), `bank_full`, `engine_restarting`, `draining` (503), `store_full`
+   * (507), `store_failed` (500); nothing has changed then
    */
   async put(
     domain: string,
@@ -170,18 +174,19 @@ export class Registry {
   }
 
   /**
-   * Makes a version of the domain the active one; it is resident before it is.
+   * Loads a version of the domain and makes it the active one.
    * @param version in full, or a unique prefix of at least 6 hex digits
    * @throws FacetError `unknown_domain`, `unknown_version` (404), `ambiguous_version`, `base_immutable`,
-   * `pins_exceed_memory` (409), `precondition_failed` (412), `store_full` (507), `store_failed` (500), and where
-   * it cannot be loaded as `acquire`
+   * `pins_exceed_memory` (409), `precondition_failed` (412), `store_full` (507), `store_failed` (500), and as
+   * `acquire` where it cannot be loaded
    */
   async activate(domain: string, version: string, pre: Preconditions): Promise<DomainView> {
     return domainView(await this.#mutations.activate(domain, version, pre), this.#shown)
   }
 
   /** Deletes a domain with all its versions; a shipped pack stays hidden. Leases keep their rows.
-   * @throws FacetError `unknown_domain`, `base_immutable`, `precondition_failed`, `store_full`, `store_failed` */
+   * @throws FacetError `unknown_domain`, `base_immutable`, `precondition_failed`, `store_full`,
+   * `store_failed` */
   remove(domain: string, pre: Preconditions): Promise<void> {
     return this.#mutations.remove(domain, pre)
   }

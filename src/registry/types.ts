@@ -1,6 +1,4 @@
-/**
- * What the registry shows to the parts above it (HTTP, predictor). Types only.
- */
+/** What the registry shows to the rooms above it. Types only. */
 import type { Activation } from '../pack/pack.js'
 import type { ResidencyState } from '../residency/types.js'
 import type { VersionRecord } from '../store/store.js'
@@ -8,7 +6,7 @@ import type { VersionRecord } from '../store/store.js'
 /** A page of a listing. */
 export interface ListOptions {
   limit: number
-  /** `nextCursor` of the page before. */
+  /** `nextCursor` of the previous page. */
   cursor?: string
   /** The only domains to list; null for all. */
   only?: ReadonlySet<string> | null
@@ -23,7 +21,7 @@ export interface DomainView {
   residency: ResidencyState
   failure?: string
   pinned: boolean
-  /** True where the active version is a shipped seed. */
+  /** True where the active version is a shipped pack. */
   seed: boolean
   /** Bytes of the active pack file and of its bank row; 0 where not resident. */
   bytes: { pack: number; resident: number }
@@ -38,7 +36,7 @@ export interface Preconditions {
   ifNoneMatch?: readonly string[] | '*'
 }
 
-/** A reference to a resident version: its row stays what it is until `release`. */
+/** A reference to a resident version: its row keeps its content until `release`. */
 export interface Lease {
   domain: string
   /** SHA-256 hex. */

@@ -1,13 +1,11 @@
-/**
- * Small rules about versions: which one a prefix names, whether a precondition holds, which are kept.
- */
+/** Rules about versions: which one a prefix names, whether a precondition holds, which are kept. */
 import { short } from '../bytes/digest.js'
 import { FacetError } from '../errors.js'
 import type { VersionRecord } from '../store/store.js'
 import type { Preconditions } from './types.js'
 
-/** Hex digits a prefix needs at least. */
-const SHORTEST_PREFIX = 6
+/** The fewest hex digits that may name a version. */
+const MIN_PREFIX_DIGITS = 6
 
 /**
  * The version of `versions` that `text` names: a full SHA-256, or a prefix of at least 6 hex digits.
@@ -21,7 +19,7 @@ export function resolveVersion(
   if (!/^[0-9a-f]{6,64}$/.test(text)) {
     throw new FacetError(
       'unknown_version',
-      `A version is named by ${SHORTEST_PREFIX} to 64 lower-case hex digits of its SHA-256.`,
+      `A version is named by ${MIN_PREFIX_DIGITS} to 64 lower-case hex digits of its SHA-256.`,
     )
   }
   const found = versions.filter(({ version }) => version.startsWith(text))
@@ -37,7 +35,8 @@ export function resolveVersion(
 }
 
 /**
- * RFC 9110, 13.1, on a domain whose entity tag is its active version. `*` asks whether the domain exists.
+ * The preconditions of RFC 9110, section 13.1, for a domain: its entity tag is its active version, and `*`
+ * matches where the domain exists.
  * @param active null where nothing is active or the domain does not exist
  * @throws FacetError `precondition_failed` (412)
  */
@@ -59,8 +58,8 @@ function matches(tags: readonly string[] | '*', exists: boolean, active: string 
 }
 
 /**
- * The versions to keep: the oldest go until `limit` are left. Active and just written ones (`held`) stay, and
- * shipped packs do not count, because they take no room in the store.
+ * The versions to keep: the oldest are dropped until `limit` are left. Those in `held` (active, just written)
+ * stay. Shipped packs stay and do not count, because they take no room in the store.
  */
 export function retained(
   versions: readonly VersionRecord[],

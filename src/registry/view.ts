@@ -3,7 +3,7 @@ import type { DomainState } from './catalog.js'
 import type { ResidencyState } from '../residency/types.js'
 import type { DomainView } from './types.js'
 
-/** What the view needs to know of the bank. */
+/** What the view needs to know of residency. */
 export interface Shown {
   state(version: string): Exclude<ResidencyState, 'inactive'>
   failure(version: string): Error | undefined

@@ -29,7 +29,8 @@ export class FailedVersions {
   /** Logs and remembers that a version cannot be loaded. Returns the error for those who wait for it. */
   add(version: string, cause: unknown): FacetError {
     const error = unloadable(cause, this.#retryMs)
-    // A `store_failed` is not the pack's fault (no file descriptor was free, for one): the next request may try again.
+    // A `store_failed` is not the pack's fault (no file descriptor was free, for one): the next request may
+    // try again.
     const passing = cause instanceof FacetError && cause.code === 'store_failed'
     if (!passing) this.#failures.set(version, { error, until: this.#clock.now() + this.#retryMs })
     // An expected failure is logged by its message; only an unforeseen one needs its stack.

@@ -1,8 +1,9 @@
 /**
- * Loads cold versions: one load a version, however many requests wait for it, and a bounded number of loads at once.
+ * Loads cold versions: one load a version, however many requests wait for it, and a bounded number of loads
+ * at once.
  *
- * A load waits for a row first and reads the pack then, so that a pack in memory never waits for a row. A load that no
- * request waits for any more leaves the queue for rows; one that has its row is finished.
+ * A load waits for a row first and reads the pack then, so that a pack in memory never waits for a row. A
+ * load that no request waits for any more leaves the queue for rows; one that has its row is finished.
  */
 import { free } from '../bytes/free.js'
 import type { Clock } from '../concurrency/clock.js'
@@ -117,7 +118,8 @@ export class Loads {
     load.requests.clear()
   }
 
-  /** A row, then the pack; again from the row on when the engine restarts meanwhile. Null when no request waits. */
+  /** A row, then the pack; again from the row on when the engine restarts meanwhile. Null when no request
+   * waits. */
   async #bring(load: Load): Promise<Resident | null> {
     const { rows, versions } = this.#options
     while (load.requests.size > 0) {

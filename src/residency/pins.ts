@@ -1,6 +1,7 @@
 /**
- * Which domains may be pinned together. The base and the pinned ones must leave room for one more version, the
- * largest there is: without it neither an unpinned domain nor a new version of a pinned one could come in.
+ * Which domains may be pinned together. The base and the pinned versions must leave room for one more
+ * version, the largest there is: without it, neither an unpinned domain nor a new version of a pinned one
+ * could be loaded.
  */
 export interface PinLimits {
   /** Rows of the bank, the base's included. */
@@ -24,12 +25,12 @@ export class PinRoom {
     this.#left = limits.memory - limits.bytes(base.classes)
   }
 
-  /** Pins so far. */
+  /** Pinned versions so far. */
   get pins(): number {
     return this.#pins
   }
 
-  /** Adds a pinned version where it fits, and says whether it did. */
+  /** Adds a pinned version if it fits, and says whether it did. */
   add(classes: number): boolean {
     const { rows, bytes } = this.#limits
     const own = bytes(classes)

@@ -1,7 +1,8 @@
 /**
  * From a pack's bytes to the tensors of a bank row.
  *
- * This takes a few milliseconds on the calling thread. It is one function, so that it can move to another thread.
+ * This takes a few milliseconds on the calling thread. It is one function, so that it can move to another
+ * thread.
  */
 import { free } from '../bytes/free.js'
 import type { BankDtype, RowTensors } from '../engine/messages.js'
@@ -56,7 +57,8 @@ export function preparer(family: Family, dtype: BankDtype): Prepare {
       row() {
         if (released) throw new Error('a row of a pack that was released')
         const pack = unused ?? read()
-        // The row takes the decoded arrays over; for another row (the engine restarted) the pack is read again.
+        // The row takes the decoded arrays over; for another row (the engine restarted) the pack is read
+        // again.
         unused = null
         const { base, layout, manifest } = family
         return packRow(pack, base, manifest, layout, dtype, (array) => decoded.has(array))

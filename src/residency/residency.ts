@@ -1,9 +1,9 @@
 /**
- * Brings the versions of one family into rows of its bank: on demand, for good where they are pinned, and as new packs
- * that no request can reach yet.
+ * Brings the versions of one family into rows of its bank: on demand, for good where they are pinned, and as
+ * new packs that no request can reach yet.
  *
- * Knows versions and nothing of domains; what it needs to know of a version it asks `Versions`. Which version has which
- * row is `rows.ts`, loads are `loads.ts`, restarts of the engine are `row-writer.ts`.
+ * Knows versions and nothing of domains; what it needs to know of a version it asks `Versions`. Which version
+ * has which row is `rows.ts`, loads are `loads.ts`, restarts of the engine are `row-writer.ts`.
  */
 import type { Logger } from 'pino'
 import { short } from '../bytes/digest.js'
@@ -192,8 +192,8 @@ export class Residency {
   }
 
   /**
-   * Looks again at versions whose standing changed: a row that no domain needs is freed, and what is remembered
-   * of a version that is gone is forgotten.
+   * Looks again at versions whose standing changed: a row that no domain needs is freed, and what is
+   * remembered of a version that is gone is forgotten.
    */
   settle(versions: Iterable<string>): void {
     for (const version of versions) {
@@ -242,9 +242,9 @@ export class Residency {
   /**
    * Brings a new pack into a row that no request can reach.
    * @param canary whether the pack is tried there
-   * @throws FacetError `bank_full` (503) when no row gets free in time, `engine_restarting` (503), `draining` (503),
-   * `invalid_pack` (422) for a pack larger than the bank's memory or one that fails its canary, or the engine's refusal
-   * of the tensors
+   * @throws FacetError `bank_full` (503) when no row gets free in time, `engine_restarting` (503), `draining`
+   * (503), `invalid_pack` (422) for a pack larger than the bank's memory or one that fails its canary, or the
+   * engine's refusal of the tensors
    */
   async stage(prepared: Prepared, { canary }: { canary: boolean }): Promise<StagedRow> {
     const { clock, limits } = this.#options

@@ -1,9 +1,9 @@
 /**
  * Writes packs into reserved rows, over restarts of the engine.
  *
- * A restart empties every row but the base's. So when the engine goes down all reservations, residents and references
- * become void, at once; a write under way reports that its reservation is void, and the next write waits until the
- * engine is up.
+ * A restart empties every row but the base's. So when the engine goes down all reservations, residents and
+ * references become void, at once; a write under way reports that its reservation is void, and the next write
+ * waits until the engine is up.
  */
 import type { Engine } from '../engine/engine.js'
 import { draining, FacetError } from '../errors.js'
@@ -46,7 +46,8 @@ export class RowWriter {
 
   /**
    * Writes a pack into a reserved row. False where the engine restarted meanwhile: the reservation is void.
-   * @throws FacetError `draining` (503), or the engine's refusal of the tensors; the reservation is given back then
+   * @throws FacetError `draining` (503), or the engine's refusal of the tensors; the reservation is given
+   * back then
    */
   async write(reservation: RowReservation, prepared: Prepared): Promise<boolean> {
     if (!this.#isUp) await new Promise<void>((resolve) => this.#paused.push(resolve))

@@ -1,6 +1,6 @@
 /**
- * The rows of the bank: which version is in which row, how many references it has, and which version is evicted when
- * another needs the room.
+ * The rows of the bank: which version is in which row, how many references it has, and which version is
+ * evicted when another needs the room.
  *
  * Knows no packs, no engine and no domains: what a version is worth comes from `standing`. Everything here is
  * synchronous, so that no state can change between a decision and its effect.
@@ -83,7 +83,8 @@ export class Rows {
     return this.#residents.values()
   }
 
-  /** Milliseconds since the least recently used version, the base not counted, was asked for; 0 where there is none. */
+  /** Milliseconds since the least recently used version, the base not counted, was asked for; 0 where there
+   * is none. */
   lruAge(): number {
     for (const { row, used } of this.#residents.values())
       if (row !== 0) return this.#options.clock.now() - used
@@ -148,8 +149,8 @@ export class Rows {
   }
 
   /**
-   * Makes a reserved row the version's, with one reference. Where the version is resident already, the reservation is
-   * given back and that row is referenced instead: a version has one row.
+   * Makes a reserved row the version's, with one reference. Where the version is resident already, the
+   * reservation is given back and that row is referenced instead: a version has one row.
    */
   fill(reservation: RowReservation, version: string, about: About): Resident {
     const now = this.#options.clock.now()
@@ -175,7 +176,8 @@ export class Rows {
     this.#grantRows()
   }
 
-  /** The engine lost every row but the base's: all reservations, residents and references to them are void. */
+  /** The engine lost every row but the base's: all reservations, residents and references to them
+   * are void. */
   reset(): void {
     const base = this.#base
     this.#residents.clear()
@@ -200,7 +202,8 @@ export class Rows {
     this.#grantRows()
   }
 
-  /** Grants rows to the claims in order, evicting what may be evicted; the first that does not fit stops it. */
+  /** Grants rows to the claims in order, evicting what may be evicted; the first that does not
+   * fit stops it. */
   #grantRows(): void {
     for (const claim of this.#claims) {
       const { bytes, grant } = claim
@@ -240,9 +243,9 @@ export class Rows {
   }
 
   /**
-   * Prevents starvation: a version that is asked for all the time never reaches zero references. So where claims are
-   * left, the longest resident versions are marked as leaving (no new references), as many as free enough room for the
-   * claims. When the next minimum residency ends, the claims are looked at again.
+   * Prevents starvation: a version that is asked for all the time never reaches zero references. So where
+   * claims are left, the longest resident versions are marked as leaving (no new references), as many as free
+   * enough room for the claims. When the next minimum residency ends, the claims are looked at again.
    */
   #chooseLeaving(): void {
     this.#cancelTimer?.()

@@ -1,20 +1,20 @@
-/** What residency shows to the parts above it. Types only. */
+/** What residency shows to the rooms above it. Types only. */
 
-/** `resident`: in a bank row. `cold`: in the store, loads on demand. `loading`: on its way.
- * `failed`: its pack cannot be read; `failure` says why. `inactive`: no active version. */
+/** `resident`: in a bank row. `cold`: in the store, loaded on demand. `loading`: being loaded.
+ * `failed`: its pack cannot be read; `failure` says why. `inactive`: the domain has no active version. */
 export type ResidencyState = 'resident' | 'cold' | 'loading' | 'failed' | 'inactive'
 
-/** The live memory account (design: sections 6 and 9). Bytes. */
+/** What is resident now, and what dedicated networks for the same domains would take. Bytes. */
 export interface MemoryAccount {
-  /** In all sessions of the engine. */
+  /** The trunk's weights, in all sessions of the engine. */
   trunk: number
   /** Bank rows in use, the base's included. */
   adapters: number
-  /** Heads of the same versions. */
+  /** Heads of the resident versions. */
   heads: number
-  /** Rows in use, and rows the bank may hold. */
+  /** Rows in use, and rows of the bank. */
   rows: { used: number; capacity: number }
-  /** Weights of dedicated networks for the resident domains, same dtype. */
+  /** Weights of a dedicated network for each resident active version. */
   dedicated: number
   /** `dedicated / (trunk + adapters + heads)`; larger is better. */
   saving: number

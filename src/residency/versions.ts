@@ -1,9 +1,9 @@
 /** What residency asks about versions. Types only: the registry answers, from its domains and its packs. */
 
 /**
- * What a version means to the domains. `pinned`: active in a pinned domain, is never evicted. `active`: stays for
- * its minimum residency at least. `idle`: listed but not active, is evicted first. `none`: no domain lists it; its
- * row is freed with its last reference.
+ * What a version means to the domains. `pinned`: active in a pinned domain, is never evicted. `active`: stays
+ * for its minimum residency at least. `idle`: listed but not active, is evicted first. `none`: no domain
+ * lists it; its row is freed with its last reference.
  */
 export type Standing = 'pinned' | 'active' | 'idle' | 'none'
 

@@ -13,8 +13,8 @@ export interface WaitLimit {
 }
 
 /**
- * Answers as `task` does, or fails as soon as the limit is reached. `task` gets a signal that aborts then, so that it
- * can leave the queues it stands in.
+ * Answers as `task` does, or fails as soon as the limit is reached. `task` gets a signal that aborts then, so
+ * that it can leave the queues it stands in.
  * @param undo gets what `task` resolves with after the limit was reached
  */
 export function within<T>(

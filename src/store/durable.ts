@@ -1,19 +1,20 @@
 /**
  * One durable write: a temporary file, all its bytes, fsync, rename, fsync of the folder.
  *
- * After a failed fsync the kernel may have dropped the dirty pages and will report success the next time, so
- * no fsync is ever repeated on the same thing (the lesson PostgreSQL learned in 2018, https://lwn.net/Articles/752063/):
- * a file that failed is thrown away, which is safe because nothing names it yet; a folder that failed leaves
- * the outcome unknown, which is `UnknownOutcome`.
+ * After a failed fsync the kernel may have dropped the dirty pages, and the next fsync then reports success.
+ * So no fsync is ever repeated on the same file or folder (PostgreSQL found this in 2018,
+ * https://lwn.net/Articles/752063/). A file whose fsync failed is thrown away, which is safe because nothing
+ * names it yet. Where the fsync of a folder failed, the outcome is unknown: `UnknownOutcome`.
  *
- * The folder is opened before anything is changed in it: a process out of file descriptors finds out while it
- * can still refuse.
+ * The folder is opened before anything is changed in it, so that a process without free file descriptors
+ * fails before the change.
  */
 import { dirname } from 'node:path'
 import { errorCode, type StoreFile, type StoreFolder, type StoreFs, withFolder } from './fs.js'
 import { KeyedQueue } from '../concurrency/keyed-queue.js'
 
-/** The disk may hold the old state or the new one, and asking again would not tell which survives a crash. */
+/** The disk may hold the old state or the new one, and no further call would tell which of them survives a
+ * crash. */
 export class UnknownOutcome extends Error {
   constructor(cause: unknown) {
     super('the outcome of a write is unknown', { cause })
@@ -21,12 +22,13 @@ export class UnknownOutcome extends Error {
   }
 }
 
-/** Writes to one data folder, and remembers that an fsync of a folder failed. */
+/** Makes the changes of one data folder durable. After a failed fsync of a folder every further
+ * change fails. */
 export class DurableWriter {
   readonly #fs: StoreFs
   readonly #queue = new KeyedQueue()
-  /** An fsync that waits for the one under way, by folder. */
-  readonly #waiting = new Map<string, Promise<void>>()
+  /** By folder: the fsync that begins when the present one has ended. */
+  readonly #next = new Map<string, Promise<void>>()
   #failure: unknown
 
   constructor(fs: StoreFs) {
@@ -34,8 +36,8 @@ export class DurableWriter {
   }
 
   /**
-   * Writes `bytes` to `target`, whose folder exists and is durable. When it fails nothing has changed and the
-   * temporary file is gone. @throws UnknownOutcome, or Node's error.
+   * Writes `bytes` to `target`, whose folder exists and is durable.
+   * @throws UnknownOutcome, or Node's error; nothing has changed then and the temporary file is gone
    */
   replaceFile(temporary: string, target: string, bytes: Uint8Array): Promise<void> {
     return this.#within(dirname(target), async () => {
@@ -47,14 +49,15 @@ export class DurableWriter {
         await this.#fs.rename(temporary, target)
       } catch (error) {
         const left = await discard(this.#fs, temporary)
-        // A rename that failed and yet took its source away has happened (network file systems do this).
+        // A rename that reports an error and yet removed its source took place (network file systems do
+        // this).
         if (renaming && !left) throw new UnknownOutcome(error)
         throw error
       }
     })
   }
 
-  /** Unlinks `target` durably; a no-op where it is missing. @throws UnknownOutcome, or Node's error. */
+  /** Unlinks `target` durably; a no-op where it is missing. @throws UnknownOutcome, or Node's error */
   removeFile(target: string): Promise<void> {
     return this.#within(dirname(target), async () => {
       try {
@@ -65,7 +68,8 @@ export class DurableWriter {
     })
   }
 
-  /** Creates a folder durably within one that is; a no-op where it is there. @throws UnknownOutcome, or Node's error. */
+  /** Creates a folder durably in a folder that is durable; a no-op where it exists. @throws UnknownOutcome,
+   * or Node's error */
   makeFolder(path: string): Promise<void> {
     return this.#within(dirname(path), async () => {
       try {
@@ -76,7 +80,8 @@ export class DurableWriter {
     })
   }
 
-  /** Makes what is in a folder durable. @throws UnknownOutcome, or Node's error where it cannot be opened. */
+  /** Makes the names in a folder durable. @throws UnknownOutcome, or Node's error where it cannot
+   * be opened */
   syncFolder(path: string): Promise<void> {
     return this.#within(path, async () => {})
   }
@@ -90,16 +95,16 @@ export class DurableWriter {
   }
 
   /**
-   * One at a time per folder: a failure is reported once, and an fsync beside the failing one could succeed
-   * without having saved anything. Those that wait share the next one.
-   * @throws UnknownOutcome, also for every call after a failed one.
+   * One fsync at a time per folder: a failure is reported once, so an fsync beside the failing one could
+   * succeed without having saved anything. All changes that wait for the present fsync share the next one.
+   * @throws UnknownOutcome, also for every call after a failed one
    */
   #sync(path: string, folder: StoreFolder): Promise<void> {
-    const waiting = this.#waiting.get(path)
-    if (waiting !== undefined) return waiting
+    const next = this.#next.get(path)
+    if (next !== undefined) return next
     const mustWait = this.#queue.busy(path)
     const synced = this.#queue.run(path, async () => {
-      this.#waiting.delete(path)
+      this.#next.delete(path)
       if (this.#failure !== undefined) throw new UnknownOutcome(this.#failure)
       try {
         await folder.sync()
@@ -108,7 +113,7 @@ export class DurableWriter {
         throw new UnknownOutcome(error)
       }
     })
-    if (mustWait) this.#waiting.set(path, synced)
+    if (mustWait) this.#next.set(path, synced)
     return synced
   }
 }
@@ -123,14 +128,15 @@ async function fill(file: StoreFile, bytes: Uint8Array): Promise<void> {
     }
     await file.sync()
   } catch (error) {
-    // The first failure is the one to report.
+    // The first failure is reported, not that of closing.
     await file.close().catch(() => undefined)
     throw error
   }
   await file.close()
 }
 
-/** Removes a temporary file; false when it was not there. One that stays is removed at the next start. */
+/** Removes a temporary file; false where it was not there. A file that cannot be removed is removed at the
+ * next start. */
 async function discard(fs: StoreFs, temporary: string): Promise<boolean> {
   try {
     await fs.remove(temporary)

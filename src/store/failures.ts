@@ -1,12 +1,13 @@
-/** What a failed file operation means to a client. Messages name no path: the cause, for the log, does. */
+/** What a failed file operation means to a client. Messages name no path of the server; the cause, which is
+ * only logged, does. */
 import { FacetError } from '../errors.js'
 import { UnknownOutcome } from './durable.js'
 import { errorCode } from './fs.js'
 
-/** Seconds after which a shortage of file descriptors may be over. */
+/** After this long a file descriptor may be free, seconds. */
 const RETRY_SECONDS = 1
 
-/** A write that failed, as the client sees it; nothing has changed unless the outcome is unknown. */
+/** The error of a failed write; nothing has changed unless the outcome is unknown. */
 export function writeFailure(error: unknown): FacetError {
   if (error instanceof FacetError) return error
   if (error instanceof UnknownOutcome) {
@@ -50,7 +51,7 @@ export function writeFailure(error: unknown): FacetError {
   }
 }
 
-/** Why a store refuses every later change once the outcome of one is unknown. */
+/** The message with which a store refuses all changes after one whose outcome is unknown. */
 export function refusalAfter(error: UnknownOutcome): string {
   return (
     `The store refuses changes until the service is restarted: an earlier one failed with ${reason(error.cause)} ` +
@@ -58,7 +59,7 @@ export function refusalAfter(error: UnknownOutcome): string {
   )
 }
 
-/** A read that failed for a reason other than the blob itself. */
+/** The error of a read that failed for another reason than the blob itself. */
 export function readFailure(error: unknown): FacetError {
   const code = errorCode(error)
   if (code === 'EMFILE' || code === 'ENFILE') return outOfDescriptors(error)
@@ -73,7 +74,7 @@ function outOfDescriptors(error: unknown): FacetError {
   )
 }
 
-/** The error's code, which names no path. */
+/** The error's code; its message would name a path. */
 export function reason(error: unknown): string {
   return errorCode(error) ?? (error instanceof Error ? error.name : 'unknown error')
 }

@@ -1,6 +1,6 @@
 /**
- * The file-system operations a store is made of, as an interface: tests inject one that forgets what was not
- * fsynced, or that fails at a chosen operation. Knows no packs, domains or layout.
+ * The file-system operations of the store, as an interface: tests inject a file system that forgets what was
+ * not fsynced, or one that fails at a chosen operation. Knows no packs, domains or layout.
  */
 import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { lockFolder } from './lock.js'
 
 /** A file being written for the first time. */
 export interface StoreFile {
-  /** Appends from `bytes`; returns how many were taken, which may be fewer than given. */
+  /** Appends from `bytes`; returns how many bytes were written, which may be fewer than given. */
   write(bytes: Uint8Array): Promise<number>
   /** fsync of the file's data and size. */
   sync(): Promise<void>
@@ -17,32 +17,33 @@ export interface StoreFile {
 
 /** A folder, open. */
 export interface StoreFolder {
-  /** fsync: makes creations, renames and removals in it durable, those after it was opened too. */
+  /** fsync: makes creations, renames and removals in the folder durable, also those made after it
+   * was opened. */
   sync(): Promise<void>
   close(): Promise<void>
 }
 
 /** Errors are Node's: they carry `code` (`ENOENT`, `ENOSPC`, ...). */
 export interface StoreFs {
-  /** Creates one folder, not its parents; `EEXIST` where it is there. */
+  /** Creates one folder, not its parents; `EEXIST` where it exists. */
   mkdir(path: string): Promise<void>
   /** Names in a folder. */
   list(path: string): Promise<string[]>
   stat(path: string): Promise<{ bytes: number; folder: boolean }>
   read(path: string): Promise<Uint8Array>
-  /** Opens a new file for writing; `EEXIST` where it is there. */
+  /** Opens a new file for writing; `EEXIST` where it exists. */
   create(path: string): Promise<StoreFile>
-  /** Atomically takes the place of `to`. */
+  /** Replaces `to` atomically. */
   rename(from: string, to: string): Promise<void>
   /** Unlinks a file. */
   remove(path: string): Promise<void>
   openFolder(path: string): Promise<StoreFolder>
-  /** Takes the folder for this process alone; the returned function gives it back.
-   * @throws LockedError when another process holds it. */
+  /** Locks the folder for this process; the returned function unlocks it.
+   * @throws LockedError where another process holds the lock */
   lock(path: string): Promise<() => Promise<void>>
 }
 
-/** The real one. */
+/** The real file system. */
 export const nodeFs: StoreFs = {
   mkdir: (path) => mkdir(path),
   list: (path) => readdir(path),
@@ -65,7 +66,8 @@ export const nodeFs: StoreFs = {
   lock: (path) => lockFolder(join(path, 'lock')),
 }
 
-/** Opens a folder for the time of `use`. Nothing is written through it, so closing it cannot lose anything. */
+/** Opens a folder while `use` runs. Nothing is written through it, so an error of closing it
+ * loses nothing. */
 export async function withFolder<T>(
   fs: Pick<StoreFs, 'openFolder'>,
   path: string,
@@ -79,7 +81,7 @@ export async function withFolder<T>(
   }
 }
 
-/** Node's error code, where there is one. */
+/** Node's error code, where the error has one. */
 export function errorCode(error: unknown): string | undefined {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined
   return typeof code === 'string' ? code : undefined

@@ -1,18 +1,18 @@
 /**
- * Where things lie in a data folder. The only place that builds paths, and it builds them from checked domain
- * ids and versions alone.
+ * Where things lie in a data folder. No other file builds paths, and these are built from checked domain ids
+ * and versions only.
  *
  *     FORMAT                                   `facet-store/1`
  *     lock/                                    see lock.ts
  *     blobs/<first 2 hex>/<sha256>.safetensors a pack's bytes under their version
  *     domains/<domain>.json                    a domain's record, with its checksum
- *     tmp/                                     files on their way; emptied at every start
+ *     tmp/                                     files being written; emptied at every start
  */
 import { join } from 'node:path'
 import { checkDomainId, domainIdRule, isDomainId } from '../domain-id.js'
 import { FacetError } from '../errors.js'
 
-/** Format of a data folder; the number grows when an older service could not read it any more. */
+/** Format of a data folder; the number grows when older services cannot read the new format. */
 export const STORE_FORMAT = 'facet-store/1'
 
 const VERSION = /^[0-9a-f]{64}$/
@@ -20,7 +20,7 @@ const PREFIX = /^[0-9a-f]{2}$/
 const BLOB_SUFFIX = '.safetensors'
 const RECORD_SUFFIX = '.json'
 
-/** A whole version: 64 lower-case hex digits. */
+/** True for a version in full: 64 lower-case hex digits. */
 export function isVersion(version: string): boolean {
   return VERSION.test(version)
 }
@@ -30,20 +30,20 @@ export function isBlobPrefix(name: string): boolean {
   return PREFIX.test(name)
 }
 
-/** The version a blob's file name stands for, or null. */
+/** The version that a blob's file name names, or null. */
 export function versionOfFile(name: string): string | null {
   const version = name.slice(0, -BLOB_SUFFIX.length)
   return name.endsWith(BLOB_SUFFIX) && isVersion(version) ? version : null
 }
 
-/** The domain a record's file name stands for, or null. */
+/** The domain that a record's file name names, or null. */
 export function domainOfFile(name: string): string | null {
   const domain = name.slice(0, -RECORD_SUFFIX.length)
   return name.endsWith(RECORD_SUFFIX) && isDomainId(domain) ? domain : null
 }
 
-/** The domain a shipped pack's file name stands for, or null for another kind of file.
- * @throws FacetError `bad_domain_id` for a pack whose name is not a domain id. */
+/** The domain that a shipped pack's file name names, or null for another kind of file.
+ * @throws FacetError `bad_domain_id` for a pack whose name is no domain id */
 export function domainOfSeed(name: string): string | null {
   if (!name.endsWith(BLOB_SUFFIX)) return null
   const domain = name.slice(0, -BLOB_SUFFIX.length)

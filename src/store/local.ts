@@ -1,11 +1,12 @@
 /**
  * The store on a local disk: layout in layout.ts, one durable write in durable.ts, start-up in recovery.ts.
  *
- * Order makes it safe: a blob is durable before the record that names it is written, and is removed only after
- * the record that no longer names it is durable. What is in memory (`#records`, `#blobs`) is what is durable.
+ * The order of writes makes it safe: a blob is durable before the record that names it is written, and is
+ * removed only after the record that no longer names it is durable. What is in memory (`#records`, `#blobs`)
+ * is what is durable.
  *
- * After a failed fsync of a folder nobody knows which state survives a crash; the store then refuses writes
- * until it is opened again, and goes on reading.
+ * After a failed fsync of a folder it is unknown which state survives a crash. The store then refuses writes
+ * until it is opened again; reads go on.
  */
 import { randomUUID } from 'node:crypto'
 import { resolve } from 'node:path'
@@ -32,9 +33,9 @@ import {
 } from './store.js'
 
 export interface LocalStoreOptions {
-  /** The data folder; made where it is missing. */
+  /** The data folder; created where it is missing. */
   dir: string
-  /** Bytes that blobs may take in all; without one, what the disk holds. */
+  /** Bytes that all blobs together may take; without a quota, what the disk holds. */
   quota?: number
   fs?: StoreFs
   clock: Clock
@@ -51,19 +52,22 @@ export class LocalStore implements Store {
   readonly #queue = new KeyedQueue()
   readonly #records = new Map<string, StoredRecord>()
   readonly #blobs = new Map<string, number>()
-  /** Prefix folders of blobs that are durable. */
+  /** Folders of `blobs/` that are durable, by name. */
   readonly #prefixes = new Set<string>()
-  /** Records on their way to the disk: what they name is not collected. */
+  /** Records that are being written: the blobs they name are not collected. */
   readonly #pending = new Set<DomainRecord>()
-  /** Versions being put, with how many calls put them. */
+  /** Versions that are being put, with the number of calls that put them. */
   readonly #arriving = new Map<string, number>()
-  /** What each collection under way must leave alone. */
+  /** For each collection that runs, the versions it must not remove. */
   readonly #collections = new Set<Set<string>>()
-  /** Domains whose record could not be read, and the blobs that may be theirs: they are not collected before
-   * those domains are registered again or removed. */
+  /** Domains whose record could not be read and that have not been registered again or removed since. */
   readonly #unreadable = new Set<string>()
+  /** Blobs that no readable record named at start. They may belong to an unreadable one: while there is one,
+   * they are not collected. */
   readonly #disputed = new Set<string>()
+  /** Bytes of all blobs. */
   #stored = 0
+  /** Bytes of blobs that are being written. */
   #reserved = 0
   #state: 'new' | 'open' | 'closed' = 'new'
   /** Why writes are refused, or null. */
@@ -158,7 +162,7 @@ export class LocalStore implements Store {
     this.#stored += bytes.length - (before ?? 0)
   }
 
-  /** Whether a blob that is there still has its bytes; a corrupt one is replaced by the next put. */
+  /** Whether a blob still has its bytes; the next put replaces a corrupt one. */
   async #intact(version: string): Promise<boolean> {
     try {
       await this.readBlob(version)
@@ -214,7 +218,8 @@ export class LocalStore implements Store {
     if (revision !== expected) throw new RecordConflict(domain)
   }
 
-  /** A version the record did not name before must be durable; one that was lost may stay listed. */
+  /** The blob of a version that the record did not name before must be durable; a version whose blob was lost
+   * may stay listed. */
   #checkBlobs(record: DomainRecord): void {
     const before = new Set(this.#records.get(record.domain)?.record.versions.map(({ version }) => version))
     for (const { version, seed } of record.versions) {
@@ -259,7 +264,7 @@ export class LocalStore implements Store {
     return removed
   }
 
-  /** Not followed by an fsync of the folder: a blob that comes back after a crash is collected again. */
+  /** Without an fsync of the folder: a blob that reappears after a crash is collected again. */
   async #removeBlob(version: string): Promise<void> {
     const bytes = this.#blobs.get(version)
     if (bytes === undefined) return
@@ -283,7 +288,7 @@ export class LocalStore implements Store {
     await this.#unlock()
   }
 
-  /** Runs a change after those with the same key. Its errors become the client's. */
+  /** Runs a change after those with the same key, and turns its errors into those of `Store`. */
   async #mutate<T>(key: string, change: () => Promise<T>): Promise<T> {
     if (this.#state !== 'open') throw new FacetError('store_failed', 'The store is not open.')
     return this.#queue.run(key, async () => {
@@ -311,7 +316,7 @@ export class LocalStore implements Store {
     this.#reserved += bytes
   }
 
-  /** Versions whose blobs a record names, or a record on its way. */
+  /** Versions whose blobs a record names, durable or being written. */
   #named(): Set<string> {
     const named = new Set<string>()
     const durable = Array.from(this.#records.values(), ({ record }) => record)
@@ -326,7 +331,7 @@ export class LocalStore implements Store {
   }
 }
 
-/** The record's bytes, and the record as a restart would read it from them. */
+/** The record's bytes, and the record as it is read from them after a restart. */
 function encode(record: DomainRecord): { bytes: Uint8Array; stored: StoredRecord } {
   try {
     const bytes = encodeRecord(record)

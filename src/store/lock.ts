@@ -2,16 +2,16 @@
  * One process per data folder.
  *
  * The lock is a Unix socket in `<data>/lock/` on which the holder listens. Whether the holder lives is then
- * the kernel's answer to a connection, and not a guess: it refuses at the instant the process is gone, SIGKILL
- * included, so a restarted service has the lock at once. Why not the usual ways: a heartbeat file (as
- * proper-lockfile keeps) stays locked until it is stale, seconds after a kill; a file with the process id lies
- * between containers that share a volume, where each holder is process 1 and a restarted one looks alive;
- * Node has no flock. Any process of the same kernel sees the socket, whatever its container. Between machines
- * on a network file system it does not hold: give a volume to one machine at a time.
+ * not a guess: the kernel refuses a connection from the moment the process is gone, after SIGKILL too, so a
+ * restarted service gets the lock at once. The usual ways do not do this. A heartbeat file (as
+ * proper-lockfile keeps) stays locked until it is stale, seconds after a kill. A file with the process id
+ * misleads containers that share a volume: each holder is process 1 there, so a dead one looks alive. Node
+ * has no flock. Every process of the same kernel reaches the socket, whatever its container. The lock does
+ * not work between machines on a network file system: give a volume to one machine at a time.
  *
- * Taking over from a dead holder is free of races: sockets are numbered, and a newcomer that found the newest
- * one, `n`, dead links its own, already listening, as `n + 1`. A link is exclusive, so only one newcomer wins.
- * The newest socket is never removed, dead or alive: its number is what makes the next one exclusive.
+ * Two processes cannot both take over from a dead holder. Sockets are numbered; a process that finds the
+ * newest one, `n`, dead links its own, which listens already, as `n + 1`. A link is exclusive, so one process
+ * wins. The newest socket is never removed, dead or alive, because its number makes the next link exclusive.
  */
 import { randomUUID } from 'node:crypto'
 import { link, mkdir, open, readdir, unlink } from 'node:fs/promises'
@@ -19,16 +19,18 @@ import { createConnection, createServer, type Server } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 
-/** Attempts to take a lock that changes hands under us before giving up. */
-const ATTEMPTS = 20
-/** How long a living holder may take to say who it is; it holds the lock whether it answers or not. */
-const ANSWER_MS = 1000
-/** The kernel's limit on the path of a socket, less some room for the name. */
-const SOCKET_PATH_BYTES = 100
+/** Attempts to take the lock, which fail where other processes take it at the same time. */
+const MAX_ATTEMPTS = 20
+/** How long a living holder may take to say who it is, ms; it holds the lock whether it answers or not. */
+const ANSWER_TIMEOUT_MS = 1000
+/** The longest path of a socket; Linux allows 107 bytes. */
+const MAX_SOCKET_PATH_BYTES = 100
+/** Room for a socket's name, `/new-` and a UUID. */
+const MAX_SOCKET_NAME_BYTES = 40
 
 /** Another process holds the folder. */
 export class LockedError extends Error {
-  /** Who, as the holder describes itself, such as `process 4711 on host a1b2`. */
+  /** The holder as it describes itself, such as `process 4711 on host a1b2`. */
   readonly holder: string
 
   constructor(holder: string) {
@@ -40,8 +42,8 @@ export class LockedError extends Error {
 
 /**
  * Takes the lock kept in `folder`, which is created where it is missing.
- * @returns a function that gives it back.
- * @throws LockedError when a living process holds it; Node's errors where the folder cannot be written.
+ * @returns a function that gives it back
+ * @throws LockedError when a living process holds it; Node's errors where the folder cannot be written
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
@@ -49,8 +51,10 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   })
   const handle = await open(folder, 'r')
   try {
-    // A socket's path has about 100 bytes; Linux reaches a deep folder by the descriptor that is open on it.
-    const short = Buffer.byteLength(folder) > SOCKET_PATH_BYTES - 40 ? `/proc/self/fd/${handle.fd}` : folder
+    // In a folder with a long path the sockets are reached by the folder's descriptor, which Linux gives a
+    // short path.
+    const isLong = Buffer.byteLength(folder) > MAX_SOCKET_PATH_BYTES - MAX_SOCKET_NAME_BYTES
+    const short = isLong ? `/proc/self/fd/${handle.fd}` : folder
     return await take(folder, short)
   } finally {
     await handle.close()
@@ -58,7 +62,7 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
 }
 
 async function take(folder: string, short: string): Promise<() => Promise<void>> {
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const newest = Math.max(0, ...(await numbers(folder)))
     const holder = newest === 0 ? null : await ask(join(short, String(newest)))
     if (holder !== null) throw new LockedError(holder)
@@ -81,19 +85,19 @@ async function numbers(folder: string): Promise<number[]> {
   return names.filter((name) => /^[1-9][0-9]*$/.test(name)).map(Number)
 }
 
-/** True when the socket `name` became the newest, number `mine`; false when another newcomer was first. */
+/** True when the socket `name` became the newest, number `mine`; false when another process was first. */
 async function claim(folder: string, name: string, mine: number): Promise<boolean> {
   const path = join(folder, String(mine))
   try {
     await link(join(folder, name), path)
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code
-    // ENOENT: the winner has tidied our socket away.
+    // ENOENT: the winner has removed our socket.
     if (code === 'EEXIST' || code === 'ENOENT') return false
     throw error
   }
-  // A newcomer that slept since it looked could take a number that was used and removed in the meantime;
-  // whoever used it left a higher one behind.
+  // A process that was suspended since it listed the numbers could take one that was used and removed
+  // meanwhile; then there is a higher one.
   if (Math.max(...(await numbers(folder))) > mine) {
     await unlink(path)
     return false
@@ -121,7 +125,7 @@ function listen(path: string): Promise<Server> {
     })
     server.on('error', reject)
     server.listen(path, () => {
-      // The lock does not keep a process alive that has nothing else to do.
+      // The lock alone does not keep the process running.
       server.unref()
       resolve(server)
     })
@@ -132,7 +136,7 @@ function close(server: Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()))
 }
 
-/** Who listens at `path`; null when nobody does. */
+/** The process that listens at `path`; null where none does. */
 function ask(path: string): Promise<string | null> {
   return new Promise((resolve) => {
     const connection = createConnection(path)
@@ -141,7 +145,7 @@ function ask(path: string): Promise<string | null> {
       connection.destroy()
       resolve(holder)
     }
-    connection.setTimeout(ANSWER_MS, () => done('a process that does not answer'))
+    connection.setTimeout(ANSWER_TIMEOUT_MS, () => done('a process that does not answer'))
     connection.on('data', (bytes: Buffer) => {
       answer = (answer + bytes.toString('utf8')).slice(0, 200)
     })

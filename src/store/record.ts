@@ -1,6 +1,6 @@
 /**
  * A domain's record as bytes: `{"sha256": "...", "record": {...}}`. The checksum is of the record's JSON text
- * as `JSON.stringify` writes it, so a torn, truncated or hand-edited record is told from a whole one.
+ * as `JSON.stringify` writes it, so that a torn, truncated or hand-edited record is recognised.
  */
 import { sha256Now } from '../bytes/digest.js'
 import { isDomainId } from '../domain-id.js'
@@ -12,7 +12,7 @@ export class RecordError extends Error {
   override name = 'RecordError'
 }
 
-/** Bytes of `record`. @throws RecordError for one that `decodeRecord` would refuse. */
+/** Bytes of `record`. @throws RecordError for a record that `decodeRecord` would refuse */
 export function encodeRecord(record: DomainRecord): Uint8Array {
   const checked = checkRecord(record, record.domain)
   const sha256 = sha256Now(JSON.stringify(checked))
@@ -35,7 +35,7 @@ export function decodeRecord(bytes: Uint8Array, domain: string): StoredRecord {
   return { record: checkRecord(parsed.record, domain), revision }
 }
 
-/** The known fields of `value`, each of its type, in one order. */
+/** The known fields of `value`, each of the right type, in a fixed order. */
 function checkRecord(value: object, domain: string): DomainRecord {
   const fields = value as Record<string, unknown>
   const versions = fields.versions

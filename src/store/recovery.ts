@@ -1,6 +1,4 @@
-/**
- * Opening a data folder: make it where it is missing, take its lock, read it, tidy up after a crash.
- */
+/** Opening a data folder: create it where it is missing, take its lock, read it, clean up after a crash. */
 import { basename, dirname } from 'node:path'
 import type { Logger } from 'pino'
 import { FacetError } from '../errors.js'
@@ -19,7 +17,7 @@ export interface OpenFolder {
   unlock: () => Promise<void>
 }
 
-/** @throws FacetError `store_failed` when the folder is locked, of a newer format or not readable. */
+/** @throws FacetError `store_failed` when the folder is locked, of a newer format or not readable */
 export async function openFolder(
   fs: StoreFs,
   disk: DurableWriter,
@@ -32,7 +30,8 @@ export async function openFolder(
     await makeFolders(fs, layout.root)
     unlock = await lockData(fs, layout.root)
   } catch (error) {
-    // A folder that cannot be written is served as it is, without a lock: it needs no protection from us.
+    // A folder that cannot be written is served as it is. It needs no lock, because this process changes
+    // nothing in it.
     if (!isReadOnly(error)) throw error instanceof FacetError ? error : unusable(layout, error)
     refusal = `The store is read-only (${errorCode(error)}): changes are refused.`
   }
@@ -50,7 +49,8 @@ export async function openFolder(
   }
 }
 
-/** Takes the lock of the folder `root`. @throws FacetError `store_failed` that names the holder; Node's errors. */
+/** Takes the lock of the folder `root`. @throws FacetError `store_failed` that names the holder; Node's
+ * errors */
 export async function lockData(fs: StoreFs, root: string): Promise<() => Promise<void>> {
   try {
     return await fs.lock(root)
@@ -78,7 +78,7 @@ function unusable(layout: Layout, why: unknown): FacetError {
   )
 }
 
-/** Makes a folder with its parents, each durable before the next. */
+/** Creates a folder with its parents, each durable before the next. */
 async function makeFolders(fs: StoreFs, path: string): Promise<void> {
   try {
     await fs.mkdir(path)
@@ -90,14 +90,15 @@ async function makeFolders(fs: StoreFs, path: string): Promise<void> {
       await fs.mkdir(path).catch(ignoreExisting)
     }
   }
-  // Also where the folder is there: we may have been killed just after making it. Somebody else's parent,
-  // which we may not open, is somebody else's to sync.
+  // Also where the folder exists: the process may have been killed right after it created it. A parent that
+  // this process may not open was not changed by it and needs no fsync.
   await withFolder(fs, dirname(path), (folder) => folder.sync()).catch((error: unknown) => {
     if (!isReadOnly(error)) throw error
   })
 }
 
-/** Turns an empty folder into a store. FORMAT comes first: blobs and domains without it are no store. */
+/** Turns an empty folder into a store. FORMAT is written first, because blobs and domains without it are no
+ * store. */
 async function initialise(fs: StoreFs, disk: DurableWriter, layout: Layout): Promise<void> {
   try {
     await fs.mkdir(layout.temporary).catch(ignoreExisting)
@@ -110,10 +111,10 @@ async function initialise(fs: StoreFs, disk: DurableWriter, layout: Layout): Pro
 }
 
 /**
- * Removes temporary files, completes the folders, and makes what was found durable: a process killed between
- * a rename and the fsync of its folder leaves a state that is served from now on, and that a power cut could
- * still undo.
- * @returns why nothing may be written, or null.
+ * Removes temporary files, creates missing folders, and makes everything that was found durable. A process
+ * killed between a rename and the fsync of its folder leaves a state that a power cut could still undo; from
+ * now on it is served.
+ * @returns why nothing may be written, or null
  */
 async function tidy(
   fs: StoreFs,

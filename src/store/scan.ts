@@ -1,6 +1,6 @@
 /**
- * Reads a data folder as it lies on disk and says what is wrong with it. Changes nothing: `LocalStore.open`
- * recovers from what it finds, `verifyStore` reports it.
+ * Reads a data folder and lists what is wrong with it. Changes nothing: `LocalStore.open` recovers from what
+ * is found, `verifyStore` reports it.
  */
 import { join } from 'node:path'
 import { FacetError } from '../errors.js'
@@ -18,13 +18,13 @@ export interface Scan {
   prefixes: string[]
   /** Names in `tmp/`. */
   temporary: string[]
-  /** Domains whose record is there and cannot be read. */
+  /** Domains that have a record which cannot be read. */
   unreadable: Set<string>
   problems: StoreProblem[]
 }
 
-/** Whether the folder is a store this service reads; false when it has never been one.
- * @throws FacetError `store_failed` for a newer or damaged format. */
+/** Whether the folder is a store that this service reads; false for a folder that never was a store.
+ * @throws FacetError `store_failed` for a newer or damaged format */
 export async function checkFormat(fs: StoreFs, layout: Layout): Promise<boolean> {
   let text: string
   try {
@@ -50,7 +50,7 @@ export async function checkFormat(fs: StoreFs, layout: Layout): Promise<boolean>
   )
 }
 
-/** Everything in the folder. @throws FacetError `store_failed` where a folder cannot be listed. */
+/** Everything in the folder. @throws FacetError `store_failed` where a folder cannot be listed */
 export async function scan(fs: StoreFs, layout: Layout): Promise<Scan> {
   const found: Scan = {
     records: new Map(),
@@ -121,7 +121,7 @@ async function scanRecords(fs: StoreFs, layout: Layout, found: Scan): Promise<vo
   }
 }
 
-/** Adds a problem for each version of `record` whose blob is missing or of the wrong size. */
+/** Adds a problem for each version of `record` whose blob is missing or has the wrong size. */
 function checkBlobs(record: DomainRecord, found: Scan): void {
   for (const { version, bytes, seed } of record.versions) {
     if (seed === true) continue

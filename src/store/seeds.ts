@@ -1,4 +1,5 @@
-/** The shipped packs: `<folder>/<domain>.safetensors`, read-only, hidden by whatever the store says. */
+/** The shipped packs ("seeds"): `<folder>/<domain>.safetensors`, read-only. A record of the same domain in
+ * the store takes precedence. */
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FacetError } from '../errors.js'
@@ -8,24 +9,26 @@ import { errorCode } from './fs.js'
 import { domainOfSeed } from './layout.js'
 import type { VersionRecord } from './store.js'
 
-/** A shipped pack and how it is listed. Its version is the SHA-256 of its bytes when the folder was read. */
+/** A shipped pack, and how it is listed. Its version is the SHA-256 of the bytes that were there when the
+ * folder was read. */
 export interface Seed {
   domain: string
   record: VersionRecord
   path: string
   /** Why its header cannot be read. */
   failure?: unknown
-  /** The pack's bytes. @throws FacetError `domain_failed` when the file is gone or has changed since. */
+  /** The pack's bytes. @throws FacetError `domain_failed` when the file is missing or has changed since */
   read(): Promise<Uint8Array>
 }
 
-/** What a listing shows of a pack, from its bytes. Throws for bytes that are no pack. */
+/** What a listing shows of a pack, from its bytes. Throws where the bytes are no pack. */
 export type Describe = (bytes: Uint8Array) => Pick<VersionRecord, 'design' | 'classes' | 'created'>
 
 /**
  * Every pack in `dir`, in the order of their domains; none where the folder is missing. Other files are
- * ignored. A broken pack is listed all the same: nobody should look for it in vain. @throws FacetError `bad_domain_id` for a pack not named after a domain, `store_failed` for a pack
- * that cannot be read.
+ * ignored. A broken pack is listed too, as failed, so that its domain is not simply missing.
+ * @throws FacetError `bad_domain_id` for a pack not named after a domain, `store_failed` for a pack that
+ * cannot be read
  */
 export async function readSeeds(dir: string, describe: Describe): Promise<Seed[]> {
   const seeds: Seed[] = []

@@ -1,8 +1,9 @@
 /**
- * What a store promises, whatever keeps it: pack bytes by content, and one small record per domain.
+ * What every store promises: it keeps the bytes of packs ("blobs") under their SHA-256, and one small record
+ * per domain.
  *
  * A resolved write is durable: it survives a crash of the process and of the machine. A store knows no
- * family, no bank and no HTTP; which versions a domain keeps is the registry's business.
+ * family, no bank and no HTTP; the registry decides which versions a domain keeps.
  */
 
 /** What a listing shows of a version without opening its pack. */
@@ -15,24 +16,25 @@ export interface VersionRecord {
   design: string
   /** Classes of its head; 0 for a pack that serves `embed` only. */
   classes: number
-  /** True where the pack is a shipped seed and not a blob of this store. */
+  /** True where the pack is a shipped one and not a blob of this store. */
   seed?: boolean
 }
 
-/** A domain's pointer: the only mutable thing in a store. */
+/** What a domain is: which versions it has and which one it serves. Nothing else in a store changes. */
 export interface DomainRecord {
   domain: string
-  /** Version served, or null when nothing is active. */
+  /** The version served, or null where none is active. */
   active: string | null
   /** Newest last. */
   versions: VersionRecord[]
   pinned: boolean
-  /** A tombstone: hides the shipped seed of this name. */
+  /** A tombstone: hides the shipped pack of this name. */
   deleted: boolean
+  /** ISO 8601. */
   updated: string
 }
 
-/** Names one content of a record, so that two equal revisions of a domain's record are the same record. Opaque. */
+/** Opaque; equal revisions of a domain's record name the same record. */
 export type Revision = string
 
 export interface StoredRecord {
@@ -56,51 +58,53 @@ export interface StoreUsage {
   bytes: number
   /** Bytes allowed; Infinity without a quota. */
   quota: number
-  /** Why writes are refused, where they are (read-only folder, failed fsync); reading goes on. */
+  /** Why writes are refused (read-only folder, failed fsync), where they are; reads go on. */
   failure?: string
 }
 
-/** Something found wrong when the store was opened or verified; the rest serves. */
+/** A problem found when the store was opened or verified; it concerns only its subject. */
 export interface StoreProblem {
   /** The domain or blob concerned, where known. */
   subject: string
   message: string
-  /** The domain that is hurt by it. One without a record in `records()` has an unreadable record: it failed,
-   * and must not fall back to the shipped seed of that name. */
+  /** The domain concerned. A domain without a record in `records()` has an unreadable record: it has failed,
+   * and must not fall back to the shipped pack of its name. */
   domain?: string
-  /** The version of `domain` whose pack is missing or has the wrong size; without one, the whole record. */
+  /** The version of `domain` whose pack is missing or has the wrong size; absent where the problem is the
+   * record. */
   version?: string
 }
 
 export interface Store {
-  /** Recovers: drops temporary files, ignores torn writes, returns what is wrong. Throws when the folder is
-   * locked by another process, of a newer format, or not readable. */
+  /** Recovers from interrupted writes, and lists the problems found.
+   * @throws FacetError `store_failed` when the store is in use, of a newer format, or not readable */
   open(): Promise<StoreProblem[]>
   /** Copies of what is durable now. */
   records(): Promise<StoredRecord[]>
-  /** Writes the pack's bytes under their version; a no-op where they are there already and intact (a corrupt
+  /** Writes the pack's bytes under their version; a no-op where the store has them intact already (a corrupt
    * blob is replaced). @throws FacetError `store_full` (507) over the quota or on a full disk, `store_failed`
-   * otherwise; nothing has changed then. */
+   * otherwise; nothing has changed then */
   putBlob(version: string, bytes: Uint8Array): Promise<void>
-  /** Reads and checks against the version. @throws FacetError `domain_failed` for missing, unreadable or
-   * corrupt bytes, `store_failed` where trying again may help (no file descriptor free). */
+  /** The bytes of a pack, checked against the version. @throws FacetError `domain_failed` for missing,
+   * unreadable or corrupt bytes, `store_failed` where trying again may help (no file descriptor free) */
   readBlob(version: string): Promise<Uint8Array>
   hasBlob(version: string): Promise<boolean>
   /**
-   * Replaces a domain's record atomically, where it is at the revision `expected`: the one its writer last saw, or null
-   * where it saw none. A record that cannot be read counts as none. The blobs that the record newly names must be there.
+   * Replaces a domain's record atomically, where it is at the revision `expected`: the one its writer last
+   * saw, or null where it saw none. A record that cannot be read counts as none. The blobs that the record
+   * newly names must be there.
    * @returns the record's new revision
    * @throws RecordConflict, FacetError as `putBlob`; nothing has changed then
    */
   writeRecord(record: DomainRecord, expected: Revision | null): Promise<Revision>
-  /** Removes a domain's record durably, where it is at the revision `expected`; null removes one that cannot be read,
-   * and does nothing where there is none. @throws as `writeRecord` */
+  /** Removes a domain's record durably, where it is at the revision `expected`; null removes one that cannot
+   * be read, and does nothing where there is none. @throws as `writeRecord` */
   removeRecord(domain: string, expected: Revision | null): Promise<void>
-  /** Removes blobs that no record names, that `keep` does not hold (staged, or put and not yet named by a
-   * record) and that were not put after this call. Returns how many. */
+  /** Removes the blobs that no record names, but those in `keep` (put, and to be named by a record soon) and
+   * those put after this call. Returns how many. */
   collect(keep?: ReadonlySet<string>): Promise<number>
   /** What is known without asking the disk: metrics read it at each scrape. */
   usage(): StoreUsage
-  /** Waits for writes under way, then releases the lock. */
+  /** Waits for the writes that have begun, then releases the store. */
   close(): Promise<void>
 }

@@ -1,4 +1,5 @@
-/** A full check of a data folder at rest: every record's checksum, every blob's SHA-256. Changes nothing. */
+/** A full check of a data folder that is not in use: every record's checksum, every blob's SHA-256. Changes
+ * nothing. */
 import { resolve } from 'node:path'
 import { FacetError } from '../errors.js'
 import { sha256 } from '../bytes/digest.js'
@@ -17,13 +18,13 @@ export interface Verification {
   /** Bytes of all blobs. */
   bytes: number
   problems: StoreProblem[]
-  /** Harmless, and gone after the next start: temporary files, blobs that no record names. */
+  /** What is harmless and is removed later: temporary files, blobs that no record names. */
   notes: string[]
 }
 
 /**
  * Checks the folder `dir`, under its lock where it can be written (a backup may be read-only).
- * @throws FacetError `store_failed` when it is in use, no store, of a newer format, or cannot be listed.
+ * @throws FacetError `store_failed` when it is in use, no store, of a newer format, or cannot be listed
  */
 export async function verifyStore(dir: string, fs: StoreFs = nodeFs): Promise<Verification> {
   const layout = new Layout(resolve(dir))
