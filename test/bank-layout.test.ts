@@ -1,6 +1,6 @@
 /** The bank's layout: what the graphs' inputs are made of. */
 import t from 'tap'
-import { adapterElements, elementsOf, slotParts } from '../src/manifest/slots/kinds.js'
+import { adapterElements, elementsOf, slotParts } from '../src/manifest/kinds/kinds.js'
 import { bankLayout, isReservedName } from '../src/manifest/layout.js'
 import { tinyFamily } from './families.js'
 

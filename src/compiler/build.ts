@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto'
 import { fingerprint, weightsDigest } from '../manifest/fingerprint.js'
 import type { Design, FamilyManifest, GraphVariant, InputSpec, Kernel } from '../manifest/manifest.js'
-import { adapterElements, elementsOf } from '../manifest/slots/kinds.js'
+import { adapterElements, elementsOf } from '../manifest/kinds/kinds.js'
 import { isReservedName, PIXELS } from '../manifest/layout.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { BASE_FILE, MANIFEST_FILE } from '../family/family.js'

@@ -23,7 +23,7 @@
  * Output of both: `features` float [N, F]. The input scale and shift are `1/(255 std)` and `-mean/std`, so that
  * `pixel * scale + shift` is the normalised value. With an f16 bank, all but `pixels` and the rows are float16.
  */
-import { elementsOf, extraParts, slotParts } from './slots/kinds.js'
+import { elementsOf, extraParts, slotParts } from './kinds/kinds.js'
 import type { FamilyManifest, InputSpec } from './manifest.js'
 
 export const PIXELS = 'pixels'

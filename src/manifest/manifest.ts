@@ -3,11 +3,11 @@
  *
  * Knows neither ONNX nor HTTP. Reading and validating lives in `schema.ts`, the fingerprint in
  * `fingerprint.ts`, the graph files in `graphs.ts`, the place of each tensor in the bank in `layout.ts`, what differs
- * between kinds of slot in `slots/`.
+ * between kinds of slot in `kinds/`.
  */
-import type { Design, Slot } from './slots/slot.js'
+import type { Design, Slot } from './kinds/slot.js'
 
-export { type Design, designs, type Slot } from './slots/slot.js'
+export { type Design, designs, type Slot } from './kinds/slot.js'
 
 /** Resampling kernels, by sharp's names. */
 export const kernels = ['nearest', 'linear', 'cubic', 'mitchell', 'lanczos2', 'lanczos3'] as const

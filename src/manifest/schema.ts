@@ -10,7 +10,7 @@ import { Problems, quote } from '../strict/problems.js'
 import { FamilyError } from './family-error.js'
 import { fingerprint } from './fingerprint.js'
 import { checkGraphs } from './graphs.js'
-import { adapterElements, kindOf } from './slots/kinds.js'
+import { adapterElements, kindOf } from './kinds/kinds.js'
 import type { FamilyManifest, Slot } from './manifest.js'
 
 // Node 20 warns on every import of a JSON module; `require` does not.

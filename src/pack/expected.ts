@@ -1,8 +1,8 @@
 /**
  * Which tensors a pack of a family may hold, by name: the shared knowledge of reader and writer.
  */
-import type { SlotPart } from '../manifest/slots/kind.js'
-import { slotParts } from '../manifest/slots/kinds.js'
+import type { SlotPart } from '../manifest/kinds/kind.js'
+import { slotParts } from '../manifest/kinds/kinds.js'
 import type { FamilyManifest, Slot } from '../manifest/manifest.js'
 
 export const HEAD_WEIGHT = 'head.weight'

@@ -5,7 +5,7 @@
  * bounded by its size.
  */
 import { FacetError } from '../errors.js'
-import { extraParts, slotParts } from '../manifest/slots/kinds.js'
+import { extraParts, slotParts } from '../manifest/kinds/kinds.js'
 import { isAffine } from '../manifest/layout.js'
 import { type Design, designs, type FamilyManifest } from '../manifest/manifest.js'
 import { type ExpectedTensor, expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
@@ -101,16 +101,11 @@ function readTensors(
   problems: Problems,
 ): Map<string, Float32Array> {
   const expected = expectedTensors(family)
-  const partsOfOthers = new Map(
-    family.slots.flatMap((slot) => extraParts.map((part) => [tensorName(slot.name, part), part])),
-  )
   const decoded = new Map<string, Float32Array>()
   for (const [name, tensor] of tensors) {
     const place = expected.get(name)
     if (!place && name !== HEAD_WEIGHT && name !== HEAD_BIAS) {
-      const part = partsOfOthers.get(name)
-      const why = part === undefined ? 'unknown name, no such slot' : `this slot takes no ${part}`
-      problems.add(`tensor ${quote(name)}: ${why} in family ${quote(family.name)}`)
+      problems.add(`tensor ${quote(name)}: ${whyUnknown(name, family)} in family ${quote(family.name)}`)
       continue
     }
     if (place) checkAllowed(name, place, design, problems)
@@ -120,6 +115,12 @@ function readTensors(
     if (floats && problems.count === before) decoded.set(name, floats)
   }
   return decoded
+}
+
+/** Why no tensor of the family has this name. */
+function whyUnknown(name: string, { slots }: FamilyManifest): string {
+  const part = extraParts.find((part) => slots.some((slot) => name === tensorName(slot.name, part)))
+  return part === undefined ? 'unknown name, no such slot' : `this slot takes no ${part}`
 }
 
 /** A pack's own design bounds what it may bring. */
@@ -171,7 +172,7 @@ function decode(name: string, { dtype, bytes }: Tensor, problems: Problems): Flo
   return undefined
 }
 
-/** A slot is given whole or not at all. */
+/** A slot is given whole or not at all; optional parts may be left out. */
 function readSlots(
   floats: ReadonlyMap<string, Float32Array>,
   present: ReadonlySet<string>,
@@ -180,23 +181,24 @@ function readSlots(
 ): Map<string, SlotWeights> {
   const slots = new Map<string, SlotWeights>()
   for (const slot of family.slots) {
-    const parts = slotParts(slot).map((part) => ({ ...part, tensor: tensorName(slot.name, part.name) }))
-    const given = parts.filter(({ tensor }) => present.has(tensor)).map(({ tensor }) => quote(tensor))
+    const weights: Record<string, Float32Array> = {}
+    const given: string[] = []
+    const missing: string[] = []
+    let whole = true
+    for (const { name: part, optional } of slotParts(slot)) {
+      const name = tensorName(slot.name, part)
+      const values = floats.get(name)
+      if (values) weights[part] = values
+      else if (!optional) whole = false
+      if (present.has(name)) given.push(name)
+      else if (!optional) missing.push(name)
+    }
+    if (whole) slots.set(slot.name, weights as SlotWeights)
     if (given.length === 0) continue
-    const required = parts.filter(({ optional }) => !optional)
-    for (const { tensor } of required) {
-      if (present.has(tensor)) continue
+    for (const name of missing)
       problems.add(
-        `slot ${quote(slot.name)} has ${given.join(' and ')} but no ${quote(tensor)}: a slot is given whole or not at all`,
+        `slot ${quote(slot.name)} has ${given.map(quote).join(' and ')} but no ${quote(name)}: a slot is given whole or not at all`,
       )
-    }
-    if (required.every(({ tensor }) => floats.has(tensor))) {
-      const entries = parts.flatMap(({ name, tensor }) => {
-        const values = floats.get(tensor)
-        return values ? [[name, values]] : []
-      })
-      slots.set(slot.name, Object.fromEntries(entries) as SlotWeights)
-    }
   }
   return slots
 }

@@ -3,7 +3,7 @@
  */
 import { FacetError } from '../errors.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
-import { elementsOf, slotParts } from '../manifest/slots/kinds.js'
+import { elementsOf, slotParts } from '../manifest/kinds/kinds.js'
 import { HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
 import { encodeFloat16, Float16RangeError, firstNonFinite32 } from '../bytes/float16.js'
 import { encodeMetadata } from './metadata.js'

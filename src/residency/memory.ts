@@ -1,7 +1,7 @@
 /** The live memory account: what is resident, and what the same domains would cost as dedicated networks. */
 import { arrayType } from '../engine/bank-spec.js'
 import type { BankDtype } from '../engine/messages.js'
-import { kindOf } from '../manifest/slots/kinds.js'
+import { kindOf } from '../manifest/kinds/kinds.js'
 import type { BankLayout } from '../manifest/layout.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import type { MemoryAccount } from './types.js'
