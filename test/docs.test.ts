@@ -37,11 +37,15 @@ t.test('links between pages lead somewhere', async (t) => {
     }
 })
 
-t.test('pages that the code and other pages name exist', async (t) => {
+t.test('pages that the code names, and files that pages name, exist', async (t) => {
   const code = ['src', 'test', 'bench'].flatMap((folder) => list(folder, '.ts'))
   for (const file of [...code, ...list('training', '.py'), ...pages, 'Dockerfile', 'openapi.yaml'])
     for (const [name] of read(file).matchAll(/\bdocs\/[\w/-]+\.md\b/g))
       if (!existsSync(join(root, name))) t.fail(`${file}: ${name}`)
+  // Experiments and old versions speak of the tree of their day.
+  for (const page of pages.filter((page) => !page.startsWith('docs/experiments/') && page !== 'CHANGELOG.md'))
+    for (const [, path] of read(page).matchAll(/`((?:src|test|bench)\/[\w./-]+)`/g))
+      if (!existsSync(join(root, path!))) t.fail(`${page}: ${path}`)
 })
 
 t.test('every decision and experiment has its form and is in the index', async (t) => {
