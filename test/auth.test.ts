@@ -58,7 +58,7 @@ t.test('an admin token guards every change, and the packs', async (t) => {
     t.equal((await app.inject(open)).statusCode, 200, open)
 })
 
-t.test('a token is asked for before a body is read', async (t) => {
+t.test('a token is required before a body is read', async (t) => {
   const { app } = await testApp(t, { adminToken: 'secret-1', predictToken: 'reader' })
   const put = await app.inject({ method: 'PUT', url, headers: raw, payload: Buffer.alloc(100_000) })
   t.equal(put.statusCode, 401)
@@ -229,7 +229,7 @@ t.test('principals of a file', async (t) => {
     t.equal((await app.inject({ ...change, headers: bearer('acme-token') })).statusCode, 403)
   })
 
-  t.test('metrics have a scope of their own once somebody holds it', async (t) => {
+  t.test('metrics are guarded as soon as a principal has their scope', async (t) => {
     const { app } = await testApp(t, options)
     const scrape = async (token?: string) =>
       (await app.inject({ url: '/metrics', ...(token ? { headers: bearer(token) } : {}) })).statusCode
@@ -284,7 +284,7 @@ t.test('a wrong token file names its lines and shows no hash', async (t) => {
   t.throws(() => parseTokens('x\ny', 'f'), /line 1.*line 2/, 'all lines at once')
 })
 
-t.test('an empty token is an error, not an open door', async (t) => {
+t.test('an empty token is an error and does not open the service', async (t) => {
   for (const adminToken of ['', ' ', 'two words', 'new\nline'])
     await t.rejects(testApp(t, { adminToken }), /admin token/)
 })

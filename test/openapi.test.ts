@@ -91,7 +91,7 @@ function routesOf(app: FastifyInstance): string[] {
   return [...new Set(routes)].sort()
 }
 
-t.test('operations have distinct ids, their path parameters, and a say on security', async (t) => {
+t.test('operations have distinct ids, their path parameters and a security entry', async (t) => {
   const ids = [...operations()].map(([, , { operationId }]) => operationId)
   t.equal(new Set(ids).size, ids.length)
   for (const [path, method, operation] of operations()) {
@@ -104,34 +104,37 @@ t.test('operations have distinct ids, their path parameters, and a say on securi
   }
 })
 
-t.test('a method that is none is documented where the others are, and so is too long a header', async (t) => {
-  const { app } = await testApp(t)
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  const { port } = app.server.address() as AddressInfo
-  const long = await new Promise<IncomingMessage>((resolve, reject) => {
-    const headers = { 'x-long': 'x'.repeat(12_000) }
-    request({ port, path: '/livez', headers, agent: false }, resolve).on('error', reject).end()
-  })
-  long.resume()
-  t.equal(long.statusCode, 431)
-  const fits = (status: string, body: object, headers: Record<string, unknown>, operation: Operation) => {
-    const { headers: documented = {}, content } = resolve(operation.responses[status]!)
-    const type = String(headers['content-type']).split(';')[0]!
-    t.ok(validator(content![type]!.schema!)(body), `${operation.operationId} ${status}`)
-    for (const name of Object.keys(documented)) t.ok(headers[name.toLowerCase()], `${status}: ${name}`)
-  }
-  for (const [path, method, operation] of operations()) {
-    const url = path.replace(/\{\w+\}/g, 'abcdef')
-    const refused = await app.inject({ method: 'OPTIONS', url })
-    t.equal(refused.statusCode, 405, url)
-    t.ok(
-      String(refused.headers.allow).split(', ').includes(method.toUpperCase()),
-      `${url}: ${refused.headers.allow}`,
-    )
-    fits('405', refused.json(), refused.headers, operation)
-    t.ok(resolve(operation.responses['431']!).content![String(long.headers['content-type'])], `${url} 431`)
-  }
-})
+t.test(
+  'every operation documents the answers to an unknown method and to a header that is too long',
+  async (t) => {
+    const { app } = await testApp(t)
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    const { port } = app.server.address() as AddressInfo
+    const long = await new Promise<IncomingMessage>((resolve, reject) => {
+      const headers = { 'x-long': 'x'.repeat(12_000) }
+      request({ port, path: '/livez', headers, agent: false }, resolve).on('error', reject).end()
+    })
+    long.resume()
+    t.equal(long.statusCode, 431)
+    const fits = (status: string, body: object, headers: Record<string, unknown>, operation: Operation) => {
+      const { headers: documented = {}, content } = resolve(operation.responses[status]!)
+      const type = String(headers['content-type']).split(';')[0]!
+      t.ok(validator(content![type]!.schema!)(body), `${operation.operationId} ${status}`)
+      for (const name of Object.keys(documented)) t.ok(headers[name.toLowerCase()], `${status}: ${name}`)
+    }
+    for (const [path, method, operation] of operations()) {
+      const url = path.replace(/\{\w+\}/g, 'abcdef')
+      const refused = await app.inject({ method: 'OPTIONS', url })
+      t.equal(refused.statusCode, 405, url)
+      t.ok(
+        String(refused.headers.allow).split(', ').includes(method.toUpperCase()),
+        `${url}: ${refused.headers.allow}`,
+      )
+      fits('405', refused.json(), refused.headers, operation)
+      t.ok(resolve(operation.responses['431']!).content![String(long.headers['content-type'])], `${url} 431`)
+    }
+  },
+)
 
 t.test('the error codes are those of the table', async (t) => {
   t.strictSame(document.components.schemas.ErrorCode!.enum, Object.keys(errorTable))

@@ -69,7 +69,10 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   app.removeAllContentTypeParsers()
 
   const record = recordRequests(app, deps)
-  app.addHook('onRequest', async (request, reply) => setHeaders(request, reply))
+  app.addHook('onRequest', (request, reply, done) => {
+    setHeaders(request, reply)
+    done()
+  })
   app.addHook('onSend', async (_request, reply) => {
     if (draining()) void reply.header('connection', 'close')
   })

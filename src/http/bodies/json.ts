@@ -52,7 +52,7 @@ function refusal(cause: JsonError): FacetError {
 /**
  * The value of the one field a body must have: `{ [name]: value }`.
  *
- * @throws FacetError `malformed_request` where the body is no object, lacks the field or has others.
+ * @throws FacetError `malformed_request` if the body is not an object, lacks the field or has others
  */
 export function onlyField(body: unknown, name: string, example: string): unknown {
   const entries =

@@ -31,7 +31,7 @@ declare module 'fastify' {
   }
 }
 
-/** For planes whose answers are no pages: a browser is told to render nothing and to keep nothing. */
+/** For planes without pages: a browser is told to render nothing and to store nothing. */
 export const noPageHeaders: HeaderFields = {
   'x-content-type-options': 'nosniff',
   'x-frame-options': 'DENY',
