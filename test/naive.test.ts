@@ -63,22 +63,19 @@ t.test('a name that is gone, or that is not clear, is told', async (t) => {
 })
 
 t.test('every plain way fits the source: its functions are there and its code type checks', async (t) => {
-  t.same(misfits(variants), [])
+  const variant = variants.find(({ pain }) => pain === 14)!
+  // Two that do not fit, in the same call: reading the project takes seconds.
+  const wrong = [
+    { ...variant, pain: 98, changes: [{ symbol: 'routeOf', body: 'return request.nothing' }] },
+    { ...variant, pain: 99, changes: [{ symbol: 'routeFrom', body: '' }] },
+  ]
+  t.match(misfits([...variants, ...wrong]), [
+    /^pain 98: src\/http\/.* with the plain way in it: Property 'nothing' does not exist/,
+    'pain 99: There is no routeFrom in src/.',
+  ])
   t.same(
     variants.map(({ pain }) => pain),
     Array.from({ length: 15 }, (_, index) => index + 1),
     'one plain way a pain',
   )
-})
-
-t.test('a plain way that does not fit is reported with its pain', async (t) => {
-  const variant = variants.find(({ pain }) => pain === 14)!
-  const wrong = [
-    { ...variant, changes: [{ symbol: 'routeOf', body: 'return request.nothing' }] },
-    { ...variant, changes: [{ symbol: 'routeFrom', body: '' }] },
-  ]
-  t.match(misfits(wrong), [
-    /^pain 14: src\/http\/.* with the plain way in it: Property 'nothing' does not exist/,
-    'pain 14: There is no routeFrom in src/.',
-  ])
 })
