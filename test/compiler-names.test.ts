@@ -1,4 +1,7 @@
-/** A backbone may give its values, initializers and nodes any names, those that a family's graphs use included. */
+/**
+ * A backbone may give its values, initializers and nodes any names, those that a family's graphs use
+ * included.
+ */
 import path from 'node:path'
 import onnxProto from 'onnx-proto'
 import t from 'tap'
@@ -80,8 +83,8 @@ for (const [name, make] of Object.entries(networks)) {
     }
     const expected = [0, 1].flatMap((index) => [...reference(net, image(index))])
 
-    // Each round gives the names to other values, and about half of the values keep theirs. After all rounds each value had each
-    // name.
+    // Each round gives the names to other values, and about half of the values keep theirs. After all rounds
+    // each value had each name.
     const rounds = values.length + names.length
     const problems: string[] = []
     for (let round = 0; round < rounds; round++) {

@@ -1,6 +1,6 @@
 /**
- * Does a built family compute what its backbone computes? Both are run on the same random images: the family
- * through the engine as the service runs it, the backbone as it came.
+ * Checks that a built family computes what its backbone computes. Both run on the same random images: the
+ * family through the engine, as in the service, and the backbone as its file has it.
  */
 import { pino } from 'pino'
 import { systemClock } from '../concurrency/clock.js'
@@ -13,8 +13,11 @@ import { packRow } from '../engine/row.js'
 import type { Family } from '../family/family.js'
 import { readFamily } from '../family/folder.js'
 
-/** Largest difference of the features, relative to the largest feature; half precision rounds the weights. */
-const TOLERANCE = { f32: 1e-3, f16: 3e-2 }
+/**
+ * Largest allowed difference of a feature, relative to the largest feature; half precision rounds the
+ * weights.
+ */
+const MAX_DIFFERENCE = { f32: 1e-3, f16: 3e-2 }
 
 export interface Backbone extends BackboneInterface {
   /** The ONNX file. */
@@ -50,7 +53,7 @@ export async function checkFamily(
     cannotRun('The family'),
   ))
     worst = Math.max(worst, difference(features, expected))
-  const tolerance = fp16 ? TOLERANCE.f16 : TOLERANCE.f32
+  const tolerance = fp16 ? MAX_DIFFERENCE.f16 : MAX_DIFFERENCE.f32
   if (worst <= tolerance) return worst
   throw new BackboneError(
     `The family does not compute what the backbone computes: its features differ by ${worst.toPrecision(2)} of the largest one, ` +
@@ -85,7 +88,10 @@ async function runBackbone(
   }
 }
 
-/** Features of the images as a batch of one domain, and as one of two: the engine runs them differently. */
+/**
+ * Features of the images in a batch of one domain and in a batch of two, for which the engine has different
+ * graphs.
+ */
 async function familyFeatures(
   family: Family,
   pixels: Uint8Array,
@@ -162,7 +168,7 @@ function difference(found: Float32Array, expected: Float32Array): number {
   return worst / largest
 }
 
-/** Bytes that look random and are the same every time (xorshift, 32 bits). */
+/** Pseudo-random bytes, the same every time (xorshift32, Marsaglia 2003). */
 function randomPixels(count: number): Uint8Array {
   let state = 0x9e3779b9
   return Uint8Array.from({ length: count }, () => {

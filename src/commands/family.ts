@@ -1,7 +1,7 @@
 /**
- * `facet family build` and `facet family show`: makes a family's folder from a backbone, and describes one.
+ * `facet family build` makes a family's folder from a backbone; `facet family show` describes a family.
  *
- * Files and the terminal live here; the work itself is `compiler/build.ts`, bytes in, bytes out.
+ * Only files and the terminal are handled here; `compiler/build.ts` does the work.
  */
 import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
@@ -184,7 +184,7 @@ function externalData(folder: string): ReadExternal {
 const OUT = 'The folder (--out)'
 const OUT_REMEDY = 'Name a folder that is there and yours, or one that can be made.'
 
-/** Refuses a folder with anything but a family in it. */
+/** Refuses a folder that holds files and no family. */
 async function checkTarget(folder: string, force: boolean): Promise<void> {
   const entries = await naming(OUT, folder, OUT_REMEDY, () => readdir(folder)).catch(
     (error: Error): string[] => {
@@ -199,10 +199,10 @@ async function checkTarget(folder: string, force: boolean): Promise<void> {
 }
 
 /**
- * Writes the family beside its folder first and then moves it in place: the whole folder where there was
- * none, otherwise file by file with the manifest last.
+ * Writes the family into a folder beside its own first, then moves it into place file by file, the manifest
+ * last.
  *
- * @param accept sees the whole family beside its place; where it throws, nothing is left of it
+ * @param accept is given the folder of the staged family; if it throws, the staged family is removed
  */
 async function writeFamily(
   folder: string,

@@ -1,9 +1,9 @@
-/** The backbone as it came, made to give its feature vector: what a built family is held against. */
+/** The backbone itself with its feature vector as the output, to compare a built family with. */
 import { FLOAT, loadModel, type ReadExternal, saveModel } from '../onnx/onnx.js'
 
 /** How a backbone is run for the features of the family built from it. */
 export interface BackboneInterface {
-  /** The value that holds them, by the backbone's own name. */
+  /** The value that holds the features, by the backbone's own name. */
   features: string
   /** It takes `[N, H, W, 3]`. */
   channelsLast: boolean

@@ -1,8 +1,8 @@
 /**
  * Builds a family from a backbone: ONNX bytes in, a manifest and files out.
  *
- * Puts the steps together: open the graph, find the features, find the slots, write the trunk for both bank
- * types, and fold the backbone's own normalisations and classifier into the base domain's pack.
+ * The steps: open the graph, find the features, find the slots, write the trunk's graphs, and fold the
+ * backbone's own normalisations and classifier into the base domain's pack.
  */
 import { createHash } from 'node:crypto'
 import { fingerprint, weightsDigest } from '../manifest/fingerprint.js'
@@ -32,9 +32,9 @@ import {
 import { inferShapes } from '../onnx/shapes.js'
 import { findSlots, frozenWeights } from './slots/find.js'
 import type { ClosedSlot, OpenSlot } from './slots/kind.js'
-import { LARGE } from '../onnx/writer.js'
+import { LARGE_WEIGHT_BYTES } from '../onnx/writer.js'
 
-/** External data of both graphs: the large weights, once. Absent where no weight is large. */
+/** The large weights, external data of all graphs. Absent where no weight is large. */
 export const WEIGHTS_FILE = 'trunk.weights'
 
 export interface BuildOptions {
@@ -74,7 +74,7 @@ export interface BuiltFamily {
   closed: ClosedSlot[]
   /** Where the features were found, in words. */
   features: string
-  /** How the backbone itself is run for the same features (`backbone.ts`). */
+  /** How to run the backbone itself for the same features (`backbone.ts`). */
   backbone: BackboneInterface
 }
 
@@ -155,7 +155,9 @@ function refuseTrunk({ inputs }: Model): void {
     )
 }
 
-/** The backbone's input as it will be fed: its sizes, from the graph where it fixes them. */
+/**
+ * Shape and sizes of the backbone's input: the graph's where it fixes them, otherwise those of the options.
+ */
 function inputShape(
   graph: Graph,
   options: BuildOptions,
@@ -233,19 +235,22 @@ function emitFiles(
   return files
 }
 
-/** Lays large constants one after the other, on page boundaries so that they can be mapped into memory. */
+/**
+ * Places large constants one after the other, each at the start of a page so that it can be mapped into
+ * memory.
+ */
 function placeWeights(constants: ReadonlyMap<string, Tensor>): {
   places: Map<string, Place>
   bytes: Uint8Array
 } {
-  const page = 4096
+  const pageBytes = 4096
   const places = new Map<string, Place>()
   let end = 0
   const large = [...constants].filter(
-    ([, tensor]) => tensor.type === FLOAT16 || tensor.bytes.byteLength >= LARGE,
+    ([, tensor]) => tensor.type === FLOAT16 || tensor.bytes.byteLength >= LARGE_WEIGHT_BYTES,
   )
   for (const [name, tensor] of large) {
-    const offset = Math.ceil(end / page) * page
+    const offset = Math.ceil(end / pageBytes) * pageBytes
     places.set(name, { location: WEIGHTS_FILE, offset })
     end = offset + tensor.bytes.byteLength
   }
@@ -254,7 +259,7 @@ function placeWeights(constants: ReadonlyMap<string, Tensor>): {
   return { places, bytes }
 }
 
-/** The base domain: what reproduces the backbone, and its own classifier. */
+/** The base domain's pack: the adapter that reproduces the backbone, and the backbone's own classifier. */
 function basePack(
   manifest: FamilyManifest,
   open: readonly OpenSlot[],

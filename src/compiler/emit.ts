@@ -1,6 +1,7 @@
 /**
  * Writes the family's graph: the backbone with its slots opened, behind uint8 pixels and in front of the
- * feature vector. The contract of inputs and outputs is `manifest/layout.ts`; how a slot is written is its kind's.
+ * feature vector. The contract of inputs and outputs is `manifest/layout.ts`; how a slot is written is its
+ * kind's.
  */
 import { bankLayout, FEATURES, INNER_PREFIX, PIXELS } from '../manifest/layout.js'
 import { type BankOptions, type BankValues, bankInputs, readBank } from './slots/bank-inputs.js'

@@ -17,14 +17,14 @@ export interface Features {
   /** The backbone's own classifier; null where there is none behind the features. */
   head: Head | null
   activation: Activation
-  /** What was found, in words. */
+  /** Where the features were found, for people. */
   note: string
 }
 
 /**
  * Finds the feature vector.
  *
- * @param name a node or a value of the graph, where the caller knows better than the search
+ * @param name a node or a value of the backbone, instead of a search
  * @throws BackboneError where the name is unknown, or the features are not one vector a sample
  */
 export function findFeatures(graph: Graph, shapes: Shapes, name?: string): Features {
@@ -83,7 +83,7 @@ function namedFeatures(graph: Graph, shapes: Shapes, name: string): Features {
   return asFeatures(shapes, value, found?.head ?? null, found?.activation ?? 'softmax', `named ${name}`)
 }
 
-/** The linear layer that reads the value, with an Add behind it, where that is all that does. */
+/** The linear layer that alone reads the value, with an Add behind it if there is one. */
 function linearBehind(
   graph: Graph,
   shapes: Shapes,
@@ -104,7 +104,8 @@ function linearBehind(
   }
   const end = graph.consumers(last.outputs[0]!)[0]
   const activation = end?.op === 'Sigmoid' ? 'sigmoid' : 'softmax'
-  // A layer of an MLP is no classifier: behind it comes the output, or the activation of the logits.
+  // Behind a classifier comes the graph's output, directly or through what usually follows logits. Otherwise
+  // the layer is one of an MLP.
   if (end ? !behindLogits.has(end.op) : !graph.outputs.includes(last.outputs[0]!)) return undefined
   return { head: headOf(linear, bias), activation }
 }

@@ -20,7 +20,7 @@ export interface Family {
   dir: string
   manifest: FamilyManifest
   layout: BankLayout
-  /** The base domain's pack: gives every slot. */
+  /** The base domain's pack, which has every slot. */
   base: Pack
   /**
    * Absolute path of the trunk's graph for a need.
@@ -47,7 +47,7 @@ export function createFamily(dir: string, manifest: FamilyManifest, base: Pack):
   }
 }
 
-/** Notes where a file is not the one the manifest means. */
+/** Notes where a file is not what the manifest says of it. */
 export function checkFile(name: string, found: FileEntry, entry: FileEntry, problems: Problems): void {
   if (found.bytes !== entry.bytes)
     problems.add(`${name} has ${found.bytes} bytes, the manifest says ${entry.bytes}`)
@@ -55,7 +55,10 @@ export function checkFile(name: string, found: FileEntry, entry: FileEntry, prob
     problems.add(`${name} has the SHA-256 ${quote(found.sha256)}, the manifest says ${quote(entry.sha256)}`)
 }
 
-/** The base pack; null, and problems, where it is no pack of the family or leaves slots out. */
+/**
+ * The base pack. Where it is no pack of the family: null, and problems are noted, as for a slot that it
+ * leaves out.
+ */
 export function readBase(bytes: Uint8Array, manifest: FamilyManifest, problems: Problems): Pack | null {
   let base: Pack
   try {

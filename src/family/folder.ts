@@ -1,7 +1,7 @@
 /**
  * A family's folder from disk: manifest, integrity of every file, base pack.
  *
- * Read once at start; a family that is not wholly sound is not served. Knows neither ONNX nor HTTP.
+ * Read once at start. A family with any problem is not served. Knows neither ONNX nor HTTP.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'

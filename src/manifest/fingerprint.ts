@@ -1,8 +1,8 @@
 /**
- * The fingerprint of a family: says which packs fit (design: section 5).
+ * The fingerprint of a family, which says which packs fit.
  *
- * It covers what a pack's meaning depends on and nothing of the emitted graph, which may be optimised
- * without invalidating anyone's packs.
+ * It covers what a pack's meaning depends on. It does not cover the emitted graphs, so that they can be
+ * optimised and packs stay valid.
  */
 import { createHash } from 'node:crypto'
 import type { Design, InputSpec, Slot } from './manifest.js'
@@ -15,7 +15,10 @@ export interface FingerprintParts {
   input: InputSpec
 }
 
-/** SHA-256 (hex) of the parts' canonical JSON. */
+/**
+ * SHA-256 (hex) of the parts' canonical JSON. `bases`, null in every family so far, is the place for matrices
+ * that the domains of a family share.
+ */
 export function fingerprint(parts: FingerprintParts): string {
   const { weights, slots, design, input } = parts
   return createHash('sha256')

@@ -1,8 +1,8 @@
 /**
  * The graph files of a family: the same trunk in several variants, listed in the manifest as `graphs`.
  *
- * A reader takes the variants it knows how to run and leaves others alone, so that a family may gain some (a trunk
- * in int8, say) and stay readable.
+ * A reader takes the variants it knows how to run and leaves others alone, so that a family may gain some (a
+ * trunk in int8, say) and stay readable.
  */
 import { type Problems, quote } from '../strict/problems.js'
 import type { FamilyManifest, GraphVariant } from './manifest.js'

@@ -1,16 +1,19 @@
 /**
- * Where a family's adapters lie in the bank, as a list of named tensors: the contract between the emitted trunk graphs
- * (`compiler`), what makes a row of a pack (`pack`, `engine/row.ts`), and what feeds rows to the graphs (`engine`).
+ * Where a family's adapters lie in the bank, as a list of named tensors: the contract between the emitted
+ * trunk graphs (`compiler`), what makes a row of a pack (`pack`, `engine/row.ts`), and what feeds rows to the
+ * graphs (`engine`).
  *
- * A bank row is a list of tensors. The first is the *affine row*: what is one number for each channel, for all slots, so
- * that a graph gathers it once and splits it. Each further tensor is one part of one slot, such as its matrix.
+ * A bank row is a list of tensors. The first is the *affine row*: what is one number for each channel, for
+ * all slots, so that a graph gathers it once and splits it. Each further tensor is one part of one slot, such
+ * as its matrix.
  *
  * Inputs of a graph for any mix of domains, with R rows in the bank and N samples in the batch:
  *
  *   pixels              uint8   [N, H, W, 3]
  *   row                 int64   [N]      bank row of each sample
  *   matrix_row          int64   [N]; or [1] when every sample is of one domain (broadcast, no copies)
- *   affine              float   [R, A]   input scale 3, input shift 3, every slot's scale [out], every slot's bias [out]
+ *   affine              float   [R, A]   input scale 3, input shift 3, every slot's scale [out], then every
+ *                                        slot's bias [out]
  *   matrix.<slot name>  float   [R, out, columns]   one input for each slot that takes a matrix
  *
  * Inputs of a graph for batches of one domain, which are views of one row:
@@ -20,8 +23,9 @@
  *   bias                float   [B]                the rest of it
  *   matrix.<slot name>  float   [out, columns, 1, 1]
  *
- * Output of both: `features` float [N, F]. The input scale and shift are `1/(255 std)` and `-mean/std`, so that
- * `pixel * scale + shift` is the normalised value. With an f16 bank, all but `pixels` and the rows are float16.
+ * Output of both: `features` float [N, F]. The input scale and shift are `1/(255 std)` and `-mean/std`, so
+ * that `pixel * scale + shift` is the normalised value. With an f16 bank, all but `pixels` and the rows are
+ * float16.
  */
 import { elementsOf, extraParts, slotParts } from './kinds/kinds.js'
 import type { FamilyManifest, InputSpec } from './manifest.js'
@@ -72,7 +76,9 @@ export interface SingleInput {
   elements: number
 }
 
-/** One tensor of a bank row: an input of the graph for any domains, which has a row for each resident domain. */
+/**
+ * One tensor of a bank row: an input of the graph for any domains, which has a row for each resident domain.
+ */
 export interface BankTensor {
   /** Name of the graph input. */
   name: string

@@ -2,8 +2,8 @@
  * What a family is: the manifest `family.json`, its types and nothing else.
  *
  * Knows neither ONNX nor HTTP. Reading and validating lives in `schema.ts`, the fingerprint in
- * `fingerprint.ts`, the graph files in `graphs.ts`, the place of each tensor in the bank in `layout.ts`, what differs
- * between kinds of slot in `kinds/`.
+ * `fingerprint.ts`, the graph files in `graphs.ts`, the place of each tensor in the bank in `layout.ts`, what
+ * differs between kinds of slot in `kinds/`.
  */
 import type { Design, Slot } from './kinds/slot.js'
 
@@ -27,7 +27,9 @@ export interface InputSpec {
   std: [number, number, number]
 }
 
-/** What a graph serves: batches of any domains, each sample with its own bank row, or batches of one domain. */
+/**
+ * What a graph serves: batches of any domains, each sample with its own bank row, or batches of one domain.
+ */
 export type Serves = 'any' | 'one'
 
 /** Element type of the bank that a graph reads. */
@@ -36,12 +38,16 @@ export type BankType = 'f32' | 'f16'
 export interface GraphVariant {
   serves: Serves
   bank: BankType
-  /** Element type in which the frozen weights are stored, for example `f32` or `f16`. Manifests without a list do not say. */
+  /**
+   * Element type in which the frozen weights are stored, for example `f32` or `f16`. Manifests without a list
+   * do not say.
+   */
   weights?: string
   /** Name of the file beside the manifest. Files may share weights in further files. */
   file: string
 }
 
+/** What a file must be. */
 export interface FileEntry {
   sha256: string
   bytes: number
@@ -71,5 +77,5 @@ export interface FamilyManifest {
   license: string
 }
 
-/** The family's own domain. Its adapter reproduces the backbone; it lives in bank row 0 and never changes. */
+/** The family's own domain. Its adapter reproduces the backbone. It is in bank row 0 and never changes. */
 export const BASE_DOMAIN = 'base'

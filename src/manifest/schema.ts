@@ -30,7 +30,8 @@ export function parseManifest(text: string, file = 'family.json'): FamilyManifes
   const manifest = parse(text, problems)
   if (manifest !== undefined && matches(manifest)) checkMeaning(manifest, problems)
   else if (manifest !== undefined) {
-    // A bad key is reported twice: by its pattern, and by `propertyNames`, which says more.
+    // Ajv reports a bad key twice. The report with a `propertyName` gives only the pattern; the other one
+    // names the key.
     const errors = matches.errors?.filter((error) => error.propertyName === undefined) ?? []
     for (const error of errors) problems.add(describe(error))
   }
@@ -70,7 +71,7 @@ function describe(error: ErrorObject): string {
   return `${field} is ${shown}: ${error.message}`
 }
 
-/** What a schema cannot say. */
+/** Checks what a schema cannot say. */
 function checkMeaning(manifest: FamilyManifest, problems: Problems): void {
   const { input, slots } = manifest
   if (input.resize < Math.max(input.height, input.width)) {

@@ -239,7 +239,10 @@ function freeBatch(dims: Value['dims']): Value['dims'] {
   return dims?.map((dim, axis) => (axis === 0 ? null : dim))
 }
 
-/** A backbone exported for a fixed batch has it written into its Reshape targets; 0 there copies the batch instead. */
+/**
+ * An export for a fixed batch size has that size in its Reshape targets. A 0 there takes the input's batch
+ * instead.
+ */
 function freeReshapes(graph: Graph, batch: number): void {
   for (const node of graph.nodes) {
     if (node.op !== 'Reshape') continue
@@ -250,7 +253,7 @@ function freeReshapes(graph: Graph, batch: number): void {
     const name = graph.freeName(`${node.inputs[1]}/free_batch`)
     graph.constants.set(name, int64Tensor([0, ...target.slice(1)]))
     node.inputs[1] = name
-    // With `allowzero` a 0 would be a size.
+    // With `allowzero` a 0 would mean a size of zero.
     node.attributes = node.attributes.filter((attribute) => attribute.name !== 'allowzero')
   }
 }

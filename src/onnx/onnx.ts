@@ -68,7 +68,9 @@ export interface Model {
   doc: string
 }
 
-/** Reads the bytes of an external data file by its location beside the model; undefined where there is none. */
+/**
+ * Reads the bytes of an external data file by its location beside the model; undefined where there is none.
+ */
 export type ReadExternal = (location: string) => Uint8Array | undefined
 
 /**

@@ -1,7 +1,7 @@
 /**
  * Shapes of a backbone's values: enough of ONNX shape inference for convolutional networks.
  *
- * A value it cannot follow has no entry, which callers treat as unknown. The batch dimension is null.
+ * A value whose shape it cannot infer has no entry. The batch dimension is null.
  */
 import type { Graph } from './graph.js'
 import { type Dim, INT64, integers, intOf, intsOf, type Node, textOf } from './onnx.js'
@@ -18,7 +18,7 @@ const sameAsInput = new Set(
 )
 const broadcasting = new Set(['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Min', 'Max', 'Sum', 'Mean'])
 
-/** Shapes of every value that can be followed from the input's `[N, ...]`. */
+/** Shapes of all values that can be inferred. @param input shape of the image input, `[null, ...]` */
 export function inferShapes(graph: Graph, input: Shape): Shapes {
   const shapes = new Map<string, Shape>()
   for (const value of graph.values)
@@ -31,7 +31,7 @@ export function inferShapes(graph: Graph, input: Shape): Shapes {
       continue
     }
     const shape = shapeOf(graph, node, shapes)
-    // What the file states is kept where inference knows no better.
+    // Otherwise the shape that the file states stays, if there is one.
     if (shape) shapes.set(node.outputs[0]!, shape)
   }
   return shapes
@@ -68,7 +68,8 @@ function shapeOf(graph: Graph, node: Node, shapes: Shapes): Shape | undefined {
         : undefined
     case 'Pad': {
       const pads = intsOf(node, 'pads') ?? constantInts(1)
-      // Pads that are computed (PyTorch writes a subgraph for F.pad) leave the sizes open and the number of axes known.
+      // Pads that are computed (PyTorch writes a subgraph for F.pad) leave the sizes open and the number of
+      // axes known.
       if (!pads) return x.map(() => null)
       if (pads.length !== 2 * x.length) return undefined
       return x.map((dim, axis) => plus(dim, pads[axis]! + pads[axis + x.length]!))
@@ -118,7 +119,7 @@ function shapeOf(graph: Graph, node: Node, shapes: Shapes): Shape | undefined {
   }
 }
 
-/** Output sizes of a sliding window (Conv and the pools), per axis; null where the input's is. */
+/** Output sizes of a sliding window (Conv and the pools), per axis; null where the input's size is. */
 function windows(node: Node, sizes: Shape, kernel: number[]): Shape {
   const strides = intsOf(node, 'strides') ?? kernel.map(() => 1)
   const dilations = intsOf(node, 'dilations') ?? kernel.map(() => 1)
@@ -132,7 +133,7 @@ function windows(node: Node, sizes: Shape, kernel: number[]): Shape {
     const [begin, end] = auto === 'VALID' ? [0, 0] : [pads[axis]!, pads[axis + sizes.length]!]
     const steps = (size + begin + end - span) / strides[axis]!
     if (!ceil) return Math.floor(steps) + 1
-    // A window that would start in the padding at the end does not count.
+    // ONNX leaves out a last window that would start in the padding.
     const last = Math.ceil(steps)
     return last * strides[axis]! >= size + begin ? last : last + 1
   })
@@ -175,7 +176,7 @@ function reshape(x: Shape, target: number[]): Shape {
   const out: Shape = target.map((dim, axis) => (dim === 0 ? x[axis]! : dim))
   const free = out.indexOf(-1)
   if (free < 0) return out
-  // The batch stays the batch: with it in both shapes, the rest must agree.
+  // Where both shapes begin with the free batch, the other sizes must have the same product.
   const from = out[0] === null ? x.slice(1) : x
   const to = out.filter((_, axis) => axis !== free && !(axis === 0 && out[0] === null))
   const total = product(from)

@@ -1,5 +1,5 @@
 /**
- * Appends nodes and constants to a new graph, in the dialect of the backbone's operator set.
+ * Appends nodes and constants to a new graph, each operator in the form that the backbone's operator set has.
  *
  * Knows operators and their versions, not slots.
  */
@@ -18,8 +18,11 @@ import {
   type Tensor,
 } from './onnx.js'
 
-/** Weights from this many bytes on are stored as external data, shared by a family's graphs, and as fp16 if asked. */
-export const LARGE = 4096
+/**
+ * Weights of at least so many bytes are stored as external data, which a family's graphs share, and as fp16
+ * if asked.
+ */
+export const LARGE_WEIGHT_BYTES = 4096
 
 /** An end beyond every axis, for Slice. */
 const END = 2 ** 31 - 1
@@ -47,7 +50,7 @@ export class Writer {
     return this.#append(outputs[0]!, op, inputs, attributes, outputs)
   }
 
-  /** Appends a node of the backbone as it is. */
+  /** Appends a node of the backbone unchanged. */
   copy({ name, op, inputs, attributes, outputs }: Node): void {
     this.#append(name, op, inputs, attributes, outputs)
   }
@@ -120,8 +123,8 @@ export class Writer {
   /**
    * Takes every step-th position of the two spatial axes, from the first.
    *
-   * A pool of one pixel, for every operator set has it: Slice has steps from 10 on only, and is slower
-   * (docs/experiments/2026-11-22-how-to-write-a-slot.md).
+   * Written as a pool of one pixel, which every operator set has. Slice has steps from operator set 10 on,
+   * and is slower (docs/experiments/2026-11-22-how-to-write-a-slot.md).
    */
   stride(input: string, steps: readonly number[], output: string): string {
     const attributes = [intsAttribute('kernel_shape', [1, 1]), intsAttribute('strides', [...steps])]
@@ -137,14 +140,15 @@ export class Writer {
   }
 
   /**
-   * Stores the large float32 constants in half precision; casts in front of everything restore the names.
+   * Stores the large float32 constants in half precision. Casts in front of all nodes give float32 values by
+   * their names.
    *
    * @throws BackboneError where a weight does not fit
    */
   halve(): void {
     const casts: Node[] = []
     for (const [name, tensor] of [...this.constants]) {
-      if (tensor.type !== FLOAT || tensor.bytes.byteLength < LARGE) continue
+      if (tensor.type !== FLOAT || tensor.bytes.byteLength < LARGE_WEIGHT_BYTES) continue
       const stored = `${this.#prefix}half/${name}`
       this.constants.delete(name)
       this.constants.set(stored, { ...tensor, type: FLOAT16, bytes: half(name, tensor) })

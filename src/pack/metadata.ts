@@ -1,7 +1,8 @@
 /**
- * A pack's `__metadata__`: everything of a pack but its weights, as the strings safetensors allows.
+ * A pack's `__metadata__`: everything of a pack but its weights, as strings, which is what safetensors
+ * allows.
  *
- * The format is in docs/pack-format.md. Reading lists every problem; a field that is none of these is one.
+ * The format is in docs/pack-format.md. Reading lists every problem; an unknown field is a problem too.
  */
 import { type Design, designs } from '../manifest/manifest.js'
 import { JsonError, type JsonValue, parseJson, toPlain } from '../strict/json.js'
@@ -14,11 +15,15 @@ export interface LabelLimits {
   labelLength: number
 }
 
-/** Nesting and values of one field: twice the labels that are accepted, so that too many are still counted. */
+/** Most levels of nesting in a field's JSON. */
 const MAX_DEPTH = 16
+/**
+ * Most values in a field's JSON: twice the labels that are accepted, so that an error can say how many there
+ * are.
+ */
 const MAX_VALUES = 1 << 16
 
-/** ImageNet-21k has 21,841 classes. */
+/** Enough for ImageNet-21k, which has 21,841 classes. */
 export const DEFAULT_LABEL_LIMITS: LabelLimits = { labels: 32768, labelLength: 256 }
 
 const REQUIRED = ['format', 'family', 'design', 'activation', 'mean', 'std']
@@ -84,7 +89,7 @@ export function decodeMetadata(
   return info
 }
 
-/** A field's JSON; undefined, and a problem, where it is none. */
+/** A field's JSON. Where it is not JSON: undefined, and a problem is noted. */
 function readJson(field: string, text: string, problems: Problems): JsonValue | undefined {
   try {
     const { value, duplicates } = parseJson(text, MAX_DEPTH, MAX_VALUES)
@@ -112,8 +117,9 @@ function readChannels(
 }
 
 /**
- * On the 0-1 scale; images of one colour have a std near 1/255, and a std of 1/255 is how pixels are left on 0-255. What
- * the trunk gets, `pixel / (255 std) - mean / std`, keeps far from the ends of float32.
+ * Bounds of mean and std, on the 0-1 scale. They keep what the trunk gets, `pixel / (255 std) - mean / std`,
+ * far from the ends of float32. A std of 1/255 must be possible: it is that of images of one colour, and
+ * leaves pixels on the 0-255 scale.
  */
 const STD = { least: 1e-4, most: 1e4 }
 const MOST_MEAN = 1e4

@@ -1,8 +1,8 @@
 /**
  * What a pack is: one domain's adapter, head, labels and preprocessing, decoded.
  *
- * Types only. `read.ts` turns bytes into a `Pack` and refuses everything that is not one, `write.ts` is the
- * inverse. Bytes in, bytes out: knows neither files nor HTTP nor the engine.
+ * Types only. `read.ts` makes a `Pack` of bytes and refuses bytes that are none, `write.ts` is the inverse.
+ * This folder knows neither files nor HTTP nor the engine.
  */
 import type { Design } from '../manifest/manifest.js'
 

@@ -1,8 +1,7 @@
 /**
- * Bytes to a pack, or every reason why they are none (docs/pack-format.md).
+ * Makes a pack of bytes, or lists everything that is wrong with them (docs/pack-format.md).
  *
- * Bytes in, pack out: no files, no HTTP, no engine. Nothing of an input is trusted, and the memory taken is
- * bounded by its size.
+ * Nothing in the bytes is trusted, and the memory taken is bounded by their number.
  */
 import { FacetError } from '../errors.js'
 import { extraParts, slotParts } from '../manifest/kinds/kinds.js'
@@ -29,14 +28,14 @@ export interface PackSummary extends PackInfo {
 }
 
 /**
- * Reads a pack of `family`. The pack may share memory with `bytes`: leave them alone afterwards.
+ * Reads a pack of `family`. The pack may share memory with `bytes`: do not change them afterwards.
  *
  * @throws FacetError `invalid_pack`; its `problems` list everything that is wrong, each with the tensor or
  * field, its value and what was expected.
  */
 export function readPack(bytes: Uint8Array, family: FamilyManifest, options: ReadOptions = {}): Pack {
   const { metadata, tensors, names, problems } = scanSafetensors(bytes, options.limits)
-  // Without a header there is nothing more to say.
+  // Without a header nothing more can be checked.
   if (!names) throw refuse(problems)
   const info = decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits })
   checkFits(metadata, family, problems)
@@ -123,7 +122,7 @@ function whyUnknown(name: string, { slots }: FamilyManifest): string {
   return part === undefined ? 'unknown name, no such slot' : `this slot takes no ${part}`
 }
 
-/** A pack's own design bounds what it may bring. */
+/** Notes a tensor that the pack's own design does not have. */
 function checkAllowed(name: string, { part }: ExpectedTensor, design: Design, problems: Problems): void {
   if (design === 'feature')
     problems.add(`tensor ${quote(name)}: a pack of design "feature" has no slot tensors`)
@@ -152,14 +151,14 @@ function checkShape(
   if (!fits) problems.add(`tensor ${quote(name)} has shape ${quote(shape)}, expected ${want}`)
 }
 
-/** F32 or F16 to finite float32 values; undefined, and a problem, otherwise. */
+/** Finite float32 values of an F32 or F16 tensor. Otherwise undefined, and a problem is noted. */
 function decode(name: string, { dtype, bytes }: Tensor, problems: Problems): Float32Array | undefined {
   if (dtype !== 'F32' && dtype !== 'F16') {
     problems.add(`tensor ${quote(name)} has dtype ${dtype}, expected F32 or F16`)
     return undefined
   }
   const size = dtype === 'F32' ? 4 : 2
-  // A typed array must start at a multiple of its element size; where the file's bytes do not, they are copied.
+  // A typed array must start at a multiple of its element size, so bytes that do not are copied.
   const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes)
   const length = bytes.length / size
   let finite = false

@@ -20,8 +20,8 @@ export interface ResidentWeights {
  *
  * - trunk: `manifest.parameters.trunk` f32 weights, held by each of the engine's `trunks` sessions.
  * - adapters, heads: a bank row and a head for each resident version.
- * - dedicated: for each resident *active* version one network with the adapter merged in, f32: the trunk's weights,
- *   what each slot's kind says is left beside them (`SlotKind.dedicatedElements`), and the head.
+ * - dedicated: for each resident *active* version one network with the adapter merged in, f32: the trunk's
+ *   weights, what each slot's kind says is left beside them (`SlotKind.dedicatedElements`), and the head.
  *
  * Domains that serve the same version count once on both sides.
  */

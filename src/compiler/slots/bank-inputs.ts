@@ -1,6 +1,6 @@
 /**
- * How a trunk's graph reads adapters: the bank's graph inputs (`manifest/layout.ts`) and the nodes that make of
- * them what each slot needs.
+ * How a trunk's graph reads adapters: the bank's graph inputs (`manifest/layout.ts`) and the nodes that make
+ * of them what each slot needs.
  */
 import {
   AFFINE,
@@ -29,7 +29,10 @@ export interface BankValues {
   scale(slot: string): string
   /** `[S, out, 1, 1]`, or `[out]` in the graph for one domain. */
   bias(slot: string): string
-  /** Another part of a slot: `[M, ...dims]`, M being 1 or N, or its `singleDims` in the graph for one domain. Asked for once. */
+  /**
+   * Another part of a slot: `[M, ...dims]`, M being 1 or N, or its `singleDims` in the graph for one domain.
+   * Asked for once.
+   */
   part(slot: string, part: string): string
 }
 
@@ -54,7 +57,9 @@ export function bankInputs(
   ]
 }
 
-/** Writes the nodes that cut the affine row into slots; those of other parts follow when a slot asks for them. */
+/**
+ * Writes the nodes that cut the affine row into slots; those of other parts follow when a slot asks for them.
+ */
 export function readBank(writer: Writer, { tensors }: BankLayout, { serves, bank }: BankOptions): BankValues {
   const wide = (name: string, output: string) => (bank === 'f16' ? writer.cast(name, FLOAT, output) : name)
   const gather = (input: string, rows: string, output: string) =>

@@ -42,7 +42,7 @@ export function affineOf(graph: Graph, norm: Node): Affine {
   return { scale, bias }
 }
 
-/** With the bias b of the convolution in front, which adds `g * b`. */
+/** Adds what the bias b of the convolution in front amounts to: `g * b`. */
 export function withConvBias(affine: Affine, bias: Tensor | undefined): Affine {
   if (!bias) return affine
   const values = floats(bias)

@@ -81,8 +81,8 @@ interface Opened {
 }
 
 /**
- * `y = scale * z + matrix · v + bias` per sample, `z` being the convolution, and `v` its sampled input (parallel) or `z`
- * itself (series).
+ * `y = scale * z + matrix · v + bias` per sample, `z` being the convolution, and `v` its sampled input
+ * (parallel) or `z` itself (series).
  */
 function emit(trunk: TrunkWriter, { slot, node, design, grid, output }: Opened): void {
   const { writer, bank, shapes, serves } = trunk

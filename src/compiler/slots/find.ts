@@ -10,8 +10,9 @@ const builders: readonly SlotBuilder[] = [conv, norm]
 /**
  * Finds the slots in forward order.
  *
- * Without a pattern each kind chooses: every convolution of group 1 with a kernel larger than 1x1, and every BatchNorm
- * that stands alone. With one: every convolution and BatchNorm whose slot name it matches, whatever its kernel.
+ * Without a pattern each kind chooses: every convolution of group 1 with a kernel larger than 1x1, and every
+ * BatchNorm that stands alone. With one: every convolution and BatchNorm whose slot name it matches, whatever
+ * its kernel.
  */
 export function findSlots(backbone: Backbone): { open: OpenSlot[]; closed: ClosedSlot[] } {
   const { graph } = backbone

@@ -1,6 +1,6 @@
 /**
- * Where a parallel adapter samples a convolution's input: at the centres of the kernel's windows, so that a 1x1 matrix
- * beside a strided or padded convolution sees the pixel that the kernel's middle sees.
+ * Where a parallel adapter samples a convolution's input: at the centres of the kernel's windows, so that a
+ * 1x1 matrix beside a strided or padded convolution sees the pixel that the kernel's middle sees.
  */
 import { intsOf, type Node, textOf } from '../../onnx/onnx.js'
 import type { Shape } from '../../onnx/shapes.js'
@@ -16,8 +16,8 @@ export interface Grid {
 }
 
 /**
- * The grid of a convolution, or the reason why there is none: the centre lies `(span - 1) / 2 - pad` from the first
- * pixel, `span` being the dilated kernel's size, and that must be a whole number.
+ * The grid of a convolution, or the reason why there is none: the centre lies `(span - 1) / 2 - pad` from the
+ * first pixel, `span` being the dilated kernel's size, and that must be a whole number.
  *
  * @param sizes height and width of the input, where they are known
  */
@@ -61,8 +61,8 @@ export function emitSample(writer: Writer, x: string, { begin, end, step }: Grid
   const padded = some(zeros.flat())
   const strided = Math.max(...step) > 1
   if (padded && strided) {
-    // onnxruntime merges a Pad into a pool right behind it, and a pool does not pad with zeros. One row and one column
-    // more, which are cropped again, keep the two apart.
+    // onnxruntime merges a Pad into a pool right behind it, and a pool does not pad with zeros. One row and
+    // one column more, which are cropped again, keep the two apart.
     for (const amounts of [zeros[1], drops[1]]) for (const axis of [0, 1]) amounts[axis]! += 1
   }
   let v = x

@@ -1,6 +1,6 @@
 /**
- * What the builder needs to know of a kind of slot: how it is found in a backbone, and how it is written into the
- * family's graph. Serving's part of a kind is `manifest/kinds/`.
+ * What the builder needs to know of a kind of slot: how it is found in a backbone, and how it is written into
+ * the family's graph. Serving's part of a kind is `manifest/kinds/`.
  */
 import type { Design, Serves, Slot } from '../../manifest/manifest.js'
 import type { Graph } from '../../onnx/graph.js'

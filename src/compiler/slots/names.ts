@@ -6,7 +6,10 @@ export function innerValue(part: string): string {
   return INNER_PREFIX + part
 }
 
-/** A value of one slot. Slot names may hold slashes; `part` may not, so that no two slots' values share a name. */
+/**
+ * A value of one slot. Slot names may hold slashes; `part` may not, so that no two slots' values share a
+ * name.
+ */
 export function slotValue(slot: string, part: string): string {
   return `${INNER_PREFIX}slot/${slot}/${part}`
 }

@@ -1,4 +1,7 @@
-/** A convolution: scale and bias, and a matrix of `columns` columns, if any, beside it (parallel) or behind it (series). */
+/**
+ * A convolution: scale and bias, and a matrix of `columns` columns, if any, beside it (parallel) or behind it
+ * (series).
+ */
 import { scaleAndBias, type SlotKind } from './kind.js'
 
 export const conv: SlotKind = {

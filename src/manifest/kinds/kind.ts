@@ -1,8 +1,9 @@
 /**
- * What serving needs to know of a kind of slot. How a kind is found in a backbone and written into a graph is the
- * compiler's part (`compiler/slots/kind.ts`).
+ * What serving needs to know of a kind of slot. How a kind is found in a backbone and written into a graph is
+ * the compiler's part (`compiler/slots/kind.ts`).
  *
- * Every kind has the parts `scale` and `bias`, one number for each output channel. A kind may have further parts.
+ * Every kind has the parts `scale` and `bias`, one number for each output channel. A kind may have further
+ * parts.
  */
 import type { Design, Slot } from './slot.js'
 
@@ -23,8 +24,8 @@ export interface SlotKind {
   /** The parts of a slot, `scale` and `bias` first. */
   parts(slot: Slot): SlotPart[]
   /**
-   * Numbers that a dedicated network of one domain has at this slot beyond the frozen weights. The adapter is merged
-   * into those as far as it can be.
+   * Numbers that a dedicated network of one domain has at this slot beyond the frozen weights. The adapter is
+   * merged into those as far as it can be.
    */
   dedicatedElements(slot: Slot): number
   /** What is wrong with a slot of the manifest, each beginning with the field. */

@@ -1,12 +1,15 @@
 /** A family's slots as its manifest lists them. */
 
-/** The paper's adapter designs, smallest first (section 3, figure 2). */
+/** The adapter designs of Rebuffi, Bilen and Vedaldi (CVPR 2018, figure 2), smallest first. */
 export const designs = ['feature', 'bn', 'series', 'parallel'] as const
 export type Design = (typeof designs)[number]
 
 /** A place in the trunk that a domain may adapt. */
 export interface Slot {
-  /** The convolution's weight initializer without `.weight`, the normalisation's for a lone one, or `slot<NN>`. */
+  /**
+   * The convolution's weight initializer without `.weight`, the normalisation's for a lone one, or
+   * `slot<NN>`.
+   */
   name: string
   kind: 'conv' | 'norm'
   /** Channels in and out (equal for a lone normalisation). */
