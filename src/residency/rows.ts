@@ -176,8 +176,7 @@ export class Rows {
     this.#grantRows()
   }
 
-  /** The engine lost every row but the base's: all reservations, residents and references to them
-   * are void. */
+  /** The engine lost all rows but the base's: reservations, residents and their references become void. */
   reset(): void {
     const base = this.#base
     this.#residents.clear()
@@ -202,8 +201,7 @@ export class Rows {
     this.#grantRows()
   }
 
-  /** Grants rows to the claims in order, evicting what may be evicted; the first that does not
-   * fit stops it. */
+  /** Grants rows to the claims in order, with evictions, up to the first claim that does not fit. */
   #grantRows(): void {
     for (const claim of this.#claims) {
       const { bytes, grant } = claim
