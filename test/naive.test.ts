@@ -69,7 +69,9 @@ t.test('every plain way fits the source: its functions are there and its code ty
     { ...variant, pain: 98, changes: [{ symbol: 'routeOf', body: 'return request.nothing' }] },
     { ...variant, pain: 99, changes: [{ symbol: 'routeFrom', body: '' }] },
   ]
-  t.match(misfits([...variants, ...wrong]), [
+  const problems = misfits([...variants, ...wrong])
+  t.equal(problems.length, wrong.length, problems.join('\n'))
+  t.match(problems, [
     /^pain 98: src\/http\/.* with the plain way in it: Property 'nothing' does not exist/,
     'pain 99: There is no routeFrom in src/.',
   ])
