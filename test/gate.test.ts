@@ -1,4 +1,4 @@
-/** A limited number of tasks at once, owners in turn; no task waits for ever. */
+/** A limited number of tasks at once, owners in turn by what their tasks cost; no task waits for ever. */
 import t from 'tap'
 import { Withdrawn } from '../src/errors.js'
 import { Gate, type GateOptions, type GateWait } from '../src/concurrency/gate.js'
@@ -27,7 +27,7 @@ function harness(options: Partial<GateOptions> = {}) {
           })
         })
       },
-      { owner: name, ...wait },
+      { owner: [name], ...wait },
     )
     answer.catch(() => {})
     return answer
@@ -100,15 +100,15 @@ t.test('a deadline that passes while waiting is told at once', async (t) => {
   t.same(refused, ['deadline_exceeded', 'deadline_exceeded'])
 })
 
-t.test('owners take turns: one that floods delays another by one task', async (t) => {
+t.test('owners of equal tasks take turns: one that floods delays another by one task', async (t) => {
   const { begun, enter, end, gate } = harness({ width: 1 })
-  for (let turn = 0; turn < 4; turn++) void enter(`flood-${turn}`, { owner: 'flood' })
-  void enter('other-0', { owner: 'other' })
-  void enter('other-1', { owner: 'other' })
-  void enter('quiet', { owner: 'quiet' })
+  for (let turn = 0; turn < 4; turn++) void enter(`flood-${turn}`, { owner: ['flood'] })
+  void enter('other-0', { owner: ['other'] })
+  void enter('other-1', { owner: ['other'] })
+  void enter('quiet', { owner: ['quiet'] })
   await settle()
   t.equal(gate.waiting, 6)
-  const turns = ['flood-0', 'flood-1', 'other-0', 'quiet', 'flood-2', 'other-1', 'flood-3']
+  const turns = ['flood-0', 'other-0', 'quiet', 'flood-1', 'other-1', 'flood-2', 'flood-3']
   for (const name of turns) await end(name)
   t.same(begun, turns)
   t.equal(gate.waiting, 0)
@@ -129,17 +129,19 @@ t.test('tasks run at once as far as the sum of their weights fits', async (t) =>
   t.equal(gate.waiting, 0)
 })
 
-t.test('lighter tasks pass one that is too heavy, but only so often', async (t) => {
-  const { begun, enter, end } = harness({ width: 2, capacity: 10 })
-  void enter('running', { weight: 8 })
+t.test('lighter tasks pass one that is too heavy as far as they fit beside it', async (t) => {
+  const { begun, enter, end } = harness({ width: 3, capacity: 10 })
+  void enter('running', { weight: 7 })
   void enter('heavy', { weight: 9 })
   const light = Array.from({ length: 12 }, (_, i) => `light-${i}`)
   for (const name of light) void enter(name, { weight: 1 })
   await settle()
-  for (const name of light.slice(0, 8)) await end(name)
-  t.same(begun, ['running', ...light.slice(0, 8)], 'now what becomes free is kept for the heavy one')
+  t.same(begun, ['running', 'light-0'], 'a second light one would not fit beside the heavy one')
+  for (const name of light.slice(0, 11)) await end(name)
+  t.same(begun, ['running', ...light])
   await end('running')
-  t.same(begun.slice(-2), ['heavy', 'light-8'])
+  t.equal(begun.at(-1), 'heavy', 'it waited for what ran before it, and for nothing else')
+  await end('light-11')
   await end('heavy')
 })
 
@@ -148,8 +150,8 @@ t.test(
   async (t) => {
     const { begun, clock, enter, end } = harness({ width: 2, capacity: 10 })
     void enter('running', { weight: 8 })
-    const heavy = enter('heavy', { owner: 'one', weight: 9, deadline: 10 })
-    void enter('behind', { owner: 'one', weight: 1 })
+    const heavy = enter('heavy', { owner: ['one'], weight: 9, deadline: 10 })
+    void enter('behind', { owner: ['one'], weight: 1 })
     await settle()
     t.same(begun, ['running'], 'an owner does not pass itself')
     clock.advance(10)
@@ -166,3 +168,125 @@ t.test(
     await end('after')
   },
 )
+
+interface Client {
+  owner: readonly string[]
+  ms: number
+  size?: number
+  weight?: number
+  /** Tasks that wait or run at once. */
+  atOnce?: number
+}
+
+/** Clients that ask again as soon as they are answered, for so long. Milliseconds of tasks, and tasks, of each. */
+async function share(clients: Record<string, Client>, forMs: number, options: Partial<GateOptions> = {}) {
+  const { clock, gate } = harness(options)
+  const totals = Object.fromEntries(
+    Object.keys(clients).map((name) => [name, { ms: 0, tasks: 0, longest: 0 }]),
+  )
+  const ask = async (name: string, { ms, atOnce = 2, ...wait }: Client) => {
+    const own = totals[name]!
+    const one = async () => {
+      while (clock.now() < forMs) {
+        const since = clock.now()
+        await gate.run(() => new Promise<void>((resolve) => clock.after(ms, resolve)), wait)
+        if (clock.now() > forMs) return
+        own.longest = Math.max(own.longest, clock.now() - since - ms)
+        own.ms += ms
+        own.tasks++
+      }
+    }
+    await Promise.all(Array.from({ length: atOnce }, one))
+  }
+  let over = false
+  const all = Promise.all(Object.entries(clients).map(([name, client]) => ask(name, client))).then(() => {
+    over = true
+  })
+  while (!over) {
+    await settle()
+    clock.advance(1)
+  }
+  await all
+  return totals
+}
+
+t.test('owners share the time evenly, however long their tasks are', async (t) => {
+  for (const size of [1, 100]) {
+    const totals = await share(
+      { cheap: { owner: ['cheap'], ms: 2, size: 1 }, dear: { owner: ['dear'], ms: 100, size } },
+      5_000,
+      { width: 1 },
+    )
+    const [cheap, dear] = [totals.cheap!, totals.dear!]
+    t.ok(Math.abs(cheap.ms - dear.ms) <= 200, `${cheap.ms} and ${dear.ms} ms`)
+    t.ok(cheap.longest <= 104, `a cheap task waits for one dear task: ${cheap.longest} ms`)
+  }
+})
+
+t.test('a principal with many domains gets as much as one with a single domain', async (t) => {
+  const many = Array.from({ length: 50 }, (_, n): [string, Client] => [
+    `many-${n}`,
+    { owner: ['many', `domain-${n}`], ms: 20 },
+  ])
+  const totals = await share(
+    { ...Object.fromEntries(many), one: { owner: ['one', 'domain'], ms: 10, atOnce: 4 } },
+    4_000,
+  )
+  const [one, all] = [totals.one!.ms, many.reduce((sum, [name]) => sum + totals[name]!.ms, 0)]
+  t.ok(one > 0.45 * (one + all), `${one} of ${one + all} ms`)
+  const counts = many.map(([name]) => totals[name]!.tasks)
+  t.ok(Math.max(...counts) - Math.min(...counts) <= 3, 'and its domains share evenly')
+})
+
+t.test('a quiet owner of short tasks waits for one long task at most', async (t) => {
+  const { clock, gate } = harness()
+  const run = (owner: string, ms: number) =>
+    gate.run(() => new Promise<void>((resolve) => clock.after(ms, resolve)), { owner: [owner], size: ms })
+  let over = false
+  const loud = Array.from({ length: 16 }, async (_, n) => {
+    while (!over) await run(`loud-${n}`, 300)
+  })
+  const waits: number[] = []
+  const quiet = (async () => {
+    while (waits.length < 50) {
+      await new Promise<void>((resolve) => clock.after(190, resolve))
+      const since = clock.now()
+      await run('quiet', 5)
+      waits.push(clock.now() - since)
+    }
+    over = true
+  })()
+  while (!over) {
+    await settle()
+    clock.advance(1)
+  }
+  t.ok(Math.max(...waits) <= 310, `${Math.max(...waits)} ms`)
+  while (gate.waiting > 0) {
+    await settle()
+    clock.advance(100)
+  }
+  clock.advance(300)
+  await Promise.all([quiet, ...loud])
+})
+
+t.test('a heavy task waits for those that run, and for none that comes later', async (t) => {
+  const { begun, enter, end } = harness({ width: 4, capacity: 10 })
+  void enter('first', { weight: 5 })
+  void enter('heavy', { weight: 8 })
+  for (const name of ['light-0', 'light-1', 'light-2']) void enter(name, { weight: 1 })
+  await settle()
+  t.same(begun, ['first', 'light-0', 'light-1'], 'two light ones fit beside the heavy one, a third does not')
+  await end('light-0')
+  t.same(begun.slice(3), ['light-2'])
+  await end('first')
+  t.same(begun.slice(4), ['heavy'])
+  for (const name of ['light-1', 'light-2', 'heavy']) await end(name)
+})
+
+t.test('light tasks without end do not starve a heavy one', async (t) => {
+  const clients: Record<string, Client> = { heavy: { owner: ['heavy'], ms: 50, weight: 9, atOnce: 1 } }
+  for (let n = 0; n < 6; n++) clients[`light-${n}`] = { owner: [`light-${n}`], ms: 20, weight: 3 }
+  const totals = await share(clients, 4_000, { width: 4, capacity: 10 })
+  t.ok(totals.heavy!.longest <= 700, `${totals.heavy!.longest} ms`)
+  t.ok(totals['light-0']!.longest <= 400, `${totals['light-0']!.longest} ms`)
+})

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { parseTokens } from '../src/http/access/tokens.js'
 import { image, multipart, pack, sha256, testApp } from './http-app.js'
 
 const colours = sha256(pack(['red', 'green', 'blue']))
@@ -261,4 +262,42 @@ t.test("X-Request-Timeout sets the deadline, cut to the service's longest", asyn
     t.equal(answer.statusCode, 400)
     t.match(answer.json().detail, /X-Request-Timeout/)
   }
+})
+
+t.test("a request is its token's, and without one its peer's", async (t) => {
+  const asked: (string | undefined)[] = []
+  const line = (id: string, token: string) =>
+    JSON.stringify({ id, sha256: sha256(token), scopes: ['metrics'] })
+  const principals = parseTokens(`${line('acme', 'one')}\n${line('acme', 'two')}\n`, 'tokens')
+  const { app } = await testApp(t, {
+    principals: () => principals,
+    predictor: {
+      async predict(_items, { principal }) {
+        asked.push(principal)
+        return { results: [], timings: { decodeMs: 0, queueMs: 0, inferenceMs: 0 } }
+      },
+    },
+  })
+  const send = (remoteAddress: string, authorization?: string) =>
+    app.inject({
+      method: 'POST',
+      url: '/v1/domains/colours/predict',
+      headers: { ...jpeg, ...(authorization && { authorization }) },
+      payload: image(1),
+      remoteAddress,
+    })
+  await send('192.0.2.7')
+  await send('2001:db8::1')
+  await send('2001:db8::2')
+  await send('192.0.2.7', 'Bearer one')
+  await send('192.0.2.8', 'Bearer two')
+  await send('192.0.2.8', 'Bearer three')
+  t.same(asked, [
+    'peer 192.0.2.7',
+    'peer 2001:db8:0:0::/64',
+    'peer 2001:db8:0:0::/64',
+    'token acme',
+    'token acme',
+    'peer 192.0.2.8',
+  ])
 })

@@ -17,8 +17,8 @@ function build(
     maxImages?: number
     /** A promise that each run waits for. */
     until?: Promise<void>
-    /** A promise that an image waits for before it is decoded, by its owner. */
-    decoding?: (owner: string) => Promise<void>
+    /** A promise that an image waits for before it is decoded, by its domain. */
+    decoding?: (domain: string) => Promise<void>
     limitRate?: (images: ReadonlyMap<string, number>) => void
   } = {},
 ) {
@@ -73,7 +73,7 @@ function build(
       scheduler,
       async decode(image, { owner }) {
         decoding.push(image.length)
-        await options.decoding?.(owner)
+        await options.decoding?.(owner[1]!)
         if (image.length !== 3) throw new FacetError('undecodable_image', 'Not an image.')
         return image
       },
@@ -351,8 +351,8 @@ t.test('an image is queued as soon as it is decoded, and does not wait for the r
     decoded = resolve
   })
   const { predictor, runs, held, leased } = build({
-    decoding: async (owner) => {
-      if (owner === 'b') await slow
+    decoding: async (domain) => {
+      if (domain === 'b') await slow
     },
   })
   const items = [item('a', 1, 2, 3), item('b', 1, 2, 3), item('c', 1, 2, 3)]

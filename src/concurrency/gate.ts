@@ -1,21 +1,28 @@
 /**
- * A gate lets at most `width` tasks run at once, of at most `capacity` weight together; the others wait for their
- * turn.
+ * A gate lets at most `width` tasks run at once, and only tasks that together weigh no more than `capacity`; the
+ * others wait for their turn.
  *
- * Owners take turns, so a flood of one owner delays another by the running tasks and one turn. The tasks of one
- * owner run in order of arrival. A task leaves when its client leaves or its deadline comes, and takes no turn then.
+ * Owners take turns by what their tasks cost (`fair-queue.ts`). The cost of a task is the time for which it held its
+ * place: that is what it kept from the others, and where threads share cores the time is longer for all of them alike.
+ * A task that takes more of the capacity than of the places is charged for as many places as that share is. The tasks
+ * of one owner run in order of arrival. A task leaves when its client leaves or its deadline comes, and takes no turn
+ * then.
  *
- * Where the next task is too heavy for what is unused of the capacity, lighter tasks of other owners go first, but
- * only so often: then the gate keeps what becomes free for it.
+ * A task that is next but too heavy for what runs is promised the next room: tasks that begin meanwhile must fit
+ * beside it. So it waits for those that ran already and for no other, and lighter tasks go on as far as they do not
+ * delay it.
  */
 import type { Clock } from './clock.js'
 import { clientClosed, FacetError, Withdrawn } from '../errors.js'
+import { FairQueue, type Turn } from './fair-queue.js'
 
 export interface GateOptions {
   /** Tasks at once. */
   width: number
-  /** Weight of all running tasks together, in the unit of `GateWait.weight`; unbounded unless told. */
+  /** Sum of the weights of the tasks that run; unbounded unless given. */
   capacity?: number
+  /** Expected milliseconds of a task of size 1, before any has ended; 1 unless given. */
+  msPerSize?: number
   clock: Clock
   /** What is waited for, in the message of a missed deadline: `for the image to be decoded`. */
   purpose?: string
@@ -24,9 +31,11 @@ export interface GateOptions {
 }
 
 export interface GateWait {
-  /** Whose task it is; all tasks are of one owner unless told. */
-  owner?: string
-  /** What the task takes of the gate's capacity while it runs, at most all of it; 0 unless told. */
+  /** Whose task it is, the outermost party first (principal, domain); all tasks are of one owner unless told. */
+  owner?: readonly string[]
+  /** How large the work is beside that of other tasks, in any unit: its time is expected in proportion. */
+  size?: number
+  /** Its share of `capacity` while it runs; 0 unless told. */
   weight?: number
   /** `clock.now()` milliseconds. */
   deadline?: number | undefined
@@ -34,142 +43,150 @@ export interface GateWait {
   signal?: AbortSignal | undefined
 }
 
-/** A task that waits for its turn. */
-interface Turn {
+/** A task at the gate. */
+interface Task {
+  readonly size: number
   readonly weight: number
-  /** Tasks that were behind it in turn and went first, because this one was too heavy. */
-  passed: number
+  begun: boolean
+  /** Tells a task that waits that it has begun. */
   enter(): void
+  /** The task that had the promise of the next room when this one began. */
+  beside: Turn<Task> | undefined
 }
 
-/** How many lighter tasks may go before one that is too heavy to run at its turn. */
-const MAX_PASSED = 8
+const NOBODY: readonly string[] = []
+/** Of what is known about times, this much is kept at the end of each task. */
+const KEPT = 0.98
 
 export class Gate {
   readonly #options: GateOptions
-  /** By owner, the next one to have a turn first; an owner is here while a task of it waits. */
-  readonly #turns = new Map<string, Set<Turn>>()
-  #waiting = 0
-  #unused: number
-  #unusedCapacity: number
+  readonly #capacity: number
+  readonly #queue = new FairQueue<Task>((task) => this.#cost(task, task.size * this.#msPerSize))
+  #running = 0
+  /** Of the tasks that run. */
+  #weight = 0
+  /** The task that is promised the next room, and the weight of the tasks that began since and run. */
+  #promised: Turn<Task> | undefined
+  #weightBeside = 0
+  /** Times and sizes of the tasks that ended, the older the less. */
+  #endedMs = 0
+  #endedSize = 0
 
   constructor(options: GateOptions) {
     this.#options = options
-    this.#unused = options.width
-    this.#unusedCapacity = options.capacity ?? Number.POSITIVE_INFINITY
+    this.#capacity = options.capacity ?? Number.POSITIVE_INFINITY
   }
 
   /** Tasks that wait for their turn. */
   get waiting(): number {
-    return this.#waiting
+    return this.#queue.length
   }
 
   /**
-   * Runs `task` when its turn has come, and answers as it does.
+   * Runs `task` when its turn has come, and answers as it does. A task heavier than `capacity` runs alone.
    * @throws FacetError `client_closed` (499), `deadline_exceeded` (504), before the task began
    */
   async run<T>(task: () => Promise<T>, wait: GateWait = {}): Promise<T> {
-    const weight = Math.min(wait.weight ?? 0, this.#options.capacity ?? Number.POSITIVE_INFINITY)
-    await this.#enter(weight, wait)
+    const { clock } = this.#options
+    const turn = this.#arrive(wait)
+    if (!turn.item.begun) await this.#begun(turn, wait)
+    const start = clock.now()
     try {
       return await task()
     } finally {
-      this.#unused++
-      this.#unusedCapacity += weight
-      this.#letIn()
+      this.#end(turn, clock.now() - start)
     }
   }
 
-  /** Lets in those whose turn it is, as many as there is room for. */
-  #letIn(): void {
-    while (this.#unused > 0) {
-      const next = this.#next()
-      if (next === undefined) return
-      const [owner, turn] = next
-      this.#take(turn.weight)
-      const turns = this.#turns.get(owner)!
-      turn.enter()
-      // The owner's next turn comes after those of all other owners.
-      if (turns.size === 0) continue
-      this.#turns.delete(owner)
-      this.#turns.set(owner, turns)
-    }
-  }
-
-  /** The first in turn that fits. Those that it goes past are told so. */
-  #next(): [owner: string, turn: Turn] | undefined {
-    const tooHeavy: Turn[] = []
-    for (const [owner, turns] of this.#turns) {
-      const [turn] = turns
-      if (turn!.weight <= this.#unusedCapacity) {
-        for (const heavy of tooHeavy) heavy.passed++
-        return [owner, turn!]
-      }
-      if (turn!.passed >= MAX_PASSED) return
-      tooHeavy.push(turn!)
-    }
-    return
-  }
-
-  #take(weight: number): void {
-    this.#unused--
-    this.#unusedCapacity -= weight
-  }
-
-  async #enter(
-    weight: number,
-    { owner = '', deadline = Number.POSITIVE_INFINITY, signal }: GateWait,
-  ): Promise<void> {
-    const { clock } = this.#options
+  #arrive({ owner = NOBODY, size = 1, weight = 0, deadline, signal }: GateWait): Turn<Task> {
     if (signal?.aborted) throw this.#left(signal)
-    if (deadline <= clock.now()) throw this.#tooLate()
-    if (this.#waiting === 0 && this.#unused > 0 && weight <= this.#unusedCapacity) {
-      this.#take(weight)
-      return
-    }
-    await new Promise<void>((resolve, reject) => {
-      let cancelTimer = (): void => {}
-      const end = () => {
-        this.#remove(owner, turn)
+    if (deadline !== undefined && deadline <= this.#options.clock.now()) throw this.#tooLate()
+    const atMost = Math.min(weight, this.#capacity)
+    const task: Task = { size, weight: atMost, begun: false, enter: doNothing, beside: undefined }
+    const turn = this.#queue.push(owner, task)
+    this.#next()
+    return turn
+  }
+
+  /** Waits until a task begins. */
+  #begun(turn: Turn<Task>, { deadline, signal }: GateWait): Promise<void> {
+    const { clock } = this.#options
+    return new Promise((resolve, reject) => {
+      const unwatch = () => {
         cancelTimer()
         signal?.removeEventListener('abort', abort)
       }
       const leave = (error: FacetError) => {
-        end()
+        unwatch()
+        this.#queue.remove(turn)
+        if (turn === this.#promised) this.#promised = undefined
+        this.#next()
         reject(error)
-        // Others may have waited behind this one, which was too heavy.
-        this.#letIn()
       }
       const abort = () => leave(this.#left(signal!))
-      const turn: Turn = {
-        weight,
-        passed: 0,
-        enter: () => {
-          end()
-          resolve()
-        },
-      }
-      this.#add(owner, turn)
-      if (deadline !== Number.POSITIVE_INFINITY)
-        cancelTimer = clock.after(deadline - clock.now(), () => leave(this.#tooLate()))
+      const cancelTimer =
+        deadline === undefined || deadline === Number.POSITIVE_INFINITY
+          ? doNothing
+          : clock.after(deadline - clock.now(), () => leave(this.#tooLate()))
       signal?.addEventListener('abort', abort, { once: true })
-      // While one that is too heavy waits, there may be room for this one.
-      this.#letIn()
+      turn.item.enter = () => {
+        unwatch()
+        resolve()
+      }
     })
   }
 
-  #add(owner: string, turn: Turn): void {
-    const others = this.#turns.get(owner)
-    if (others) others.add(turn)
-    else this.#turns.set(owner, new Set([turn]))
-    this.#waiting++
+  /** Begins tasks as long as there is a place and one of them fits. */
+  #next(): void {
+    while (this.#running < this.#options.width) {
+      const turn = this.#choose()
+      if (turn === undefined) return
+      const { item: task } = turn
+      this.#queue.give(turn)
+      this.#running++
+      this.#weight += task.weight
+      if (turn === this.#promised) this.#promised = undefined
+      else if (this.#promised !== undefined) {
+        task.beside = this.#promised
+        this.#weightBeside += task.weight
+      }
+      task.begun = true
+      task.enter()
+    }
   }
 
-  #remove(owner: string, turn: Turn): void {
-    const turns = this.#turns.get(owner)!
-    turns.delete(turn)
-    if (turns.size === 0) this.#turns.delete(owner)
-    this.#waiting--
+  #choose(): Turn<Task> | undefined {
+    const front = this.#promised ?? this.#queue.first()
+    if (front === undefined) return undefined
+    const { weight } = front.item
+    if (this.#weight + weight <= this.#capacity) return front
+    if (this.#promised === undefined) {
+      this.#promised = front
+      this.#weightBeside = 0
+    }
+    const room = this.#capacity - Math.max(this.#weight, this.#weightBeside + weight)
+    return this.#queue.first(({ item }) => item.weight <= room)
+  }
+
+  #end(turn: Turn<Task>, ms: number): void {
+    const { size, weight, beside } = turn.item
+    this.#queue.end(turn, this.#cost(turn.item, ms))
+    this.#endedMs = KEPT * this.#endedMs + ms
+    this.#endedSize = KEPT * this.#endedSize + size
+    this.#running--
+    this.#weight -= weight
+    if (beside !== undefined && beside === this.#promised) this.#weightBeside -= weight
+    this.#next()
+  }
+
+  get #msPerSize(): number {
+    if (this.#endedSize === 0) return this.#options.msPerSize ?? 1
+    return this.#endedMs / this.#endedSize
+  }
+
+  /** What a task of so many milliseconds is charged. */
+  #cost({ weight }: Task, ms: number): number {
+    return ms * Math.max(1, (weight / this.#capacity) * this.#options.width)
   }
 
   /** A withdrawn part of a request is no client that left. */
@@ -184,3 +201,5 @@ export class Gate {
     return new FacetError('deadline_exceeded', `The deadline passed while waiting ${purpose}.`)
   }
 }
+
+function doNothing(): void {}

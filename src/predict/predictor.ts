@@ -36,6 +36,8 @@ export interface PredictResult {
 }
 
 export interface PredictOptions {
+  /** Whose request it is: principals share the service evenly, however many domains each of them asks for. */
+  principal?: string
   /** On the clock's scale, ms. */
   deadline?: number
   /** Fires when the client leaves. */
@@ -62,9 +64,9 @@ export interface Wait {
 export interface PredictingFamily {
   /**
    * Encoded bytes to pixels `[H, W, 3]` of the family's input size, when there is a thread for it.
-   * @param wait.owner the domain: domains take turns at the threads
+   * @param wait.owner principal and domain, which take turns at the threads
    */
-  decode(image: Uint8Array, wait: Wait & { owner: string }): Promise<Uint8Array>
+  decode(image: Uint8Array, wait: Wait & { owner: readonly string[] }): Promise<Uint8Array>
   readonly scheduler: Pick<Scheduler<Sample, SampleResult>, 'submit'>
 }
 
@@ -163,7 +165,7 @@ export class Predictor {
       const lease = leases.get(keyOf(domain, version))!
       const bytes = image.byteLength
       try {
-        return await this.#answer(domain, image, lease, wait, options.needHead)
+        return await this.#answer(domain, image, lease, wait, options)
       } finally {
         lease.done()
         this.#options.admission.leave(domain, bytes)
@@ -192,12 +194,12 @@ export class Predictor {
     image: Uint8Array,
     shared: SharedLease,
     wait: Wait,
-    needHead: boolean,
+    { principal = '', needHead }: PredictOptions,
   ): Promise<Answer> {
     const { clock, familyOf } = this.#options
     const family = familyOf(domain)
     const start = clock.now()
-    const pixels = await family.decode(image, { ...wait, owner: domain })
+    const pixels = await family.decode(image, { ...wait, owner: [principal, domain] })
     const decodeMs = clock.now() - start
     this.#observe.decode?.(decodeMs / 1000)
     const { version, row, generation, labels, activation } = await this.#take(shared, wait.signal)

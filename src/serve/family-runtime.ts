@@ -94,10 +94,11 @@ export class FamilyRuntime implements PredictingFamily {
     return { provider: this.engine.provider, lanes, maxBatch: this.sizer.size, bankDtype }
   }
 
-  decode(image: Uint8Array, wait: Wait & { owner: string }): Promise<Uint8Array> {
+  decode(image: Uint8Array, wait: Wait & { owner: readonly string[] }): Promise<Uint8Array> {
     const { config, decodeImage, decoding, family } = this.#options
     const limits = { maxPixels: config.maxImagePixels, signal: wait.signal }
-    return decoding.run(() => decodeImage(image, family.manifest.input, limits), wait)
+    const size = image.byteLength
+    return decoding.run(() => decodeImage(image, family.manifest.input, limits), { ...wait, size })
   }
 }
 

@@ -8,6 +8,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
 import { isLoopbackHost, notLocal } from './loopback.js'
+import { peerOf } from './peer.js'
 import { identify, type Principal, type Scope } from './tokens.js'
 
 /** Who called: a principal, or a stand-in where no token is required. */
@@ -29,6 +30,15 @@ declare module 'fastify' {
 
 const anyone: Caller = { id: 'anonymous', domains: null }
 const local: Caller = { id: 'loopback', domains: null }
+
+/**
+ * Whose request it is, where principals take turns or share a bound: the token's id, whatever the token's domains. A
+ * request without a token is its peer's: nothing else tells anonymous callers apart, and together they would have one
+ * share beside each token, which one of them could fill. Behind a proxy that is not trusted all callers are one peer.
+ */
+export function principalOf({ caller, ip }: FastifyRequest): string {
+  return caller === anyone ? `peer ${peerOf(ip)}` : `token ${caller.id}`
+}
 
 /** Guards every route that is registered afterwards. The decision is made before the body is read. */
 export function guard(app: FastifyInstance, host: string, principals: () => readonly Principal[]): void {

@@ -7,7 +7,7 @@ import { checkDomainId } from '../../../domain-id.js'
 import { FacetError, noHead, unknownDomain } from '../../../errors.js'
 import type { PredictItem, PredictResult, PredictTimings } from '../../../predict/predictor.js'
 import { activate, topK } from '../../../predict/scores.js'
-import { checkDomain } from '../../access/auth.js'
+import { checkDomain, principalOf } from '../../access/auth.js'
 import { imagesOf, isOneImage, type MediaType, type Part } from '../../bodies/body.js'
 import { bodyBudget } from '../../bodies/budget.js'
 import { departure } from '../../connections/departure.js'
@@ -62,7 +62,7 @@ export function predictRoutes(
       )
     const signal = departure(reply)
     const { results, timings } = await predictor
-      .predict(items, { deadline, signal, needHead })
+      .predict(items, { principal: principalOf(request), deadline, signal, needHead })
       .catch((error: unknown) => {
         throw withIndex(error, request)
       })
