@@ -29,6 +29,7 @@ const clean: Soak = {
     examples: [],
     exitCode: 0,
     storeProblems: [],
+    attacks: null,
     evictions: 0,
     misses: 0,
   },
@@ -63,6 +64,7 @@ t.test('every other violation is reported', async (t) => {
     [{ exitCode: 1 }, /ended with 1/],
     [{ exitCode: null }, /ended with null/],
     [{ storeProblems: ['shop: torn'] }, /not intact: shop: torn/],
+    [{ attacks: { flood: { 429: 9, 503: 1, 500: 2 } } }, /faults of the service: 2 times 500 to "flood"$/],
   ]
   for (const [fault, message] of cases) t.match(violations({ ...clean, ...fault }), [message])
 })

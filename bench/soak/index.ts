@@ -1,5 +1,6 @@
 /**
- * `npm run soak -- [--seconds N] [--seed S]`: the real service under full load, by default for ten minutes.
+ * `npm run soak -- [--seconds N] [--seed S] [--attackers]`: the real service under full load, by default for ten
+ * minutes; with `--attackers`, beside clients that mean it harm (`attackers.ts`).
  *
  * Ends with 1 if a good request failed, an answer differed from the one computed alone, a bad request did not
  * get the refusal it should, memory grew, or the store is not intact at the end.
@@ -8,14 +9,18 @@ import { cp, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import sharp from 'sharp'
 import { packageFile } from '../../src/host/package.js'
 import { verifyStore } from '../../src/store/verify.js'
 import { Child, privateDirtyBytes } from '../processes.js'
 import { type RunningServer, startServer } from '../server.js'
+import type { AttackCount, AttackJob } from './attackers.js'
 import type { SoakJob } from './process.js'
 import { jsonLine, type Sample, type Soak, type Tally, table, violations } from './verdict.js'
 
 const FAMILY = 'resnet26-half'
+/** The domain that attackers send to; the honest load sends to it too. */
+const ATTACKED_DOMAIN = 'sketch'
 /**
  * Number of images and of changing domains. The bank holds fewer adapters than there are domains: they must
  * move.
@@ -33,12 +38,13 @@ async function main(): Promise<void> {
     options: {
       seconds: { type: 'string', default: '600' },
       seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
+      attackers: { type: 'boolean', default: false },
     },
   })
   const [seconds, seed] = [natural('seconds', values.seconds), natural('seed', values.seed)]
   const dir = await mkdtemp(join(tmpdir(), 'facet-soak-'))
   try {
-    const soak = await run(seconds, seed, dir)
+    const soak = await run(seconds, seed, dir, values.attackers)
     console.log(table(soak))
     for (const example of soak.examples) console.error(example)
     for (const violation of violations(soak)) console.error(`violated: ${violation}`)
@@ -56,7 +62,7 @@ function natural(name: string, text: string): number {
   process.exit(2)
 }
 
-async function run(seconds: number, seed: number, dir: string): Promise<Soak> {
+async function run(seconds: number, seed: number, dir: string, underAttack: boolean): Promise<Soak> {
   const scale = scales[seconds < SHORT_RUN_SECONDS ? 'short' : 'long']
   // A copy, since training may replace the shipped packs while a soak runs.
   const adapters = join(dir, 'adapters')
@@ -76,11 +82,20 @@ async function run(seconds: number, seed: number, dir: string): Promise<Soak> {
   const server = await startServer(['--data', data, ...flags])
   let exitCode: number | null
   let load: Child | undefined
-  let found: Omit<Soak, 'exitCode' | 'storeProblems'>
+  let attackers: Child | undefined
+  let attacks: AttackCount | null = null
+  let found: Omit<Soak, 'exitCode' | 'storeProblems' | 'attacks'>
   try {
     load = await Child.start(new URL('./process.js', import.meta.url))
-    found = await traffic(server, load, seconds, seed, { ...scale, adapters })
+    await prepare(server, load, seed, { ...scale, adapters })
+    if (underAttack) {
+      attackers = await Child.start(new URL('./attackers.js', import.meta.url))
+      await attackers.ask({ type: 'start', ...(await attackJob(server.url)) })
+    }
+    found = await traffic(server, load, seconds)
+    if (attackers) attacks = await attackers.ask<AttackCount>({ type: 'stop' })
   } finally {
+    await attackers?.stop()
     await load?.stop()
     exitCode = await server.stop()
   }
@@ -88,17 +103,25 @@ async function run(seconds: number, seed: number, dir: string): Promise<Soak> {
   return {
     ...found,
     exitCode,
+    attacks,
     storeProblems: problems.map(({ subject, message }) => `${subject}: ${message}`),
   }
 }
 
-async function traffic(
+async function attackJob(url: string): Promise<AttackJob> {
+  const image = await sharp({ create: { width: 200, height: 200, channels: 3, background: 'teal' } })
+    .png()
+    .toBuffer()
+  return { url, domain: ATTACKED_DOMAIN, image }
+}
+
+/** Tells the load what to send, and has it compute the right answers before anything disturbs them. */
+async function prepare(
   server: RunningServer,
   load: Child,
-  seconds: number,
   seed: number,
   { images, changing, adapters }: { images: number; changing: number; adapters: string },
-) {
+): Promise<void> {
   const files = (await readdir(adapters)).filter((name) => name.endsWith('.safetensors')).sort()
   const job: SoakJob = {
     ...{ url: server.url, adapters, images, atOnce: CONNECTIONS, seed },
@@ -106,6 +129,9 @@ async function traffic(
     changing: Array.from({ length: changing }, (_, index) => `soak-${index}`),
   }
   await load.ask({ type: 'prepare', ...job })
+}
+
+async function traffic(server: RunningServer, load: Child, seconds: number) {
   const samples: Sample[] = []
   const start = performance.now()
   const elapsed = () => (performance.now() - start) / 1000

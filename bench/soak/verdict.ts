@@ -1,6 +1,7 @@
 /** The result of a soak: the trend of memory, the list of violations, the table and the JSON line. */
 import { machine } from '../machine.js'
 import { quantile } from '../statistics.js'
+import type { AttackCount } from './attackers.js'
 
 /** Private dirty bytes of the service (see `privateDirtyBytes`) at a moment of the run. */
 export interface Sample {
@@ -39,6 +40,8 @@ export interface Soak extends Tally {
   storeProblems: readonly string[]
   evictions: number
   misses: number
+  /** What attackers were answered; null where there were none. */
+  attacks: AttackCount | null
 }
 
 /** Samples before this are not counted: caches, batch sizes and the heap are still settling. */
@@ -100,12 +103,23 @@ export function violations(soak: Soak): string[] {
   if (changes === 0) found.push('nothing was registered')
   if (exitCode !== 0) found.push(`the service ended with ${exitCode}`)
   found.push(...storeProblems.map((problem) => `the store is not intact: ${problem}`))
-  const trend = trendOf(soak.samples)
+  const faults = attackFaults(soak.attacks)
+  if (faults.length > 0) found.push(`attackers met faults of the service: ${faults.join(', ')}`)
+  const trend = soak.attacks === null ? trendOf(soak.samples) : null
   if (trend && trend.growthPerHour > MAX_GROWTH)
     found.push(
       `private bytes grow by ${percent(trend.growthPerHour)} an hour, more than ${percent(MAX_GROWTH)}`,
     )
   return found
+}
+
+/** Answers to attackers that say the service failed; being full (503) and being late (504) are no faults. */
+function attackFaults(attacks: AttackCount | null): string[] {
+  return Object.entries(attacks ?? {}).flatMap(([name, counts]) =>
+    Object.entries(counts)
+      .filter(([status]) => status.startsWith('5') && status !== '503' && status !== '504')
+      .map(([status, count]) => `${count} times ${status} to "${name}"`),
+  )
 }
 
 export function table(soak: Soak): string {
@@ -127,6 +141,10 @@ export function table(soak: Soak): string {
     ['private bytes', memoryOf(soak.samples)],
     ['growth an hour', trend ? growth(trend) : 'the run was too short to tell'],
     ['exit code', String(soak.exitCode)],
+    ...Object.entries(soak.attacks ?? {}).map(([name, counts]): [string, string] => {
+      const answers = Object.entries(counts).map(([status, count]) => `${status}: ${count}`)
+      return [`  ${name}`, answers.join(', ')]
+    }),
   ]
   return rows.map(([name, value]) => `${name.padEnd(21)} ${value}`).join('\n')
 }
