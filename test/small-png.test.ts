@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs'
 import { crc32, deflateSync } from 'node:zlib'
 import sharp, { type Sharp } from 'sharp'
 import t from 'tap'
-import { plainHeader } from '../src/image/header.js'
+import { readPng } from '../src/image/headers/png.js'
+import type { PngHeader } from '../src/image/headers/types.js'
 import { decodeSmallPng } from '../src/image/small-png.js'
 import { drawPng } from './png.js'
 import { Random } from './random.js'
@@ -11,9 +12,17 @@ import { Random } from './random.js'
 const draw = new Random(11)
 const fixture = (name: string): Buffer => readFileSync(new URL(`./fixtures/images/${name}`, import.meta.url))
 
+function headerOf(bytes: Uint8Array): PngHeader | null {
+  try {
+    return readPng(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+  } catch {
+    return null
+  }
+}
+
 function small(bytes: Uint8Array): Uint8Array | null {
-  const header = plainHeader(bytes, 'png')
-  return header && decodeSmallPng(bytes, header)
+  const header = headerOf(bytes)
+  return header?.plain ? decodeSmallPng(bytes, header) : null
 }
 
 /** The pixels from libvips; null if it refuses the file. */

@@ -136,6 +136,12 @@ export const settings = {
     'images decoded at once; fewer than UV_THREADPOOL_SIZE',
     'the cores, at most 3',
   ),
+  decodeMemory: size(
+    limits,
+    16 * 2 ** 20,
+    512 * 2 ** 20,
+    'memory for decoding images, of all at once; one that needs more by itself is refused',
+  ),
 
   tokenFile: words(
     access,

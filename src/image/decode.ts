@@ -7,28 +7,57 @@
  * tags are obeyed and colour profiles (CMYK's too) are converted to sRGB.
  *
  * libvips (through sharp) does the work on libuv's threads, except for small PNGs (small-png.ts). Only six
- * formats, recognised by their first bytes, reach libvips; all its other loaders are switched off. Knows no
- * HTTP and no model.
+ * formats, recognised by their first bytes, reach libvips; all its other loaders are switched off. Before it
+ * decodes a pixel, the image's header says what that will take (headers/, cost.ts), and what takes too much is
+ * refused (docs/decisions/0021-what-an-image-may-cost.md). Knows no HTTP and no model.
  *
  * package.json pins sharp's exact version, and with it libvips': enlarge.ts and small-png.ts repeat its
  * arithmetic to the bit (docs/decisions/0007-pixels-as-training-makes-them.md).
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
-import { FacetError } from '../errors.js'
+import { free } from '../bytes/free.js'
+import { clientClosed, FacetError } from '../errors.js'
 import type { InputSpec } from '../manifest/manifest.js'
+import { type DecodeCost, decodeCost } from './cost.js'
 import { enlarge } from './enlarge.js'
-import { type Geometry, geometryOf, type Size } from './geometry.js'
-import { plainHeader } from './header.js'
+import { formatName, undecodable } from './headers/failures.js'
+import { type Geometry, geometryOf } from './geometry.js'
+import { readHeader } from './headers/header.js'
+import type { ImageHeader } from './headers/types.js'
+import { checkCost, checkSize, type ImageLimits } from './limits.js'
 import { decodeSmallPng } from './small-png.js'
+import { type ImageType, sniffImage, unknownFormat } from './headers/sniff.js'
 
-export type ImageType = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff'
+export type { ImageLimits } from './limits.js'
+export { sniffImage } from './headers/sniff.js'
 
-export interface ImageLimits {
-  /** Most pixels (width x height) of an image as it is stored. */
-  maxPixels: number
+/** An image of which the header has been read and found acceptable. */
+export interface OpenImage {
+  readonly header: ImageHeader
+  /** What `decode` takes at most. */
+  readonly cost: DecodeCost
+  /**
+   * Decodes it to `[input.height, input.width, 3]` RGB bytes: the shorter side is resized to `input.resize`, the
+   * longer one in proportion (rounded), the centre is cropped at `floor((side - size) / 2)`. An animation is read
+   * as its first frame, a document as its first page.
+   *
+   * JPEG and WebP images at least twice as large as needed are decoded at a reduced scale.
+   *
+   * @throws FacetError `undecodable_image` for truncated or damaged bytes; `deadline_exceeded` after
+   * `timeoutSeconds`; `client_closed` if `signal` was aborted
+   */
+  decode(options?: DecodeOptions): Promise<Uint8Array>
+}
+
+export interface DecodeOptions {
   /** Aborted when the client left: the image is not decoded then. */
   signal?: AbortSignal | undefined
+  /**
+   * libvips gives up an image after so many whole seconds, from 1. A codec that decodes an image in one step is not
+   * interrupted; the bound on CPU time holds for it.
+   */
+  timeoutSeconds?: number
 }
 
 // One libvips thread an image: parallelism comes from many images. The cache would keep clients' pixels in
@@ -40,76 +69,66 @@ sharp.unblock({
   operation: ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff'].map((name) => `VipsForeignLoad${name}`),
 })
 
-/** libvips gives up an image that takes longer. */
 const DECODE_TIMEOUT_SECONDS = 10
 
 /**
- * Formats that people send and that are not supported, so that the refusal can name them: bytes at an offset.
- */
-const unsupported: readonly [name: string, offset: number, magic: string][] = [
-  ['HEIC', 4, 'ftyphe'],
-  ['HEIF', 4, 'ftypm'],
-  ['JPEG XL', 4, 'JXL '],
-  ['JPEG XL', 0, '\xff\x0a'],
-  ['JPEG 2000', 4, 'jP  '],
-  ['PDF', 0, '%PDF-'],
-  ['BMP', 0, 'BM'],
-  ['PSD', 0, '8BPS'],
-]
-
-/**
- * The image's format by its first bytes, whatever its name or content type says; null for anything else.
- * What follows these bytes may still be damaged.
- */
-export function sniffImage(bytes: Uint8Array): ImageType | null {
-  const head = latin1(bytes, 64)
-  if (head.startsWith('\xff\xd8\xff')) return 'jpeg'
-  if (head.startsWith('\x89PNG\r\n\x1a\n')) return 'png'
-  if (/^RIFF....WEBP/s.test(head)) return 'webp'
-  if (/^GIF8[79]a/.test(head)) return 'gif'
-  // ISO base media: the box's size, `ftyp`, then fields of four bytes: a brand, a version, further brands.
-  if (/^.{4}ftyp(.{4})*avi[fs]/s.test(head)) return 'avif'
-  if (['II*\0', 'MM\0*', 'II+\0', 'MM\0+'].includes(head.slice(0, 4))) return 'tiff'
-  return null
-}
-
-/**
- * Decodes one image to `[input.height, input.width, 3]` RGB bytes: the shorter side is resized to
- * `input.resize`, the longer one in proportion (rounded), the centre is cropped at
- * `floor((side - size) / 2)`. An animation is read as its first frame, a document as its first page.
+ * Reads the image's header and checks it. Takes milliseconds at most, whatever the image.
  *
- * JPEG and WebP images at least twice as large as needed are decoded at a reduced scale.
- *
- * @throws FacetError `unsupported_media_type` for other formats; `image_too_large` above `limits.maxPixels`
- * (read from the header, before any pixel is decoded); `undecodable_image` for empty, truncated or damaged
- * bytes; `client_closed` if `limits.signal` was aborted.
+ * @throws FacetError `unsupported_media_type` for other formats; `image_too_large` for an image that is too large
+ * or would take too much memory or time; `undecodable_image` for empty bytes and a header that makes no sense
  */
-export async function decodeImage(
+export async function openImage(
   bytes: Uint8Array,
   input: InputSpec,
   limits: ImageLimits,
-): Promise<Uint8Array> {
+): Promise<OpenImage> {
   if (bytes.byteLength === 0) throw new FacetError('undecodable_image', 'The image is empty.')
   const type = sniffImage(bytes)
-  if (type === null) throw new FacetError('unsupported_media_type', refusal(bytes))
-  stopIfGone(limits.signal)
-
-  const plain = plainHeader(bytes, type)
-  if (plain !== null) {
-    checkPixels(plain, limits.maxPixels)
-    return await plainPixels(bytes, type, plain, input, limits.maxPixels).catch(undecodable(type))
+  if (type === null) throw unknownFormat(bytes)
+  const header = await readHeader(bytes, type)
+  checkSize(header, limits)
+  const cost = decodeCost(header, input)
+  checkCost(header, cost, limits)
+  return {
+    header,
+    cost,
+    decode: (options = {}) => decode(bytes, header, input, options),
   }
-  const header = await sharp(bytes, opening).metadata().catch(undecodable(type))
-  checkHeader(header, type, limits.maxPixels)
-  stopIfGone(limits.signal)
-
-  let image = patient(bytes, opening).autoOrient()
-  if (header.hasAlpha) image = await withoutAlpha(image).catch(undecodable(type))
-  const geometry = geometryOf(header.autoOrient, input)
-  return await trunkPixels(image, geometry, input).catch(undecodable(type))
 }
 
-/** `failOn: 'warning'` also refuses damage inside a JPEG's data; weaker levels return grey areas instead. */
+/** Opens and decodes an image. @throws FacetError as `openImage` and `OpenImage.decode` do */
+export async function decodeImage(
+  bytes: Uint8Array,
+  input: InputSpec,
+  { signal, ...limits }: ImageLimits & Pick<DecodeOptions, 'signal'>,
+): Promise<Uint8Array> {
+  const image = await openImage(bytes, input, limits)
+  return image.decode({ signal })
+}
+
+async function decode(
+  bytes: Uint8Array,
+  header: ImageHeader,
+  input: InputSpec,
+  { signal, timeoutSeconds = DECODE_TIMEOUT_SECONDS }: DecodeOptions,
+): Promise<Uint8Array> {
+  const fail = failure(header.type)
+  stopIfGone(signal)
+  const open = () => sharp(bytes, opening).timeout({ seconds: timeoutSeconds })
+  if (header.plain) return await plainPixels(bytes, open, header, input).catch(fail)
+  const metadata = await sharp(bytes, opening).metadata().catch(fail)
+  checkMetadata(metadata, header)
+  stopIfGone(signal)
+  const geometry = geometryOf(metadata.autoOrient, input)
+  const image = open().autoOrient()
+  if (!metadata.hasAlpha) return await trunkPixels(image, geometry, input).catch(fail)
+  return await withoutAlpha(image, (opaque) => trunkPixels(opaque, geometry, input)).catch(fail)
+}
+
+/**
+ * `failOn: 'warning'` also refuses damage inside a JPEG's data; weaker levels return grey areas instead. Sizes are
+ * checked by the header.
+ */
 const opening = { failOn: 'warning', limitInputPixels: false, animated: false } satisfies SharpOptions
 
 /**
@@ -117,42 +136,38 @@ const opening = { failOn: 'warning', limitInputPixels: false, animated: false } 
  */
 const MAX_ENLARGED_PIXELS = 128 * 128
 
-/**
- * Pixels of an image that needs no turning and no alpha removal. libvips checks its size against `maxPixels`
- * again.
- */
+/** Pixels of an image that needs no turning and no alpha removal. */
 async function plainPixels(
   bytes: Uint8Array,
-  type: ImageType,
-  size: Size,
+  open: () => Sharp,
+  size: ImageHeader,
   input: InputSpec,
-  maxPixels: number,
 ): Promise<Uint8Array> {
-  const image = () => patient(bytes, { ...opening, limitInputPixels: maxPixels })
   const geometry = geometryOf(size, input)
   const largest = Math.max(size.width * size.height, input.width * input.height)
   if (geometry.scale <= 1 || input.kernel !== 'linear' || largest > MAX_ENLARGED_PIXELS)
-    return trunkPixels(image(), geometry, input)
+    return trunkPixels(open(), geometry, input)
   let pixels: Uint8Array | null = null
-  if (type === 'png') {
+  if (size.type === 'png') {
     // Yield first, so that one turn of the event loop decodes no more images than are admitted at once.
     await nextTurn()
     pixels = decodeSmallPng(bytes, size)
   }
-  pixels ??= await rgb(image()).toBuffer()
+  pixels ??= await rgb(open()).toBuffer()
   if (pixels.length !== size.width * size.height * 3) throw new Error('unexpected size')
   return enlarge(pixels, size, geometry.resized, geometry.crop)
 }
 
-function patient(bytes: Uint8Array, options: SharpOptions): Sharp {
-  return sharp(bytes, options).timeout({ seconds: DECODE_TIMEOUT_SECONDS })
-}
-
 /** Drops alpha before the resize: libvips would weight colours by it, and training did not. */
-async function withoutAlpha(image: Sharp): Promise<Sharp> {
+async function withoutAlpha<T>(image: Sharp, use: (opaque: Sharp) => Promise<T>): Promise<T> {
   const { data, info } = await rgb(image).toBuffer({ resolveWithObject: true })
   const { width, height, channels } = info
-  return sharp(data, { raw: { width, height, channels }, limitInputPixels: false })
+  try {
+    return await use(sharp(data, { raw: { width, height, channels }, limitInputPixels: false }))
+  } finally {
+    // The whole image: left to the garbage collector, several of them would be in memory.
+    free([data])
+  }
 }
 
 async function trunkPixels(
@@ -196,49 +211,30 @@ function rgb(image: Sharp): Sharp {
   return image.removeAlpha().toColourspace('srgb').raw({ depth: 'uchar' })
 }
 
-function checkHeader(header: Metadata, type: ImageType, maxPixels: number): void {
-  const { format, compression } = header
+/** What libvips reads must be no more than what the image's cost was reckoned from. */
+function checkMetadata(metadata: Metadata, header: ImageHeader): void {
+  const { format, compression, width, height } = metadata
   if (format === 'heif' && compression !== 'av1') {
     throw new FacetError('unsupported_media_type', `The file is marked as AVIF but holds ${compression}.`)
   }
-  if (format !== (type === 'avif' ? 'heif' : type)) {
-    throw new FacetError('undecodable_image', `The file begins like ${name(type)} but is something else.`)
+  if (format !== (header.type === 'avif' ? 'heif' : header.type)) {
+    const message = `The file begins like ${formatName(header.type)} but is something else.`
+    throw new FacetError('undecodable_image', message)
   }
-  checkPixels(header, maxPixels)
+  const longest = Math.max(header.width, header.height)
+  if (width * height > header.width * header.height || Math.max(width, height) > longest)
+    throw undecodable(header.type, 'it names two sizes')
 }
 
-function checkPixels({ width, height }: Size, maxPixels: number): void {
-  if (width * height > maxPixels) {
-    const message = `The image has ${width} x ${height} pixels; at most ${maxPixels} in all are accepted (--max-image-pixels).`
-    throw new FacetError('image_too_large', message)
-  }
-}
-
-function refusal(bytes: Uint8Array): string {
-  const head = latin1(bytes, 1024)
-  const other = head.includes('<svg')
-    ? 'SVG'
-    : unsupported.find(([, offset, magic]) => head.startsWith(magic, offset))?.[0]
-  const found = other === undefined ? 'The bytes are not a known image format' : `The image is ${other}`
-  return `${found}; JPEG, PNG, WebP, GIF, AVIF and TIFF are supported.`
-}
-
-function latin1(bytes: Uint8Array, most: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, most)).toString('latin1')
-}
-
-function undecodable(type: ImageType): (error: Error) => never {
+function failure(type: ImageType): (error: Error) => never {
   return (error) => {
-    const why = error.message.replace(/\s*\n\s*/g, '; ').slice(0, 200)
-    const message = `The ${name(type)} image cannot be decoded; it may be truncated or damaged (${why}).`
-    throw new FacetError('undecodable_image', message, { cause: error })
+    if (error instanceof FacetError) throw error
+    if (/timeout: \d+% complete/.test(error.message))
+      throw new FacetError('deadline_exceeded', 'The image took longer to decode than the request may take.')
+    throw undecodable(type, error.message.replace(/\s*\n\s*/g, '; ').slice(0, 200), error)
   }
-}
-
-function name(type: ImageType): string {
-  return type === 'webp' ? 'WebP' : type.toUpperCase()
 }
 
 function stopIfGone(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new FacetError('client_closed', 'The client closed the request.')
+  if (signal?.aborted) throw clientClosed()
 }

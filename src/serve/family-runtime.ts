@@ -12,7 +12,7 @@ import { rowBytes } from '../engine/bank-spec.js'
 import { Engine } from '../engine/engine.js'
 import { engineRestarting } from '../errors.js'
 import type { Family } from '../family/family.js'
-import type { decodeImage } from '../image/decode.js'
+import type { openImage } from '../image/decode.js'
 import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
 import type { PredictingFamily, Wait } from '../predict/predictor.js'
 import { createCanary } from '../residency/canary.js'
@@ -35,13 +35,16 @@ export interface FamilyRuntimeOptions {
   versions: Versions
   config: ServeConfig
   /** `image/decode.js`, loaded apart: libvips makes for a long start. */
-  decodeImage: typeof decodeImage
-  /** Where images wait for a thread that decodes them; shared by all families. */
+  openImage: typeof openImage
+  /** Where images wait for a thread that decodes them, and for memory; shared by all families. */
   decoding: Gate
   clock: Clock
   logger: Logger
   observe: FamilyObserver
 }
+
+/** libvips gives up an image after this time, whatever the request's deadline. */
+const MAX_DECODE_SECONDS = 10
 
 export class FamilyRuntime implements PredictingFamily {
   readonly family: Family
@@ -94,12 +97,19 @@ export class FamilyRuntime implements PredictingFamily {
     return { provider: this.engine.provider, lanes, maxBatch: this.sizer.size, bankDtype }
   }
 
-  decode(image: Uint8Array, wait: Wait & { owner: readonly string[] }): Promise<Uint8Array> {
-    const { config, decodeImage, decoding, family } = this.#options
-    const limits = { maxPixels: config.maxImagePixels, signal: wait.signal }
-    const size = image.byteLength
-    return decoding.run(() => decodeImage(image, family.manifest.input, limits), { ...wait, size })
+  async decode(image: Uint8Array, wait: Wait & { owner: readonly string[] }): Promise<Uint8Array> {
+    const { clock, config, decoding, family, openImage } = this.#options
+    const limits = { maxPixels: config.maxImagePixels, memory: config.decodeMemory }
+    const { cost, decode } = await openImage(image, family.manifest.input, limits)
+    const task = () => decode({ signal: wait.signal, timeoutSeconds: secondsTo(wait.deadline, clock) })
+    return decoding.run(task, { ...wait, size: cost.cpuMs, weight: cost.bytes })
   }
+}
+
+/** Whole seconds to a deadline, 1 at least and the longest time that decoding is given at most. */
+function secondsTo(deadline: number | undefined, clock: Clock): number {
+  const seconds = deadline === undefined ? MAX_DECODE_SECONDS : Math.ceil((deadline - clock.now()) / 1000)
+  return Math.max(1, Math.min(MAX_DECODE_SECONDS, seconds))
 }
 
 /**

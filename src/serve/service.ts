@@ -36,9 +36,6 @@ import { readSeeds } from '../store/seeds.js'
 import { familyEngine, FamilyRuntime } from './family-runtime.js'
 import type { Metrics } from './metrics.js'
 
-/** Milliseconds to decode an encoded byte, until it has been measured here: of a photograph in JPEG on one core. */
-const DECODE_MS_PER_BYTE = 3e-5
-
 export interface Service {
   /** Where it listens, `http://host:port`. */
   readonly url: string
@@ -117,7 +114,7 @@ async function assemble(
   config: ServeConfig,
   { logger, clock, fs }: ServiceParts,
 ): Promise<Assembly> {
-  const [seeds, openapi, { buildApp }, { decodeImage }, { Metrics }] = await Promise.all([
+  const [seeds, openapi, { buildApp }, { openImage }, { Metrics }] = await Promise.all([
     readSeeds(config.adapters, describePack),
     readFile(packageFile('openapi.yaml'), 'utf8'),
     import('../http/app.js'),
@@ -140,7 +137,7 @@ async function assemble(
   const versions = new ListedVersions(store, baseSeed(family))
   const decoding = new Gate({
     width: config.decodeThreads,
-    msPerSize: DECODE_MS_PER_BYTE,
+    capacity: config.decodeMemory,
     clock,
     purpose: 'for the image to be decoded',
     refused: (reason) => metrics.rejected(reason),
@@ -150,7 +147,7 @@ async function assemble(
     engine,
     versions,
     config,
-    decodeImage,
+    openImage,
     decoding,
     clock,
     logger,

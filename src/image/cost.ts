@@ -1,0 +1,176 @@
+/**
+ * What decoding an image takes at most, by its header: bytes of memory and milliseconds of CPU time.
+ *
+ * Memory counts what libvips, the codecs under it and decode.ts hold at once, without the encoded bytes. CPU time is
+ * that of the machine that the figures were measured on: 2 cores of an Intel Xeon (docs/security.md).
+ *
+ * The coefficients come from `npm run worst-images`, which searches for images that take more than is said here and
+ * fails where it finds one.
+ */
+import type { InputSpec } from '../manifest/manifest.js'
+import type {
+  AvifHeader,
+  GifHeader,
+  ImageHeader,
+  JpegHeader,
+  PngHeader,
+  TiffHeader,
+  WebpHeader,
+} from './headers/types.js'
+
+export interface DecodeCost {
+  /** Memory, at its peak. */
+  bytes: number
+  /** CPU time, ms. */
+  cpuMs: number
+}
+
+const MIB = 2 ** 20
+/** libvips' threads and buffers that do not grow with the image, and what allocators round up. */
+const BASE_BYTES = 6 * MIB
+const BASE_MS = 2
+/**
+ * libvips resizes while it reads: a pipeline holds so many lines of the image at most, and never more than so many
+ * times all of them.
+ */
+const PIPELINE_LINES = 2000
+const PIPELINE_IMAGES = 2
+
+/** Nanoseconds for a pixel or a byte, as the names say. */
+const ns = {
+  /** Resizing, and colours into RGB: for each byte of decoded samples. */
+  pipelineByte: 1.2,
+  /** A colour profile: for each sample of 8 bits; 16 bits take twice as long. */
+  profileSample: 6,
+  /** CMYK, which always goes through a profile. */
+  cmykPixel: 45,
+  /** Dropping alpha, which makes a second pipeline: for each byte of decoded samples. */
+  alphaByte: 1,
+}
+
+/**
+ * @param header what the image says of itself
+ * @param input what it is resized to
+ */
+export function decodeCost(header: ImageHeader, input: InputSpec): DecodeCost {
+  const codec = codecCost(header, input)
+  // Without alpha, the image is made whole once, as RGB of 8 bits.
+  const pixels = header.width * header.height
+  const bytes = BASE_BYTES + codec.bytes + (header.alpha ? pixels * 3 : 0)
+  return { bytes: Math.ceil(bytes), cpuMs: Math.ceil(BASE_MS + codec.cpuMs) }
+}
+
+function codecCost(header: ImageHeader, input: InputSpec): DecodeCost {
+  switch (header.type) {
+    case 'jpeg':
+      return jpegCost(header, input)
+    case 'png':
+      return pngCost(header)
+    case 'webp':
+      return webpCost(header, input)
+    case 'gif':
+      return gifCost(header)
+    case 'avif':
+      return avifCost(header)
+    case 'tiff':
+      return tiffCost(header)
+  }
+}
+
+/** Resizing, colours and alpha. @param shrink by which the codec itself makes the image smaller */
+function pipelineCost(header: ImageHeader, profile: boolean, shrink = 1): DecodeCost {
+  const [width, height] = [Math.ceil(header.width / shrink), Math.ceil(header.height / shrink)]
+  const samples = width * height * header.channels
+  const lineBytes = width * header.channels * header.depth
+  const sampleNs =
+    header.depth * (ns.pipelineByte + (header.alpha ? ns.alphaByte : 0) + (profile ? ns.profileSample : 0))
+  return {
+    bytes: lineBytes * Math.min(PIPELINE_LINES, PIPELINE_IMAGES * height),
+    cpuMs: (samples * sampleNs) / 1e6,
+  }
+}
+
+/** How many times smaller an image may be decoded: libjpeg does so in powers of two, as sharp asks it to. */
+function shrinkOnLoad({ width, height }: ImageHeader, input: InputSpec): number {
+  const shrink = Math.min(width, height) / input.resize
+  return [8, 4, 2].find((factor) => shrink > factor + 1) ?? 1
+}
+
+function jpegCost(header: JpegHeader, input: InputSpec): DecodeCost {
+  const shrink = shrinkOnLoad(header, input)
+  const pipeline = pipelineCost(header, true, shrink)
+  const cmyk = header.channels === 4 ? (header.width * header.height * ns.cmykPixel) / shrink ** 2 : 0
+  // More scans than one are kept as coefficients of two bytes; all scans go through them.
+  const coefficients = header.scans > 1 || header.progressive ? header.samples : 0
+  const scanNs = header.arithmetic ? 4 : 1
+  const entropyNs = header.bytes * (header.arithmetic ? 60 : 14)
+  const transformNs = header.samples * (shrink === 1 ? 4 : 2)
+  return {
+    bytes: pipeline.bytes + coefficients * 2.1,
+    cpuMs: pipeline.cpuMs + (header.scannedSamples * scanNs + entropyNs + transformNs + cmyk) / 1e6,
+  }
+}
+
+function pngCost(header: PngHeader): DecodeCost {
+  const pixels = header.width * header.height
+  const raw = pixels * header.channels * header.depth
+  const pipeline = pipelineCost(header, header.profile)
+  const inflateNs = raw * 2 + header.bytes * 8 + header.textBytes * 200
+  return {
+    // An interlaced image is read whole before the first line leaves.
+    bytes:
+      pipeline.bytes + (header.interlaced ? raw * 1.05 : 0) + Math.min(header.textBytes * 1100, 64 * MIB),
+    cpuMs:
+      pipeline.cpuMs +
+      (inflateNs + (header.interlaced ? raw * 3 : 0) + (header.palette ? pixels * 3 : 0)) / 1e6,
+  }
+}
+
+function webpCost(header: WebpHeader, input: InputSpec): DecodeCost {
+  const pixels = header.width * header.height
+  // With alpha it is decoded at its full size.
+  const shrink = header.alpha ? 1 : Math.max(1, Math.min(header.width, header.height) / input.resize)
+  const pipeline = pipelineCost(header, header.profile, shrink)
+  const canvas = header.alpha || header.animated ? 8 : 0
+  const codecNs = pixels * (header.lossless ? 30 : header.alpha ? 35 : 15) + header.bytes * 20
+  return {
+    bytes: pipeline.bytes + pixels * (canvas + (header.lossless ? 4.2 : 0.1)) + header.frames * 400,
+    cpuMs: pipeline.cpuMs + codecNs / 1e6,
+  }
+}
+
+function gifCost(header: GifHeader): DecodeCost {
+  const pixels = header.width * header.height
+  const pipeline = pipelineCost(header, false)
+  return {
+    bytes: pipeline.bytes + pixels * 8 + header.frames * 400,
+    cpuMs: pipeline.cpuMs + (pixels * 10 + header.bytes * 10) / 1e6,
+  }
+}
+
+function avifCost(header: AvifHeader): DecodeCost {
+  const pixels = header.width * header.height
+  const pipeline = pipelineCost(header, true)
+  const sampleBytes = header.depth
+  const codecNs = header.codedSamples * 30 * (header.depth === 2 ? 1.5 : 1) + header.bytes * 150
+  return {
+    bytes:
+      pipeline.bytes + header.codedSamples * 3 * sampleBytes + pixels * (header.channels * 3) * sampleBytes,
+    cpuMs: pipeline.cpuMs + codecNs / 1e6,
+  }
+}
+
+function tiffCost(header: TiffHeader): DecodeCost {
+  const sampleBytes = header.depth
+  const blockBytes = header.block.width * header.block.height * header.samplesPerPixel * sampleBytes
+  const across = Math.ceil(header.width / header.block.width)
+  const stored =
+    header.blocks * header.block.width * header.block.height * (header.planar ? 1 : header.samplesPerPixel)
+  const pipeline = pipelineCost(header, header.profile)
+  const cmyk = header.photometric === 5 ? header.width * header.height * ns.cmykPixel : 0
+  const codecNs = stored * sampleBytes * 6 + header.bytes * 10 + header.blocks * 2000
+  return {
+    bytes: pipeline.bytes + blockBytes * across * 3,
+    cpuMs: pipeline.cpuMs + (codecNs + cmyk) / 1e6,
+  }
+}

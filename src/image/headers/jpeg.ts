@@ -1,0 +1,163 @@
+/**
+ * The header of a JPEG (ITU-T T.81), and its scans.
+ *
+ * A progressive image is stored in scans; so is a sequential one that keeps its components apart. libjpeg then
+ * holds all coefficients and passes over them once a scan, and a file of some KB may have hundreds of scans. So
+ * they are counted. An image of one scan, the usual one, is not walked through.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { tooLarge, undecodable, unsupported } from './failures.js'
+import type { JpegHeader } from './types.js'
+
+/** Markers of frame headers that libjpeg decodes: baseline, extended, progressive, and the latter two arithmetic. */
+const frames: ReadonlyMap<number, { progressive: boolean; arithmetic: boolean }> = new Map([
+  [0xc0, { progressive: false, arithmetic: false }],
+  [0xc1, { progressive: false, arithmetic: false }],
+  [0xc2, { progressive: true, arithmetic: false }],
+  [0xc9, { progressive: false, arithmetic: true }],
+  [0xca, { progressive: true, arithmetic: true }],
+])
+/** Frame headers of other kinds: lossless, hierarchical, arithmetic of these. */
+const otherFrames: readonly number[] = [0xc3, 0xc5, 0xc6, 0xc7, 0xcb, 0xcd, 0xce, 0xcf]
+const [SOI, EOI, SOS, APP1, TEM] = [0xd8, 0xd9, 0xda, 0xe1, 0x01]
+/** Markers of segments that change nothing here: Huffman and quantisation tables, restart interval, comment. */
+const neutralMarkers: readonly number[] = [0xc4, 0xdb, 0xdd, 0xfe]
+/** A plain image has no more segments. */
+const MAX_PLAIN_SEGMENTS = 4096
+/** No writer makes more: ten are usual, one for each coefficient of three components would be 192. */
+export const MAX_SCANS = 1000
+/** Bytes that are walked through in one turn of the event loop: a millisecond or less. */
+const SLICE_BYTES = 1 << 19
+
+interface Component {
+  id: number
+  samples: number
+}
+
+/** Where reading is, and how far it may go in this turn of the event loop. */
+interface Walk {
+  at: number
+  until: number
+}
+
+export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegHeader> {
+  let header: JpegHeader | undefined
+  let components: readonly Component[] = []
+  let plain = true
+  let segments = 0
+  const walk: Walk = { at: 2, until: SLICE_BYTES }
+  for (;;) {
+    const marker = nextMarker(bytes, walk)
+    if (marker === 'end') {
+      // libjpeg says whether what is missing matters.
+      if (header !== undefined && header.scans > 0) return header
+      throw undecodable('jpeg', 'its header is cut off')
+    }
+    if (marker === 'more') {
+      await nextTurn()
+      walk.until = walk.at + SLICE_BYTES
+      continue
+    }
+    if (marker === EOI && header !== undefined && header.scans > 0) return header
+    if (marker === EOI || marker === SOI) throw undecodable('jpeg', 'it ends before its pixels')
+    const length = view.getUint16(walk.at)
+    const start = walk.at + 2
+    if (length < 2) throw undecodable('jpeg', 'a segment has no length')
+    walk.at += length
+    const frame = frames.get(marker)
+    if (frame !== undefined) {
+      if (header !== undefined) throw undecodable('jpeg', 'it has two frame headers')
+      if (start + length - 2 > bytes.length) throw undecodable('jpeg', 'its header is cut off')
+      const read = readFrame(view, start, length)
+      components = read.components
+      header = { ...read.header, ...frame, bytes: bytes.length }
+      plain &&= read.header.channels !== 4 && !frame.arithmetic && marker !== 0xc1
+    } else if (otherFrames.includes(marker)) {
+      throw unsupported('jpeg', `is of a kind that is not read (SOF${marker - 0xc0})`)
+    } else if (marker === SOS) {
+      if (header === undefined) throw undecodable('jpeg', 'it has no frame header')
+      if (header.scans === 0) header.plain = plain && segments < MAX_PLAIN_SEGMENTS
+      const scanned = samplesOfScan(view, start, components)
+      header.scans++
+      header.scannedSamples += scanned
+      if (!header.progressive && scanned === header.samples && header.scans === 1) return header
+      if (header.scans > MAX_SCANS)
+        throw tooLarge(`The JPEG image has more than ${MAX_SCANS} scans; at most ${MAX_SCANS} are accepted.`)
+    } else {
+      const application = marker >= 0xe0 && marker <= 0xef && marker !== APP1
+      plain &&= application || neutralMarkers.includes(marker)
+    }
+    segments++
+  }
+}
+
+/**
+ * Moves behind the next marker and returns it; `more` where the turn's slice ends before, `end` at the end of the
+ * file. Entropy-coded data, which may come before a marker, has no 0xff but before 0x00 and in restart markers.
+ */
+function nextMarker(bytes: Uint8Array, walk: Walk): number | 'more' | 'end' {
+  const end = Math.min(bytes.length - 1, walk.until)
+  for (let at = walk.at; at < end; at++) {
+    if (bytes[at] !== 0xff) continue
+    const marker = bytes[at + 1]!
+    if (marker === 0 || marker === 0xff || marker === TEM || (marker >= 0xd0 && marker <= 0xd7)) continue
+    walk.at = at + 2
+    return marker
+  }
+  walk.at = Math.max(walk.at, end)
+  return walk.at >= bytes.length - 1 ? 'end' : 'more'
+}
+
+function readFrame(
+  view: DataView,
+  at: number,
+  length: number,
+): { header: Omit<JpegHeader, 'progressive' | 'arithmetic' | 'bytes'>; components: readonly Component[] } {
+  const bits = view.getUint8(at)
+  const [height, width, count] = [view.getUint16(at + 1), view.getUint16(at + 3), view.getUint8(at + 5)]
+  if (bits !== 8) throw unsupported('jpeg', `has ${bits} bits a sample; 8 are read`)
+  if (count !== 1 && count !== 3 && count !== 4)
+    throw unsupported('jpeg', `has ${count} components; 1, 3 and 4 are read`)
+  if (length !== 8 + 3 * count) throw undecodable('jpeg', 'its frame header has the wrong length')
+  const sampling = Array.from({ length: count }, (_, i) => {
+    const factors = view.getUint8(at + 7 + 3 * i)
+    const [x, y] = [factors >> 4, factors & 15]
+    if (x < 1 || x > 4 || y < 1 || y > 4) throw undecodable('jpeg', 'it has impossible sampling factors')
+    return { id: view.getUint8(at + 6 + 3 * i), x, y }
+  })
+  const most = { x: Math.max(...sampling.map(({ x }) => x)), y: Math.max(...sampling.map(({ y }) => y)) }
+  // In blocks of 8 x 8, as they are stored.
+  const blocks = (side: number, factor: number, most: number) => Math.ceil(side / (8 * most)) * factor * 8
+  const components = sampling.map(({ id, x, y }) => ({
+    id,
+    samples: blocks(width, x, most.x) * blocks(height, y, most.y),
+  }))
+  const samples = components.reduce((sum, component) => sum + component.samples, 0)
+  const header = {
+    type: 'jpeg',
+    width,
+    height,
+    channels: count,
+    depth: 1,
+    bits,
+    alpha: false,
+    plain: false,
+    scans: 0,
+    samples,
+    scannedSamples: 0,
+  } as const
+  return { header, components }
+}
+
+/** Samples of the components of a scan. */
+function samplesOfScan(view: DataView, at: number, components: readonly Component[]): number {
+  const count = view.getUint8(at)
+  let samples = 0
+  for (let i = 0; i < count; i++) {
+    const id = view.getUint8(at + 1 + 2 * i)
+    const component = components.find((component) => component.id === id)
+    if (component === undefined) throw undecodable('jpeg', 'a scan is of a component that is not there')
+    samples += component.samples
+  }
+  return samples
+}

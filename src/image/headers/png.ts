@@ -1,0 +1,84 @@
+/** The header of a PNG (https://www.w3.org/TR/png-3/), and what its other chunks say. */
+import { undecodable } from './failures.js'
+import type { PngHeader } from './types.js'
+
+/** Chunks that neither turn the image, nor make it transparent, nor animate it. */
+const plainChunks = new Set(
+  'PLTE IDAT gAMA cHRM sRGB iCCP pHYs sBIT bKGD hIST tIME'.split(' ').map(chunkName),
+)
+const [IHDR, IEND, tRNS, iCCP] = ['IHDR', 'IEND', 'tRNS', 'iCCP'].map(chunkName)
+/** Chunks that libpng inflates beside the image. */
+const deflatedChunks = new Set(['iCCP', 'zTXt', 'iTXt'].map(chunkName))
+/** Chunks beyond these are not looked at: walking through them must not block the event loop. */
+const MAX_CHUNKS = 4096
+/** By colour type: grey, RGB, palette, grey with alpha, RGB with alpha. */
+const channelsOf: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 3, 4: 2, 6: 4 }
+const bitsOf: Readonly<Record<number, readonly number[]>> = {
+  0: [1, 2, 4, 8, 16],
+  2: [8, 16],
+  3: [1, 2, 4, 8],
+  4: [8, 16],
+  6: [8, 16],
+}
+/** From the start of the file: the signature, and IHDR with its length, name and checksum. */
+const AFTER_IHDR = 33
+
+export function readPng(bytes: Uint8Array, view: DataView): PngHeader {
+  if (view.getUint32(8) !== 13 || view.getUint32(12) !== IHDR)
+    throw undecodable('png', 'its header is not first')
+  const [bits, colour, interlace] = [view.getUint8(24), view.getUint8(25), view.getUint8(28)]
+  const channels = channelsOf[colour]
+  if (channels === undefined || !bitsOf[colour]!.includes(bits))
+    throw undecodable('png', `it has colour type ${colour} with ${bits} bits`)
+  if (interlace > 1) throw undecodable('png', `it has interlace method ${interlace}`)
+  const header: PngHeader = {
+    type: 'png',
+    width: view.getUint32(16),
+    height: view.getUint32(20),
+    channels,
+    depth: bits === 16 ? 2 : 1,
+    bits,
+    alpha: colour === 4 || colour === 6,
+    palette: colour === 3,
+    interlaced: interlace === 1,
+    profile: false,
+    textBytes: 0,
+    bytes: bytes.length,
+    plain: false,
+  }
+  readChunks(view, header)
+  return header
+}
+
+/** Reads all chunks, also those after the image data: an orientation (eXIf) may stand there. */
+function readChunks(view: DataView, header: PngHeader): void {
+  let plain = header.bits <= 8 && !header.alpha
+  let at = AFTER_IHDR
+  for (let chunk = 0; at + 8 <= view.byteLength; chunk++) {
+    if (chunk === MAX_CHUNKS) {
+      // What follows may be anything.
+      header.textBytes += view.byteLength - at
+      header.profile = true
+      return
+    }
+    const length = view.getUint32(at)
+    const name = view.getUint32(at + 4)
+    if (name === IEND) {
+      header.plain = plain
+      return
+    }
+    plain &&= plainChunks.has(name)
+    if (deflatedChunks.has(name)) header.textBytes += length
+    if (name === iCCP) header.profile = true
+    if (name === tRNS && !header.alpha) {
+      header.alpha = true
+      header.channels++
+    }
+    at += 12 + length
+  }
+}
+
+/** The four letters of a chunk's name as one number. */
+function chunkName(letters: string): number {
+  return Buffer.from(letters, 'latin1').readUInt32BE()
+}

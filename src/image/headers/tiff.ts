@@ -1,0 +1,188 @@
+/**
+ * The header of a TIFF, classic or BigTIFF: the tags of its first page, and how many pages follow.
+ * Tags: https://www.awaresystems.be/imaging/tiff/tifftags.html
+ */
+import { tooLarge, undecodable, unsupported } from './failures.js'
+import type { TiffHeader } from './types.js'
+
+const tags = {
+  width: 256,
+  height: 257,
+  bits: 258,
+  compression: 259,
+  photometric: 262,
+  stripOffsets: 273,
+  samplesPerPixel: 277,
+  rowsPerStrip: 278,
+  planar: 284,
+  tileWidth: 322,
+  tileHeight: 323,
+  tileOffsets: 324,
+  extraSamples: 338,
+  sampleFormat: 339,
+  profile: 34675,
+} as const
+
+/** Bytes of a value by the number of its type: byte, ASCII, short, long, rational, and so on. */
+const typeBytes: Readonly<Record<number, number>> = {
+  1: 1,
+  2: 1,
+  3: 2,
+  4: 4,
+  5: 8,
+  6: 1,
+  7: 1,
+  8: 2,
+  9: 4,
+  10: 8,
+  11: 4,
+  12: 8,
+  13: 4,
+  16: 8,
+  17: 8,
+  18: 8,
+}
+/** Only the first page is decoded, but libtiff reads the tags of all. */
+const MAX_PAGES = 1000
+const MAX_TAGS = 1000
+/** Photometric interpretation of a palette, which libvips hands on as RGB. */
+const PALETTE = 3
+
+/** A file's byte order and the widths of its fields. */
+class Fields {
+  readonly #view: DataView
+  readonly #little: boolean
+  readonly big: boolean
+
+  constructor(view: DataView) {
+    this.#view = view
+    this.#little = view.getUint8(0) === 0x49
+    this.big = view.getUint16(2, this.#little) === 43
+  }
+
+  get length(): number {
+    return this.#view.byteLength
+  }
+
+  /** Whole number of 1, 2, 4 or 8 bytes; one too large for a number is Infinity. */
+  uint(at: number, bytes: number): number {
+    if (bytes === 1) return this.#view.getUint8(at)
+    if (bytes === 2) return this.#view.getUint16(at, this.#little)
+    if (bytes === 4) return this.#view.getUint32(at, this.#little)
+    const value = Number(this.#view.getBigUint64(at, this.#little))
+    return Number.isSafeInteger(value) ? value : Number.POSITIVE_INFINITY
+  }
+
+  /** An offset in the file. */
+  offset(at: number): number {
+    return this.uint(at, this.big ? 8 : 4)
+  }
+}
+
+interface Tag {
+  type: number
+  count: number
+  /** Where its values are. */
+  at: number
+}
+
+export function readTiff(bytes: Uint8Array, view: DataView): TiffHeader {
+  const fields = new Fields(view)
+  const first = fields.offset(fields.big ? 8 : 4)
+  const found = readTags(fields, first)
+  const value = (tag: number, standard: number, index = 0) =>
+    tagValue(fields, found.get(tag), standard, index)
+
+  const [width, height] = [value(tags.width, 0), value(tags.height, 0)]
+  const samplesPerPixel = value(tags.samplesPerPixel, 1)
+  const bits = value(tags.bits, 1)
+  for (let sample = 1; sample < Math.min(samplesPerPixel, found.get(tags.bits)?.count ?? 1); sample++)
+    if (sample < 64 && value(tags.bits, bits, sample) !== bits)
+      throw unsupported('tiff', 'has samples of different depths')
+  if (bits < 1 || bits > 64) throw unsupported('tiff', `has ${bits} bits a sample`)
+  if (samplesPerPixel < 1 || samplesPerPixel > 64)
+    throw unsupported('tiff', `has ${samplesPerPixel} samples a pixel`)
+  const photometric = value(tags.photometric, 1)
+  const planar = value(tags.planar, 1) === 2
+  const tiled = found.has(tags.tileWidth) || found.has(tags.tileOffsets)
+  const block = tiled
+    ? { width: value(tags.tileWidth, 0), height: value(tags.tileHeight, 0) }
+    : { width, height: Math.min(height, value(tags.rowsPerStrip, height)) }
+  if (block.width < 1 || block.height < 1) throw undecodable('tiff', 'its strips or tiles have no size')
+  const blocksOfPlane = Math.ceil(width / block.width) * Math.ceil(height / block.height)
+  const alpha = found.has(tags.extraSamples)
+  const channels = photometric === PALETTE ? 3 : samplesPerPixel
+  return {
+    type: 'tiff',
+    width,
+    height,
+    channels,
+    depth: bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8,
+    bits,
+    alpha,
+    compression: value(tags.compression, 1),
+    photometric,
+    sampleFormat: value(tags.sampleFormat, 1),
+    planar,
+    samplesPerPixel,
+    profile: found.has(tags.profile),
+    block,
+    blocks: blocksOfPlane * (planar ? samplesPerPixel : 1),
+    pages: countPages(fields, first),
+    bytes: bytes.length,
+    plain: false,
+  }
+}
+
+/** The tags of the page at an offset. Where one stands twice, libtiff takes the first. */
+function readTags(fields: Fields, page: number): Map<number, Tag> {
+  const { count, start, size } = entriesOf(fields, page)
+  const found = new Map<number, Tag>()
+  for (let entry = 0; entry < count; entry++) {
+    const at = start + entry * size
+    const tag = fields.uint(at, 2)
+    const type = fields.uint(at + 2, 2)
+    const values = fields.offset(at + 4)
+    const inline = fields.big ? 8 : 4
+    const bytes = (typeBytes[type] ?? 0) * values
+    const where = at + 4 + inline
+    if (!found.has(tag))
+      found.set(tag, { type, count: values, at: bytes <= inline ? where : fields.offset(where) })
+  }
+  return found
+}
+
+function entriesOf(fields: Fields, page: number): { count: number; start: number; size: number } {
+  if (page >= fields.length) throw undecodable('tiff', 'a page lies beyond its end')
+  const count = fields.uint(page, fields.big ? 8 : 2)
+  if (count > MAX_TAGS) throw undecodable('tiff', `a page has ${count} tags`)
+  return { count, start: page + (fields.big ? 8 : 2), size: fields.big ? 20 : 12 }
+}
+
+function tagValue(fields: Fields, tag: Tag | undefined, standard: number, index: number): number {
+  if (tag === undefined || tag.count <= index) return standard
+  const bytes = typeBytes[tag.type] ?? 0
+  if (![1, 3, 4, 16].includes(tag.type)) throw undecodable('tiff', 'a tag has a value of the wrong type')
+  return fields.uint(tag.at + index * bytes, bytes)
+}
+
+/** Pages in the chain. libtiff reads the values of all their tags, so pages that share theirs are refused. */
+function countPages(fields: Fields, first: number): number {
+  const seen = new Set<number>()
+  let valueBytes = 0
+  // Where the chain breaks or turns back, libtiff ends it.
+  for (let page = first; page !== 0 && page < fields.length && !seen.has(page); ) {
+    if (seen.size === MAX_PAGES)
+      throw tooLarge(`The TIFF image has more than ${MAX_PAGES} pages; at most ${MAX_PAGES} are accepted.`)
+    seen.add(page)
+    const { count, start, size } = entriesOf(fields, page)
+    const next = start + count * size
+    if (next + (fields.big ? 8 : 4) > fields.length) break
+    for (let at = start; at < next; at += size)
+      valueBytes += (typeBytes[fields.uint(at + 2, 2)] ?? 0) * fields.offset(at + 4)
+    if (seen.size > 1 && valueBytes > 2 * fields.length)
+      throw undecodable('tiff', 'its pages share the values of their tags')
+    page = fields.offset(next)
+  }
+  return seen.size
+}

@@ -1,0 +1,85 @@
+/** What an image's own bytes say about it before any pixel is decoded. */
+
+interface Common {
+  /** Sides as stored, before any turning, in pixels; both at least 1. */
+  width: number
+  height: number
+  /** Samples a pixel after decoding, alpha included: a palette counts as RGB. */
+  channels: number
+  /** Bytes a sample after decoding. */
+  depth: 1 | 2 | 4 | 8
+  /** Bits a sample as stored. */
+  bits: number
+  alpha: boolean
+  /** Bytes of the whole file. */
+  bytes: number
+  /**
+   * Nothing in the header turns the image, makes it transparent, or is deeper than 8 bits. Such an image needs
+   * no second look by libvips. Only JPEGs and PNGs are told to be plain.
+   */
+  plain: boolean
+}
+
+export interface JpegHeader extends Common {
+  type: 'jpeg'
+  progressive: boolean
+  arithmetic: boolean
+  /** Passes over (parts of) the image; 1 for a baseline image with one scan of all components. */
+  scans: number
+  /** Samples of all components as stored: chroma is often subsampled. */
+  samples: number
+  /** Samples that all scans pass over, together. */
+  scannedSamples: number
+}
+
+export interface PngHeader extends Common {
+  type: 'png'
+  interlaced: boolean
+  palette: boolean
+  profile: boolean
+  /** Bytes of chunks that libpng inflates beside the image: texts and the colour profile. */
+  textBytes: number
+}
+
+/** Of an animation, the canvas and its first frame. */
+export interface WebpHeader extends Common {
+  type: 'webp'
+  lossless: boolean
+  animated: boolean
+  frames: number
+  profile: boolean
+}
+
+export interface GifHeader extends Common {
+  type: 'gif'
+  frames: number
+}
+
+export interface AvifHeader extends Common {
+  type: 'avif'
+  /** AV1 images that make the picture: more than one where it is a grid. */
+  tiles: number
+  /** Pixels of all AV1 frames that are decoded: tiles, layers and alpha. */
+  codedPixels: number
+  /** Samples of the same, colour and luma. */
+  codedSamples: number
+}
+
+export interface TiffHeader extends Common {
+  type: 'tiff'
+  /** The values of the tags of these names: https://www.awaresystems.be/imaging/tiff/tifftags.html */
+  compression: number
+  photometric: number
+  sampleFormat: number
+  planar: boolean
+  /** Samples a pixel as stored. */
+  samplesPerPixel: number
+  profile: boolean
+  /** A strip or a tile. */
+  block: { width: number; height: number }
+  /** Strips or tiles, of all planes. */
+  blocks: number
+  pages: number
+}
+
+export type ImageHeader = JpegHeader | PngHeader | WebpHeader | GifHeader | AvifHeader | TiffHeader

@@ -1,0 +1,66 @@
+/** Which images are accepted: by their sides, and by what decoding them takes. */
+import type { DecodeCost } from './cost.js'
+import { formatName, tooLarge } from './headers/failures.js'
+import type { ImageHeader } from './headers/types.js'
+
+export interface ImageLimits {
+  /** Most pixels (width x height) of an image as it is stored. */
+  maxPixels: number
+  /** Most bytes that decoding may take; unbounded unless told. */
+  memory?: number
+}
+
+/** The longest side, in pixels. It is that of JPEG. */
+export const MAX_SIDE = 65_535
+/** The longer side over the shorter one. The square crop of a longer image would show next to nothing of it. */
+export const MAX_ASPECT = 1000
+/** CPU time that one image may take to decode, ms, on the machine that cost.ts is calibrated on. */
+export const MAX_CPU_MS = 2000
+
+/** @throws FacetError `image_too_large` */
+export function checkSize({ width, height }: ImageHeader, { maxPixels }: ImageLimits): void {
+  const size = `The image has ${width} x ${height} pixels`
+  if (width * height > maxPixels)
+    throw tooLarge(`${size}; at most ${maxPixels} in all are accepted (--max-image-pixels).`)
+  if (Math.max(width, height) > MAX_SIDE)
+    throw tooLarge(`${size}; a side of at most ${MAX_SIDE} is accepted.`)
+  if (Math.max(width, height) > MAX_ASPECT * Math.min(width, height))
+    throw tooLarge(`${size}; its longer side may be at most ${MAX_ASPECT} times its shorter one.`)
+}
+
+/** @throws FacetError `image_too_large` */
+export function checkCost(header: ImageHeader, { bytes, cpuMs }: DecodeCost, limits: ImageLimits): void {
+  if (bytes > (limits.memory ?? Number.POSITIVE_INFINITY)) {
+    const [need, most] = [bytes, limits.memory!].map((size) => `${(size / 2 ** 20).toFixed(0)} MiB`)
+    throw tooLarge(
+      `${inWords(header)} takes up to ${need} of memory to decode; at most ${most} are given (--decode-memory).`,
+    )
+  }
+  if (cpuMs > MAX_CPU_MS)
+    throw tooLarge(
+      `${inWords(header)} takes up to ${(cpuMs / 1000).toFixed(1)} s to decode; at most ${MAX_CPU_MS / 1000} s are given.`,
+    )
+}
+
+/** What of the header decides over the cost. */
+function inWords(header: ImageHeader): string {
+  const size = `of ${header.width} x ${header.height} pixels`
+  return `The ${formatName(header.type)} image ${size}${detail(header)}`
+}
+
+function detail(header: ImageHeader): string {
+  switch (header.type) {
+    case 'jpeg':
+      return header.scans > 1 ? `, stored in ${header.scans} scans,` : ''
+    case 'png':
+      return ` (${header.channels} channels of ${header.bits} bits${header.interlaced ? ', interlaced' : ''})`
+    case 'webp':
+      return ` (${header.lossless ? 'lossless' : 'lossy'}${header.alpha ? ', with alpha' : ''})`
+    case 'gif':
+      return ''
+    case 'avif':
+      return ` (${header.bits} bits${header.alpha ? ', with alpha' : ''}${header.tiles > 1 ? `, ${header.tiles} tiles` : ''})`
+    case 'tiff':
+      return ` (${header.channels} channels of ${header.bits} bits, in ${header.blocks} strips or tiles)`
+  }
+}

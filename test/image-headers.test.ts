@@ -1,0 +1,213 @@
+/** What is read from an image's own bytes before anything is decoded, and that no bytes make a reader stumble. */
+import { readdirSync, readFileSync } from 'node:fs'
+import sharp, { type Sharp } from 'sharp'
+import t from 'tap'
+import { FacetError } from '../src/errors.js'
+import { readHeader } from '../src/image/headers/header.js'
+import { sniffImage } from '../src/image/headers/sniff.js'
+import type { ImageHeader } from '../src/image/headers/types.js'
+import { Random } from './random.js'
+
+const folder = new URL('./fixtures/images/', import.meta.url)
+const draw = new Random(19)
+
+function header(bytes: Uint8Array): Promise<ImageHeader> {
+  return readHeader(bytes, sniffImage(bytes)!)
+}
+
+function noise(width: number, height: number, channels: 1 | 3 | 4 = 3): Sharp {
+  return sharp(draw.bytes(width * height * channels), { raw: { width, height, channels } })
+}
+
+async function codeOf(bytes: Uint8Array): Promise<string | null> {
+  const type = sniffImage(bytes)
+  if (type === null) return null
+  try {
+    await readHeader(bytes, type)
+    return null
+  } catch (error) {
+    if (error instanceof FacetError) return error.code
+    throw error
+  }
+}
+
+t.test('every kind of image that is read has the sides and channels that libvips sees', async (t) => {
+  const names = readdirSync(folder).filter((name) => !name.endsWith('.golden.png') && /\.[a-z]+$/.test(name))
+  for (const name of names) {
+    const bytes = readFileSync(new URL(name, folder))
+    const found = await header(bytes)
+    const { width, height, channels, depth, hasAlpha } = await sharp(bytes).metadata()
+    const sides = [found.width, found.height]
+    // libvips turns AVIF images while it reads them.
+    if (found.type === 'avif' && sides[0] !== width) sides.reverse()
+    t.same(sides, [width, height], name)
+    t.ok(found.channels >= channels, `${name}: ${found.channels} of ${channels} channels`)
+    t.equal(found.depth, depth === 'ushort' ? 2 : 1, name)
+    if (found.type !== 'gif') t.equal(found.alpha, hasAlpha, name)
+  }
+  t.ok(names.length > 40)
+})
+
+t.test('what decides over the cost of a format is read', async (t) => {
+  const image = noise(48, 40)
+  const cases: [string, Buffer, object][] = [
+    [
+      'baseline',
+      await image.clone().jpeg().toBuffer(),
+      { progressive: false, scans: 1, samples: 48 * 48 * 1.5 },
+    ],
+    [
+      'grey',
+      await image.clone().toColourspace('b-w').jpeg().toBuffer(),
+      { scans: 1, samples: 48 * 40, channels: 1 },
+    ],
+    [
+      'progressive',
+      await image.clone().jpeg({ progressive: true }).toBuffer(),
+      { progressive: true, scans: 10 },
+    ],
+    ['4:4:4', await image.clone().jpeg({ chromaSubsampling: '4:4:4' }).toBuffer(), { samples: 48 * 40 * 3 }],
+    ['interlaced', await image.clone().png({ progressive: true }).toBuffer(), { interlaced: true, depth: 1 }],
+    ['palette', await image.clone().png({ palette: true }).toBuffer(), { palette: true, channels: 3 }],
+    [
+      '16 bit',
+      await noise(9, 9, 4).toColourspace('rgb16').png().toBuffer(),
+      { depth: 2, channels: 4, alpha: true },
+    ],
+    ['lossy', await image.clone().webp().toBuffer(), { lossless: false, alpha: false, frames: 1 }],
+    ['lossless', await image.clone().webp({ lossless: true }).toBuffer(), { lossless: true }],
+    ['alpha', await noise(9, 9, 4).webp().toBuffer(), { lossless: false, alpha: true }],
+    [
+      'avif',
+      await image.clone().avif({ effort: 0 }).toBuffer(),
+      { tiles: 1, codedPixels: 1920, codedSamples: 5760 },
+    ],
+    [
+      '4:2:0',
+      await image.clone().avif({ effort: 0, chromaSubsampling: '4:2:0' }).toBuffer(),
+      { codedPixels: 1920, codedSamples: 2880 },
+    ],
+    ['10 bit', await image.clone().avif({ effort: 0, bitdepth: 10 }).toBuffer(), { bits: 10, depth: 2 }],
+    ['avif alpha', await noise(16, 16, 4).avif({ effort: 0 }).toBuffer(), { alpha: true, codedPixels: 512 }],
+    [
+      'tiles',
+      await image.clone().tiff({ tile: true, tileWidth: 32, tileHeight: 16 }).toBuffer(),
+      { blocks: 6 },
+    ],
+    [
+      'strips',
+      await image.clone().tiff({ compression: 'lzw' }).toBuffer(),
+      { block: { width: 48 }, compression: 5 },
+    ],
+  ]
+  for (const [name, bytes, wanted] of cases) t.match(await header(bytes), wanted, name)
+  const frames = await Promise.all([1, 2, 3].map(() => noise(8, 8).png().toBuffer()))
+  const animation = sharp(frames, { join: { animated: true } })
+  t.match(await header(await animation.clone().gif().toBuffer()), { frames: 3, width: 8, height: 8 })
+  t.match(await header(await animation.clone().webp().toBuffer()), {
+    frames: 3,
+    animated: true,
+    alpha: false,
+  })
+})
+
+t.test('a header that is cut off anywhere is refused or read, and nothing else', async (t) => {
+  const names = [
+    'colour.jpg',
+    'colour-progressive.jpg',
+    'cmyk.jpg',
+    'exif-6.jpg',
+    'colour.png',
+    'animated.png',
+    'colour.webp',
+    'colour-alpha.webp',
+    'animated.webp',
+    'colour.gif',
+    'animated.gif',
+    'colour.avif',
+    'colour-alpha.avif',
+    'exif-6.avif',
+    'colour.tiff',
+    'colour-big.tiff',
+    'animated.tiff',
+  ]
+  for (const name of names) {
+    const bytes = readFileSync(new URL(name, folder))
+    const codes = new Set<string | null>()
+    for (let end = 0; end < bytes.length; end++) codes.add(await codeOf(bytes.subarray(0, end)))
+    codes.delete(null)
+    t.same([...codes], ['undecodable_image'], name)
+  }
+})
+
+t.test('damaged headers are refused or read, and nothing else', async (t) => {
+  for (const name of readdirSync(folder)) {
+    const bytes = readFileSync(new URL(name, folder))
+    for (let attempt = 0; attempt < 60; attempt++) {
+      const damaged = Buffer.from(bytes)
+      for (let i = 0; i < 1 + draw.below(3); i++)
+        damaged[draw.below(Math.min(damaged.length, 600))] = draw.pick([0, 1, 0x7f, 0xff, draw.below(256)])
+      const code = await codeOf(damaged)
+      if (code !== null && code !== 'undecodable_image' && code !== 'image_too_large')
+        t.fail(`${name}: ${code}: ${damaged.toString('base64')}`)
+    }
+  }
+  t.pass()
+})
+
+t.test('scans, frames and pages are counted only so far', async (t) => {
+  const jpeg = await noise(16, 16).jpeg({ progressive: true }).toBuffer()
+  const scan = Buffer.from([0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, 0])
+  const withScans = (count: number) =>
+    Buffer.concat([jpeg.subarray(0, -2), Buffer.alloc(scan.length * count, scan), jpeg.subarray(-2)])
+  t.match(await header(withScans(900)), { scans: 910, scannedSamples: 900 * 256 + 2048 })
+  t.equal(await codeOf(withScans(1000)), 'image_too_large')
+
+  const gif = await noise(8, 8).gif().toBuffer()
+  const image = gif.indexOf(0x2c, 13 + 3 * 2 ** ((gif[10]! & 7) + 1))
+  const withFrames = (count: number) =>
+    Buffer.concat([gif.subarray(0, image), ...Array(count).fill(gif.subarray(image, -1)), gif.subarray(-1)])
+  t.match(await header(withFrames(10_000)), { frames: 10_000 })
+  t.equal(await codeOf(withFrames(10_001)), 'image_too_large')
+
+  const tiff = await noise(8, 8).tiff({ compression: 'none' }).toBuffer()
+  const pages = (count: number) => {
+    // Empty pages, each of no tags and the offset of the next.
+    const chain = Buffer.alloc(6 * count)
+    for (let page = 1; page < count; page++) chain.writeUInt32LE(tiff.length + 6 * page, 6 * (page - 1) + 2)
+    const first = tiff.readUInt32LE(4)
+    const whole = Buffer.concat([tiff, chain])
+    whole.writeUInt32LE(tiff.length, first + 2 + 12 * tiff.readUInt16LE(first))
+    return whole
+  }
+  t.match(await header(pages(900)), { pages: 901 })
+  t.equal(await codeOf(pages(1000)), 'image_too_large')
+  const loop = Buffer.from(tiff)
+  const first = tiff.readUInt32LE(4)
+  loop.writeUInt32LE(first, first + 2 + 12 * tiff.readUInt16LE(first))
+  t.match(await header(loop), { pages: 1 })
+})
+
+t.test('kinds of images that are not read are named', async (t) => {
+  const jpeg = await noise(16, 16).jpeg().toBuffer()
+  const frame = jpeg.indexOf(Buffer.from([0xff, 0xc0]))
+  const lossless = Buffer.from(jpeg)
+  lossless[frame + 1] = 0xc3
+  await t.rejects(header(lossless), { code: 'undecodable_image', message: /not read \(SOF3\)/ })
+  const deep = Buffer.from(jpeg)
+  deep[frame + 4] = 12
+  await t.rejects(header(deep), { code: 'undecodable_image', message: /12 bits a sample/ })
+  const avif = await noise(16, 16).avif({ effort: 0 }).toBuffer()
+  const overlay = Buffer.from(avif)
+  overlay.write('iovl', avif.indexOf('av01', avif.indexOf('infe')))
+  await t.rejects(header(overlay), { code: 'undecodable_image', message: /"iovl" where AV1 is read/ })
+})
+
+t.test('an AVIF is as large as its AV1 data says, whatever its boxes say', async (t) => {
+  const avif = await noise(64, 48).avif({ effort: 0 }).toBuffer()
+  const small = Buffer.from(avif)
+  const size = avif.indexOf('ispe') + 8
+  small.writeUInt32BE(8, size)
+  small.writeUInt32BE(8, size + 4)
+  t.match(await header(small), { width: 8, height: 8, codedPixels: 64 * 48 })
+})
