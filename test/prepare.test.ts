@@ -7,7 +7,7 @@ import { packRow } from '../src/engine/row.js'
 import { free } from '../src/bytes/free.js'
 import { readPack } from '../src/pack/read.js'
 import { writePack } from '../src/pack/write.js'
-import { preparer } from '../src/residency/prepare.js'
+import { arraysOf, preparer } from '../src/residency/prepare.js'
 import { family, randomHead } from './engine-rig.js'
 
 const { base, layout, manifest } = family
@@ -37,6 +37,16 @@ for (const dtype of ['f16', 'f32'] as const) {
     t.throws(() => prepared.row(), /released/)
   })
 }
+
+t.test(
+  'the arrays of a pack are those of all its parts, also of kinds of slot that are to come',
+  async (t) => {
+    const slot = { scale: new Float32Array(2), bias: new Float32Array(2), factor: new Float32Array(6) }
+    const head = randomHead(3, 1)
+    const arrays = arraysOf({ slots: new Map([['conv1', slot]]), head })
+    t.same(new Set(arrays), new Set([...Object.values(slot), head.weight, head.bias]))
+  },
+)
 
 /** A row of the base, with a head so that it has all parts. */
 function baseRow(): RowTensors {

@@ -9,6 +9,8 @@ import { Command } from 'commander'
 import { FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { naming } from '../host/file-problem.js'
+import { slotParts } from '../manifest/kinds/kinds.js'
+import { isAffine } from '../manifest/layout.js'
 import type { Pack } from '../pack/pack.js'
 import { type PackSummary, readPack, readPackInfo } from '../pack/read.js'
 import { end, readNamedFamily } from './ends.js'
@@ -104,9 +106,13 @@ function describe(
     .join('')
 }
 
-function adapted(pack: Pack, family: Family): string {
-  const matrices = [...pack.slots.values()].filter((slot) => slot.matrix).length
-  return `${pack.slots.size} of ${family.manifest.slots.length} slots, ${matrices} with a matrix`
+/** How many of the family's slots the pack adapts, and how many with each part beside scale and bias. */
+function adapted(pack: Pack, { manifest }: Family): string {
+  const names = manifest.slots.flatMap(slotParts).map(({ name }) => name)
+  const parts = new Set(names.filter((name) => !isAffine(name)))
+  const given = [...pack.slots.values()]
+  const counts = [...parts].map((part) => `${given.filter((slot) => slot[part]).length} with a ${part}`)
+  return [`${given.length} of ${manifest.slots.length} slots`, ...counts].join(', ')
 }
 
 function preview(labels: string[]): string {

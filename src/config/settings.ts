@@ -76,7 +76,7 @@ export const settings = {
     choice(['shared', 'compact']),
     undefined,
     'shared on cpu, compact on cuda',
-    'shared: a run is fed the rows of its domains; compact: the same in padded batches, for devices that prepare for each new size',
+    'shared: batches of any size, and a second graph for those of one domain; compact: one graph, batches padded to powers of two, for devices that prepare for each new size',
   ),
   bankDtype: setting(
     engine,

@@ -44,7 +44,7 @@ export function preparer(family: Family, dtype: BankDtype): Prepare {
     const decoded = new Set<Float32Array>()
     const read = () => {
       const pack = readPack(bytes, family.manifest)
-      for (const array of weightsOf(pack)) if (array.buffer !== bytes.buffer) decoded.add(array)
+      for (const array of arraysOf(pack)) if (array.buffer !== bytes.buffer) decoded.add(array)
       return pack
     }
     const first = read()
@@ -71,10 +71,10 @@ export function preparer(family: Family, dtype: BankDtype): Prepare {
   }
 }
 
-function weightsOf({ slots, head }: Pack): Float32Array[] {
-  const weights = head ? [head.weight, head.bias] : []
-  for (const { scale, bias, matrix } of slots.values()) weights.push(scale, bias, ...(matrix ? [matrix] : []))
-  return weights
+/** Every array of a pack: those of its head, and all parts that its slots have, whatever their kind. */
+export function arraysOf({ slots, head }: Pick<Pack, 'slots' | 'head'>): Float32Array[] {
+  const ofHead = head ? [head.weight, head.bias] : []
+  return [...ofHead, ...[...slots.values()].flatMap((parts) => Object.values(parts))]
 }
 
 export function about(pack: Pack): About {
