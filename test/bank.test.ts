@@ -44,7 +44,7 @@ function makeBank() {
   })
   bank.share(memory.buffer as unknown as SharedArrayBuffer)
   /** Writes a row whose values are all `value`. @param spans in how many pieces it lies */
-  const stage = (row: number, value: number, spans = 1, classes = 1) => {
+  const write = (row: number, value: number, spans = 1, classes = 1) => {
     memory.fill(value, row * ROW_VALUES, (row + 1) * ROW_VALUES)
     const length = (ROW_VALUES * 4) / spans
     const content: SharedRow = {
@@ -53,18 +53,18 @@ function makeBank() {
       }),
       classes,
     }
-    bank.stage(row, content)
+    bank.setRow(row, content)
   }
   const mixed = (...rows: number[]) => {
     const { feeds, places, uniform } = bank.mixedFeeds(Int32Array.from(rows))
     return { affine: feeds.affine!, matrix: feeds['matrix.a']!, places: [...places], uniform }
   }
-  return { bank, memory, stage, mixed, made: () => made }
+  return { bank, memory, write, mixed, made: () => made }
 }
 
 t.test('a batch gets the rows of its domains, each once, in the order of the samples', async (t) => {
-  const { stage, mixed } = makeBank()
-  for (const row of [1, 2, 3]) stage(row, row)
+  const { write, mixed } = makeBank()
+  for (const row of [1, 2, 3]) write(row, row)
   const { affine, matrix, places, uniform } = mixed(3, 1, 3, 2)
   t.same([...affine.data], [3, 3, 3, 1, 1, 1, 2, 2, 2])
   t.same(affine.dims, [3, 3])
@@ -76,32 +76,32 @@ t.test('a batch gets the rows of its domains, each once, in the order of the sam
 })
 
 t.test('a row that lies in several spans is put together', async (t) => {
-  const { stage, mixed } = makeBank()
-  stage(1, 7, 4)
+  const { write, mixed } = makeBank()
+  write(1, 7, 4)
   t.same([...mixed(1).affine.data], [7, 7, 7])
 })
 
 t.test(
-  'a row is copied when its place holds another or when it was staged anew, and not otherwise',
+  'a row is copied when its place holds another or when it was written anew, and not otherwise',
   async (t) => {
-    const { bank, memory, stage, mixed } = makeBank()
-    for (const row of [1, 2]) stage(row, row)
+    const { bank, memory, write, mixed } = makeBank()
+    for (const row of [1, 2]) write(row, row)
     mixed(1, 2)
     // Changes in shared memory are not announced. The engine never makes any; here one shows whether a row is
     // copied.
     memory.fill(9)
     t.same([...mixed(1, 2).affine.data], [1, 1, 1, 2, 2, 2], 'both are at their places')
     t.same([...mixed(2, 1).affine.data], [9, 9, 9, 9, 9, 9], 'both have other places now')
-    stage(1, 5)
+    write(1, 5)
     t.same([...mixed(2, 1).affine.data], [9, 9, 9, 5, 5, 5], 'the new row, at its old place')
-    stage(2, 6)
+    write(2, 6)
     t.same([...bank.singleFeeds(2).bias!.data], [6], 'for the graph of one domain as well')
   },
 )
 
 t.test('the graph for one domain gets views of the first place', async (t) => {
-  const { bank, stage } = makeBank()
-  for (const row of [1, 2]) stage(row, row)
+  const { bank, write } = makeBank()
+  for (const row of [1, 2]) write(row, row)
   const feeds = bank.singleFeeds(2)
   t.same([feeds.scale!.dims, feeds.bias!.dims, feeds['matrix.a']!.dims], [[1, 2, 1, 1], [1], [1, 2, 1, 1]])
   t.same([...feeds.scale!.data, ...feeds.bias!.data, ...feeds['matrix.a']!.data], [2, 2, 2, 2, 2])
@@ -110,8 +110,8 @@ t.test('the graph for one domain gets views of the first place', async (t) => {
 })
 
 t.test('tensors are made once a number of domains, and anew only when more places are needed', async (t) => {
-  const { stage, mixed, made } = makeBank()
-  for (const row of [1, 2, 3, 4]) stage(row, row)
+  const { write, mixed, made } = makeBank()
+  for (const row of [1, 2, 3, 4]) write(row, row)
   const two = mixed(1, 2).affine
   const before = made()
   for (let n = 0; n < 5; n++) t.equal(mixed(3, 4, 3).affine, two)
@@ -120,12 +120,12 @@ t.test('tensors are made once a number of domains, and anew only when more place
   t.same([...mixed(1, 2).affine.data], [1, 1, 1, 2, 2, 2], 'after the buffers have grown')
 })
 
-t.test('a row that is not staged is refused, and the others stay right', async (t) => {
-  const { bank, stage, mixed } = makeBank()
-  for (const row of [1, 2]) stage(row, row)
+t.test('an empty row is refused, and the others stay right', async (t) => {
+  const { bank, write, mixed } = makeBank()
+  for (const row of [1, 2]) write(row, row)
   mixed(1, 2)
   bank.clear(2)
-  const refused = { name: 'RangeError', message: 'bank row 2 is not staged' }
+  const refused = { name: 'RangeError', message: 'bank row 2 is empty' }
   t.throws(() => mixed(1, 2), refused)
   t.throws(() => bank.singleFeeds(2), refused)
   t.throws(() => bank.classes(2), refused)
@@ -134,13 +134,13 @@ t.test('a row that is not staged is refused, and the others stay right', async (
 })
 
 t.test("a head is its row's, of the size it has now", async (t) => {
-  const { bank, stage } = makeBank()
-  stage(1, 4)
-  stage(2, 6)
+  const { bank, write } = makeBank()
+  write(1, 4)
+  write(2, 6)
   t.match(bank.head(1), { classes: 1, weight: new Float32Array([4, 4]), bias: new Float32Array([4]) })
   t.match(bank.head(2), { classes: 1, weight: new Float32Array([6, 6]), bias: new Float32Array([6]) })
-  stage(2, 8)
+  write(2, 8)
   t.match(bank.head(2), { weight: new Float32Array([8, 8]) })
-  stage(2, 8, 1, 0)
+  write(2, 8, 1, 0)
   t.equal(bank.classes(2), 0)
 })

@@ -53,7 +53,7 @@ async function tried(
   pack: Pack,
 ): Promise<{ runs: number; batches: EngineBatch[]; problems: readonly string[] }> {
   const { engine } = await startEngine(t, { rows: 2 })
-  await engine.stage(1, packRow(pack, base, manifest, layout, 'f32'))
+  await engine.writeRow(1, packRow(pack, base, manifest, layout, 'f32'))
   const batches: EngineBatch[] = []
   const counted: Pick<Engine, 'run'> = {
     run: (batch, generation) => {
@@ -92,7 +92,7 @@ t.test('packs of a backbone whose features are its last maps pass', async (t) =>
   for (const [name, bytes] of files) writeFileSync(path.join(dir, name), bytes)
   const bound = await readFamily(dir)
   const { engine } = await startEngine(t, { rows: 2, family: bound })
-  await engine.stage(1, packRow(bound.base, bound.base, bound.manifest, bound.layout, 'f32'))
+  await engine.writeRow(1, packRow(bound.base, bound.base, bound.manifest, bound.layout, 'f32'))
   await createCanary(engine, manifest.input)(1, 1)
 })
 

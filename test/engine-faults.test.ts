@@ -14,19 +14,19 @@ for (const [how, fault, reason] of [
   t.test(`a worker that ${how} in a run fails what is pending with 503 and is replaced`, async (t) => {
     const clock = new ManualClock()
     const { engine, control } = await startEngine(t, { clock })
-    await engine.stage(1, randomRow(1, 4))
+    await engine.writeRow(1, randomRow(1, 4))
     const down = new Promise<Error>((resolve) => engine.once('down', resolve))
     const up = new Promise<number>((resolve) => engine.once('up', resolve))
 
     control.nextRun(fault)
-    const pending = [engine.run(base(), 1), engine.run(base(), 1), engine.stage(2, randomRow(2, 4))]
+    const pending = [engine.run(base(), 1), engine.run(base(), 1), engine.writeRow(2, randomRow(2, 4))]
     for (const outcome of await Promise.allSettled(pending)) {
       t.match(outcome, { status: 'rejected', reason: restarting })
     }
     t.match((await down).message, reason)
     t.equal(engine.state, 'restarting')
     await t.rejects(engine.run(base(), 1), restarting, 'while it is down')
-    await t.rejects(engine.stage(1, randomRow(1, 4)), restarting)
+    await t.rejects(engine.writeRow(1, randomRow(1, 4)), restarting)
     await t.rejects(engine.probe(), restarting)
     engine.clear(1)
 
@@ -37,7 +37,7 @@ for (const [how, fault, reason] of [
     await engine.probe()
     await t.rejects(engine.run(base(), 1), restarting, 'rows of an older generation')
     await t.rejects(engine.run({ ...base(), rows: Int32Array.of(1) }, 2), { code: 'inference_failed' })
-    await engine.stage(1, randomRow(1, 4))
+    await engine.writeRow(1, randomRow(1, 4))
     t.equal((await engine.run({ ...base(), rows: Int32Array.of(1) }, 2)).logits[0]!.length, 4)
   })
 }
@@ -47,7 +47,7 @@ t.test('memory that the rows of a lost engine took is available to the next engi
   const memory = bytes(family.base.head!.classes) + 2 * bytes(4)
   const clock = new ManualClock()
   const { engine, control } = await startEngine(t, { clock, bankMode: 'shared', memory })
-  for (const row of [1, 2]) await engine.stage(row, randomRow(row, 4))
+  for (const row of [1, 2]) await engine.writeRow(row, randomRow(row, 4))
   const up = new Promise<number>((resolve) => engine.once('up', resolve))
   const down = new Promise((resolve) => engine.once('down', resolve))
   control.nextRun(Fault.exits)
@@ -55,14 +55,14 @@ t.test('memory that the rows of a lost engine took is available to the next engi
   await down
   clock.advance(100)
   await up
-  for (const row of [3, 4]) await engine.stage(row, randomRow(row, 4))
+  for (const row of [3, 4]) await engine.writeRow(row, randomRow(row, 4))
   t.equal((await engine.run({ ...base(), rows: Int32Array.of(4) }, 2)).logits[0]!.length, 4)
 })
 
 t.test('a lane that dies takes no run of another with it, and both are replaced', async (t) => {
   const clock = new ManualClock()
   const { engine, control } = await startEngine(t, { clock, bankMode: 'shared', lanes: 2 })
-  await engine.stage(1, randomRow(1, 4))
+  await engine.writeRow(1, randomRow(1, 4))
   const up = new Promise<number>((resolve) => engine.once('up', resolve))
   control.nextRun(Fault.waits)
   const other = engine.run({ ...base(), rows: Int32Array.of(1) }, 1)
@@ -80,7 +80,7 @@ t.test('a lane that dies takes no run of another with it, and both are replaced'
   await engine.allLanesReady()
   t.equal(control.sessions, 2 * 2 * 3, 'two graphs and the heads, in two lanes, twice')
   await t.rejects(engine.run({ ...base(), rows: Int32Array.of(1) }, 2), { code: 'inference_failed' })
-  await engine.stage(1, randomRow(1, 4))
+  await engine.writeRow(1, randomRow(1, 4))
   t.equal((await engine.run({ ...base(), rows: Int32Array.of(1) }, 2)).logits[0]!.length, 4)
 })
 

@@ -32,7 +32,7 @@ for (const bankDtype of ['f32', 'f16'] as const) {
       if (domain !== 'base') {
         const pack = readPack(await readFile(`adapters/resnet26-half/${domain}.safetensors`), manifest)
         row = index + 1
-        await engine.stage(row, packRow(pack, base, manifest, layout, bankDtype))
+        await engine.writeRow(row, packRow(pack, base, manifest, layout, bankDtype))
       }
       const result = await engine.run({ pixels: pixels.slice(), rows: new Int32Array(images).fill(row) }, 1)
       const allowed = bankDtype === 'f32' ? tolerance(domain) : 1e-2

@@ -29,7 +29,7 @@ function worst(found: EngineResult, expected: EngineResult): number {
 t.test(
   'a batch of 8 samples of 8 domains is one run, each answer equal to the one it gets alone',
   async (t) => {
-    for (const row of domains) await engine.stage(row, randomRow(row, classes[row]!))
+    for (const row of domains) await engine.writeRow(row, randomRow(row, classes[row]!))
     const pixels = randomPixels(8, 1)
     const before = control.runs
     const mixed = await engine.run({ pixels: pixels.slice(), rows: Int32Array.from(domains) }, 1)
@@ -48,7 +48,7 @@ t.test(
 )
 
 t.test('the cheap path of a batch of one domain gives what the mixed path gives', async (t) => {
-  for (const row of [1, 2]) await engine.stage(row, randomRow(row, 10))
+  for (const row of [1, 2]) await engine.writeRow(row, randomRow(row, 10))
   const pixels = randomPixels(4, 2)
   const one = await engine.run({ pixels: pixels.slice(), rows: Int32Array.of(2, 2, 2, 2) }, 1)
   const joined = new Uint8Array(5 * imageBytes)
@@ -63,7 +63,7 @@ t.test('the cheap path of a batch of one domain gives what the mixed path gives'
 
 t.test('a head is the product of its weights with the features, small and large', async (t) => {
   const sizes = [5, 1623]
-  for (const [index, size] of sizes.entries()) await engine.stage(index + 1, randomRow(index + 1, size))
+  for (const [index, size] of sizes.entries()) await engine.writeRow(index + 1, randomRow(index + 1, size))
   const rows = Int32Array.of(2, 1, 2, 2)
   const result = await engine.run({ pixels: randomPixels(4, 3), rows }, 1)
   for (const [sample, { features, logits }] of split(result).entries()) {
@@ -80,7 +80,7 @@ t.test('a head is the product of its weights with the features, small and large'
 const mixes = [[1], [4, 4, 4], [8, 0, 3, 8, 2], [5, 6], [1, 2, 3, 4, 5, 6, 7, 8, 0], [7, 1, 7]]
 
 t.test('a lane gives each sample what it gets alone, whatever the batches before', async (t) => {
-  for (const row of domains) await engine.stage(row, randomRow(row, classes[row]!))
+  for (const row of domains) await engine.writeRow(row, randomRow(row, classes[row]!))
   for (const [seed, mix] of mixes.entries()) {
     const pixels = randomPixels(mix.length, seed)
     const together = await engine.run({ pixels: pixels.slice(), rows: Int32Array.from(mix) }, 1)
@@ -100,7 +100,7 @@ for (const [bankMode, lanes] of [
   t.test(`${lanes} ${bankMode} lanes give what one shared lane gives, whatever the batch`, async (t) => {
     const { engine: other } = await startEngine(t, { bankMode, lanes })
     for (const either of [engine, other]) {
-      for (const row of domains) await either.stage(row, randomRow(row, classes[row]!))
+      for (const row of domains) await either.writeRow(row, randomRow(row, classes[row]!))
     }
     for (const [seed, mix] of mixes.entries()) {
       const rows = Int32Array.from(mix)
@@ -109,15 +109,15 @@ for (const [bankMode, lanes] of [
       const [expected, ...found] = await Promise.all([engine, ...Array(lanes).fill(other)].map(runOf))
       for (const result of found) t.ok(worst(result, expected!) < 1e-5, `rows ${mix}`)
     }
-    await other.stage(4, randomRow(40, 12))
-    await engine.stage(4, randomRow(40, 12))
+    await other.writeRow(4, randomRow(40, 12))
+    await engine.writeRow(4, randomRow(40, 12))
     const rows = Int32Array.of(4, 5)
     const [expected, ...found] = await Promise.all(
       [engine, ...Array<typeof engine>(lanes).fill(other)].map((either) =>
         either.run({ pixels: randomPixels(2, 9), rows }, 1),
       ),
     )
-    for (const result of found) t.ok(worst(result, expected!) < 1e-5, 'after a row was staged again')
+    for (const result of found) t.ok(worst(result, expected!) < 1e-5, 'after a row was written again')
   })
 }
 
@@ -125,8 +125,8 @@ for (const bankMode of ['shared', 'compact'] as const) {
   t.test(`a ${bankMode} bank in half precision is within its rounding`, async (t) => {
     const { engine: half } = await startEngine(t, { bankDtype: 'f16', bankMode })
     for (const row of domains) {
-      await engine.stage(row, randomRow(row, classes[row]!))
-      await half.stage(row, randomRow(row, classes[row]!, 'f16'))
+      await engine.writeRow(row, randomRow(row, classes[row]!))
+      await half.writeRow(row, randomRow(row, classes[row]!, 'f16'))
     }
     const rows = Int32Array.from([0, ...domains])
     const expected = await engine.run({ pixels: randomPixels(9, 4), rows }, 1)

@@ -55,7 +55,7 @@ t.test('stop answers the runs that were sent, then the worker ends by itself', a
   })
   t.equal(engine.state, 'stopping')
   await t.rejects(engine.run(base(), 1), draining)
-  await t.rejects(engine.stage(1, randomRow(1, 4)), draining)
+  await t.rejects(engine.writeRow(1, randomRow(1, 4)), draining)
   t.equal(stopped, false, 'it waits for the run in flight')
   control.release()
   for (const outcome of await Promise.allSettled(runs)) t.equal(outcome.status, 'fulfilled')
@@ -100,28 +100,31 @@ t.test('a process that stops its engine in the middle of a run exits with 0', as
   t.equal(stdout, 'answered 32\nstopped\n')
 })
 
-t.test('the second lane follows while the first serves, and knows what was staged meanwhile', async (t) => {
-  const { engine, control } = makeEngine(t, { bankMode: 'shared', lanes: 2 })
-  await engine.start()
-  t.equal(control.sessions, 3, 'one lane: two graphs and the heads')
-  await engine.stage(1, randomRow(1, 4))
-  const runs = () =>
-    Array.from({ length: 2 }, () => engine.run({ pixels: randomPixels(1, 1), rows: Int32Array.of(1) }, 1))
-  const [alone] = await Promise.all(runs())
-  await engine.allLanesReady()
-  t.equal(control.sessions, 6)
-  for (const { features, logits } of await Promise.all(runs())) {
-    t.strictSame(features, alone!.features)
-    t.strictSame(logits, alone!.logits)
-  }
-})
+t.test(
+  'the second lane follows while the first serves, and knows the rows that were written meanwhile',
+  async (t) => {
+    const { engine, control } = makeEngine(t, { bankMode: 'shared', lanes: 2 })
+    await engine.start()
+    t.equal(control.sessions, 3, 'one lane: two graphs and the heads')
+    await engine.writeRow(1, randomRow(1, 4))
+    const runs = () =>
+      Array.from({ length: 2 }, () => engine.run({ pixels: randomPixels(1, 1), rows: Int32Array.of(1) }, 1))
+    const [alone] = await Promise.all(runs())
+    await engine.allLanesReady()
+    t.equal(control.sessions, 6)
+    for (const { features, logits } of await Promise.all(runs())) {
+      t.strictSame(features, alone!.features)
+      t.strictSame(logits, alone!.logits)
+    }
+  },
+)
 
 t.test(
   'rows beyond the first segment of shared memory are right in every lane, before it follows and after a restart',
   async (t) => {
     const { engine, control } = makeEngine(t, { lanes: 2, bankMode: 'shared', rows: 4 })
     const { engine: alone } = await startEngine(t, { rows: 4 })
-    await alone.stage(2, randomRow(7, 5))
+    await alone.writeRow(2, randomRow(7, 5))
     const pixels = randomPixels(1, 3)
     const batch = () => ({ pixels: pixels.slice(), rows: Int32Array.of(2) })
     const expected = (await alone.run(batch(), 1)).logits[0]!
@@ -133,8 +136,8 @@ t.test(
         bias: new Float32Array(140_000),
       }
       head.bias.fill(3, -1)
-      await engine.stage(1, { ...randomRow(5, 0), head })
-      await engine.stage(2, randomRow(7, 5))
+      await engine.writeRow(1, { ...randomRow(5, 0), head })
+      await engine.writeRow(2, randomRow(7, 5))
     }
     const right = async (generation: number) => {
       await engine.allLanesReady()

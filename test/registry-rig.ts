@@ -39,8 +39,8 @@ export class MemoryEngine extends EventEmitter<EngineEvents> {
   readonly trunks = 1
   state: EngineState = 'ready'
   generation = 1
-  /** Rows staged so far, in order. */
-  readonly staged: number[] = []
+  /** Rows written so far, in order. */
+  readonly written: number[] = []
   step: Step = async () => {}
   readonly #features: number
   readonly #contents = new Map<number, RowTensors>()
@@ -57,11 +57,11 @@ export class MemoryEngine extends EventEmitter<EngineEvents> {
     return this.#contents.get(row)?.head?.bias[0]
   }
 
-  stage(row: number, tensors: RowTensors): Promise<void> {
+  writeRow(row: number, tensors: RowTensors): Promise<void> {
     if (row < 1 || row >= this.rows) throw new RangeError(`row ${row}`)
-    return this.#alive('stage', () => {
+    return this.#alive('writeRow', () => {
       this.#contents.set(row, tensors)
-      this.staged.push(row)
+      this.written.push(row)
     })
   }
 

@@ -226,7 +226,7 @@ t.test('bad ids and bad packs change nothing', async (t) => {
   })
   await t.rejects(rig.put('pets', makePack(1, { family: 'f'.repeat(64) })), { code: 'invalid_pack' })
   t.notOk(rig.registry.has('pets'))
-  t.same(rig.engine.staged, [])
+  t.same(rig.engine.written, [])
   t.same(await rig.blobs(), [])
   await t.rejects(rig.registry.acquire('pets'), { code: 'unknown_domain' }, 'never the base instead')
 })

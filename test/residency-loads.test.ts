@@ -9,7 +9,7 @@ function packs(count: number): Record<string, Made> {
   )
 }
 
-/** A rig in which the next stagings wait. */
+/** A rig in which the next writes of rows wait. */
 function blocked(rig: Rig): Barrier {
   const barrier = new Barrier()
   rig.engine.step = barrier.step
@@ -24,12 +24,12 @@ t.test('many requests for one cold version share one load and one row', async (t
   const rig = await openRig(t, { fs: { before } })
   await rig.register(packs(1))
   t.equal(rig.residency('a'), 'cold')
-  const staged = rig.engine.staged.length
+  const written = rig.engine.written.length
   reads = 0
   const leases = await Promise.all(Array.from({ length: 5 }, () => rig.registry.acquire('a')))
   t.equal(new Set(leases.map(({ row }) => row)).size, 1)
   t.equal(reads, 1)
-  t.equal(rig.engine.staged.length, staged + 1)
+  t.equal(rig.engine.written.length, written + 1)
   t.equal(rig.observed.misses, 5)
   t.same(rig.observed.loads, [['ok', 'store']])
 })

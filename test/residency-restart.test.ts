@@ -93,17 +93,17 @@ t.test('waits time out while the engine stays down', async (t) => {
   t.equal(await rig.serves('a'), 1)
 })
 
-t.test('a put over a restart: its staging is repeated, its canary is not', async (t) => {
+t.test('a put over a restart: its row is written again, its canary is not', async (t) => {
   const rig = await openRig(t)
   const barrier = new Barrier()
   rig.engine.step = barrier.step
-  const staging = track(rig.put('a', one))
+  const putting = track(rig.put('a', one))
   await settle()
   rig.engine.crash()
   rig.engine.recover()
   barrier.pass()
   await settle()
-  t.equal(staging.state, 'done')
+  t.equal(putting.state, 'done')
   t.equal(await rig.serves('a'), 1)
 
   rig.engine.step = (name) => (name === 'run' ? new Promise(() => {}) : Promise.resolve())
@@ -146,13 +146,13 @@ t.test(
   },
 )
 
-t.test('a restart right after a row was staged: the load begins again', async (t) => {
+t.test('a restart right after a row was written: the load begins again', async (t) => {
   const rig = await openRig(t)
   await rig.register({ a: one, b: two })
-  const stage = rig.engine.stage.bind(rig.engine)
-  rig.engine.stage = async (row, tensors) => {
-    await stage(row, tensors)
-    rig.engine.stage = stage
+  const writeRow = rig.engine.writeRow.bind(rig.engine)
+  rig.engine.writeRow = async (row, tensors) => {
+    await writeRow(row, tensors)
+    rig.engine.writeRow = writeRow
     rig.engine.crash()
     rig.engine.recover()
   }

@@ -161,7 +161,7 @@ export const variants: readonly Variant[] = [
     way: 'a new session for each adapter that is loaded',
     changes: [
       {
-        symbol: 'Lane.stage',
+        symbol: 'Lane.setRow',
         body: `
           void this.#headRuntime.open(headGraph)
           original(row, content)`,

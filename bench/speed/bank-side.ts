@@ -38,7 +38,7 @@ export class BankSide {
   }
 
   /**
-   * Starts engine and scheduler, and stages `packs[d]` in row `d + 1`.
+   * Starts engine and scheduler, and writes `packs[d]` into row `d + 1`.
    * @param options `rows` includes the base's
    */
   static async start(
@@ -61,7 +61,7 @@ export class BankSide {
     await engine.allLanesReady()
     const side = new BankSide(engine, family, options.lanes, largestBatch[kind])
     let row = 1
-    for (const pack of packs) await side.stage(row++, pack)
+    for (const pack of packs) await side.write(row++, pack)
     return side
   }
 
@@ -70,9 +70,9 @@ export class BankSide {
     return this.#sizer.size
   }
 
-  async stage(row: number, pack: Pack): Promise<void> {
+  async write(row: number, pack: Pack): Promise<void> {
     const { base, manifest, layout } = this.family
-    await this.engine.stage(row, packRow(pack, base, manifest, layout, 'f32'))
+    await this.engine.writeRow(row, packRow(pack, base, manifest, layout, 'f32'))
   }
 
   /** Queues one image for the domain in `row`. */

@@ -227,11 +227,11 @@ async function oneDomain(rig: EngineRig, { seconds }: BenchOptions): Promise<Mea
 
 /**
  * Compares batches of many domains with batches of one domain. Batches of one domain take a cheaper path; so
- * that both sides take the same path, the one domain is staged in two rows, and each batch has both.
+ * that both sides take the same path, the one domain is in two rows, and each batch has both.
  */
 async function switching(rig: EngineRig, { domains, seconds }: BenchOptions): Promise<Measured> {
   const { bank, images, next } = rig
-  await bank.stage(domains + 1, randomPack(bank.family, 0))
+  await bank.write(domains + 1, randomPack(bank.family, 0))
   const size = 8
   const runs = 4
   const batches = (rows: () => number[]) => () => flow(size * runs, 1, () => bank.run(rows(), images), size)

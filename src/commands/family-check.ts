@@ -112,7 +112,7 @@ async function familyFeatures(
   })
   try {
     await engine.start()
-    await engine.stage(1, packRow(family.base, family.base, family.manifest, family.layout, 'f32'))
+    await engine.writeRow(1, packRow(family.base, family.base, family.manifest, family.layout, 'f32'))
     const twice = Uint8Array.from({ length: 2 * pixels.length }, (_, at) => pixels[at % pixels.length]!)
     const mixedRows = Int32Array.from({ length: 2 * images }, (_, index) => (index < images ? 0 : 1))
     const alone = await engine.run(

@@ -8,8 +8,8 @@
  *
  * - The distinct rows of a batch are in the first places, in the order in which the batch names them first.
  *   So one tensor over the first k places serves every batch of k domains; it is made once.
- * - A place that names a row holds that row's bytes as they were staged last, and they are not copied again.
- *   A row that is cleared or staged anew is named by no place.
+ * - A place that names a row holds that row's bytes as they were written last, and they are not copied again.
+ *   A row that is cleared or written anew is named by no place.
  * - Buffers grow when a batch has more domains than there are places, and then places and tensors are made
  *   anew.
  */
@@ -58,19 +58,19 @@ export class Bank<T> {
   }
 
   /** Makes a row known. It must fit the trunk (`checkRow`). */
-  stage(row: number, content: SharedRow): void {
+  setRow(row: number, content: SharedRow): void {
     this.clear(row)
     this.#index.set(row, content)
   }
 
-  /** Makes a row unusable until it is staged again. */
+  /** Makes a row unusable until it is set again. */
   clear(row: number): void {
     this.#index.delete(row)
     this.#buffers.forget(row)
     if (this.#headRow === row) this.#headRow = null
   }
 
-  /** Classes of the row's head, 0 without one. @throws RangeError for a row that is not staged */
+  /** Classes of the row's head, 0 without one. @throws RangeError for a row that is empty */
   classes(row: number): number {
     return this.#index.classes(row)
   }
@@ -99,7 +99,7 @@ export class Bank<T> {
    * The inputs of the mixed graph for a batch of any rows. They are the bank's own and stay right until its
    * next call.
    * @param rows bank row of each sample, `[N]`
-   * @throws RangeError for a row that is not staged
+   * @throws RangeError for a row that is empty
    */
   mixedFeeds(rows: Int32Array): MixedFeeds<T> {
     const placeOf = new Map<number, number>()
@@ -120,7 +120,7 @@ export class Bank<T> {
   /**
    * The inputs of the graph for batches of one domain. They are the bank's own and stay right until its next
    * call.
-   * @throws RangeError for a row that is not staged
+   * @throws RangeError for a row that is empty
    */
   singleFeeds(row: number): Feeds<T> {
     this.classes(row)

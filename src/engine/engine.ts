@@ -1,8 +1,8 @@
 /**
- * The engine as the service sees it: rows are staged, batches are run, and threads that die are replaced.
+ * The engine as the service sees it: rows are written, batches are run, and threads that die are replaced.
  *
  * It belongs to the thread that serves HTTP and computes nothing there: the lanes do, each in a worker
- * thread. It knows rows and no domains: the residency decides which domain is in which row, and stages rows
+ * thread. It knows rows and no domains: the residency decides which version is in which row, and writes rows
  * again after a restart.
  *
  * | state      | event                          | next state                            |
@@ -16,7 +16,7 @@
  * | any of them| `stop`                         | stopping                              |
  * | stopping   | the last thread has exited     | stopped                               |
  *
- * `stage`, `run` and `probe` work in `ready` alone. `clear` does nothing elsewhere, because no rows are left.
+ * `writeRow`, `run` and `probe` work in `ready` alone. `clear` does nothing elsewhere, because no rows are left.
  * When one lane is lost the others answer what they were sent and end, and new ones are started when all have
  * ended.
  */
@@ -75,7 +75,7 @@ function createWorker(): Worker {
 
 export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped'
 
-/** `down`: a thread died, and every row is lost. `up`: a lane is ready, and only the base is staged. */
+/** `down`: a thread died, and every row is lost. `up`: a lane is ready, and only the base is in the bank. */
 export interface EngineEvents {
   down: [reason: Error]
   up: [generation: number]
@@ -114,7 +114,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#state
   }
 
-  /** How often the engine became ready: 1 after `start`. Rows staged in an earlier generation are gone. */
+  /** How often the engine became ready: 1 after `start`. Rows written in an earlier generation are gone. */
   get generation(): number {
     return this.#generation
   }
@@ -167,13 +167,13 @@ export class Engine extends EventEmitter<EngineEvents> {
    * do not fit the trunk, and where `memory` leaves no room; FacetError `engine_restarting` (503), `draining`
    * (503).
    */
-  async stage(row: number, tensors: RowTensors): Promise<void> {
+  async writeRow(row: number, tensors: RowTensors): Promise<void> {
     this.#checkNumber(row)
     checkRow(row, tensors, this.#init)
     const lanes = this.#live()
     if (this.#running.has(row)) throw new RangeError(`bank row ${row} is in a run`)
     try {
-      await lanes.stage(row, this.#sharedRows.write(row, tensors))
+      await lanes.setRow(row, this.#sharedRows.write(row, tensors))
     } catch (error) {
       throw this.#publicError(error, 'internal', 'The adapter could not be brought into the bank.')
     }
@@ -195,7 +195,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   /**
    * One run of the trunk over any mix of rows, and each row's head on its samples. Takes over the buffer of
    * `pixels`, unless they are a part of a larger one.
-   * @param generation the generation in which the rows were staged
+   * @param generation the generation in which the rows were written
    * @throws FacetError `engine_restarting` (503) when the engine is down or of another generation, `draining`
    * (503) once it stops, `inference_failed` (500) when this run throws; RangeError for a misshapen batch.
    */

@@ -42,7 +42,7 @@ export class Lane<T> {
   }
 
   /**
-   * Loads the graphs, stages the base in row 0 and runs the base once on each graph.
+   * Loads the graphs, has the base in row 0 and runs the base once on each graph.
    * @throws Error that says what cannot be loaded or does not fit
    */
   static async open<T>(init: EngineInit, makeRuntime: MakeRuntime<T>): Promise<Lane<T>> {
@@ -56,7 +56,7 @@ export class Lane<T> {
     const heads = await headRuntime.open(headGraph)
     const lane = new Lane(init, runtime, headRuntime, { mixed, single, heads })
     for (const segment of init.segments) lane.share(segment)
-    lane.stage(0, init.base)
+    lane.setRow(0, init.base)
     await lane.#warmUp()
     return lane
   }
@@ -70,8 +70,9 @@ export class Lane<T> {
     this.#bank.share(segment)
   }
 
-  stage(row: number, content: SharedRow): void {
-    this.#bank.stage(row, content)
+  /** Where a row lies from now on. */
+  setRow(row: number, content: SharedRow): void {
+    this.#bank.setRow(row, content)
   }
 
   clear(row: number): void {

@@ -60,12 +60,12 @@ export class Lanes {
    * Makes a row known to all lanes; those not ready yet learn of it before their first run.
    * @throws RequestFailed, ThreadGone
    */
-  async stage(row: number, content: SharedRow): Promise<void> {
+  async setRow(row: number, content: SharedRow): Promise<void> {
     const ready: Promise<void>[] = []
     for (const thread of this.#threads) {
-      const staged = thread.stage(row, content)
-      if (thread.ready) ready.push(staged)
-      else staged.catch(() => {})
+      const set = thread.setRow(row, content)
+      if (thread.ready) ready.push(set)
+      else set.catch(() => {})
     }
     await Promise.all(ready)
   }

@@ -98,11 +98,11 @@ export interface Ready {
   provider: string
 }
 
-/** Handled in order: a run sees the rows that were staged before it, and `stop` takes effect after it. */
+/** Handled in order: a run sees the rows that were set before it, and `stop` takes effect after it. */
 export type ToWorker =
   | { type: 'init'; init: EngineInit }
   | { type: 'share'; segment: SharedArrayBuffer }
-  | { type: 'stage'; id: number; row: number; content: SharedRow }
+  | { type: 'setRow'; id: number; row: number; content: SharedRow }
   | { type: 'clear'; row: number }
   | { type: 'run'; id: number; batch: EngineBatch }
   | { type: 'stop' }
@@ -113,6 +113,6 @@ export type ToWorker =
  */
 export type FromWorker =
   | ({ type: 'ready' } & Ready)
-  | { type: 'staged'; id: number }
+  | { type: 'rowSet'; id: number }
   | { type: 'result'; id: number; result: EngineResult }
   | { type: 'failed'; id: number | null; message: string }

@@ -4,7 +4,7 @@
  * Rows come and go tens of times a second under load, and each stays for seconds. An object a row would be
  * garbage that only a full collection finds, which looks like a leak
  * (docs/experiments/2026-11-25-what-grew-in-the-soak.md). So an entry keeps its spans as plain numbers, and
- * is written over when its row is staged again.
+ * is written over when its row is set again.
  */
 import type { SharedRow } from './messages.js'
 
@@ -15,7 +15,7 @@ interface Entry {
   /** The spans' numbers, one span after the other. Those from `used` on are left from an earlier row. */
   numbers: number[]
   used: number
-  /** 0 without a head; null while the row is not staged. */
+  /** 0 without a head; null while the row is empty. */
   classes: number | null
 }
 
@@ -46,22 +46,22 @@ export class RowIndex {
     }
   }
 
-  /** Forgets a row. A no-op for one that is not staged. */
+  /** Forgets a row. A no-op for one that is empty. */
   delete(row: number): void {
     const entry = this.#entries.get(row)
     if (entry) entry.classes = null
   }
 
-  /** Classes of the row's head, 0 without one. @throws RangeError for a row that is not staged */
+  /** Classes of the row's head, 0 without one. @throws RangeError for a row that is empty */
   classes(row: number): number {
     const classes = this.#entries.get(row)?.classes ?? null
-    if (classes === null) throw new RangeError(`bank row ${row} is not staged`)
+    if (classes === null) throw new RangeError(`bank row ${row} is empty`)
     return classes
   }
 
   /**
    * The row's bytes, in the order of `SharedRow`; to be read as if they were one array. Only for a row that
-   * is staged.
+   * is not empty.
    */
   bytes(row: number): Uint8Array[] {
     const { numbers, used } = this.#entries.get(row)!

@@ -107,8 +107,8 @@ export class EngineThread {
   }
 
   /** @throws RequestFailed, ThreadGone */
-  async stage(row: number, content: SharedRow): Promise<void> {
-    await this.#request({ type: 'stage', row, content }, [])
+  async setRow(row: number, content: SharedRow): Promise<void> {
+    await this.#request({ type: 'setRow', row, content }, [])
   }
 
   clear(row: number): void {
@@ -160,7 +160,7 @@ export class EngineThread {
         this.#isReady = true
         this.#settleReady.resolve(message)
         break
-      case 'staged':
+      case 'rowSet':
         this.#take(message.id)?.resolve(undefined)
         break
       case 'result':

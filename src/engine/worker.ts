@@ -20,9 +20,9 @@ function serve(port: MessagePort): void {
         return reply({ type: 'ready', ...lane.ready })
       case 'share':
         return lane!.share(message.segment)
-      case 'stage':
-        lane!.stage(message.row, message.content)
-        return reply({ type: 'staged', id: message.id })
+      case 'setRow':
+        lane!.setRow(message.row, message.content)
+        return reply({ type: 'rowSet', id: message.id })
       case 'clear':
         return lane!.clear(message.row)
       case 'run': {

@@ -13,7 +13,7 @@ import type { RowReservation, Rows } from './rows.js'
 /** What residency needs of an engine. */
 export type BankEngine = Pick<
   Engine,
-  'rows' | 'trunks' | 'state' | 'generation' | 'stage' | 'clear' | 'on' | 'off'
+  'rows' | 'trunks' | 'state' | 'generation' | 'writeRow' | 'clear' | 'on' | 'off'
 >
 
 export class RowWriter {
@@ -54,7 +54,7 @@ export class RowWriter {
     try {
       if (this.#closed) throw draining()
       if (!this.#rows.holds(reservation)) return false
-      await this.#engine.stage(reservation.row, prepared.row())
+      await this.#engine.writeRow(reservation.row, prepared.row())
       return this.#rows.holds(reservation)
     } catch (error) {
       if (!this.#rows.holds(reservation)) return false
