@@ -97,17 +97,6 @@ export class FacetError extends Error {
   }
 }
 
-/**
- * The reason of an abort signal when another part of the same request failed, as opposed to the client
- * leaving. The request is answered with that part's error, and the metrics do not count this one.
- */
-export class Withdrawn extends Error {
-  constructor() {
-    super('Another part of the request failed.')
-    this.name = 'Withdrawn'
-  }
-}
-
 /* Errors that are thrown in several places, worded once. */
 
 export function draining(): FacetError {

@@ -26,7 +26,7 @@ function harness(options: Partial<AdmissionOptions> = {}) {
 t.test('a full service refuses, and the refusal changes nothing', async (t) => {
   const { admission, refused, images, admit } = harness()
   for (const domain of ['a', 'b']) admit(images(domain, 5))
-  const full = { code: 'queue_full', status: 429, retryAfter: 1, message: /10 images wait \(--max-queue\)/ }
+  const full = { code: 'queue_full', status: 429, retryAfter: 1, message: /has 10 images \(--max-queue\)/ }
   t.throws(() => admit(images('c', 1)), full)
   t.equal(admission.images, 10)
   t.same(refused, ['queue_full'])
@@ -38,7 +38,7 @@ t.test('a full service refuses, and the refusal changes nothing', async (t) => {
 t.test('a domain with many images leaves room for the others', async (t) => {
   const { refused, images, admit } = harness({ maxImages: 20 })
   admit(images('a', 6))
-  const full = { code: 'queue_full', message: /6 images of 'a' wait \(--max-queue-per-domain\)/ }
+  const full = { code: 'queue_full', message: /6 images of 'a' \(--max-queue-per-domain\)/ }
   t.throws(() => admit(images('a', 1)), full)
   admit(images('b', 6))
   t.same(refused, ['domain_queue_full'])
@@ -49,7 +49,7 @@ t.test(
   async (t) => {
     const { images, admit } = harness()
     admit(images('flood', 5))
-    t.throws(() => admit(images('flood', 1)), { code: 'queue_full', message: /'flood' wait \(--max-queue\)/ })
+    t.throws(() => admit(images('flood', 1)), { code: 'queue_full', message: /'flood' \(--max-queue\)/ })
     admit(images('other', 2))
     t.throws(() => admit(images('other', 2)), { code: 'queue_full' })
     admit(images('quiet', 3))
@@ -58,16 +58,19 @@ t.test(
 
 t.test('bytes are bounded as images are', async (t) => {
   const { admission, refused, images, admit } = harness()
-  admit(images('large', 1, 6000))
-  t.throws(() => admit(images('large', 1, 4000)), {
+  admit(images('large', 2, 4000))
+  t.throws(() => admit(images('large', 1, 1000)), {
     code: 'queue_full',
-    message: /images of 'large' that wait have 6000 bytes \(--max-bodies\)/,
+    message: /its images of 'large' have 8000 bytes \(--max-bodies\)/,
   })
-  admit(images('small', 2, 2000))
-  t.throws(() => admit(images('quiet', 1)), { code: 'queue_full', message: /10000 bytes \(--max-bodies\)/ })
+  admit(images('small', 2, 1000))
+  t.throws(() => admit(images('quiet', 1)), {
+    code: 'queue_full',
+    message: /its images have 10000 bytes \(--max-bodies\)/,
+  })
   t.same(refused, ['domain_queue_full', 'queue_full'])
-  admission.leave('large', 6000)
-  t.equal(admission.bytes, 4000)
+  admission.leave('large', 4000)
+  t.equal(admission.bytes, 6000)
   admit(images('quiet', 1))
 })
 
@@ -86,11 +89,11 @@ t.test('a request that could never be admitted is refused without Retry-After', 
     code: 'too_many_parts',
     status: 413,
     retryAfter: undefined,
-    message: /11 images at once; 10 may wait \(--max-queue\)/,
+    message: /11 images at once; the service takes 10 \(--max-queue\)/,
   })
   t.throws(() => admit(images('a', 7)), {
     code: 'too_many_parts',
-    message: /7 images of 'a' at once; 6 may wait \(--max-queue-per-domain\)/,
+    message: /7 images of 'a' at once; the service takes 6 \(--max-queue-per-domain\)/,
   })
   t.same(refused, ['too_many_parts', 'too_many_parts'])
 })

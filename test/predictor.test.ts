@@ -58,7 +58,6 @@ function build(
   const rejected: string[] = []
   const scheduler = new Scheduler<Sample, SampleResult>({
     run,
-    observe: { rejected: (reason) => void rejected.push(reason) },
     clock,
     lanes: () => 1,
     maxBatch: () => 8,
@@ -128,7 +127,7 @@ t.test('answers keep the order of a request that mixes domains', async (t) => {
   )
   t.equal(timings.inferenceMs, 4)
   t.equal(held.size, 0, 'every lease is released')
-  t.same(leased, ['b', 'a', 'c'], 'the images of one domain share a lease')
+  t.same(leased, ['b', 'a', 'b', 'c'], 'a lease for each image')
   t.same(counted, [
     ['b', 'ok', 2],
     ['a', 'ok', 1],
@@ -276,7 +275,8 @@ t.test('a client that leaves is counted as one, whatever parts its request has',
   const { predictor, rejected } = build()
   const client = new AbortController()
   client.abort()
-  const request = predictor.predict([item('a', 1, 2, 3)], { needHead: true, signal: client.signal })
+  const items = [item('a', 1, 2, 3), item('a', 1, 2, 3), item('b', 1, 2, 3)]
+  const request = predictor.predict(items, { needHead: true, signal: client.signal })
   await t.rejects(request, { code: 'client_closed' })
   t.same(rejected, ['client_closed'])
 })
@@ -326,10 +326,10 @@ t.test('an image is in the service from its admission to its answer, however tha
   const answer = predictor.predict([item('a', 1, 2, 3), item('b', 1, 2, 3)], { needHead: true })
   t.equal(admission.images, 2)
   t.equal(admission.bytes, 6)
+  while (!scheduler.busy) await settle()
   const failing = predictor.predict([item('a', 1), item('b', 1, 2, 3)], { needHead: true })
   t.equal(admission.images, 4)
   await t.rejects(failing, { code: 'undecodable_image' })
-  while (!scheduler.busy) await settle()
   t.equal(admission.images, 2)
   end()
   await answer
@@ -365,21 +365,43 @@ t.test('an image is queued as soon as it is decoded, and does not wait for the r
   t.same(runs, [[0, 2], [1]])
 })
 
-t.test('all images of a domain are answered by one version, also where they are decoded apart', async (t) => {
+t.test(
+  'a lease is held while an image waits for its run and runs, and not while another is decoded',
+  async (t) => {
+    const decodes: (() => void)[] = []
+    const { predictor, leased, held } = build({
+      decoding: () => new Promise((resolve) => decodes.push(resolve)),
+    })
+    const answer = predictor.predict([item('a', 1, 2, 3), item('a', 4, 5, 6)], { needHead: true })
+    await settle()
+    decodes[1]!()
+    await settle()
+    t.same(leased, ['a'])
+    t.equal(held.size, 0, 'its run is over')
+    decodes[0]!()
+    await answer
+    t.same(leased, ['a', 'a'])
+    t.equal(held.size, 0)
+  },
+)
+
+t.test('an image that is called off while it is decoded asks for no lease', async (t) => {
   const decodes: (() => void)[] = []
-  const { predictor, leased, held } = build({
+  const { predictor, leased } = build({
+    rows: ['a'],
     decoding: () => new Promise((resolve) => decodes.push(resolve)),
   })
-  const answer = predictor.predict([item('a', 1, 2, 3), item('a', 4, 5, 6)], { needHead: true })
+  const items = [item('a', 1, 2, 3), item('a', 1), item('gone', 4, 5, 6)]
+  const answer = predictor.predict(items, { needHead: true })
+  answer.catch(() => {})
   await settle()
   decodes[1]!()
   await settle()
-  t.equal(held.size, 1)
+  decodes[2]!()
+  await settle()
+  t.same(leased, [], 'acquiring would have failed with nobody to hear it')
   decodes[0]!()
-  const { results } = await answer
-  t.equal(results.length, 2)
-  t.same(leased, ['a'])
-  t.equal(held.size, 0)
+  await t.rejects(answer, { code: 'undecodable_image', index: 1 })
 })
 
 t.test('decoding and running overlap: 32 images, 20 ms each on two threads and on one lane', async (t) => {

@@ -3,7 +3,7 @@
  */
 import { pino } from 'pino'
 import t from 'tap'
-import { Readiness } from '../src/predict/readiness.js'
+import { Readiness } from '../src/serve/readiness.js'
 import { ManualClock, settle } from './manual-clock.js'
 
 function rig() {

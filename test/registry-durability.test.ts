@@ -1,7 +1,6 @@
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
 import { tinyPack } from './families.js'
-import { RecordConflict } from '../src/store/store.js'
 import { settle } from './manual-clock.js'
 import { base, blobPath, makePack, manifest, openRig } from './registry-rig.js'
 
@@ -132,8 +131,9 @@ t.test('a record that another writer has changed is not overwritten, and nothing
   const view = rig.registry.get('pets')
   const [stored] = await rig.store.records()
   await rig.store.writeRecord({ ...stored!.record, pinned: true }, stored!.revision)
-  await t.rejects(rig.put('pets', two), RecordConflict)
-  await t.rejects(rig.registry.remove('pets', {}), RecordConflict)
+  const conflict = { code: 'store_failed', message: /Another process/, cause: { name: 'RecordConflict' } }
+  await t.rejects(rig.put('pets', two), conflict)
+  await t.rejects(rig.registry.remove('pets', {}), conflict)
   t.same(rig.registry.get('pets'), view)
   t.equal(rig.registry.memory().rows.used, 2)
   t.same(await rig.blobs(), [one.version])

@@ -8,7 +8,6 @@ import { ManualClock, settle } from './manual-clock.js'
 function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
   const clock = new ManualClock()
   const runs: string[][] = []
-  const rejected: string[] = []
   let finish = () => {}
   const scheduler = new Scheduler<string, string>({
     run: (batch) => {
@@ -22,7 +21,6 @@ function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
     maxBatch: () => 2,
     // What is submitted first runs alone, so that a test knows who waits.
     defer: (start) => start(),
-    observe: { rejected: (reason) => rejected.push(reason) },
     ...options,
   })
   const submit = (
@@ -41,7 +39,7 @@ function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
   const endAll = async () => {
     while (scheduler.busy) await end()
   }
-  return { clock, runs, rejected, scheduler, submit, end, endAll }
+  return { clock, runs, scheduler, submit, end, endAll }
 }
 
 /** An abort signal that counts its listeners. */
@@ -74,7 +72,7 @@ t.test('the time that entries will take follows the measured run time', async (t
 })
 
 t.test('a deadline that passes in the queue is told at once', async (t) => {
-  const { clock, runs, rejected, scheduler, submit, endAll } = harness()
+  const { clock, runs, scheduler, submit, endAll } = harness()
   const running = submit('x', ['x'], { deadline: 5 })
   t.equal(clock.pending, 0, 'what runs at once needs no timer')
   const late = submit('a', ['late'], { deadline: 30 })
@@ -89,7 +87,6 @@ t.test('a deadline that passes in the queue is told at once', async (t) => {
   t.same(runs, [['x'], ['patient']])
   await Promise.all([running, patient])
   t.equal(clock.pending, 0)
-  t.same(rejected, ['deadline_exceeded', 'deadline_exceeded'])
 })
 
 t.test('an entry whose deadline passed is not run, however late its timer', async (t) => {
@@ -98,7 +95,7 @@ t.test('an entry whose deadline passed is not run, however late its timer', asyn
       return () => {}
     }
   })()
-  const { runs, rejected, submit, endAll } = harness({ clock })
+  const { runs, submit, endAll } = harness({ clock })
   const running = submit('x', ['x'])
   const late = submit('a', ['late'], { deadline: 10 })
   const stays = submit('a', ['stays'], { deadline: 100 })
@@ -107,7 +104,6 @@ t.test('an entry whose deadline passed is not run, however late its timer', asyn
   await t.rejects(late, { code: 'deadline_exceeded' })
   await Promise.all([running, stays])
   t.same(runs, [['x'], ['stays']])
-  t.same(rejected, ['deadline_exceeded'])
 })
 
 t.test('an entry whose deadline passed is not run in a small batch either', async (t) => {
@@ -116,7 +112,7 @@ t.test('an entry whose deadline passed is not run in a small batch either', asyn
       return () => {}
     }
   })()
-  const { runs, rejected, submit, endAll } = harness({ clock, runMs: (size) => size, maxBatch: () => 4 })
+  const { runs, submit, endAll } = harness({ clock, runMs: (size) => size, maxBatch: () => 4 })
   const answers = [submit('x', ['x']), submit('flood', [...'123456'])]
   const late = submit('a', ['late'], { deadline: 10 })
   const lost = t.rejects(late, { code: 'deadline_exceeded' })
@@ -125,7 +121,6 @@ t.test('an entry whose deadline passed is not run in a small batch either', asyn
   await endAll()
   await Promise.all([...answers, lost])
   t.same(runs.slice(0, 2), [['x'], ['b']])
-  t.same(rejected, ['deadline_exceeded'])
 })
 
 t.test('a deadline that had passed before the request came', async (t) => {
@@ -160,7 +155,7 @@ t.test('many deadlines, in any order, are told in time and leave no timer', asyn
 })
 
 t.test('a client that leaves takes its entries with it, and its listener goes', async (t) => {
-  const { runs, rejected, scheduler, submit, endAll } = harness()
+  const { runs, scheduler, submit, endAll } = harness()
   const running = submit('x', ['x'])
   const { signal, abort, listeners } = countingSignal()
   const gone = submit('a', ['a1', 'a2'], { signal })
@@ -173,7 +168,6 @@ t.test('a client that leaves takes its entries with it, and its listener goes', 
   await endAll()
   t.same(runs, [['x'], ['stays']])
   await Promise.all([running, stays])
-  t.same(rejected, ['client_closed', 'client_closed'])
 })
 
 t.test('no listener outlives its entry, however that ends', async (t) => {

@@ -13,7 +13,7 @@
  * delay it.
  */
 import type { Clock } from './clock.js'
-import { clientClosed, FacetError, Withdrawn } from '../errors.js'
+import { clientClosed, FacetError } from '../errors.js'
 import { FairQueue, type Turn } from './fair-queue.js'
 
 export interface GateOptions {
@@ -26,8 +26,6 @@ export interface GateOptions {
   clock: Clock
   /** What is waited for, in the message of a missed deadline: `for the image to be decoded`. */
   purpose?: string
-  /** A task left the gate before its turn: `deadline_exceeded` or `client_closed`. */
-  refused?(reason: string): void
 }
 
 export interface GateWait {
@@ -99,7 +97,7 @@ export class Gate {
   }
 
   #arrive({ owner = NOBODY, size = 1, weight = 0, deadline, signal }: GateWait): Turn<Task> {
-    if (signal?.aborted) throw this.#left(signal)
+    if (signal?.aborted) throw clientClosed()
     if (deadline !== undefined && deadline <= this.#options.clock.now()) throw this.#tooLate()
     const atMost = Math.min(weight, this.#capacity)
     const task: Task = { size, weight: atMost, begun: false, enter: doNothing, beside: undefined }
@@ -123,7 +121,7 @@ export class Gate {
         this.#next()
         reject(error)
       }
-      const abort = () => leave(this.#left(signal!))
+      const abort = () => leave(clientClosed())
       const cancelTimer =
         deadline === undefined || deadline === Number.POSITIVE_INFINITY
           ? doNothing
@@ -189,15 +187,8 @@ export class Gate {
     return ms * Math.max(1, (weight / this.#capacity) * this.#options.width)
   }
 
-  /** A withdrawn part of a request is no client that left. */
-  #left({ reason }: AbortSignal): FacetError {
-    if (!(reason instanceof Withdrawn)) this.#options.refused?.('client_closed')
-    return clientClosed()
-  }
-
   #tooLate(): FacetError {
-    const { purpose = 'for a turn', refused } = this.#options
-    refused?.('deadline_exceeded')
+    const { purpose = 'for a turn' } = this.#options
     return new FacetError('deadline_exceeded', `The deadline passed while waiting ${purpose}.`)
   }
 }

@@ -129,10 +129,10 @@ function conflict(config: ServeConfig): string | undefined {
   const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
   const { maxBody, maxBodies, rateLimit, rateBurst } = config
   if (maxImages > maxQueue) {
-    return `--max-images ${maxImages} is more than --max-queue ${maxQueue}: such a request could never be queued`
+    return `--max-images ${maxImages} is more than --max-queue ${maxQueue}: such a request could never be admitted`
   }
   if (maxImages > maxQueuePerDomain) {
-    return `--max-images ${maxImages} is more than --max-queue-per-domain ${maxQueuePerDomain}: such a request could never be queued`
+    return `--max-images ${maxImages} is more than --max-queue-per-domain ${maxQueuePerDomain}: such a request could never be admitted`
   }
   if (rateLimit > 0 && maxImages > rateBurst) {
     return `--max-images ${maxImages} is more than --rate-burst ${rateBurst}: such a request could never pass`

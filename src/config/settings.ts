@@ -101,10 +101,10 @@ export const settings = {
   maxQueue: number(
     queue,
     count(1, MAX_COUNT),
-    1024,
+    2048,
     'images in the service at once: being decoded, waiting or running',
   ),
-  maxQueuePerDomain: number(queue, count(1, MAX_COUNT), 256, 'images in the service at once, of one domain'),
+  maxQueuePerDomain: number(queue, count(1, MAX_COUNT), 512, 'images in the service at once, of one domain'),
   rateLimit: setting(queue, 'n', rate, 0, 'none', 'images a second of each domain; more are refused'),
   rateBurst: setting(
     queue,

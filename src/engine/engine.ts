@@ -269,7 +269,10 @@ export class Engine extends EventEmitter<EngineEvents> {
     this.#state = 'ready'
     // A lane that cannot follow is lost, which is handled there.
     lanes.allReady().then(
-      () => this.#restarts.whole(),
+      () => {
+        // Lanes that were lost meanwhile may still have become ready.
+        if (this.#lanes === lanes && this.#state === 'ready') this.#restarts.whole()
+      },
       () => {},
     )
     logger.info({ provider, generation: this.#generation, ms: clock.now() - began }, 'engine ready')

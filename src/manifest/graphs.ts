@@ -1,14 +1,17 @@
 /**
  * The graph files of a family: the same trunk in several variants, listed in the manifest as `graphs`.
  *
- * A reader takes the variants it knows how to run and leaves others alone, so that a family may gain some (a
- * trunk in int8, say) and stay readable.
+ * A reader takes the first variant that serves its need and whose weights it knows, and leaves others alone, so that
+ * a family may gain some (a trunk in int8, say) and stay readable.
  */
 import { type Problems, quote } from '../strict/problems.js'
 import type { FamilyManifest, GraphVariant } from './manifest.js'
 
-/** What a caller needs of a graph. Without `weights`, the first variant listed is taken. */
-export type GraphNeed = Pick<GraphVariant, 'serves' | 'bank' | 'weights'>
+/** What a caller needs of a graph. */
+export type GraphNeed = Pick<GraphVariant, 'serves' | 'bank'>
+
+/** Weights of the variants that this version runs; those of other variants are for later ones. */
+const KNOWN_WEIGHTS: ReadonlySet<string | undefined> = new Set([undefined, 'f32', 'f16'])
 
 /** The files of a family whose manifest was written before it listed them. */
 const UNLISTED: readonly GraphVariant[] = [
@@ -26,18 +29,15 @@ export function graphVariants({ graphs }: Pick<FamilyManifest, 'graphs'>): reado
 /** The variant that serves a need; undefined where the family has none. */
 export function findGraph(
   manifest: Pick<FamilyManifest, 'graphs'>,
-  { serves, bank, weights }: GraphNeed,
+  { serves, bank }: GraphNeed,
 ): GraphVariant | undefined {
   return graphVariants(manifest).find(
-    (variant) =>
-      variant.serves === serves &&
-      variant.bank === bank &&
-      (weights === undefined || variant.weights === weights),
+    (variant) => variant.serves === serves && variant.bank === bank && KNOWN_WEIGHTS.has(variant.weights),
   )
 }
 
 /** A variant, or the need of one, in words. */
-export function describeGraph({ serves, bank, weights }: GraphNeed): string {
+export function describeGraph({ serves, bank, weights }: GraphNeed & Pick<GraphVariant, 'weights'>): string {
   const batches = serves === 'any' ? 'batches of any domains' : 'batches of one domain'
   return `${batches}, ${bank} bank${weights === undefined ? '' : `, ${weights} weights`}`
 }

@@ -5,9 +5,9 @@
  * from its admission to its answer: while it waits to be decoded, for its adapter and for a run, and while it runs.
  * The images of a request are admitted together or not at all.
  *
- * A domain that has images in the service may take no more of either than is left for all others. However many
- * domains flood, the service keeps room for one that does not (dynamic thresholds: Choudhury and Hahne, IEEE/ACM
- * Transactions on Networking 6(2), 1998).
+ * A domain that has images in the service may have no more than are left for all others, and no more than
+ * `BYTES_PER_FREE_BYTE` times as many bytes. However many domains flood, the service keeps room for one that does not
+ * (dynamic thresholds: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
  */
 import { FacetError } from '../errors.js'
 
@@ -41,6 +41,8 @@ class Load {
   }
 }
 
+/** A domain may have four times as many bytes as are free: one domain alone can use 80% of them. */
+const BYTES_PER_FREE_BYTE = 4
 /** Seconds after which a refused client may come back, at least. */
 const MIN_RETRY_SECONDS = 1
 
@@ -67,8 +69,8 @@ export class Admission {
   /**
    * Checks that all images of a request fit. Changes nothing: `enter` takes the room.
    *
-   * @throws FacetError `queue_full` (429) with a time to come back; `too_many_parts` (413) for a request that an
-   * empty service could not take either
+   * @throws FacetError `queue_full` (429) with a time to come back; `too_many_parts` (413) for more images than an
+   * empty service takes. A request whose bytes would never fit is the caller's to refuse.
    */
   check(images: readonly Arrival[]): void {
     const { maxImages, maxImagesOfDomain, maxBytes } = this.#options
@@ -84,9 +86,13 @@ export class Admission {
         throw this.#neverFits(images, maxImagesOfDomain, '--max-queue-per-domain', ` of '${domain}'`)
 
     if (this.#all.images + wanted.images > maxImages)
-      throw this.#full('queue_full', `${this.#all.images} images wait (--max-queue)`, this.#all.images)
+      throw this.#full('queue_full', `it has ${this.#all.images} images (--max-queue)`, this.#all.images)
     if (this.#all.bytes + wanted.bytes > maxBytes)
-      throw this.#full('queue_full', `the images that wait have ${this.#all.bytes} bytes (--max-bodies)`, 0)
+      throw this.#full(
+        'queue_full',
+        `its images have ${this.#all.bytes} bytes (--max-bodies)`,
+        this.#all.images,
+      )
     for (const [domain, { images, bytes }] of byDomain) {
       const own = this.#domains.get(domain)
       if (own === undefined) continue
@@ -96,12 +102,12 @@ export class Admission {
       const most = Math.min(maxImagesOfDomain, imagesLeft)
       if (own.images + images > most) {
         const option = imagesLeft < maxImagesOfDomain ? '--max-queue' : '--max-queue-per-domain'
-        throw this.#full('domain_queue_full', `${own.images} images of '${domain}' wait (${option})`, ahead)
+        throw this.#full('domain_queue_full', `it has ${own.images} images of '${domain}' (${option})`, ahead)
       }
-      if (own.bytes + bytes > maxBytes - this.#all.bytes)
+      if (own.bytes + bytes > BYTES_PER_FREE_BYTE * (maxBytes - this.#all.bytes))
         throw this.#full(
           'domain_queue_full',
-          `the images of '${domain}' that wait have ${own.bytes} bytes (--max-bodies)`,
+          `its images of '${domain}' have ${own.bytes} bytes (--max-bodies)`,
           ahead,
         )
     }
@@ -125,7 +131,10 @@ export class Admission {
 
   #neverFits(images: number, most: number, option: string, whose = ''): FacetError {
     this.#options.refused?.('too_many_parts')
-    return new FacetError('too_many_parts', `${images} images${whose} at once; ${most} may wait (${option}).`)
+    return new FacetError(
+      'too_many_parts',
+      `${images} images${whose} at once; the service takes ${most} (${option}).`,
+    )
   }
 
   /** @param ahead images that are answered before there is room */

@@ -5,13 +5,12 @@
  * still being decoded. Knows the parts it joins by their interfaces, and neither HTTP nor ONNX.
  */
 import type { Clock } from '../concurrency/clock.js'
-import { FacetError, noHead, Withdrawn } from '../errors.js'
+import { clientClosed, type ErrorCode, FacetError, noHead } from '../errors.js'
 import type { Activation } from '../pack/pack.js'
 import type { Lease } from '../registry/types.js'
 import type { Scheduler } from '../scheduler/scheduler.js'
 import type { Admission } from './admission.js'
 import type { Sample, SampleResult } from './batch-runner.js'
-import { SharedLease } from './shared-lease.js'
 import { together } from './together.js'
 
 export interface PredictItem {
@@ -75,7 +74,7 @@ export interface PredictObserver {
   /** An image was decoded, so many seconds after it asked for a thread. */
   decode?(seconds: number): void
   images?(domain: string, outcome: 'ok' | 'error', count: number): void
-  /** A client left while its image waited for an adapter: `client_closed`. */
+  /** An admitted request was given up, for one of `GIVEN_UP`. */
   rejected?(reason: string): void
 }
 
@@ -94,6 +93,12 @@ export interface PredictorOptions {
 interface Answer extends PredictTimings {
   result: PredictResult
 }
+
+/** Why an admitted request is given up although neither it nor the service is at fault. */
+const GIVEN_UP: ReadonlySet<ErrorCode> = new Set(['client_closed', 'deadline_exceeded', 'draining'])
+
+/** Stands for an encoded image that is decoded. */
+const LET_GO = new Uint8Array(0)
 
 /**
  * Each step reports a missed deadline itself. After this grace period the request is answered 504 even if a step
@@ -136,6 +141,7 @@ export class Predictor {
       }
     } catch (error) {
       this.#count(images, 'error')
+      if (error instanceof FacetError && GIVEN_UP.has(error.code)) this.#observe.rejected?.(error.code)
       throw error
     }
   }
@@ -159,74 +165,58 @@ export class Predictor {
   }
 
   #answerAll(items: readonly PredictItem[], options: PredictOptions): Promise<Answer[]> {
-    const leases = this.#leases(items, options)
-    return together(items, options.signal, async ({ domain, version, image }, _, signal) => {
-      const wait = { deadline: options.deadline, signal }
-      const lease = leases.get(keyOf(domain, version))!
-      const bytes = image.byteLength
+    // Encoded images are let go when they are decoded: a run that hangs must not hold them.
+    const encoded = items.map(({ image }) => image)
+    const wanted = items.map(({ domain, version, image }) => ({ domain, version, bytes: image.byteLength }))
+    return together(wanted, options.signal, async ({ domain, version, bytes }, index, signal) => {
+      const takeImage = () => {
+        const image = encoded[index]!
+        encoded[index] = LET_GO
+        return image
+      }
       try {
-        return await this.#answer(domain, image, lease, wait, options)
+        return await this.#answer(domain, version, takeImage, { deadline: options.deadline, signal }, options)
       } finally {
-        lease.done()
         this.#options.admission.leave(domain, bytes)
       }
     })
   }
 
-  /** One lease for each domain and version of a request. */
-  #leases(items: readonly PredictItem[], { deadline }: PredictOptions): Map<string, SharedLease> {
-    const leases = new Map<string, SharedLease>()
-    for (const { domain, version } of items) {
-      const key = keyOf(domain, version)
-      let lease = leases.get(key)
-      if (lease === undefined) {
-        lease = new SharedLease((signal) => this.#options.acquire(domain, version, { deadline, signal }))
-        leases.set(key, lease)
-      }
-      lease.join()
-    }
-    return leases
-  }
-
-  /** One image: decoded, then run on the row of its domain's version. */
+  /**
+   * One image: decoded, then run on the row of the version that is active by then. It holds a lease while it is
+   * queued and runs, and waits for nothing else meanwhile. So a request of more domains than the bank has rows is
+   * answered, and two such requests cannot lock each other out.
+   */
   async #answer(
     domain: string,
-    image: Uint8Array,
-    shared: SharedLease,
+    version: string | undefined,
+    takeImage: () => Uint8Array,
     wait: Wait,
     { principal = '', needHead }: PredictOptions,
   ): Promise<Answer> {
-    const { clock, familyOf } = this.#options
+    const { acquire, clock, familyOf } = this.#options
     const family = familyOf(domain)
     const start = clock.now()
-    const pixels = await family.decode(image, { ...wait, owner: [principal, domain] })
+    const pixels = await family.decode(takeImage(), { ...wait, owner: [principal, domain] })
     const decodeMs = clock.now() - start
     this.#observe.decode?.(decodeMs / 1000)
-    const { version, row, generation, labels, activation } = await this.#take(shared, wait.signal)
-    if (needHead && labels === null) throw noHead(domain)
-    const { value, queueMs } = await family.scheduler.submit(domain, { pixels, row, generation }, wait)
-    const { features, logits, inferenceMs } = value
-    const result = { domain, version, labels, activation, logits, features }
-    return { result, decodeMs, queueMs, inferenceMs }
-  }
-
-  async #take(shared: SharedLease, signal: AbortSignal | undefined): Promise<Lease> {
+    if (wait.signal?.aborted) throw clientClosed()
+    const lease = await acquire(domain, version, wait)
     try {
-      return await shared.take(signal)
-    } catch (error) {
-      // A withdrawn part of a request is no client that left.
-      if (signal?.aborted && !(signal.reason instanceof Withdrawn)) this.#observe.rejected?.('client_closed')
-      throw error
+      const { row, generation, labels, activation } = lease
+      if (needHead && labels === null) throw noHead(domain)
+      const { value, queueMs } = await family.scheduler.submit(domain, { pixels, row, generation }, wait)
+      const { features, logits, inferenceMs } = value
+      const result = { domain, version: lease.version, labels, activation, logits, features }
+      return { result, decodeMs, queueMs, inferenceMs }
+    } finally {
+      lease.release()
     }
   }
 
   #count(images: ReadonlyMap<string, number>, outcome: 'ok' | 'error'): void {
     for (const [domain, count] of images) this.#observe.images?.(domain, outcome, count)
   }
-}
-
-function keyOf(domain: string, version: string | undefined): string {
-  return `${domain} ${version ?? ''}`
 }
 
 /** Images of each domain, in order of first appearance. */

@@ -1,9 +1,9 @@
 /** The images of one request, side by side: which failure is told, and what is called off because of it. */
-import { FacetError, Withdrawn } from '../errors.js'
+import { FacetError } from '../errors.js'
 
 /**
  * Works on items side by side. Where several fail, the failure of the lowest index is told, not the first in time:
- * when an item fails, only the items after it are called off (their signals abort with `Withdrawn`).
+ * when an item fails, only the items after it are called off (their signals abort).
  *
  * @param signal aborted when the client leaves
  * @param work gets the item, its index, and a signal that aborts when the client leaves or the item is called off
@@ -28,7 +28,7 @@ export async function together<Item, T>(
       } catch (error) {
         if (failure && failure.index <= index) return
         failure = { index, error: error instanceof FacetError ? error.at(index) : error }
-        for (const later of withdrawals.slice(index + 1)) later.abort(new Withdrawn())
+        for (const later of withdrawals.slice(index + 1)) later.abort()
       }
     }),
   )

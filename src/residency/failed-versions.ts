@@ -31,8 +31,8 @@ export class FailedVersions {
     const error = unloadable(cause, this.#retryMs)
     // A `store_failed` is not the pack's fault (no file descriptor was free, for one): the next request may
     // try again.
-    const passing = cause instanceof FacetError && cause.code === 'store_failed'
-    if (!passing) this.#failures.set(version, { error, until: this.#clock.now() + this.#retryMs })
+    const mayRetryAtOnce = cause instanceof FacetError && cause.code === 'store_failed'
+    if (!mayRetryAtOnce) this.#failures.set(version, { error, until: this.#clock.now() + this.#retryMs })
     // An expected failure is logged by its message; only an unforeseen one needs its stack.
     const why = cause instanceof FacetError ? { reason: cause.message } : { err: cause }
     this.#logger.error({ ...why, version: short(version) }, 'adapter cannot be loaded')

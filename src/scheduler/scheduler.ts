@@ -10,7 +10,7 @@
  * what `run` does with it: no engine, no HTTP.
  */
 import type { Clock } from '../concurrency/clock.js'
-import { clientClosed, draining, FacetError, Withdrawn } from '../errors.js'
+import { clientClosed, draining, FacetError } from '../errors.js'
 import { Line, type LineEntry, PLACES_PER_DOMAIN } from './line.js'
 import { nextBatch } from './policy.js'
 
@@ -19,8 +19,6 @@ export interface SchedulerObserver {
   /** An entry left the queue for a batch after so many seconds. */
   queued?(seconds: number): void
   batch?(size: number, domains: number): void
-  /** An entry was refused or dropped: `draining`, `deadline_exceeded` or `client_closed`. */
-  rejected?(reason: string): void
 }
 
 export interface SchedulerOptions<T, R> {
@@ -48,7 +46,6 @@ export interface Outcome<R> {
   value: R
   /** Milliseconds from submission to the start of the run. */
   queueMs: number
-  batchSize: number
 }
 
 export interface SubmitOptions {
@@ -96,10 +93,6 @@ export class Scheduler<T, R> {
     return this.#line.length
   }
 
-  lengthOf(domain: string): number {
-    return this.#line.lengthOf(domain)
-  }
-
   /** True while a batch runs. */
   get busy(): boolean {
     return this.#running > 0
@@ -124,9 +117,9 @@ export class Scheduler<T, R> {
   ): Promise<Outcome<R>> {
     return new Promise((resolve, reject) => {
       const since = this.#options.clock.now()
-      if (this.#draining) throw this.#rejected(draining())
-      if (signal?.aborted) throw this.#left(signal)
-      if (deadline <= since) throw this.#rejected(tooLate())
+      if (this.#draining) throw draining()
+      if (signal?.aborted) throw clientClosed()
+      if (deadline <= since) throw tooLate()
       const entry: Entry<T, R> = { domain, item, since, deadline, resolve, reject, unwatch: doNothing }
       this.#line.push(entry)
       this.#watch(entry, signal)
@@ -152,23 +145,13 @@ export class Scheduler<T, R> {
     return this.#draining.done
   }
 
-  #rejected(error: FacetError): FacetError {
-    this.#observe.rejected?.(error.code)
-    return error
-  }
-
-  /** A withdrawn part of a request is no client that left. */
-  #left({ reason }: AbortSignal): FacetError {
-    return reason instanceof Withdrawn ? clientClosed() : this.#rejected(clientClosed())
-  }
-
   #watch(entry: Entry<T, R>, signal: AbortSignal | undefined): void {
     const { clock } = this.#options
-    const leave = () => this.#drop(entry, this.#left(signal!))
+    const leave = () => this.#drop(entry, clientClosed())
     const cancelTimer =
       entry.deadline === Number.POSITIVE_INFINITY
         ? doNothing
-        : clock.after(entry.deadline - clock.now(), () => this.#drop(entry, this.#rejected(tooLate())))
+        : clock.after(entry.deadline - clock.now(), () => this.#drop(entry, tooLate()))
     signal?.addEventListener('abort', leave, { once: true })
     entry.unwatch = () => {
       cancelTimer()
@@ -235,7 +218,7 @@ export class Scheduler<T, R> {
   /** Takes an entry out of the line; false where its deadline has passed: its timer may be late. */
   #takeToRun(entry: Entry<T, R>): boolean {
     if (entry.deadline <= this.#options.clock.now()) {
-      this.#drop(entry, this.#rejected(tooLate()))
+      this.#drop(entry, tooLate())
       return false
     }
     this.#takeOut(entry)
@@ -260,7 +243,7 @@ export class Scheduler<T, R> {
     batch.forEach((entry, index) => {
       const answer = answers[index]!
       if (answer instanceof Error) entry.reject(asFacetError(answer))
-      else entry.resolve({ value: answer, queueMs: start - entry.since, batchSize: batch.length })
+      else entry.resolve({ value: answer, queueMs: start - entry.since })
     })
     this.#running--
     this.#next()

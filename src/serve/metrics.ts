@@ -84,9 +84,11 @@ export class Metrics {
     'Distinct domains of a batch.',
     countBuckets,
   )
-  readonly #rejected = this.#counter('facet_rejected_total', 'Requests refused or dropped before they ran.', [
-    'reason',
-  ])
+  readonly #rejected = this.#counter(
+    'facet_rejected_total',
+    'Requests refused, or given up before they were answered.',
+    ['reason'],
+  )
   readonly #loadSeconds = this.#histogram(
     'facet_adapter_load_duration_seconds',
     'Time to bring a cold adapter into the bank.',

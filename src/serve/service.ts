@@ -26,7 +26,6 @@ import type { HttpConfig } from '../http/exchange/deps.js'
 import { Admission } from '../predict/admission.js'
 import { Predictor } from '../predict/predictor.js'
 import { RateLimit } from '../predict/rate-limit.js'
-import { Readiness } from '../predict/readiness.js'
 import { ListedVersions } from '../registry/listed-versions.js'
 import { baseSeed, describePack } from '../registry/opening.js'
 import { Registry } from '../registry/registry.js'
@@ -35,6 +34,7 @@ import { LocalStore } from '../store/local.js'
 import { readSeeds } from '../store/seeds.js'
 import { familyEngine, FamilyRuntime } from './family-runtime.js'
 import type { Metrics } from './metrics.js'
+import { Readiness } from './readiness.js'
 
 export interface Service {
   /** Where it listens, `http://host:port`. */
@@ -140,7 +140,6 @@ async function assemble(
     capacity: config.decodeMemory,
     clock,
     purpose: 'for the image to be decoded',
-    refused: (reason) => metrics.rejected(reason),
   })
   const runtime = new FamilyRuntime({
     family,

@@ -4,13 +4,13 @@
  * The routes use the registry and the predictor through these interfaces; they neither build nor close them.
  */
 import type { Logger } from 'pino'
+import type { ErrorCode } from '../../errors.js'
 import type { Clock } from '../../concurrency/clock.js'
 import type { FamilyManifest } from '../../manifest/manifest.js'
 import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../../predict/predictor.js'
 import type { DomainView, ListOptions, Preconditions } from '../../registry/types.js'
 import type { MemoryAccount } from '../../residency/types.js'
 import type { Principal } from '../access/tokens.js'
-import type { ReadyAnswer } from '../../predict/readiness.js'
 
 /** The registry, as the routes use it. */
 export interface Domains {
@@ -86,6 +86,14 @@ export interface HttpConfig {
   timeoutMs: number
   /** Longest time a client may ask for, ms; a longer one is cut to it. */
   maxTimeoutMs: number
+}
+
+/** Whether the service takes work; `reason` is one sentence for people. */
+export interface ReadyAnswer {
+  ready: boolean
+  reason?: string
+  /** Defaults to `engine_restarting`. */
+  code?: ErrorCode
 }
 
 export interface AppDeps {

@@ -5,18 +5,10 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
-import type { ErrorCode } from '../errors.js'
+import type { ReadyAnswer } from '../http/exchange/deps.js'
 
 /** Milliseconds for which a forward pass proves that the lanes answer. */
 const PROOF_LASTS_MS = 2_000
-
-/** Whether the service takes work; `reason` is one sentence for people. */
-export interface ReadyAnswer {
-  ready: boolean
-  reason?: string
-  /** Defaults to `engine_restarting`. */
-  code?: ErrorCode
-}
 
 export interface ReadinessOptions {
   /** `probe` resolves when every lane has answered. */
