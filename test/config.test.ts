@@ -187,8 +187,8 @@ t.test('a wrong setting is named, with its value and what is accepted', async (t
     [['--trusted-proxy', '10.0.0.1,,'], [/--trusted-proxy/]],
     [['extra'], [/too many arguments/]],
     [
-      ['--max-images', '300'],
-      [/--max-images 300/, /--max-queue-per-domain 256/],
+      ['--max-images', '600'],
+      [/--max-images 600/, /--max-queue-per-domain 512/],
     ],
     [
       ['--max-queue', '10'],
