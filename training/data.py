@@ -6,7 +6,6 @@ What it does not know: networks, designs.
 """
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
+import decode as decoding
 import domains
 
 RESIZE, CROP = 72, 64
@@ -60,8 +60,8 @@ class Split:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Decodes an image to uint8 RGB [h, w, 3], resized to a shorter side of 72."""
-    image = Image.open(io.BytesIO(data)).convert("RGB")
+    """Decodes an image to uint8 RGB [h, w, 3], resized to a shorter side of 72. Raises Unreadable (decode.py)."""
+    image = Image.fromarray(decoding.pixels(data))
     w, h = image.size
     short = min(w, h)
     if short != RESIZE:
@@ -98,9 +98,16 @@ def load(data: str | Path, domain: domains.Domain, split: str, folders: list[str
             taken[folder] = taken.get(folder, 0) + 1
             members.append(m)
     index = {f: i for i, f in enumerate(folders)}
-    pixels = [decode(archive.read(m)) for m in tqdm(members, desc=f"{domain.id} {split}", leave=False, mininterval=2)]
+    pixels = [decode_member(archive, m) for m in tqdm(members, desc=f"{domain.id} {split}", leave=False, mininterval=2)]
     return Split(pixels, np.array([index[m.split("/")[1]] for m in members], np.int64),
                  [m.split("/", 1)[1] for m in members])
+
+
+def decode_member(archive: Archive, member: str) -> np.ndarray:
+    try:
+        return decode(archive.read(member))
+    except decoding.Unreadable as error:
+        raise decoding.Unreadable(f"{member}: {error}") from error
 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:

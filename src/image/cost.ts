@@ -67,7 +67,7 @@ function codecCost(header: ImageHeader, input: InputSpec): DecodeCost {
     case 'png':
       return pngCost(header)
     case 'webp':
-      return webpCost(header, input)
+      return webpCost(header)
     case 'gif':
       return gifCost(header)
     case 'avif':
@@ -90,10 +90,13 @@ function pipelineCost(header: ImageHeader, profile: boolean, shrink = 1): Decode
   }
 }
 
-/** How many times smaller an image may be decoded: libjpeg does so in powers of two, as sharp asks it to. */
+/**
+ * How many times smaller libjpeg decodes an image at least: in powers of two, by half of what it is resized by
+ * (decode.ts).
+ */
 function shrinkOnLoad({ width, height }: ImageHeader, input: InputSpec): number {
   const shrink = Math.min(width, height) / input.resize
-  return [8, 4, 2].find((factor) => shrink > factor + 1) ?? 1
+  return [8, 4, 2].find((factor) => shrink > 2 * factor + 1) ?? 1
 }
 
 function jpegCost(header: JpegHeader, input: InputSpec): DecodeCost {
@@ -126,13 +129,11 @@ function pngCost(header: PngHeader): DecodeCost {
   }
 }
 
-function webpCost(header: WebpHeader, input: InputSpec): DecodeCost {
+function webpCost(header: WebpHeader): DecodeCost {
   const pixels = header.width * header.height
-  // With alpha it is decoded at its full size.
-  const shrink = header.alpha ? 1 : Math.max(1, Math.min(header.width, header.height) / input.resize)
-  const pipeline = pipelineCost(header, header.profile, shrink)
-  const canvas = header.alpha || header.animated ? 8 : 0
-  const codecNs = pixels * (header.lossless ? 30 : header.alpha ? 35 : 15) + header.bytes * 20
+  const pipeline = pipelineCost(header, header.profile)
+  const canvas = header.alpha || header.animated ? 8 : 3
+  const codecNs = pixels * (header.lossless ? 30 : header.alpha ? 35 : 20) + header.bytes * 20
   return {
     bytes: pipeline.bytes + pixels * (canvas + (header.lossless ? 4.2 : 0.1)) + header.frames * 400,
     cpuMs: pipeline.cpuMs + codecNs / 1e6,

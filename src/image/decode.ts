@@ -2,9 +2,9 @@
  * Turns an encoded image into the trunk's input pixels: decode, turn upright, resize, crop; RGB, one byte a
  * channel.
  *
- * The preprocessing is that of training, which is PIL's `convert('RGB')`, `resize` and a centre crop: alpha
- * is dropped, not blended; grey and palettes become RGB; 16 bits are scaled to 8. Beyond PIL, orientation
- * tags are obeyed and colour profiles (CMYK's too) are converted to sRGB.
+ * The preprocessing is that of training (training/decode.py): orientation tags are obeyed, alpha is dropped and
+ * not blended, grey and palettes become RGB, 16 bits are scaled to 8, colour profiles are converted to sRGB; then
+ * PIL's `resize` and a centre crop. What that means for each format: docs/images.md.
  *
  * libvips (through sharp) does the work on libuv's threads, except for small PNGs (small-png.ts). Only six
  * formats, recognised by their first bytes, reach libvips; all its other loaders are switched off. Before it
@@ -19,6 +19,7 @@ import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import { free } from '../bytes/free.js'
 import { clientClosed, FacetError } from '../errors.js'
 import type { InputSpec } from '../manifest/manifest.js'
+import { corrected } from './corrected.js'
 import { type DecodeCost, decodeCost } from './cost.js'
 import { enlarge } from './enlarge.js'
 import { formatName, undecodable } from './headers/failures.js'
@@ -42,7 +43,7 @@ export interface OpenImage {
    * longer one in proportion (rounded), the centre is cropped at `floor((side - size) / 2)`. An animation is read
    * as its first frame, a document as its first page.
    *
-   * JPEG and WebP images at least twice as large as needed are decoded at a reduced scale.
+   * JPEGs at least four times as large as needed are decoded at a reduced scale, which is still twice what is needed.
    *
    * @throws FacetError `undecodable_image` for truncated or damaged bytes; `deadline_exceeded` after
    * `timeoutSeconds`; `client_closed` if `signal` was aborted
@@ -114,13 +115,14 @@ async function decode(
 ): Promise<Uint8Array> {
   const fail = failure(header.type)
   stopIfGone(signal)
+  bytes = corrected(bytes, header)
   const open = () => sharp(bytes, opening).timeout({ seconds: timeoutSeconds })
   if (header.plain) return await plainPixels(bytes, open, header, input).catch(fail)
   const metadata = await sharp(bytes, opening).metadata().catch(fail)
   checkMetadata(metadata, header)
   stopIfGone(signal)
   const geometry = geometryOf(metadata.autoOrient, input)
-  const image = open().autoOrient()
+  const image = inSrgb(open(), header).autoOrient()
   if (!metadata.hasAlpha) return await trunkPixels(image, geometry, input).catch(fail)
   return await withoutAlpha(image, (opaque) => trunkPixels(opaque, geometry, input)).catch(fail)
 }
@@ -158,6 +160,17 @@ async function plainPixels(
   return enlarge(pixels, size, geometry.resized, geometry.crop)
 }
 
+/**
+ * sharp converts an image of 16 bits a sample to Display P3, not to sRGB, where it has a profile. So such an image is
+ * brought to 8 bits first.
+ */
+function inSrgb(image: Sharp, { depth, channels, type }: ImageHeader): Sharp {
+  const deep = depth > 1 && channels >= 3
+  return deep && (type === 'png' || type === 'avif' || type === 'tiff')
+    ? image.pipelineColourspace('srgb')
+    : image
+}
+
 /** Drops alpha before the resize: libvips would weight colours by it, and training did not. */
 async function withoutAlpha<T>(image: Sharp, use: (opaque: Sharp) => Promise<T>): Promise<T> {
   const { data, info } = await rgb(image).toBuffer({ resolveWithObject: true })
@@ -178,7 +191,12 @@ async function trunkPixels(
   // libvips enlarges half an output pixel off centre. So enlarge to twice the size: its odd rows and columns
   // are exact.
   const factor = scale > 1 ? 2 : 1
-  image = image.resize(resized.width * factor, resized.height * factor, { fit: 'fill', kernel: input.kernel })
+  image = image.resize(resized.width * factor, resized.height * factor, {
+    fit: 'fill',
+    kernel: input.kernel,
+    // Shrinks JPEGs less while they are decoded, and WebPs not at all: their codecs do it in other ways than training.
+    fastShrinkOnLoad: false,
+  })
   image = image.extract({
     left: crop.left * factor,
     top: crop.top * factor,

@@ -6,7 +6,7 @@
  */
 import { undecodable, unsupported } from './failures.js'
 import { type Av1Image, readAv1 } from './av1.js'
-import type { AvifHeader } from './types.js'
+import type { AvifHeader, Correction } from './types.js'
 
 /** A part of the file. */
 interface Range {
@@ -69,7 +69,16 @@ export function readAvif(bytes: Uint8Array, view: DataView): AvifHeader {
     codedSamples: sum((image) => pixels(image) * image.samplesPerPixel),
     bytes: bytes.length,
     plain: false,
+    corrections: brandOf(view),
   }
+}
+
+/**
+ * libvips goes by the major brand, which says `avis` where a sequence of images follows, and names others. Here
+ * the picture has been found to be AV1.
+ */
+function brandOf(view: DataView): Correction[] {
+  return fourLetters(view, 8) === 'avif' ? [] : [{ at: 8, bytes: [...Buffer.from('avif')] }]
 }
 
 /** The size of an item's picture, and the AV1 images that are decoded for it. */

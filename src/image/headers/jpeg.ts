@@ -7,7 +7,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { tooLarge, undecodable, unsupported } from './failures.js'
-import type { JpegHeader } from './types.js'
+import type { Correction, JpegHeader } from './types.js'
 
 /** Markers of frame headers that libjpeg decodes: baseline, extended, progressive, and the latter two arithmetic. */
 const frames: ReadonlyMap<number, { progressive: boolean; arithmetic: boolean }> = new Map([
@@ -17,9 +17,19 @@ const frames: ReadonlyMap<number, { progressive: boolean; arithmetic: boolean }>
   [0xc9, { progressive: false, arithmetic: true }],
   [0xca, { progressive: true, arithmetic: true }],
 ])
-/** Frame headers of other kinds: lossless, hierarchical, arithmetic of these. */
-const otherFrames: readonly number[] = [0xc3, 0xc5, 0xc6, 0xc7, 0xcb, 0xcd, 0xce, 0xcf]
-const [SOI, EOI, SOS, APP1, TEM] = [0xd8, 0xd9, 0xda, 0xe1, 0x01]
+/** Frame headers of other kinds. */
+const otherFrames: ReadonlyMap<number, string> = new Map([
+  [0xc3, 'lossless'],
+  [0xc5, 'hierarchical'],
+  [0xc6, 'hierarchical'],
+  [0xc7, 'hierarchical'],
+  [0xcb, 'lossless'],
+  [0xcd, 'hierarchical'],
+  [0xce, 'hierarchical'],
+  [0xcf, 'hierarchical'],
+  [0xf7, 'JPEG-LS'],
+])
+const [SOI, EOI, SOS, APP0, APP1, TEM] = [0xd8, 0xd9, 0xda, 0xe0, 0xe1, 0x01]
 /** Markers of segments that change nothing here: Huffman and quantisation tables, restart interval, comment. */
 const neutralMarkers: readonly number[] = [0xc4, 0xdb, 0xdd, 0xfe]
 /** A plain image has no more segments. */
@@ -45,6 +55,7 @@ export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegH
   let components: readonly Component[] = []
   let plain = true
   let segments = 0
+  const corrections: Correction[] = []
   const walk: Walk = { at: 2, until: SLICE_BYTES }
   for (;;) {
     const marker = nextMarker(bytes, walk)
@@ -70,14 +81,16 @@ export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegH
       if (start + length - 2 > bytes.length) throw undecodable('jpeg', 'its header is cut off')
       const read = readFrame(view, start, length)
       components = read.components
-      header = { ...read.header, ...frame, bytes: bytes.length }
+      header = { ...read.header, ...frame, corrections, bytes: bytes.length }
       plain &&= read.header.channels !== 4 && !frame.arithmetic && marker !== 0xc1
-    } else if (otherFrames.includes(marker)) {
-      throw unsupported('jpeg', `is of a kind that is not read (SOF${marker - 0xc0})`)
+    } else if (otherFrames.has(marker)) {
+      const found = `is ${otherFrames.get(marker)} (SOF${marker - 0xc0})`
+      throw unsupported('jpeg', `${found}; baseline, extended sequential and progressive ones are read`)
     } else if (marker === SOS) {
       if (header === undefined) throw undecodable('jpeg', 'it has no frame header')
       if (header.scans === 0) header.plain = plain && segments < MAX_PLAIN_SEGMENTS
       const scanned = samplesOfScan(view, start, components)
+      if (!header.progressive) corrections.push(...selectionOf(view, start))
       header.scans++
       header.scannedSamples += scanned
       if (!header.progressive && scanned === header.samples && header.scans === 1) return header
@@ -86,6 +99,7 @@ export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegH
     } else {
       const application = marker >= 0xe0 && marker <= 0xef && marker !== APP1
       plain &&= application || neutralMarkers.includes(marker)
+      if (marker === APP0 && segments === 0) corrections.push(...versionOf(view, start))
     }
     segments++
   }
@@ -112,9 +126,13 @@ function readFrame(
   view: DataView,
   at: number,
   length: number,
-): { header: Omit<JpegHeader, 'progressive' | 'arithmetic' | 'bytes'>; components: readonly Component[] } {
+): {
+  header: Omit<JpegHeader, 'progressive' | 'arithmetic' | 'bytes' | 'corrections'>
+  components: readonly Component[]
+} {
   const bits = view.getUint8(at)
   const [height, width, count] = [view.getUint16(at + 1), view.getUint16(at + 3), view.getUint8(at + 5)]
+  if (height === 0) throw unsupported('jpeg', 'has no height in its header (but behind its pixels, in DNL)')
   if (bits !== 8) throw unsupported('jpeg', `has ${bits} bits a sample; 8 are read`)
   if (count !== 1 && count !== 3 && count !== 4)
     throw unsupported('jpeg', `has ${count} components; 1, 3 and 4 are read`)
@@ -160,4 +178,22 @@ function samplesOfScan(view: DataView, at: number, components: readonly Componen
     samples += component.samples
   }
   return samples
+}
+
+/**
+ * The coefficients that a sequential scan says it holds. It always holds all of them, so decoders go by what it is,
+ * but libjpeg warns where the bytes say something else, as some phones write them.
+ */
+const ALL_COEFFICIENTS: readonly number[] = [0, 63, 0]
+
+function selectionOf(view: DataView, scan: number): Correction[] {
+  const at = scan + 1 + 2 * view.getUint8(scan)
+  const same = ALL_COEFFICIENTS.every((byte, i) => view.getUint8(at + i) === byte)
+  return same ? [] : [{ at, bytes: ALL_COEFFICIENTS }]
+}
+
+/** The version of JFIF. Nothing depends on it, but libjpeg warns of one that it does not know. */
+function versionOf(view: DataView, segment: number): Correction[] {
+  const isJfif = view.getUint32(segment) === 0x4a464946
+  return isJfif && view.getUint8(segment + 5) !== 1 ? [{ at: segment + 5, bytes: [1] }] : []
 }

@@ -3,6 +3,7 @@
  * Tags: https://www.awaresystems.be/imaging/tiff/tifftags.html
  */
 import { tooLarge, undecodable, unsupported } from './failures.js'
+import { checkSamples } from './tiff-kinds.js'
 import type { TiffHeader } from './types.js'
 
 const tags = {
@@ -18,6 +19,7 @@ const tags = {
   tileWidth: 322,
   tileHeight: 323,
   tileOffsets: 324,
+  inkSet: 332,
   extraSamples: 338,
   sampleFormat: 339,
   profile: 34675,
@@ -47,6 +49,8 @@ const MAX_PAGES = 1000
 const MAX_TAGS = 1000
 /** Photometric interpretation of a palette, which libvips hands on as RGB. */
 const PALETTE = 3
+/** Sample format. */
+const UNSIGNED = 1
 
 /** A file's byte order and the widths of its fields. */
 class Fields {
@@ -99,12 +103,24 @@ export function readTiff(bytes: Uint8Array, view: DataView): TiffHeader {
   for (let sample = 1; sample < Math.min(samplesPerPixel, found.get(tags.bits)?.count ?? 1); sample++)
     if (sample < 64 && value(tags.bits, bits, sample) !== bits)
       throw unsupported('tiff', 'has samples of different depths')
-  if (bits < 1 || bits > 64) throw unsupported('tiff', `has ${bits} bits a sample`)
   if (samplesPerPixel < 1 || samplesPerPixel > 64)
     throw unsupported('tiff', `has ${samplesPerPixel} samples a pixel`)
-  const photometric = value(tags.photometric, 1)
+  const photometric = value(tags.photometric, -1)
+  const compression = value(tags.compression, 1)
   const planar = value(tags.planar, 1) === 2
   const tiled = found.has(tags.tileWidth) || found.has(tags.tileOffsets)
+  const formats = Array.from({ length: samplesPerPixel }, (_, sample) => value(tags.sampleFormat, 1, sample))
+  checkSamples({
+    bits,
+    sampleFormat: formats.find((format) => format !== UNSIGNED) ?? UNSIGNED,
+    samplesPerPixel,
+    extraSamples: found.get(tags.extraSamples)?.count ?? 0,
+    photometric,
+    compression,
+    planar,
+    tiled,
+    inkSet: value(tags.inkSet, 1),
+  })
   const block = tiled
     ? { width: value(tags.tileWidth, 0), height: value(tags.tileHeight, 0) }
     : { width, height: Math.min(height, value(tags.rowsPerStrip, height)) }
@@ -117,12 +133,11 @@ export function readTiff(bytes: Uint8Array, view: DataView): TiffHeader {
     width,
     height,
     channels,
-    depth: bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8,
+    depth: bits <= 8 ? 1 : 2,
     bits,
     alpha,
-    compression: value(tags.compression, 1),
+    compression,
     photometric,
-    sampleFormat: value(tags.sampleFormat, 1),
     planar,
     samplesPerPixel,
     profile: found.has(tags.profile),

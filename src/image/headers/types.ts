@@ -7,7 +7,7 @@ interface Common {
   /** Samples a pixel after decoding, alpha included: a palette counts as RGB. */
   channels: number
   /** Bytes a sample after decoding. */
-  depth: 1 | 2 | 4 | 8
+  depth: 1 | 2
   /** Bits a sample as stored. */
   bits: number
   alpha: boolean
@@ -20,8 +20,16 @@ interface Common {
   plain: boolean
 }
 
+/** Bytes to write at a place of the file. */
+export interface Correction {
+  at: number
+  bytes: readonly number[]
+}
+
 export interface JpegHeader extends Common {
   type: 'jpeg'
+  /** What libvips refuses the file for although it changes no pixel. */
+  corrections: readonly Correction[]
   progressive: boolean
   arithmetic: boolean
   /** Passes over (parts of) the image; 1 for a baseline image with one scan of all components. */
@@ -57,6 +65,8 @@ export interface GifHeader extends Common {
 
 export interface AvifHeader extends Common {
   type: 'avif'
+  /** What libvips refuses the file for although it changes no pixel. */
+  corrections: readonly Correction[]
   /** AV1 images that make the picture: more than one where it is a grid. */
   tiles: number
   /** Pixels of all AV1 frames that are decoded: tiles, layers and alpha. */
@@ -70,7 +80,6 @@ export interface TiffHeader extends Common {
   /** The values of the tags of these names: https://www.awaresystems.be/imaging/tiff/tifftags.html */
   compression: number
   photometric: number
-  sampleFormat: number
   planar: boolean
   /** Samples a pixel as stored. */
   samplesPerPixel: number
