@@ -52,15 +52,25 @@ const hastyFs: StoreFs = {
   openFolder: async () => ({ sync: async () => {}, close: async () => {} }),
 }
 
-/** Makes a data folder in which `count` domains are registered. */
-export async function fillStore(dir: string, family: Family, press: PackPress, count: number): Promise<void> {
+/**
+ * Makes a data folder in which `count` domains are registered.
+ *
+ * @param packs number of different packs, which the domains have in turn
+ */
+export async function fillStore(
+  dir: string,
+  family: Family,
+  press: PackPress,
+  count: number,
+  packs = count,
+): Promise<void> {
   const store = new LocalStore({ dir, fs: hastyFs, clock: systemClock })
   await store.open()
   const created = '2026-01-01T00:00:00.000Z'
   for (let i = 0; i < count; i++) {
-    const bytes = press.copy(i)
+    const bytes = press.copy(i % packs)
     const version = createHash('sha256').update(bytes).digest('hex')
-    await store.putBlob(version, bytes)
+    if (i < packs) await store.putBlob(version, bytes)
     const record = {
       domain: domainName(i),
       active: version,

@@ -133,6 +133,21 @@ t.test('a chunked body is bounded as it comes', async (t) => {
   }
 })
 
+t.test('a body in very small chunks is refused, and its connection ends', async (t) => {
+  const { app, port } = await listening(t, { config: { maxBody: 100_000 } })
+  const socket = await open(port)
+  const fields = { 'Content-Type': 'image/png', 'Transfer-Encoding': 'chunked' }
+  socket.write(head('POST', '/v1/domains/colours/predict', fields) + '1\r\nx\r\n'.repeat(1100))
+  let answer = ''
+  socket.on('data', (chunk) => {
+    answer += chunk
+  })
+  await new Promise((closed) => socket.once('close', closed))
+  t.match(answer, /^HTTP\/1.1 400 [\s\S]*very small chunks/)
+  t.match(answer, /connection: close/i)
+  t.equal((await app.inject('/livez')).statusCode, 200)
+})
+
 t.test('a client that is refused early sees why, and may go on on its connection', async (t) => {
   const { port } = await listening(t)
   const socket = await open(port)

@@ -4,7 +4,9 @@ import { createServer, type IncomingMessage, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { Readable } from 'node:stream'
+import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { Collector } from '../src/http/bodies/collector.js'
 import { readRaw } from '../src/http/bodies/raw-body.js'
 
 const LIMIT = 400_000
@@ -114,4 +116,50 @@ t.test('a body that is shorter or longer than announced, or breaks, without a so
   const failing = reading(broken, 4)
   broken.destroy(new Error('broken'))
   await t.rejects(failing, { message: 'broken', statusCode: 400 })
+})
+
+t.test('a body is the same, whatever its chunks are', async () => {
+  const body = fc
+    .record({
+      length: fc.integer({ min: 0, max: 300_000 }),
+      sizes: fc.array(fc.oneof(fc.integer({ min: 300, max: 70_000 }), fc.constant(1)), { minLength: 1 }),
+      announced: fc.boolean(),
+    })
+    .filter(({ sizes }) => sizes.some((size) => size > 1))
+  await fc.assert(
+    fc.asyncProperty(body, async ({ length, sizes, announced }) => {
+      const bytes = pattern(length)
+      const collector = new Collector(announced ? length : undefined)
+      for (let at = 0, next = 0; at < length; next++) {
+        const size = sizes[next % sizes.length]!
+        collector.add(Buffer.from(bytes.subarray(at, at + size)))
+        at += size
+      }
+      const joined = await collector.join()
+      return joined.equals(bytes) && collector.length === length
+    }),
+    { seed: 7, numRuns: 60 },
+  )
+})
+
+t.test('a body in very small chunks is refused after the first thousand', async (t) => {
+  const refusedAfter = (size: number) => {
+    const collector = new Collector(undefined)
+    try {
+      for (let count = 0; count < 5000; count++) collector.add(Buffer.alloc(size))
+    } catch (error) {
+      t.match(error, { code: 'malformed_request', message: /very small chunks/ })
+      return collector.length / size
+    }
+    return null
+  }
+  t.equal(refusedAfter(1), 1025)
+  t.equal(refusedAfter(63), 1025)
+  t.equal(refusedAfter(64), null)
+  const late = new Collector(undefined)
+  late.add(Buffer.alloc(640_000))
+  for (let count = 0; count < 9999; count++) late.add(Buffer.alloc(1))
+  t.throws(() => {
+    for (let count = 0; count < 200; count++) late.add(Buffer.alloc(1))
+  })
 })

@@ -1,6 +1,7 @@
 /**
- * The whole service as a child process of the benchmark. Over IPC it answers two questions that no client can
- * ask: the delay of its event loop, and the speed of its engine when images come from memory.
+ * The whole service as a child process of the benchmark. Over IPC it answers questions that no client can ask:
+ * the delay of its event loop, how long its thread was held at a stretch, and the speed of its engine when
+ * images come from memory.
  *
  * The arguments are those of `facet serve`.
  */
@@ -11,11 +12,12 @@ import { tuneCollector } from '../../src/serve/collector.js'
 import { type ServeConfig, serveCommand } from '../../src/config/config.js'
 import { readFamily } from '../../src/family/folder.js'
 import { startService } from '../../src/serve/service.js'
+import { HeldMeter } from '../livez/held.js'
 import { answer } from '../processes.js'
 import { random } from '../random.js'
 
 export type ToService =
-  | { type: 'hello' | 'url' | 'delay-start' | 'delay-stop' }
+  | { type: 'hello' | 'url' | 'delay-start' | 'delay-stop' | 'held-start' | 'held-stop' }
   | { type: 'feed'; domains: string[]; images: number; atOnce: number }
 
 /** Delay of the event loop, ms. */
@@ -31,6 +33,7 @@ await serveCommand(async (read) => {
 }).parseAsync(process.argv.slice(2), { from: 'user' })
 const service = await startService(config!, { logger: pino({ level: 'silent' }), clock: systemClock })
 let delay: IntervalHistogram | undefined
+const held = new HeldMeter()
 const next = random(17)
 const { input } = (await readFamily(config!.family)).manifest
 const pixels = Uint8Array.from({ length: input.height * input.width * 3 }, () => next() * 256)
@@ -69,6 +72,11 @@ answer<ToService & { id: number }>(
         return service.url
       case 'feed':
         return feed(question)
+      case 'held-start':
+        held.start()
+        return null
+      case 'held-stop':
+        return held.stop()
       case 'delay-start':
         delay = monitorEventLoopDelay({ resolution: 1 })
         delay.enable()

@@ -17,6 +17,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The error the request was answered with, for the log. */
     failure: FacetError | null
+    /** Set where the rest of a refused body is not worth reading: the connection ends with the answer. */
+    hangUp?: boolean
   }
 }
 
@@ -104,11 +106,16 @@ export function bodyTooLarge(limit: number, option?: string): FacetError {
 
 /**
  * Reads away the rest of a refused body, up to a bound. Closing the connection at once would reset it, and a
- * client that is still sending may then never see why it was refused.
+ * client that is still sending may then never see why it was refused. A rest that is not worth it is not read.
  */
 function discardRest(request: FastifyRequest, reply: FastifyReply): void {
   const { raw } = request
   if (raw.complete || raw.destroyed) return
+  if (request.hangUp === true) {
+    raw.pause()
+    void reply.header('connection', 'close')
+    return
+  }
   let left = MAX_DISCARDED_BYTES
   raw.unpipe()
   raw.on('data', (chunk: Buffer) => {
