@@ -63,7 +63,6 @@ const owned: Record<string, string[]> = {
   sharp: ['image'],
   'onnx-proto': ['onnx'],
   'prom-client': ['serve'],
-  '@fastify/multipart': ['http/bodies'],
 }
 
 /**

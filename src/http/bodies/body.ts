@@ -2,14 +2,15 @@
  * Bodies: images and packs, as raw bytes, multipart parts or base64 in JSON. Yields bytes; other rooms find
  * out what they are.
  *
- * Everything is bounded while it arrives. A body that stops half-way throws before it has any effect.
+ * Every body is read whole by one reader, which bounds it while it arrives, and only then taken apart. A body
+ * that stops half-way throws before it has any effect.
  */
-import multipart from '@fastify/multipart'
+import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
+import { decodeBase64 } from './base64.js'
 import { onlyField, parseJsonBody } from './json.js'
-import { headLimits, PartHeads } from './part-heads.js'
-import { bodyTooLarge } from '../exchange/failures.js'
+import { splitForm } from './multipart.js'
 import { readRaw } from './raw-body.js'
 
 export type MediaType = 'image/*' | 'application/octet-stream' | 'multipart/form-data' | 'application/json'
@@ -22,10 +23,6 @@ declare module 'fastify' {
 }
 
 export interface BodyLimits {
-  /** Bytes of the whole body. */
-  bytes: number
-  /** The option that sets this limit, for the error's message. */
-  option: string
   /** Number of images, or of parts. */
   parts: number
 }
@@ -37,26 +34,28 @@ export interface Part {
   bytes: Uint8Array
 }
 
-/** Registers the parsers. A content type that its route does not read is refused before the body arrives. */
+/**
+ * Registers the reader of bodies. A content type that its route does not read is refused before the body
+ * arrives. A body without one is read as raw bytes, where the route reads those: the image or the pack says
+ * itself what it is.
+ */
 export async function readBodies(app: FastifyInstance): Promise<void> {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/octet-stream', readRaw)
-  app.addContentTypeParser(/^image\/[\w.+-]+/i, readRaw)
-  app.addContentTypeParser(
-    'application/json',
-    { parseAs: 'string' },
-    async (_request: FastifyRequest, text: string) => parseJsonBody(text),
-  )
-  // Every part is read as bytes, with or without a file name, so that one limit applies to all parts.
-  const options = { isPartAFile: () => true, limits: headLimits }
-  await app.register(multipart, options)
+  app.addContentTypeParser('*', async (request: FastifyRequest, payload: IncomingMessage) => {
+    // Nothing asked for this body. Node reads it away behind the answer.
+    if (request.routeOptions.config.accepts === undefined) return undefined
+    const body = await readRaw(request, payload)
+    return typeOf(request) === 'application/json' ? parseJsonBody(body.toString()) : body
+  })
   app.addHook('onRequest', checkContentType)
 }
 
 async function checkContentType(request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const { accepts } = request.routeOptions.config
+  const { headers } = request.raw
+  // Clients that send the same fields with every request send a type without a body too.
+  if (!hasBody(request)) delete headers['content-type']
   if (accepts === undefined) return
-  const { headers } = request
   const encoding = headers['content-encoding']?.trim().toLowerCase() ?? 'identity'
   if (encoding !== 'identity') {
     void reply.header('accept-encoding', 'identity')
@@ -65,15 +64,31 @@ async function checkContentType(request: FastifyRequest, reply: FastifyReply): P
       `Compressed bodies are not read: leave out Content-Encoding ${encoding.slice(0, 80)}. Images and packs hardly shrink.`,
     )
   }
-  const type = headers['content-type']?.replace(/;.*/s, '').trim().toLowerCase()
-  if (type !== undefined && accepts.some((accepted) => matches(type, accepted))) return
-  const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
   const readable = `This route reads ${accepts.join(', ')}`
-  if (!hasBody && type === undefined) throw new FacetError('empty_body', `The body is empty. ${readable}.`)
-  throw new FacetError(
-    'unsupported_media_type',
-    type === undefined ? `There is no Content-Type. ${readable}.` : `${readable}, not ${type.slice(0, 80)}.`,
-  )
+  if (!hasBody(request)) throw new FacetError('empty_body', `The body is empty. ${readable}.`)
+  const type = typeOf(request)
+  if (accepts.some((accepted) => matches(type ?? UNTYPED, accepted))) return
+  throw new FacetError('unsupported_media_type', wrongType(type, readable))
+}
+
+/** What a body without a content type is taken for. */
+const UNTYPED = 'application/octet-stream'
+
+function wrongType(type: string | undefined, readable: string): string {
+  if (type === undefined) return `There is no Content-Type. ${readable}.`
+  const message = `${readable}, not ${type.slice(0, 80)}.`
+  if (type !== 'application/x-www-form-urlencoded') return message
+  return `${message} curl sends this type where none is named: add -H 'Content-Type: image/jpeg', say.`
+}
+
+/** Whether bytes follow the header, or may. */
+function hasBody({ raw: { headers } }: FastifyRequest): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+}
+
+/** The media type of a body, without its parameters. */
+function typeOf(request: FastifyRequest): string | undefined {
+  return request.headers['content-type']?.replace(/;.*/s, '').trim().toLowerCase()
 }
 
 function matches(type: string, accepted: MediaType): boolean {
@@ -83,35 +98,34 @@ function matches(type: string, accepted: MediaType): boolean {
 /**
  * The images of a predict body, in the order sent.
  *
- * @param accept called with each part's name before the part's bytes are read; throws to refuse it
- * @throws FacetError `empty_body`, `malformed_request`, `body_too_large`, `too_many_parts`
+ * @param accept called with each part's name, in order; throws to refuse it
+ * @throws FacetError `empty_body`, `malformed_request`, `too_many_parts`
  */
 export async function imagesOf(
   request: FastifyRequest,
   limits: BodyLimits,
   accept?: (name: string | null) => void,
 ): Promise<Part[]> {
-  if (request.isMultipart()) return partsOf(request, limits, accept)
+  if (typeOf(request) === FORM) return partsOf(request, limits, accept)
   if (isOneImage(request)) return [{ name: null, bytes: notEmpty(request.body as Buffer) }]
   return base64Images(request.body, limits)
 }
 
+const FORM = 'multipart/form-data'
+
 /** Whether the body itself is the only image, and not a list with one image in it. */
 export function isOneImage(request: FastifyRequest): boolean {
-  return Buffer.isBuffer(request.body)
+  return Buffer.isBuffer(request.body) && typeOf(request) !== FORM
 }
 
 /**
- * The pack of an upload: the body itself, or the multipart part `pack`.
+ * The pack of an upload: the body itself, or the multipart part `pack`. It shares the body's memory.
  *
  * @throws FacetError as `imagesOf`
  */
-export async function packOf(
-  request: FastifyRequest,
-  limits: Omit<BodyLimits, 'parts'>,
-): Promise<Uint8Array> {
-  if (!request.isMultipart()) return notEmpty(request.body as Buffer)
-  const [part] = await partsOf(request, { ...limits, parts: 1 }, (name) => {
+export async function packOf(request: FastifyRequest): Promise<Uint8Array> {
+  if (typeOf(request) !== FORM) return notEmpty(request.body as Buffer)
+  const [part] = await partsOf(request, { parts: 1 }, (name) => {
     if (name !== 'pack')
       throw new FacetError('malformed_request', "A multipart upload has one part, and its name is 'pack'.")
   })
@@ -123,67 +137,37 @@ async function partsOf(
   limits: BodyLimits,
   accept?: (name: string | null) => void,
 ): Promise<Part[]> {
-  if (Number(request.headers['content-length']) > limits.bytes)
-    throw bodyTooLarge(limits.bytes, limits.option)
-  // One more than allowed: the parser would only cut a part short, the loop below refuses it.
-  const parserLimits = { files: limits.parts, parts: limits.parts + 1, fileSize: limits.bytes + 1 }
-  const parts: Part[] = []
-  const heads = new PartHeads(request.headers['content-type']!)
-  const readHeads = (chunk: Buffer) => heads.read(chunk)
-  let total = 0
-  try {
-    request.raw.on('data', readHeads)
-    for await (const part of request.parts({ limits: parserLimits })) {
-      if (part.type !== 'file') throw new FacetError('malformed_request', 'A part could not be read.')
-      const name = part.fieldname ?? null
+  const type = request.headers['content-type']!
+  const form = await splitForm(request.body as Buffer, type, limits.parts, () => tooMany(limits, 'part'))
+  if (form.length === 0) throw new FacetError('empty_body', 'The multipart body has no parts.')
+  return form.map(({ name, bytes }, index) => {
+    try {
       accept?.(name)
       if (name === null)
         throw new FacetError('malformed_request', 'The part has no name in its Content-Disposition.')
-      const chunks: Buffer[] = []
-      for await (const chunk of part.file as AsyncIterable<Buffer>) {
-        total += chunk.length
-        if (total > limits.bytes) throw bodyTooLarge(limits.bytes, limits.option)
-        chunks.push(chunk)
-      }
-      const bytes = Buffer.concat(chunks)
-      parts.push({ name, bytes: notEmpty(bytes) })
+      return { name, bytes: notEmpty(bytes) }
+    } catch (error) {
+      throw error instanceof FacetError ? error.at(index) : error
     }
-  } catch (error) {
-    throw partError(error, parts.length, limits)
-  } finally {
-    request.raw.off('data', readHeads)
-  }
-  heads.check(parts.length)
-  if (parts.length === 0) throw new FacetError('empty_body', 'The multipart body has no parts.')
-  return parts
-}
-
-/** The multipart parser throws plain errors for malformed bodies. */
-function partError(error: unknown, index: number, limits: BodyLimits): unknown {
-  if (error instanceof FacetError) return error.index === undefined ? error.at(index) : error
-  const code = (error as { code?: string }).code
-  if (code === 'FST_FILES_LIMIT' || code === 'FST_PARTS_LIMIT') return tooMany(limits, 'part')
-  if (code !== undefined) return error
-  return new FacetError('malformed_request', 'The multipart body is malformed or stops half-way.', {
-    cause: error,
   })
 }
 
 /** `{"images": ["<base64>", ...]}`. */
-function base64Images(body: unknown, limits: BodyLimits): Part[] {
+async function base64Images(body: unknown, limits: BodyLimits): Promise<Part[]> {
   const images = onlyField(body, 'images', '{"images": ["<base64>", ...]}')
   if (!Array.isArray(images))
     throw new FacetError('malformed_request', "'images' must be a list of base64 strings.")
   if (images.length === 0) throw new FacetError('empty_body', "'images' is empty.")
   if (images.length > limits.parts) throw tooMany(limits, 'image')
-  return images.map((text: unknown, index) => {
-    if (typeof text !== 'string' || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text))
-      throw new FacetError('malformed_request', 'The image is not a base64 string (RFC 4648, padded).', {
-        index,
-      })
-    if (text === '') throw new FacetError('empty_body', 'The image has no bytes.', { index })
-    return { name: null, bytes: Buffer.from(text, 'base64') }
-  })
+  const parts: Part[] = []
+  for (const [index, text] of images.entries()) {
+    if (typeof text !== 'string')
+      throw new FacetError('malformed_request', 'The image is not a base64 string.', { index })
+    const bytes = await decodeBase64(text, index)
+    if (bytes.length === 0) throw new FacetError('empty_body', 'The image has no bytes.', { index })
+    parts.push({ name: null, bytes })
+  }
+  return parts
 }
 
 function notEmpty(bytes: Uint8Array | undefined): Uint8Array {

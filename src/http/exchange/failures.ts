@@ -2,7 +2,7 @@
  * Failed requests, in one place for all planes: which `FacetError` an error is, its status and header fields,
  * what the log gets, and the rest of the body. How the answer's body looks is the plane's business.
  *
- * A `FacetError` is sent as it is. The errors of Fastify, its multipart plugin and Node get a code and a text
+ * A `FacetError` is sent as it is. The errors of Fastify and Node get a code and a text
  * from the table below. Any other error becomes `internal`: its cause goes to the log under the request id,
  * and nowhere else.
  */
@@ -25,20 +25,14 @@ declare module 'fastify' {
 /** Bytes of a refused body that are read and dropped, so that the client gets to see the answer. */
 const MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 
-/** Codes of Fastify, its multipart plugin and Node, with the code and the text we answer. */
+/** Codes of Fastify and Node, with the code and the text we answer. */
 const parserErrors: Record<string, readonly [ErrorCode, string]> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: [
     'unsupported_media_type',
     'The Content-Type is malformed, or not one this route reads, such as image/jpeg.',
   ],
-  FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
-    'malformed_request',
-    'The body is not as long as Content-Length says.',
-  ],
   FST_ERR_BAD_URL: ['malformed_request', 'The path has a broken percent-encoding.'],
   FST_ERR_MAX_PARAM_LENGTH: ['malformed_request', 'A segment of the path is too long.'],
-  FST_PROTO_VIOLATION: ['malformed_request', 'A part has a name that is not allowed.'],
-  FST_MP_PREMATURE_CLOSE: ['client_closed', 'The connection closed before the body was whole.'],
   ECONNRESET: ['client_closed', 'The connection closed before the body was whole.'],
   ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'The request did not arrive in time.'],
   HPE_HEADER_OVERFLOW: [
@@ -77,7 +71,7 @@ export function failureHeaders(failure: FacetError): Record<string, string> {
  * know.
  */
 export function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const failure = tooManyBytes(error, request) ?? toFacetError(error)
+  const failure = toFacetError(error)
   request.failure = failure
   // The client chooses its deadline, so a missed one is no fault of ours; the metrics count them.
   if (failure.status >= 500 && failure.code !== 'deadline_exceeded')
@@ -87,13 +81,6 @@ export function answerFailure(error: unknown, request: FastifyRequest, reply: Fa
   discardRest(request, reply)
   const { type, body } = request.server.plane.failureBody(failure, request.id)
   return reply.code(failure.status).headers(failureHeaders(failure)).type(type).send(body)
-}
-
-/** Fastify's own error does not say how many bytes a route takes. */
-function tooManyBytes(error: unknown, request: FastifyRequest): FacetError | undefined {
-  if ((error as { code?: unknown } | null)?.code !== 'FST_ERR_CTP_BODY_TOO_LARGE') return undefined
-  const { bodyLimit, config } = request.routeOptions
-  return bodyTooLarge(bodyLimit, config.limitedBy)
 }
 
 /** @param option the option that raises the limit, where there is one */
@@ -117,7 +104,6 @@ function discardRest(request: FastifyRequest, reply: FastifyReply): void {
     return
   }
   let left = MAX_DISCARDED_BYTES
-  raw.unpipe()
   raw.on('data', (chunk: Buffer) => {
     left -= chunk.length
     if (left < 0) raw.destroy()

@@ -108,10 +108,10 @@ export function domainRoutes(
         const active = text === undefined || trueOrFalse('activate', text)
         request.changed = { activate: active }
         const pre = preconditionsOf(request)
-        const bytes = await packOf(request, { bytes: config.maxPack, option: '--max-pack' })
+        const bytes = await packOf(request)
         const { created, version, view } = await registry
           .put(domain, bytes, { activate: active, ...pre })
-          .finally(() => free([bytes]))
+          .finally(() => free([request.body as Buffer]))
         request.changed = { version, activate: active }
         void reply.code(created ? 201 : 200).header('location', `/v1/domains/${domain}`)
         return { ...answer(reply, view), uploaded: version }

@@ -30,7 +30,7 @@ export function predictRoutes(
   deps: Pick<AppDeps, 'predictor' | 'registry' | 'config' | 'clock'>,
 ): void {
   const { predictor, registry, config, clock } = deps
-  const limits = { bytes: config.maxBody, parts: config.maxImages, option: '--max-body' }
+  const limits = { parts: config.maxImages }
   const route = { scope: 'predict', accepts: imageTypes, limitedBy: '--max-body' } as const
 
   const bodies = bodyBudget(config.maxBodies, config.maxBody)
