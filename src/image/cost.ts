@@ -132,7 +132,7 @@ function pngCost(header: PngHeader): DecodeCost {
 function webpCost(header: WebpHeader): DecodeCost {
   const pixels = header.width * header.height
   const pipeline = pipelineCost(header, header.profile)
-  const canvas = header.alpha || header.animated ? 8 : 3
+  const canvas = header.alpha || header.animated || !header.lossless ? 8 : 4.2
   const codecNs = pixels * (header.lossless ? 30 : header.alpha ? 35 : 20) + header.bytes * 20
   return {
     bytes: pipeline.bytes + pixels * (canvas + (header.lossless ? 4.2 : 0.1)) + header.frames * 400,

@@ -26,7 +26,7 @@ AVIF_MEAN, AVIF_MOST = 2, 45
 REFUSED_HERE = {"cmyk.jpg", "cmyk.tiff", "cmyk-16bit.tiff", "cmyk-alpha.tiff", "deep-grey-alpha.tiff", "deep-planes.tiff",
                 "white-is-0-alpha.tiff"}
 # Damage that PIL hides, or not, by its version.
-HIDDEN_DAMAGE = {"damaged.jpg"}
+HIDDEN_DAMAGE = {"damaged.jpg", "damaged-scan-missing.jpg"}
 
 
 def files(folder: str) -> list[Path]:

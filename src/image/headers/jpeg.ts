@@ -42,6 +42,8 @@ const SLICE_BYTES = 1 << 19
 interface Component {
   id: number
   samples: number
+  /** Whether a scan of it has been seen. */
+  scanned: boolean
 }
 
 /** Where reading is, and how far it may go in this turn of the event loop. */
@@ -69,7 +71,11 @@ export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegH
       walk.until = walk.at + SLICE_BYTES
       continue
     }
-    if (marker === EOI && header !== undefined && header.scans > 0) return header
+    if (marker === EOI && header !== undefined && header.scans > 0) {
+      // libjpeg would fill the component with grey.
+      if (!components.every(({ scanned }) => scanned)) throw undecodable('jpeg', 'a component has no scan')
+      return header
+    }
     if (marker === EOI || marker === SOI) throw undecodable('jpeg', 'it ends before its pixels')
     const length = view.getUint16(walk.at)
     const start = walk.at + 2
@@ -149,6 +155,7 @@ function readFrame(
   const components = sampling.map(({ id, x, y }) => ({
     id,
     samples: blocks(width, x, most.x) * blocks(height, y, most.y),
+    scanned: false,
   }))
   const samples = components.reduce((sum, component) => sum + component.samples, 0)
   const header = {
@@ -167,7 +174,7 @@ function readFrame(
   return { header, components }
 }
 
-/** Samples of the components of a scan. */
+/** Samples of the components of a scan, which are marked. */
 function samplesOfScan(view: DataView, at: number, components: readonly Component[]): number {
   const count = view.getUint8(at)
   let samples = 0
@@ -175,6 +182,7 @@ function samplesOfScan(view: DataView, at: number, components: readonly Componen
     const id = view.getUint8(at + 1 + 2 * i)
     const component = components.find((component) => component.id === id)
     if (component === undefined) throw undecodable('jpeg', 'a scan is of a component that is not there')
+    component.scanned = true
     samples += component.samples
   }
   return samples
