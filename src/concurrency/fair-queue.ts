@@ -14,6 +14,7 @@
 /** Something that waits for its turn, or was given one that has not ended. */
 export interface Turn<T> {
   readonly item: T
+  readonly owner: readonly string[]
 }
 
 interface PlacedTurn<T> extends Turn<T> {
@@ -86,7 +87,7 @@ export class FairQueue<T> {
       if (inner.waiting === 0) inner.mark = Math.max(inner.mark, party.now)
       party = inner
     }
-    const turn = { item, party, charge: 0 }
+    const turn = { item, owner, party, charge: 0 }
     party.turns.add(turn)
     for (const each of andAround(party)) each.waiting++
     return turn
@@ -138,8 +139,10 @@ export class FairQueue<T> {
   }
 
   #firstOf(party: Party<T>, accepts: (turn: Turn<T>) => boolean): Turn<T> | undefined {
-    const [own] = party.turns
-    if (own !== undefined) return accepts(own) ? own : undefined
+    if (party.turns.size > 0) {
+      const [own] = party.turns
+      return accepts(own!) ? own : undefined
+    }
     let best: Turn<T> | undefined
     let lowest = Number.POSITIVE_INFINITY
     let servedLast = 0

@@ -88,7 +88,12 @@ export const settings = {
   ),
   bankMemory: size(engine, 1, 2 ** 30, 'memory for resident adapters and heads, the base included'),
   loadTimeout: time(engine, 1, 5000, 'a request waits at most this long for a cold adapter'),
-  minResidency: time(engine, 0, 1000, 'a loaded adapter stays at least this long'),
+  minResidency: time(
+    engine,
+    0,
+    2000,
+    'a loaded adapter stays at least this long; one that is asked for twice in this time leaves after those that are not',
+  ),
   maxBatch: setting(
     engine,
     'n',

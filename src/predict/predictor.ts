@@ -84,7 +84,8 @@ export interface PredictorOptions {
   limitRate?(images: ReadonlyMap<string, number>): void
   /** The family of a domain's version. @throws FacetError `unknown_domain` (404) */
   familyOf(domain: string): PredictingFamily
-  acquire(domain: string, version: string | undefined, wait: Wait): Promise<Lease>
+  /** @param wait.principal principals take turns at loads */
+  acquire(domain: string, version: string | undefined, wait: Wait & { principal: string }): Promise<Lease>
   clock: Clock
   observe?: PredictObserver
 }
@@ -201,7 +202,7 @@ export class Predictor {
     const decodeMs = clock.now() - start
     this.#observe.decode?.(decodeMs / 1000)
     if (wait.signal?.aborted) throw clientClosed()
-    const lease = await acquire(domain, version, wait)
+    const lease = await acquire(domain, version, { ...wait, principal })
     try {
       const { row, generation, labels, activation } = lease
       if (needHead && labels === null) throw noHead(domain)

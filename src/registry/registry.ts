@@ -137,7 +137,7 @@ export class Registry {
     for (;;) {
       if (this.#closed) throw draining()
       const wanted = this.#resolve(domain, version)
-      let resident = this.#residency.hold(wanted)
+      let resident = this.#residency.hold(wanted, options.principal)
       if (resident === undefined) {
         try {
           resident = await this.#residency.join(wanted, options)

@@ -39,6 +39,8 @@ interface LoadRequest {
 
 interface Load {
   readonly version: string
+  /** Of the request that began it. */
+  readonly principal: string
   readonly requests: Set<LoadRequest>
   /** Aborts the wait for a row; null while the load does not wait for one. */
   reserving: AbortController | null
@@ -62,13 +64,16 @@ export class Loads {
 
   /**
    * Begins the load of a version or joins the one under way, and resolves with one reference to its row.
+   * @param principal whose request it is: principals take turns
    * @param signal ends the wait with its reason; without one the request waits as long as the load takes
    * @throws FacetError `domain_failed`, `draining` (503)
    */
-  async wait(version: string, signal?: AbortSignal): Promise<Resident> {
+  async wait(version: string, principal: string, signal?: AbortSignal): Promise<Resident> {
     if (this.#closed) throw draining()
     this.#options.failed.check(version)
-    const load = this.#loads.get(version) ?? this.#begin(version)
+    let load = this.#loads.get(version)
+    if (load === undefined) load = this.#begin(version, principal)
+    else if (load.reserving !== null) this.#options.rows.join(version, principal)
     return new Promise((resolve, reject) => {
       const request: LoadRequest = { resolve, reject }
       load.requests.add(request)
@@ -82,8 +87,8 @@ export class Loads {
     for (const load of this.#loads.values()) this.#settle(load, (request) => request.reject(draining()))
   }
 
-  #begin(version: string): Load {
-    const load: Load = { version, requests: new Set(), reserving: null }
+  #begin(version: string, principal: string): Load {
+    const load: Load = { version, principal, requests: new Set(), reserving: null }
     this.#loads.set(version, load)
     // The caller adds its request after this returns; a load without requests would end at once.
     void Promise.resolve().then(() => this.#run(load))
@@ -123,15 +128,17 @@ export class Loads {
   async #bring(load: Load): Promise<Resident | null> {
     const { rows, versions } = this.#options
     while (load.requests.size > 0) {
-      const classes = versions.classes(load.version)
+      const { version, principal } = load
+      const classes = versions.classes(version)
       rows.checkRoom(classes, 'domain_failed')
       load.reserving = new AbortController()
-      const reservation = await rows.reserve(classes, load.reserving.signal)
+      const reservation = await rows.reserve({ version, classes, principal }, load.reserving.signal)
       load.reserving = null
       if (reservation === null) continue
-      const there = rows.find(load.version)
-      if (there) return rows.fill(reservation, load.version, there.about)
-      const resident = await this.#gate.run(() => this.#read(load.version, reservation))
+      const there = rows.find(version)
+      if (there) return rows.fill(reservation, version, there.about)
+      const owner = [reservation.principal]
+      const resident = await this.#gate.run(() => this.#read(version, reservation), { owner })
       if (resident) return resident
     }
     this.#settle(load, () => {})

@@ -63,6 +63,8 @@ export interface ResidencyOptions {
 }
 
 export interface WaitOptions {
+  /** Whose request it is; those with no principal are one. */
+  principal?: string | undefined
   /** On the clock's scale, ms. */
   deadline?: number | undefined
   /** Aborted when the client leaves. */
@@ -182,9 +184,9 @@ export class Residency {
     return memoryAccount(family.manifest, family.layout, limits.bankDtype, residents, engine)
   }
 
-  /** Takes a reference where the version is resident. */
-  hold(version: string): Resident | undefined {
-    return this.#rows.use(version)
+  /** Takes a reference where the version is resident. @param principal whose request it is */
+  hold(version: string, principal = ''): Resident | undefined {
+    return this.#rows.use(version, principal)
   }
 
   release(resident: Resident): void {
@@ -198,7 +200,9 @@ export class Residency {
   settle(versions: Iterable<string>): void {
     for (const version of versions) {
       this.#rows.settle(version)
-      if (this.#options.versions.standing(version) === 'none') this.#failed.delete(version)
+      if (this.#options.versions.standing(version) !== 'none') continue
+      this.#failed.delete(version)
+      this.#rows.forget(version)
     }
   }
 
@@ -207,9 +211,12 @@ export class Residency {
    * @throws FacetError `load_timeout` (503), `domain_failed` (503), `deadline_exceeded` (504),
    * `client_closed` (499) or `draining` (503)
    */
-  async join(version: string, { deadline = Infinity, signal: client }: WaitOptions = {}): Promise<Resident> {
+  async join(
+    version: string,
+    { principal = '', deadline = Infinity, signal: client }: WaitOptions = {},
+  ): Promise<Resident> {
     const { clock, limits } = this.#options
-    const here = this.#rows.use(version)
+    const here = this.#rows.use(version, principal)
     if (here) return here
     if (client?.aborted) throw clientGone()
     this.#observe.miss()
@@ -220,7 +227,7 @@ export class Residency {
         : [limits.loadTimeoutMs, () => loadTimeout(this.#writer.isUp)]
     return within(
       { clock, ms, expired, client },
-      (signal) => this.#loads.wait(version, signal),
+      (signal) => this.#loads.wait(version, principal, signal),
       (late) => this.release(late),
     )
   }
@@ -228,7 +235,7 @@ export class Residency {
   /** Loads a version that is to stay, however long it takes. Never rejects: a failure is remembered. */
   async preload(version: string): Promise<void> {
     try {
-      this.release(this.#rows.use(version) ?? (await this.#loads.wait(version)))
+      this.release(this.#rows.use(version, '') ?? (await this.#loads.wait(version, '')))
     } catch (error) {
       this.#options.logger.warn({ err: error, version: short(version) }, 'pinned adapter is not resident')
     }
@@ -270,7 +277,8 @@ export class Residency {
       signal.throwIfAborted()
       if (this.#closed) throw draining()
       this.#rows.checkRoom(about.classes, 'invalid_pack')
-      const reservation = await this.#rows.reserve(about.classes, signal)
+      const { classes } = about
+      const reservation = await this.#rows.reserve({ version, classes, principal: '' }, signal)
       if (reservation === null || !(await this.#writer.write(reservation, prepared))) continue
       return {
         row: reservation.row,

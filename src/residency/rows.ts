@@ -6,7 +6,10 @@
  * synchronous, so that no state can change between a decision and its effect.
  */
 import type { Clock } from '../concurrency/clock.js'
+import { FairQueue, type Turn } from '../concurrency/fair-queue.js'
 import { FacetError } from '../errors.js'
+import { Demand } from './demand.js'
+import { leaving, type Newcomer, type Occupant } from './eviction.js'
 import type { About } from './prepare.js'
 import type { Standing } from './versions.js'
 
@@ -19,8 +22,9 @@ export interface Resident {
   readonly bytes: number
   /** `clock.now()` when it was written. */
   readonly since: number
-  /** `clock.now()` when it was last asked for. */
+  /** `clock.now()` when it was last asked for, and the principal that did. */
   used: number
+  principal: string
   /** Leases and other holds; the row keeps its content while there is one. */
   references: number
 }
@@ -30,12 +34,30 @@ export interface RowReservation {
   readonly row: number
   /** Of the row and of the head that is to come. */
   readonly bytes: number
+  /** Whose turn it was. */
+  readonly principal: string
+}
+
+/** What a row is wanted for. */
+export interface Wanted {
+  version: string
+  /** Of the head that is to come. */
+  classes: number
+  principal: string
 }
 
 /** A wait for a row. */
-interface Claim {
-  readonly bytes: number
+interface Claim extends Newcomer {
+  readonly version: string
+  demand: number
+  /** Of each principal that waits for it. */
+  readonly turns: Map<string, Turn<Claim>>
   grant(reservation: RowReservation | null): void
+}
+
+/** A resident as `eviction.ts` sees it. */
+interface Seat extends Occupant {
+  readonly resident: Resident
 }
 
 export interface RowsOptions {
@@ -47,7 +69,7 @@ export interface RowsOptions {
   bytes(classes: number): number
   base: { version: string; about: About }
   clock: Clock
-  /** An active version is not evicted before this, ms. It prevents a load at every request (thrashing). */
+  /** An active version is not evicted before this, ms: so it shows whether it is asked for again. */
   minResidencyMs: number
   standing(version: string): Standing
   /** A version was evicted to make room, `ageMs` after it was last asked for. */
@@ -60,8 +82,11 @@ export class Rows {
   readonly #options: RowsOptions
   /** Least recently asked for first. */
   readonly #residents = new Map<string, Resident>()
-  /** In order of arrival. */
+  /** Principals take turns, and so do the versions that one of them asks for. */
+  readonly #line = new FairQueue<Claim>(() => 1)
   readonly #claims = new Set<Claim>()
+  #claimedBytes = 0
+  readonly #demand: Demand
   readonly #reservations = new Set<RowReservation>()
   /** These take no new references, so that they can be evicted when the last one is returned. */
   readonly #leaving = new Set<Resident>()
@@ -73,9 +98,11 @@ export class Rows {
   constructor(options: RowsOptions) {
     this.#options = options
     const { base, clock } = options
+    this.#demand = new Demand(clock, options.minResidencyMs)
     const now = clock.now()
     const bytes = options.bytes(base.about.classes)
-    this.#residents.set(base.version, { ...base, row: 0, bytes, since: now, used: now, references: 1 })
+    const unused = { since: now, used: now, principal: '' }
+    this.#residents.set(base.version, { ...base, ...unused, row: 0, bytes, references: 1 })
     this.reset()
   }
 
@@ -97,12 +124,14 @@ export class Rows {
   }
 
   /** Takes a reference. Undefined where the version is not resident, or is to be evicted. */
-  use(version: string): Resident | undefined {
+  use(version: string, principal: string): Resident | undefined {
+    this.#demand.ask(version)
     const resident = this.#residents.get(version)
     if (resident === undefined || this.#leaving.has(resident)) return undefined
     this.#residents.delete(version)
     this.#residents.set(version, resident)
     resident.used = this.#options.clock.now()
+    resident.principal = principal
     resident.references++
     return resident
   }
@@ -124,16 +153,30 @@ export class Rows {
   }
 
   /**
-   * Reserves a row, with bytes for a head of so many classes; claims are granted in order of arrival.
+   * Reserves a row, with bytes for a head of so many classes. Principals take turns, and so do the versions that one of
+   * them asks for.
    * @returns null where `signal` aborts first or no row will be granted any more
    */
-  reserve(classes: number, signal: AbortSignal): Promise<RowReservation | null> {
+  reserve({ version, classes, principal }: Wanted, signal: AbortSignal): Promise<RowReservation | null> {
     return new Promise((grant) => {
-      const claim = { bytes: this.#options.bytes(classes), grant }
+      const demand = this.#demand.of(version)
+      const claim = { version, bytes: this.#options.bytes(classes), demand, turns: new Map(), grant }
       this.#claims.add(claim)
+      this.#claimedBytes += claim.bytes
+      this.#wait(claim, principal)
       signal.addEventListener('abort', () => this.#withdraw(claim), { once: true })
       this.#grantRows()
     })
+  }
+
+  /** Another principal waits for the row that was claimed for a version: the claim takes its turns too. */
+  join(version: string, principal: string): void {
+    for (const claim of this.#claims) {
+      if (claim.version !== version) continue
+      claim.demand = Math.max(claim.demand, this.#demand.of(version))
+      this.#wait(claim, principal)
+    }
+    this.#grantRows()
   }
 
   /** False once the reservation is filled, given back, or lost in a reset. */
@@ -163,7 +206,8 @@ export class Rows {
     this.#reservations.delete(reservation)
     const bytes = this.#options.bytes(about.classes)
     this.#usedBytes += bytes - reservation.bytes
-    resident = { version, row: reservation.row, about, bytes, since: now, used: now, references: 1 }
+    const { row, principal } = reservation
+    resident = { version, row, about, bytes, since: now, used: now, principal, references: 1 }
     this.#residents.set(version, resident)
     this.#grantRows()
     return resident
@@ -174,6 +218,11 @@ export class Rows {
     const resident = this.#residents.get(version)
     if (resident?.references === 0 && this.#standing(resident) === 'none') this.#remove(resident)
     this.#grantRows()
+  }
+
+  /** No domain lists the version any more. */
+  forget(version: string): void {
+    this.#demand.delete(version)
   }
 
   /** The engine lost all rows but the base's: reservations, residents and their references become void. */
@@ -190,86 +239,115 @@ export class Rows {
 
   /** Ends every wait for a row. */
   close(): void {
-    for (const { grant } of this.#claims) grant(null)
-    this.#claims.clear()
+    for (const claim of this.#claims) this.#end(claim, null)
     this.#grantRows()
+  }
+
+  #wait(claim: Claim, principal: string): void {
+    if (!claim.turns.has(principal))
+      claim.turns.set(principal, this.#line.push([principal, claim.version], claim))
   }
 
   #withdraw(claim: Claim): void {
-    if (!this.#claims.delete(claim)) return
-    claim.grant(null)
+    if (!this.#claims.has(claim)) return
+    this.#end(claim, null)
     this.#grantRows()
   }
 
-  /** Grants rows to the claims in order, with evictions, up to the first claim that does not fit. */
+  #end(claim: Claim, reservation: RowReservation | null): void {
+    this.#claims.delete(claim)
+    this.#claimedBytes -= claim.bytes
+    for (const turn of claim.turns.values()) this.#line.remove(turn)
+    claim.grant(reservation)
+  }
+
+  /** Grants rows to the claims in turn, evicting what may be evicted; the first that does not fit stops it. */
   #grantRows(): void {
-    for (const claim of this.#claims) {
-      const { bytes, grant } = claim
-      while (!this.#fits(bytes) && this.#evict());
+    let turn = this.#line.first()
+    for (; turn !== undefined; turn = this.#line.first()) {
+      const claim = turn.item
+      const { bytes } = claim
+      if (!this.#fits(bytes)) this.#evictFor(claim)
       if (!this.#fits(bytes)) break
-      const reservation = { row: this.#freeRows.pop()!, bytes }
+      this.#line.give(turn)
+      this.#line.end(turn, 1)
+      const reservation = { row: this.#freeRows.pop()!, bytes, principal: turn.owner[0]! }
       this.#usedBytes += bytes
       this.#reservations.add(reservation)
-      this.#claims.delete(claim)
-      grant(reservation)
+      this.#end(claim, reservation)
     }
-    this.#chooseLeaving()
+    this.#chooseLeaving(turn?.item)
   }
 
   #fits(bytes: number): boolean {
     return this.#freeRows.length > 0 && this.#usedBytes + bytes <= this.#options.budget
   }
 
-  /** Evicts the least recently used version that may be evicted now, an idle one if there is one.
-   * @returns false where there is none */
-  #evict(): boolean {
-    let victim: Resident | undefined
-    for (const resident of this.#residents.values()) {
+  /** Evicts versions without references, in the order in which they should leave, until the claim fits. */
+  #evictFor(claim: Claim): void {
+    const { cold, hot } = this.#leavingFor(claim)
+    for (const { resident } of cold.concat(hot)) {
       if (resident.references > 0) continue
-      const standing = this.#standing(resident)
-      if (standing === 'pinned') continue
-      if (standing !== 'active') {
-        victim = resident
-        break
-      }
-      if (victim === undefined && this.#youth(resident) <= 0) victim = resident
+      this.#remove(resident)
+      this.#options.evicted(resident, this.#options.clock.now() - resident.used)
+      if (this.#fits(claim.bytes)) return
     }
-    if (victim === undefined) return false
-    this.#remove(victim)
-    this.#options.evicted(victim, this.#options.clock.now() - victim.used)
-    return true
   }
 
   /**
-   * Prevents starvation: a version that is asked for all the time never reaches zero references. So where
-   * claims are left, the longest resident versions are marked as leaving (no new references), as many as free
-   * enough room for the claims. When the next minimum residency ends, the claims are looked at again.
+   * Prevents starvation: a version that is asked for all the time never reaches zero references. So where claims are
+   * left, versions are marked as leaving (no new references): cold ones, as many as free enough room for the claims,
+   * and hot ones as far as the first claim may push them out. When the next minimum residency ends, the claims are
+   * looked at again.
+   * @param first the claim whose turn it is
    */
-  #chooseLeaving(): void {
+  #chooseLeaving(first: Claim | undefined): void {
     this.#cancelTimer?.()
     this.#cancelTimer = undefined
     this.#leaving.clear()
-    if (this.#claims.size === 0) return
-    let soonest = Infinity
-    const eligible: Resident[] = []
-    for (const resident of this.#residents.values()) {
-      const standing = this.#standing(resident)
-      if (standing === 'pinned') continue
-      const youth = standing === 'active' ? this.#youth(resident) : 0
-      if (youth > 0) soonest = Math.min(soonest, youth)
-      else eligible.push(resident)
+    if (first === undefined) return
+    const { cold, hot, soonest } = this.#leavingFor(first)
+    let rows = this.#freeRows.length
+    let bytes = this.#options.budget - this.#usedBytes
+    const leave = (from: readonly Seat[], neededRows: number, neededBytes: number) => {
+      for (const { resident } of from) {
+        if (rows >= neededRows && bytes >= neededBytes) return
+        this.#leaving.add(resident)
+        rows++
+        bytes += resident.bytes
+      }
     }
-    eligible.sort((a, b) => a.since - b.since)
-    let rows = this.#claims.size - this.#freeRows.length
-    let bytes = this.#usedBytes - this.#options.budget
-    for (const claim of this.#claims) bytes += claim.bytes
-    for (const resident of eligible) {
-      if (rows <= 0 && bytes <= 0) break
-      this.#leaving.add(resident)
-      rows--
-      bytes -= resident.bytes
-    }
+    leave(cold, this.#claims.size, this.#claimedBytes)
+    leave(hot, 1, first.bytes)
     if (soonest < Infinity) this.#cancelTimer = this.#options.clock.after(soonest, () => this.#grantRows())
+  }
+
+  /** What may leave for a claim, and the milliseconds until the next minimum residency ends. */
+  #leavingFor(claim: Claim): { cold: Seat[]; hot: Seat[]; soonest: number } {
+    const { budget } = this.#options
+    const rowsOf = new Map<string, number>()
+    for (const { principal } of this.#residents.values())
+      rowsOf.set(principal, (rowsOf.get(principal) ?? 0) + 1)
+    const seats = Array.from(this.#residents.values(), (resident) => this.#seat(resident, rowsOf))
+    const free = { rows: this.#freeRows.length, bytes: budget - this.#usedBytes }
+    const coming = { rows: this.#reservations.size, bytes: 0 }
+    for (const { bytes } of this.#reservations) coming.bytes += bytes
+    let soonest = Infinity
+    for (const { standing, youthMs } of seats)
+      if (standing === 'active' && youthMs > 0) soonest = Math.min(soonest, youthMs)
+    return { ...leaving(seats, claim, free, coming), soonest }
+  }
+
+  #seat(resident: Resident, rowsOf: ReadonlyMap<string, number>): Seat {
+    const { version, principal, since, used, bytes } = resident
+    const { clock, minResidencyMs } = this.#options
+    return {
+      ...{ resident, since, used, bytes },
+      standing: this.#standing(resident),
+      demand: this.#demand.of(version),
+      youthMs: since + minResidencyMs - clock.now(),
+      rowsOfPrincipal: rowsOf.get(principal)!,
+    }
   }
 
   get #base(): Resident {
@@ -278,11 +356,6 @@ export class Rows {
 
   #standing(resident: Resident): Standing {
     return resident.row === 0 ? 'pinned' : this.#options.standing(resident.version)
-  }
-
-  /** Milliseconds until its minimum residency ends. */
-  #youth(resident: Resident): number {
-    return resident.since + this.#options.minResidencyMs - this.#options.clock.now()
   }
 
   #remove(resident: Resident): void {
