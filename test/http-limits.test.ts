@@ -153,7 +153,7 @@ t.test('JSON: the number of its values, repeated fields, and what is not JSON', 
   })
   t.match(await send('{"images":["SU1H",]}'), {
     status: 400,
-    detail: /not JSON: expected a value.* at character 18/,
+    detail: /not JSON: expected a value.* at byte 18/,
   })
 })
 

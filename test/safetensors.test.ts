@@ -66,7 +66,7 @@ t.test('one attack, one problem that names it', async (t) => {
     ['space before the header', rawFile(' {}'), /must start with "{"/],
     ['a byte order mark', rawFile('\ufeff{}'), /must start with "{"/],
     ['invalid UTF-8', rawFile(new Uint8Array([0x7b, 0xff, 0x7d])), /not valid UTF-8/],
-    ['broken JSON', rawFile('{"a":'), /not JSON: expected a value, found the end at character 5/],
+    ['broken JSON', rawFile('{"a":'), /not JSON: expected a value, found the end at byte 5/],
     ['a second document', rawFile('{}{}'), /not JSON: expected the end/],
     ['nesting without end', rawFile(`{"a":${'['.repeat(5000)}`), /more than 16 levels of nesting/],
     ['a lone surrogate', rawFile('{"\\ud800":{}}'), /half a surrogate pair/],

@@ -92,7 +92,7 @@ export function decodeMetadata(
 /** A field's JSON. Where it is not JSON: undefined, and a problem is noted. */
 function readJson(field: string, text: string, problems: Problems): JsonValue | undefined {
   try {
-    const { value, duplicates } = parseJson(text, MAX_DEPTH, MAX_VALUES)
+    const { value, duplicates } = parseJson(text, { maxDepth: MAX_DEPTH, maxValues: MAX_VALUES })
     for (const path of duplicates) problems.add(`${field} has the key ${quote(path)} twice`)
     return value
   } catch (error) {

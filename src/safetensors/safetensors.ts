@@ -149,7 +149,7 @@ function readHeader(
     return null
   }
   try {
-    const { value, duplicates } = parseJson(text, MAX_DEPTH, limits.headerValues)
+    const { value, duplicates } = parseJson(text, { maxDepth: MAX_DEPTH, maxValues: limits.headerValues })
     for (const path of duplicates) problems.add(`the header has the key ${quote(path)} twice`)
     return { root: value as Map<string, JsonValue>, dataStart, duplicates: duplicates.length > 0 }
   } catch (error) {

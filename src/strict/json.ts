@@ -3,10 +3,14 @@
  * bounded, lone surrogates are refused.
  *
  * `JSON.parse` keeps only the last of two equal keys and moves number-like keys to the front. Through it, a
- * file format whose entries must be unique and in order cannot be checked.
+ * file format whose entries must be unique and in order cannot be checked. Nor can it be interrupted, and a
+ * text of megabytes would hold its thread.
  */
+import { finish, type Steps } from '../concurrency/turns.js'
+import { decodeEscapes } from './escapes.js'
 
-export type JsonValue = null | boolean | number | string | JsonValue[] | Map<string, JsonValue>
+/** Bytes are strings that are longer than `ParseOptions.textBytes`. */
+export type JsonValue = null | boolean | number | string | Uint8Array | JsonValue[] | Map<string, JsonValue>
 
 /** The text is not JSON, or exceeds a limit. The message names the position. */
 export class JsonError extends Error {
@@ -14,10 +18,19 @@ export class JsonError extends Error {
   readonly limit: 'depth' | 'values' | null
 
   constructor(what: string, position: number, limit: 'depth' | 'values' | null = null) {
-    super(`${what} at character ${position}`)
+    super(`${what} at byte ${position}`)
     this.name = 'JsonError'
     this.limit = limit
   }
+}
+
+export interface ParseOptions {
+  /** How many arrays and objects may be nested. */
+  maxDepth?: number
+  /** How many values there may be, at any depth. Parsing stops at the first one beyond. */
+  maxValues?: number
+  /** Strings that take more bytes in the text are given as bytes (UTF-8), which cost no copy. */
+  textBytes?: number
 }
 
 export interface ParsedJson {
@@ -29,28 +42,51 @@ export interface ParsedJson {
   duplicates: string[]
 }
 
-const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y
-// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON forbids exactly these in strings
-const CONTROL = /[\u0000-\u001f]/
+const NUMBER = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/
+/** Characters of the longest number, far more than a double has digits. */
+const MAX_NUMBER_BYTES = 1024
+/** Bytes of the longest key, which is always text. */
+const MAX_KEY_BYTES = 1 << 20
 const MAX_DUPLICATES = 100
 /** Characters shown of each key of a path. */
 const MAX_STEP_CHARACTERS = 80
-const LITERALS = new Map([
-  ['t', { word: 'true', value: true }],
-  ['f', { word: 'false', value: false }],
-  ['n', { word: 'null', value: null }],
-])
+/** Most strings are shorter, and are read without a step. */
+const SHORT_BYTES = 200
+/** Values, and bytes of blanks or of a string, after which the parser may be interrupted. */
+const VALUES_A_STEP = 200
+const BYTES_A_STEP = 1 << 16
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COMMA = 0x2c
+const COLON = 0x3a
+const OPEN = { array: 0x5b, object: 0x7b }
+const CLOSE = { array: 0x5d, object: 0x7d }
+const LITERALS = new Map(
+  [
+    { word: 'true', value: true },
+    { word: 'false', value: false },
+    { word: 'null', value: null },
+  ].map((literal) => [literal.word.charCodeAt(0), literal]),
+)
 
 /**
- * Parses one JSON text.
+ * Parses one JSON text, given as text or as its UTF-8. In bytes that are no UTF-8, U+FFFD stands for what
+ * cannot be read.
  *
- * @param maxDepth how many arrays and objects may be nested.
- * @param maxValues how many values there may be, at any depth. Parsing stops at the first one beyond.
  * @throws JsonError if the text is not JSON or exceeds one of the limits.
  */
-export function parseJson(text: string, maxDepth = 16, maxValues = Infinity): ParsedJson {
-  const parser = new Parser(text, maxDepth, maxValues)
-  return { value: parser.document(), duplicates: parser.duplicates }
+export function parseJson(text: string | Uint8Array, options: ParseOptions = {}): ParsedJson {
+  return finish(parseJsonSteps(text, options))
+}
+
+/** The same, in steps of a fraction of a millisecond. */
+export function* parseJsonSteps(text: string | Uint8Array, options: ParseOptions = {}): Steps<ParsedJson> {
+  if (typeof text === 'string' && !isWellFormed(text))
+    throw new JsonError('a string with half a surrogate pair', text.search(/\p{Surrogate}/u))
+  const parser = new Parser(typeof text === 'string' ? Buffer.from(text) : asBuffer(text), options)
+  const value = yield* parser.document()
+  return { value, duplicates: parser.duplicates }
 }
 
 /** Whether the text is valid Unicode. Text with a lone surrogate cannot be encoded as UTF-8. */
@@ -65,163 +101,267 @@ export function toPlain(value: JsonValue): unknown {
   return value
 }
 
+function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength)
+}
+
+/** An array or object that is not closed yet; of an object also the key whose value comes next. */
+type Frame = { array: JsonValue[] } | { object: Map<string, JsonValue>; key: string }
+
 class Parser {
   readonly duplicates: string[] = []
-  readonly #text: string
+  readonly #bytes: Buffer
   readonly #maxDepth: number
   readonly #maxValues: number
-  readonly #path: (string | number)[] = []
+  readonly #textBytes: number
+  readonly #shortBytes: number
+  readonly #frames: Frame[] = []
   #at = 0
-  #depth = 0
   #values = 0
+  /** Of the string that was scanned last: whether it has escapes, and bytes beyond ASCII. */
+  #escaped = false
+  #plain = true
 
-  constructor(text: string, maxDepth: number, maxValues: number) {
-    this.#text = text
+  constructor(bytes: Buffer, { maxDepth = 16, maxValues = Infinity, textBytes = Infinity }: ParseOptions) {
+    this.#bytes = bytes
     this.#maxDepth = maxDepth
     this.#maxValues = maxValues
+    this.#textBytes = textBytes
+    this.#shortBytes = Math.min(SHORT_BYTES, textBytes)
   }
 
-  document(): JsonValue {
-    const value = this.#value()
-    this.#space()
-    if (this.#at < this.#text.length) throw this.#unexpected('the end of the text')
-    return value
-  }
+  *document(): Steps<JsonValue> {
+    for (let step = 1; ; step++) {
+      if (step % VALUES_A_STEP === 0) yield
+      while (this.#blanks()) yield
+      if (++this.#values > this.#maxValues)
+        throw new JsonError(`more than ${this.#maxValues} values`, this.#at, 'values')
+      const next = this.#bytes[this.#at]
+      let value: JsonValue
+      if (next === OPEN.object) {
+        this.#enter({ object: new Map(), key: '' })
+        while (this.#blanks()) yield
+        if (!this.#take(CLOSE.object)) {
+          if (!this.#shortKey()) yield* this.#key()
+          continue
+        }
+        value = this.#leave()
+      } else if (next === OPEN.array) {
+        this.#enter({ array: [] })
+        while (this.#blanks()) yield
+        if (!this.#take(CLOSE.array)) continue
+        value = this.#leave()
+      } else if (next === QUOTE) value = this.#shortString() ?? (yield* this.#string(this.#textBytes))
+      else value = this.#scalar(next)
 
-  #value(): JsonValue {
-    this.#space()
-    if (++this.#values > this.#maxValues)
-      throw new JsonError(`more than ${this.#maxValues} values`, this.#at, 'values')
-    const next = this.#text[this.#at]
-    if (next === '{') return this.#object()
-    if (next === '[') return this.#array()
-    if (next === '"') return this.#string()
-    const literal = next === undefined ? undefined : LITERALS.get(next)
-    if (literal && this.#text.startsWith(literal.word, this.#at)) {
-      this.#at += literal.word.length
-      return literal.value
+      // The value, and whatever ends with it.
+      for (;;) {
+        while (this.#blanks()) yield
+        const frame = this.#frames.at(-1)
+        if (frame === undefined) {
+          if (this.#at < this.#bytes.length) throw this.#unexpected('the end of the text')
+          return value
+        }
+        this.#put(frame, value)
+        const isArray = 'array' in frame
+        if (this.#take(COMMA)) {
+          if (!isArray && !this.#shortKey()) yield* this.#key()
+          break
+        }
+        if (!this.#take(isArray ? CLOSE.array : CLOSE.object))
+          throw this.#unexpected(isArray ? '"," or "]"' : '"," or "}"')
+        value = this.#leave()
+      }
     }
-    return this.#number()
+  }
+
+  #put(frame: Frame, value: JsonValue): void {
+    if ('array' in frame) frame.array.push(value)
+    else if (frame.object.has(frame.key)) this.#duplicate()
+    else frame.object.set(frame.key, value)
+  }
+
+  /** What `#key` does, for a key as most are; false, and nothing has happened, for any other. */
+  #shortKey(): boolean {
+    const start = this.#at
+    if (this.#bytes[start] !== QUOTE) return false
+    const key = this.#shortString()
+    if (key !== undefined && this.#take(COLON)) {
+      const frame = this.#frames.at(-1) as { key: string }
+      frame.key = key
+      return true
+    }
+    this.#at = start
+    return false
+  }
+
+  /** The key of the object that was opened last, up to the colon. */
+  *#key(): Steps<void> {
+    while (this.#blanks()) yield
+    const start = this.#at
+    if (this.#bytes[start] !== QUOTE) throw this.#unexpected('a string')
+    const key = yield* this.#string(MAX_KEY_BYTES)
+    if (typeof key !== 'string') throw new JsonError(`a key of more than ${MAX_KEY_BYTES} bytes`, start)
+    const frame = this.#frames.at(-1) as { key: string }
+    frame.key = key
+    while (this.#blanks()) yield
+    if (!this.#take(COLON)) throw this.#unexpected('":"')
+  }
+
+  /** What `#string` gives for a short string without escapes; undefined, and nothing has happened, for any other. */
+  #shortString(): string | undefined {
+    const bytes = this.#bytes
+    const start = this.#at + 1
+    const end = Math.min(start + this.#shortBytes, bytes.length)
+    let beyond = 0
+    for (let at = start; at < end; at++) {
+      const byte = bytes[at]!
+      if (byte === QUOTE) {
+        this.#at = at + 1
+        return bytes.toString(beyond < 0x80 ? 'latin1' : 'utf8', start, at)
+      }
+      if (byte === BACKSLASH || byte < 0x20) return undefined
+      beyond |= byte
+    }
+    return undefined
+  }
+
+  /** @param textBytes a longer string is given as bytes */
+  *#string(textBytes: number): Steps<string | Uint8Array> {
+    const start = this.#at
+    this.#escaped = false
+    this.#plain = true
+    this.#at++
+    while (!this.#scan(start)) yield
+    const end = this.#at++
+    const literal = this.#bytes.subarray(start + 1, end)
+    if (!this.#escaped) {
+      if (literal.length > textBytes) return literal
+      return literal.toString(this.#plain ? 'latin1' : 'utf8')
+    }
+    const value = yield* decodeEscapes(literal, (what) => new JsonError(what, start))
+    return literal.length > textBytes ? value : value.toString()
+  }
+
+  /**
+   * Looks for the quote that ends the string at `start`, from the position on.
+   *
+   * @returns true where the position is that of the quote; false where it is to be called again
+   */
+  #scan(start: number): boolean {
+    const bytes = this.#bytes
+    const end = Math.min(this.#at + BYTES_A_STEP, bytes.length)
+    let beyond = 0
+    let at = this.#at
+    for (; at < end; at++) {
+      const byte = bytes[at]!
+      if (byte === QUOTE) break
+      if (byte === BACKSLASH) {
+        this.#escaped = true
+        at++
+      } else if (byte < 0x20) throw new JsonError('a control character in a string', at)
+      else beyond |= byte
+    }
+    if (beyond >= 0x80) this.#plain = false
+    this.#at = at
+    if (at < end) return true
+    if (at >= bytes.length) throw new JsonError('a string without an end', start)
+    return false
+  }
+
+  #scalar(next: number | undefined): JsonValue {
+    const literal = next === undefined ? undefined : LITERALS.get(next)
+    const { word } = literal ?? {}
+    if (word === undefined || this.#bytes.toString('latin1', this.#at, this.#at + word.length) !== word)
+      return this.#number()
+    this.#at += word.length
+    return literal!.value
   }
 
   #number(): number {
     const start = this.#at
-    NUMBER.lastIndex = start
-    if (!NUMBER.test(this.#text)) throw this.#unexpected('a value')
-    this.#at = NUMBER.lastIndex
-    const number = Number(this.#text.slice(start, this.#at))
+    const bytes = this.#bytes
+    let end = start
+    let whole = 0
+    for (; end - start < 15; end++) {
+      const digit = bytes[end]! - 0x30
+      if (!(digit >= 0 && digit <= 9)) break
+      whole = whole * 10 + digit
+    }
+    // Most numbers are whole and short. A number that goes on is read again below.
+    if (
+      end > start &&
+      end - start < 15 &&
+      (bytes[start] !== 0x30 || end === start + 1) &&
+      !isNumeric(bytes[end])
+    ) {
+      this.#at = end
+      return whole
+    }
+    while (isNumeric(bytes[end])) {
+      end++
+      if (end - start > MAX_NUMBER_BYTES) throw new JsonError('a number too long', start)
+    }
+    const [text] = NUMBER.exec(bytes.toString('latin1', start, end)) ?? []
+    if (text === undefined) throw this.#unexpected('a value')
+    const number = Number(text)
     if (!Number.isFinite(number)) throw new JsonError('a number too large', start)
+    this.#at = start + text.length
     return number
-  }
-
-  #object(): Map<string, JsonValue> {
-    const object = new Map<string, JsonValue>()
-    this.#enter()
-    this.#space()
-    if (!this.#take('}')) {
-      do {
-        this.#space()
-        const key = this.#string()
-        this.#space()
-        if (!this.#take(':')) throw this.#unexpected('":"')
-        this.#path.push(key)
-        const value = this.#value()
-        if (object.has(key)) this.#duplicate()
-        else object.set(key, value)
-        this.#path.pop()
-        this.#space()
-      } while (this.#take(','))
-      if (!this.#take('}')) throw this.#unexpected('"," or "}"')
-    }
-    this.#leave()
-    return object
-  }
-
-  #array(): JsonValue[] {
-    const array: JsonValue[] = []
-    this.#enter()
-    this.#space()
-    if (!this.#take(']')) {
-      do {
-        this.#path.push(array.length)
-        array.push(this.#value())
-        this.#path.pop()
-        this.#space()
-      } while (this.#take(','))
-      if (!this.#take(']')) throw this.#unexpected('"," or "]"')
-    }
-    this.#leave()
-    return array
-  }
-
-  #string(): string {
-    if (this.#text[this.#at] !== '"') throw this.#unexpected('a string')
-    const start = this.#at
-    const end = this.#endOfString(start)
-    const raw = this.#text.slice(start + 1, end)
-    const control = CONTROL.exec(raw)
-    if (control) throw new JsonError('a control character in a string', start + 1 + control.index)
-    this.#at = end + 1
-    const value = this.#unescape(start, raw.includes('\\'))
-    if (!isWellFormed(value)) throw new JsonError('a string with half a surrogate pair', start)
-    return value
-  }
-
-  /** Position of the quote that ends the string. `indexOf` is much faster than a look at each character. */
-  #endOfString(start: number): number {
-    for (let end = start; ; ) {
-      end = this.#text.indexOf('"', end + 1)
-      if (end < 0) throw new JsonError('a string without an end', start)
-      let backslashes = 0
-      while (this.#text[end - 1 - backslashes] === '\\') backslashes++
-      if (backslashes % 2 === 0) return end
-    }
-  }
-
-  #unescape(start: number, escaped: boolean): string {
-    if (!escaped) return this.#text.slice(start + 1, this.#at - 1)
-    try {
-      return JSON.parse(this.#text.slice(start, this.#at)) as string
-    } catch {
-      throw new JsonError('a bad escape in the string', start)
-    }
   }
 
   /** Bounded in number and length: one long key must not be repeated for each of thousands of children. */
   #duplicate(): void {
     if (this.duplicates.length === MAX_DUPLICATES) return
-    this.duplicates.push(
-      `$.${this.#path.map((step) => String(step).slice(0, MAX_STEP_CHARACTERS)).join('.')}`,
-    )
+    const steps = this.#frames.map((frame) => ('array' in frame ? frame.array.length : frame.key))
+    this.duplicates.push(`$.${steps.map((step) => String(step).slice(0, MAX_STEP_CHARACTERS)).join('.')}`)
   }
 
-  #enter(): void {
-    if (++this.#depth > this.#maxDepth) {
+  #enter(frame: Frame): void {
+    if (this.#frames.push(frame) > this.#maxDepth)
       throw new JsonError(`more than ${this.#maxDepth} levels of nesting`, this.#at, 'depth')
-    }
     this.#at++
   }
 
-  #leave(): void {
-    this.#depth--
+  #leave(): JsonValue {
+    const frame = this.#frames.pop()!
+    return 'array' in frame ? frame.array : frame.object
   }
 
-  #space(): void {
-    for (;;) {
-      const code = this.#text.charCodeAt(this.#at)
-      if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return
-      this.#at++
+  /** Passes over blanks. @returns whether there may be more of them */
+  #blanks(): boolean {
+    const bytes = this.#bytes
+    const end = Math.min(this.#at + BYTES_A_STEP, bytes.length)
+    let at = this.#at
+    for (; at < end; at++) {
+      const byte = bytes[at]
+      if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) break
     }
+    this.#at = at
+    return at === end && at < bytes.length
   }
 
-  #take(character: string): boolean {
-    if (this.#text[this.#at] !== character) return false
+  #take(byte: number): boolean {
+    if (this.#bytes[this.#at] !== byte) return false
     this.#at++
     return true
   }
 
   #unexpected(expected: string): JsonError {
-    const found = this.#text.slice(this.#at, this.#at + 1)
+    // The first character of up to four bytes.
+    const [found] = this.#bytes.toString('utf8', this.#at, this.#at + 4)
     return new JsonError(`expected ${expected}, found ${found ? JSON.stringify(found) : 'the end'}`, this.#at)
   }
+}
+
+/** Whether a byte may be part of a number. */
+function isNumeric(byte: number | undefined): boolean {
+  if (byte === undefined) return false
+  return (
+    (byte >= 0x30 && byte <= 0x39) ||
+    byte === 0x2e ||
+    byte === 0x2d ||
+    byte === 0x2b ||
+    (byte | 0x20) === 0x65
+  )
 }

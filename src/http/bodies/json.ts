@@ -31,7 +31,7 @@ export function parseJsonBody(text: string): unknown {
 
 function parseStrictly(text: string): ParsedJson {
   try {
-    return parseJson(text, MAX_DEPTH, MAX_VALUES)
+    return parseJson(text, { maxDepth: MAX_DEPTH, maxValues: MAX_VALUES })
   } catch (error) {
     if (!(error instanceof JsonError)) throw error
     throw refusal(error)
