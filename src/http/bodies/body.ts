@@ -7,7 +7,8 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { FacetError } from '../../errors.js'
+import { type Steps, turns } from '../../concurrency/turns.js'
+import { clientClosed, FacetError } from '../../errors.js'
 import { decodeBase64 } from './base64.js'
 import { onlyField, parseJsonBody } from './json.js'
 import { splitForm } from './multipart.js'
@@ -45,7 +46,7 @@ export async function readBodies(app: FastifyInstance): Promise<void> {
     // Nothing asked for this body. Node reads it away behind the answer.
     if (request.routeOptions.config.accepts === undefined) return undefined
     const body = await readRaw(request, payload)
-    return typeOf(request) === 'application/json' ? parseJsonBody(body.toString()) : body
+    return typeOf(request) === 'application/json' ? inTurn(request, parseJsonBody(body)) : body
   })
   app.addHook('onRequest', checkContentType)
 }
@@ -108,7 +109,7 @@ export async function imagesOf(
 ): Promise<Part[]> {
   if (typeOf(request) === FORM) return partsOf(request, limits, accept)
   if (isOneImage(request)) return [{ name: null, bytes: notEmpty(request.body as Buffer) }]
-  return base64Images(request.body, limits)
+  return inTurn(request, base64Images(request.body, limits))
 }
 
 const FORM = 'multipart/form-data'
@@ -138,7 +139,9 @@ async function partsOf(
   accept?: (name: string | null) => void,
 ): Promise<Part[]> {
   const type = request.headers['content-type']!
-  const form = await splitForm(request.body as Buffer, type, limits.parts, () => tooMany(limits, 'part'))
+  const body = request.body as Buffer
+  const steps = splitForm(body, type, limits.parts, () => tooMany(limits, 'part'))
+  const form = await inTurn(request, steps)
   if (form.length === 0) throw new FacetError('empty_body', 'The multipart body has no parts.')
   return form.map(({ name, bytes }, index) => {
     try {
@@ -152,22 +155,31 @@ async function partsOf(
   })
 }
 
-/** `{"images": ["<base64>", ...]}`. */
-async function base64Images(body: unknown, limits: BodyLimits): Promise<Part[]> {
+/** `{"images": ["<base64>", ...]}`, in steps. */
+function* base64Images(body: unknown, limits: BodyLimits): Steps<Part[]> {
   const images = onlyField(body, 'images', '{"images": ["<base64>", ...]}')
   if (!Array.isArray(images))
     throw new FacetError('malformed_request', "'images' must be a list of base64 strings.")
   if (images.length === 0) throw new FacetError('empty_body', "'images' is empty.")
   if (images.length > limits.parts) throw tooMany(limits, 'image')
   const parts: Part[] = []
-  for (const [index, text] of images.entries()) {
-    if (typeof text !== 'string')
+  for (const [index, image] of images.entries()) {
+    const text = typeof image === 'string' ? Buffer.from(image) : image
+    if (!Buffer.isBuffer(text))
       throw new FacetError('malformed_request', 'The image is not a base64 string.', { index })
-    const bytes = await decodeBase64(text, index)
+    const bytes = yield* decodeBase64(text, index)
     if (bytes.length === 0) throw new FacetError('empty_body', 'The image has no bytes.', { index })
     parts.push({ name: null, bytes })
+    yield
   }
   return parts
+}
+
+/** Does work on a request's body. @throws FacetError `client_closed` when the client has left meanwhile */
+function inTurn<T>(request: FastifyRequest, steps: Steps<T>): Promise<T> {
+  return turns.run(steps, () => {
+    if (request.raw.socket.destroyed) throw clientClosed()
+  })
 }
 
 function notEmpty(bytes: Uint8Array | undefined): Uint8Array {

@@ -3,24 +3,24 @@
  * name.
  */
 import { FacetError } from '../../errors.js'
-import { JsonError, type ParsedJson, parseJson, toPlain } from '../../strict/json.js'
+import type { Steps } from '../../concurrency/turns.js'
+import { JsonError, type ParsedJson, parseJsonSteps, toPlain } from '../../strict/json.js'
 
 /** Levels of nesting. Deep nesting takes memory far beyond the text's own length. */
 const MAX_DEPTH = 16
-/**
- * Values of one body, twice the most images that `--max-images` allows. 16 MiB of zeros or empty strings
- * would hold the event loop for half a second; parsing stops long before that.
- */
+/** Values of one body, twice the most images that `--max-images` allows: each takes many bytes of memory. */
 const MAX_VALUES = 20_000
+/** Longer strings are images, which are decoded from the bytes of the body. */
+const MAX_TEXT_BYTES = 1024
 
 /**
- * Parses a body.
+ * Parses a body, in steps. A string of more than a kibibyte is a view of its bytes.
  *
  * @throws FacetError `empty_body`, `malformed_request`, `too_many_parts`
  */
-export function parseJsonBody(text: string): unknown {
-  if (text.trim() === '') throw new FacetError('empty_body', 'The body is empty; this route reads JSON.')
-  const { value, duplicates } = parseStrictly(text)
+export function* parseJsonBody(body: Buffer): Steps<unknown> {
+  if (body.length === 0) throw new FacetError('empty_body', 'The body is empty; this route reads JSON.')
+  const { value, duplicates } = yield* parseStrictly(body)
   if (duplicates.length > 0)
     throw new FacetError(
       'malformed_request',
@@ -29,9 +29,13 @@ export function parseJsonBody(text: string): unknown {
   return toPlain(value)
 }
 
-function parseStrictly(text: string): ParsedJson {
+function* parseStrictly(body: Buffer): Steps<ParsedJson> {
   try {
-    return parseJson(text, { maxDepth: MAX_DEPTH, maxValues: MAX_VALUES })
+    return yield* parseJsonSteps(body, {
+      maxDepth: MAX_DEPTH,
+      maxValues: MAX_VALUES,
+      textBytes: MAX_TEXT_BYTES,
+    })
   } catch (error) {
     if (!(error instanceof JsonError)) throw error
     throw refusal(error)

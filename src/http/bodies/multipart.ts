@@ -5,7 +5,7 @@
  * A part is never passed over, and nothing is guessed: the caller takes the results for those of all the parts it
  * sent. The parts share the memory of the body.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Steps } from '../../concurrency/turns.js'
 import { FacetError } from '../../errors.js'
 
 export interface FormPart {
@@ -23,8 +23,10 @@ const MAX_HEADER_BYTES = 8192
 const MAX_HEADER_FIELDS = 32
 /** Parameters of a Content-Disposition. */
 const MAX_PARAMETERS = 16
-/** Bytes that are searched at a stretch, at most four milliseconds' work. */
-const STRETCH = 2 ** 20
+/** Bytes that are searched in a step, at most a millisecond's work. */
+const STRETCH = 2 ** 18
+/** White space behind a boundary. */
+const MAX_PADDING_LENGTH = 1000
 
 /** The boundary parameter of a content type, quoted or not. */
 const BOUNDARY = /;\s*boundary=(?:"([^"]*)"|([^\s;]+))/i
@@ -35,34 +37,34 @@ const PARAMETER = /\s*;\s*(?:([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*)
 const [TAB, LF, CR, SPACE, DASH] = [0x09, 0x0a, 0x0d, 0x20, 0x2d] as const
 
 /**
- * The parts in the order of the body. Other work gets its turn while a long body is searched.
+ * The parts in the order of the body, in steps.
  *
  * @param contentType of the whole body, with its boundary
  * @param tooMany the error for a body of more than `maxParts` parts
  * @throws FacetError `malformed_request`, with the index of the part that is wrong; the error of `tooMany`
  */
-export async function splitForm(
+export function* splitForm(
   body: Buffer,
   contentType: string,
   maxParts: number,
   tooMany: () => FacetError,
-): Promise<FormPart[]> {
+): Steps<FormPart[]> {
   const delimiter = Buffer.from(`\r\n--${boundaryOf(contentType)}`, 'latin1')
   const parts: FormPart[] = []
   // The first boundary needs no line break before it where it begins the body.
   const atStart = body.subarray(0, delimiter.length - 2).equals(delimiter.subarray(2))
-  const first = atStart ? -2 : await find(body, delimiter, 0)
+  const first = atStart ? -2 : yield* find(body, delimiter, 0)
   if (!atStart && first === -1)
     throw malformed('The boundary that Content-Type names does not begin any line of the body.')
   let at = first + delimiter.length
   while (body[at] !== DASH || body[at + 1] !== DASH) {
     const index = parts.length
-    while (body[at] === SPACE || body[at] === TAB) at++
+    for (const end = at + MAX_PADDING_LENGTH; at < end && (body[at] === SPACE || body[at] === TAB); ) at++
     if (at >= body.length) throw cutOff(index)
     if (body[at] !== CR || body[at + 1] !== LF)
       throw malformed('A boundary is followed by something else than the end of its line.', index)
     if (index === maxParts) throw tooMany()
-    const end = await find(body, delimiter, at)
+    const end = yield* find(body, delimiter, at)
     if (end === -1) throw cutOff(index)
     parts.push(partOf(body.subarray(at, end), index))
     at = end + delimiter.length
@@ -71,9 +73,9 @@ export async function splitForm(
 }
 
 /** Where `wanted` begins, at `from` or behind it; -1 if it is not there. */
-async function find(body: Buffer, wanted: Buffer, from: number): Promise<number> {
+function* find(body: Buffer, wanted: Buffer, from: number): Steps<number> {
   for (let at = from; at < body.length; at += STRETCH) {
-    if (at > from) await nextTurn()
+    yield
     const found = body.subarray(at, at + STRETCH + wanted.length - 1).indexOf(wanted)
     if (found !== -1) return at + found
   }
