@@ -105,12 +105,12 @@ function jpegCost(header: JpegHeader, input: InputSpec): DecodeCost {
   const cmyk = header.channels === 4 ? (header.width * header.height * ns.cmykPixel) / shrink ** 2 : 0
   // More scans than one are kept as coefficients of two bytes; all scans go through them.
   const coefficients = header.scans > 1 || header.progressive ? header.samples : 0
-  const scanNs = header.arithmetic ? 4 : 1
-  const entropyNs = header.bytes * (header.arithmetic ? 60 : 14)
+  const scanNs = header.scannedSamples * 0.8 + header.refinedCoefficients * 2.2
+  const entropyNs = header.bytes * (header.arithmetic ? 80 : header.progressive ? 35 : 14)
   const transformNs = header.samples * (shrink === 1 ? 4 : 2)
   return {
     bytes: pipeline.bytes + coefficients * 2.1,
-    cpuMs: pipeline.cpuMs + (header.scannedSamples * scanNs + entropyNs + transformNs + cmyk) / 1e6,
+    cpuMs: pipeline.cpuMs + (scanNs + entropyNs + transformNs + cmyk) / 1e6,
   }
 }
 

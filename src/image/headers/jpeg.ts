@@ -99,6 +99,7 @@ export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegH
       if (!header.progressive) corrections.push(...selectionOf(view, start))
       header.scans++
       header.scannedSamples += scanned
+      header.refinedCoefficients += scanned * refinedShare(view, start)
       if (!header.progressive && scanned === header.samples && header.scans === 1) return header
       if (header.scans > MAX_SCANS)
         throw tooLarge(`The JPEG image has more than ${MAX_SCANS} scans; at most ${MAX_SCANS} are accepted.`)
@@ -170,6 +171,7 @@ function readFrame(
     scans: 0,
     samples,
     scannedSamples: 0,
+    refinedCoefficients: 0,
   } as const
   return { header, components }
 }
@@ -204,4 +206,11 @@ function selectionOf(view: DataView, scan: number): Correction[] {
 function versionOf(view: DataView, segment: number): Correction[] {
   const isJfif = view.getUint32(segment) === 0x4a464946
   return isJfif && view.getUint8(segment + 5) !== 1 ? [{ at: segment + 5, bytes: [1] }] : []
+}
+
+/** Share of a block's coefficients that a scan refines by a bit. */
+function refinedShare(view: DataView, at: number): number {
+  const band = at + 1 + 2 * view.getUint8(at)
+  const [from, to, bits] = [view.getUint8(band), view.getUint8(band + 1), view.getUint8(band + 2)]
+  return bits >> 4 === 0 ? 0 : Math.max(0, Math.min(63, to) - from + 1) / 64
 }

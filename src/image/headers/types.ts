@@ -38,6 +38,8 @@ export interface JpegHeader extends Common {
   samples: number
   /** Samples that all scans pass over, together. */
   scannedSamples: number
+  /** Coefficients that scans look at one by one, because they refine what earlier scans said of them. */
+  refinedCoefficients: number
 }
 
 export interface PngHeader extends Common {
