@@ -6,7 +6,7 @@ export const avif: Kind = {
   format: 'avif',
   choices: {
     ...shapes,
-    megapixels: [24, 16, 12, 8, 4, 2, 1],
+    megapixels: [24, 50, 16, 12, 8, 4, 2, 1],
     content: contents,
     sampling: ['4:4:4', '4:2:0'],
     bits: [8, 10, 12],
@@ -21,7 +21,9 @@ export const avif: Kind = {
     { bits: 12, megapixels: 8, alpha: true },
     { alpha: true, megapixels: 12 },
     { alpha: true, megapixels: 12, sampling: '4:2:0' },
-    { content: 'soft', megapixels: 12 },
+    { content: 'soft', megapixels: 24 },
+    { content: 'soft', megapixels: 24, sampling: '4:2:0' },
+    { content: 'soft', megapixels: 12, sampling: '4:2:0', bits: 10 },
     { content: 'noise', megapixels: 4, quality: 80 },
     { content: 'noise', megapixels: 4, quality: 10 },
     { content: 'noise', megapixels: 2, quality: 100, bits: 12 },
@@ -30,7 +32,7 @@ export const avif: Kind = {
     { content: 'soft', megapixels: 4, effort: 2, quality: 80 },
   ],
   async make(parameters) {
-    const { width, height } = sides(parameters)
+    const { width, height } = sides(parameters, 16_384)
     const image = await picture(parameters.content as Content, width, height, parameters.alpha ? 4 : 3)
     return image
       .avif({

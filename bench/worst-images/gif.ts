@@ -8,6 +8,7 @@ export const gif: Kind = {
     /** `runs`: codes that grow; `literals`: a code a pixel. */
     data: ['runs', 'literals'],
     interlaced: [false, true],
+    transparent: [true, false],
     frames: [1, 2, 9000],
   },
   corners: [
@@ -37,8 +38,10 @@ export const gif: Kind = {
       head[10] = 7
       return Buffer.concat([head, codes])
     }
+    // A graphic control extension that makes colour 1 transparent.
+    const control = Buffer.from(parameters.transparent ? [0x21, 0xf9, 4, 1, 0, 0, 1, 0] : [])
     const more = Array<Buffer>(Number(parameters.frames) - 1).fill(frame(1, 1, literals(1)))
-    return Buffer.concat([screen, frame(width, height, data), ...more, Buffer.from([0x3b])])
+    return Buffer.concat([screen, control, frame(width, height, data), ...more, Buffer.from([0x3b])])
   },
 }
 

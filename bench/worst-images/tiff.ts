@@ -31,6 +31,7 @@ export const tiff: Kind = {
     { compression: 'packbits' },
     { rows: 1, aspect: 0.05 },
     { megapixels: 0.1, pages: 900 },
+    { planar: true, rows: 65_535 },
   ],
   async make(parameters) {
     const { width, height } = sides(parameters)
@@ -73,8 +74,9 @@ export const encodedTiff: Kind = {
   async make(parameters) {
     const { width, height } = sides(parameters)
     const image = await picture(parameters.content as Content, width, height)
+    const drawn = parameters.bits === 1 ? image.threshold(110).toColourspace('b-w') : image
     try {
-      return await image
+      return await drawn
         .tiff({
           compression: parameters.compression as 'lzw',
           tile: parameters.tiled === true,
@@ -136,7 +138,7 @@ function written(
   const tags = all.filter(([, , , , wanted]) => wanted !== false)
   const size = 2 + 12 * tags.length + 4
   const count = Number(pages)
-  const out = Buffer.alloc(page + size + (count - 1) * 6)
+  const out = Buffer.alloc(page + size * count)
   out.write('II*\0', 'latin1')
   out.writeUInt32LE(page, 4)
   block.data.copy(out, start)
@@ -145,19 +147,18 @@ function written(
     out.writeUInt32LE(block.data.length, lists + 4 * (block.count + i))
   }
   for (let band = 0; band < bands; band++) out.writeUInt16LE(Number(bits), lists + 8 * block.count + 2 * band)
-  out.writeUInt16LE(tags.length, page)
-  for (const [i, [tag, type, count, value]] of tags.entries()) {
-    const at = page + 2 + 12 * i
-    out.writeUInt16LE(tag, at)
-    out.writeUInt16LE(type, at + 2)
-    out.writeUInt32LE(count, at + 4)
-    // A short value stands in the first bytes of its field.
-    out.writeUInt32LE(value, at + 8)
-  }
-  // Further pages, each of no tags.
-  for (let next = 0; next < count - 1; next++) {
-    const at = page + size + next * 6
-    out.writeUInt32LE(at, next === 0 ? page + size - 4 : at - 4)
+  // All pages are the same.
+  for (let at = page; at < out.length; at += size) {
+    out.writeUInt16LE(tags.length, at)
+    for (const [i, [tag, type, values, value]] of tags.entries()) {
+      const entry = at + 2 + 12 * i
+      out.writeUInt16LE(tag, entry)
+      out.writeUInt16LE(type, entry + 2)
+      out.writeUInt32LE(values, entry + 4)
+      // A short value stands in the first bytes of its field.
+      out.writeUInt32LE(value, entry + 8)
+    }
+    if (at + size < out.length) out.writeUInt32LE(at + size, at + size - 4)
   }
   return out
 }

@@ -28,7 +28,7 @@ export interface DecodeCost {
 const MIB = 2 ** 20
 /** libvips' threads and buffers that do not grow with the image, and what allocators round up. */
 const BASE_BYTES = 6 * MIB
-const BASE_MS = 2
+const BASE_MS = 12
 /**
  * libvips resizes while it reads: a pipeline holds so many lines of the image at most, and never more than so many
  * times all of them.
@@ -40,7 +40,7 @@ const PIPELINE_IMAGES = 2
 const ns = {
   /** Resizing, and colours into RGB: for each byte of decoded samples. */
   pipelineByte: 1.2,
-  /** A colour profile: for each sample of 8 bits; 16 bits take twice as long. */
+  /** A colour profile: for each sample. */
   profileSample: 6,
   /** CMYK, which always goes through a profile. */
   cmykPixel: 45,
@@ -83,7 +83,7 @@ function pipelineCost(header: ImageHeader, profile: boolean, shrink = 1): Decode
   const samples = width * height * header.channels
   const lineBytes = width * header.channels * header.depth
   const sampleNs =
-    header.depth * (ns.pipelineByte + (header.alpha ? ns.alphaByte : 0) + (profile ? ns.profileSample : 0))
+    header.depth * (ns.pipelineByte + (header.alpha ? ns.alphaByte : 0)) + (profile ? ns.profileSample : 0)
   return {
     bytes: lineBytes * Math.min(PIPELINE_LINES, PIPELINE_IMAGES * height),
     cpuMs: (samples * sampleNs) / 1e6,
@@ -105,7 +105,7 @@ function jpegCost(header: JpegHeader, input: InputSpec): DecodeCost {
   const cmyk = header.channels === 4 ? (header.width * header.height * ns.cmykPixel) / shrink ** 2 : 0
   // More scans than one are kept as coefficients of two bytes; all scans go through them.
   const coefficients = header.scans > 1 || header.progressive ? header.samples : 0
-  const scanNs = header.scannedSamples * 0.8 + header.refinedCoefficients * 2.2
+  const scanNs = header.scannedSamples * 0.8 + header.refinedCoefficients * 1.9
   const entropyNs = header.bytes * (header.arithmetic ? 80 : header.progressive ? 35 : 14)
   const transformNs = header.samples * (shrink === 1 ? 4 : 2)
   return {
@@ -125,15 +125,17 @@ function pngCost(header: PngHeader): DecodeCost {
       pipeline.bytes + (header.interlaced ? raw * 1.05 : 0) + Math.min(header.textBytes * 1100, 64 * MIB),
     cpuMs:
       pipeline.cpuMs +
-      (inflateNs + (header.interlaced ? raw * 3 : 0) + (header.palette ? pixels * 3 : 0)) / 1e6,
+      (inflateNs + (header.interlaced ? raw * 2.4 : 0) + (header.palette ? pixels * 3 : 0)) / 1e6,
   }
 }
 
 function webpCost(header: WebpHeader): DecodeCost {
   const pixels = header.width * header.height
+  // Decoded at its full size, and kept whole.
   const pipeline = pipelineCost(header, header.profile)
-  const canvas = header.alpha || header.animated || !header.lossless ? 8 : 4.2
-  const codecNs = pixels * (header.lossless ? 30 : header.alpha ? 35 : 20) + header.bytes * 20
+  const canvas = header.animated ? 12 : header.alpha || !header.lossless ? 8 : 4.2
+  const codecNs =
+    pixels * (header.lossless ? 22 : header.alpha ? 32 : 20) + header.bytes * (header.lossless ? 15 : 70)
   return {
     bytes: pipeline.bytes + pixels * (canvas + (header.lossless ? 4.2 : 0.1)) + header.frames * 400,
     cpuMs: pipeline.cpuMs + codecNs / 1e6,
@@ -144,34 +146,37 @@ function gifCost(header: GifHeader): DecodeCost {
   const pixels = header.width * header.height
   const pipeline = pipelineCost(header, false)
   return {
-    bytes: pipeline.bytes + pixels * 8 + header.frames * 400,
+    bytes: pipeline.bytes + pixels * 5.2 + header.frames * 400,
     cpuMs: pipeline.cpuMs + (pixels * 10 + header.bytes * 10) / 1e6,
   }
 }
 
 function avifCost(header: AvifHeader): DecodeCost {
   const pixels = header.width * header.height
-  const pipeline = pipelineCost(header, true)
-  const sampleBytes = header.depth
-  const codecNs = header.codedSamples * 30 * (header.depth === 2 ? 1.5 : 1) + header.bytes * 150
+  const pipeline = pipelineCost(header, header.profile)
+  const perPixel = (header.codedPixels * 30 + header.codedSamples * 18) * (header.depth === 2 ? 1.4 : 1)
   return {
-    bytes:
-      pipeline.bytes + header.codedSamples * 3 * sampleBytes + pixels * (header.channels * 3) * sampleBytes,
-    cpuMs: pipeline.cpuMs + codecNs / 1e6,
+    bytes: pipeline.bytes + header.codedSamples * 2.7 * header.depth + pixels * 11.2 + header.bytes * 2,
+    cpuMs: pipeline.cpuMs + (perPixel + header.codedBytes * 150) / 1e6,
   }
 }
 
+/** libvips reads strips of more rows than this line by line. */
+const WHOLE_STRIP_ROWS = 128
+/** Photometric interpretation of CMYK. */
+const SEPARATED = 5
+
 function tiffCost(header: TiffHeader): DecodeCost {
-  const sampleBytes = header.depth
-  const blockBytes = header.block.width * header.block.height * header.samplesPerPixel * sampleBytes
-  const across = Math.ceil(header.width / header.block.width)
-  const stored =
-    header.blocks * header.block.width * header.block.height * (header.planar ? 1 : header.samplesPerPixel)
+  const { block, blocks, depth, planar, tiled } = header
+  const pixels = header.width * header.height
   const pipeline = pipelineCost(header, header.profile)
-  const cmyk = header.photometric === 5 ? header.width * header.height * ns.cmykPixel : 0
-  const codecNs = stored * sampleBytes * 6 + header.bytes * 10 + header.blocks * 2000
+  const rows = tiled || planar ? block.height : Math.min(block.height, WHOLE_STRIP_ROWS)
+  const rowBytes = block.width * Math.ceil(header.width / block.width) * header.samplesPerPixel * depth
+  const stored = blocks * block.width * block.height * (planar ? 1 : header.samplesPerPixel) * depth
+  const cmyk = header.photometric === SEPARATED ? pixels * ns.cmykPixel : 0
+  const codecNs = stored * 2.5 + header.bytes * 12 + blocks * 2000 + header.pages * 20_000
   return {
-    bytes: pipeline.bytes + blockBytes * across * 3,
+    bytes: pipeline.bytes + rows * rowBytes * 2,
     cpuMs: pipeline.cpuMs + (codecNs + cmyk) / 1e6,
   }
 }

@@ -14,6 +14,8 @@ export interface Av1Image {
   samplesPerPixel: number
   /** Frames in the data, shown or not; more than one where it is stored in layers. */
   frames: number
+  /** Bytes of its data. */
+  bytes: number
 }
 
 /** Kinds of units of data (OBUs). */
@@ -26,7 +28,7 @@ const MAX_SEQUENCE_BYTES = 256
  * @param budget units of data that may be looked at, in all images of a file; counted down here
  */
 export function readAv1(data: Uint8Array, budget: { units: number }): Av1Image {
-  let found: Omit<Av1Image, 'frames'> | undefined
+  let found: Omit<Av1Image, 'frames' | 'bytes'> | undefined
   let frames = 0
   let at = 0
   while (at < data.length) {
@@ -51,7 +53,7 @@ export function readAv1(data: Uint8Array, budget: { units: number }): Av1Image {
     at += size
   }
   if (found === undefined) throw undecodable('avif', 'its data has no sequence header')
-  return { ...found, frames }
+  return { ...found, frames, bytes: data.length }
 }
 
 function leb128(data: Uint8Array, start: number): { value: number; end: number } {
@@ -65,7 +67,7 @@ function leb128(data: Uint8Array, start: number): { value: number; end: number }
   throw undecodable('avif', 'its data is malformed')
 }
 
-function readSequence(data: Uint8Array): Omit<Av1Image, 'frames'> {
+function readSequence(data: Uint8Array): Omit<Av1Image, 'frames' | 'bytes'> {
   const bits = new BitReader(data)
   const profile = bits.take(3)
   bits.skip(1) // still_picture

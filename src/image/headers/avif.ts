@@ -66,6 +66,8 @@ export function readAvif(bytes: Uint8Array, view: DataView): AvifHeader {
     alpha: alphas.length > 0,
     tiles: picture.images.length,
     codedPixels: sum(pixels),
+    profile: meta.properties.some((property) => isProfile(view, property)),
+    codedBytes: sum((image) => image.bytes),
     codedSamples: sum((image) => pixels(image) * image.samplesPerPixel),
     bytes: bytes.length,
     plain: false,
@@ -122,6 +124,11 @@ function sizeOf(view: DataView, meta: Meta, item: Item): { width: number; height
       return { width: view.getUint32(property.at + 4), height: view.getUint32(property.at + 8) }
   }
   throw undecodable('avif', 'an image has no size')
+}
+
+/** A colour profile, as opposed to the numbers of a colour space. */
+function isProfile(view: DataView, { name, at }: Property): boolean {
+  return name === 'colr' && ['prof', 'rICC'].includes(fourLetters(view, at))
 }
 
 function readGrid(data: Uint8Array): { width: number; height: number; tiles: number } {

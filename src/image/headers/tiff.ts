@@ -126,7 +126,6 @@ export function readTiff(bytes: Uint8Array, view: DataView): TiffHeader {
     : { width, height: Math.min(height, value(tags.rowsPerStrip, height)) }
   if (block.width < 1 || block.height < 1) throw undecodable('tiff', 'its strips or tiles have no size')
   const blocksOfPlane = Math.ceil(width / block.width) * Math.ceil(height / block.height)
-  const alpha = found.has(tags.extraSamples)
   const channels = photometric === PALETTE ? 3 : samplesPerPixel
   return {
     type: 'tiff',
@@ -141,6 +140,7 @@ export function readTiff(bytes: Uint8Array, view: DataView): TiffHeader {
     planar,
     samplesPerPixel,
     profile: found.has(tags.profile),
+    tiled,
     block,
     blocks: blocksOfPlane * (planar ? samplesPerPixel : 1),
     pages: countPages(fields, first),

@@ -73,8 +73,11 @@ export interface AvifHeader extends Common {
   tiles: number
   /** Pixels of all AV1 frames that are decoded: tiles, layers and alpha. */
   codedPixels: number
-  /** Samples of the same, colour and luma. */
+  /** Samples of the same, luma and colour. */
   codedSamples: number
+  /** Bytes of AV1 that are decoded; a tile that is shown twice counts twice. */
+  codedBytes: number
+  profile: boolean
 }
 
 export interface TiffHeader extends Common {
@@ -86,6 +89,7 @@ export interface TiffHeader extends Common {
   /** Samples a pixel as stored. */
   samplesPerPixel: number
   profile: boolean
+  tiled: boolean
   /** A strip or a tile. */
   block: { width: number; height: number }
   /** Strips or tiles, of all planes. */
