@@ -56,7 +56,9 @@ export function decodeCost(header: ImageHeader, input: InputSpec): DecodeCost {
   const codec = codecCost(header, input)
   // Without alpha, the image is made whole once, as RGB of 8 bits.
   const pixels = header.width * header.height
-  const bytes = BASE_BYTES + codec.bytes + (header.alpha ? pixels * 3 : 0)
+  // A file that is corrected first (corrected.ts) is copied.
+  const copy = header.type === 'jpeg' || header.type === 'avif' ? header.bytes : 0
+  const bytes = BASE_BYTES + copy + codec.bytes + (header.alpha ? pixels * 3 : 0)
   return { bytes: Math.ceil(bytes), cpuMs: Math.ceil(BASE_MS + codec.cpuMs) }
 }
 

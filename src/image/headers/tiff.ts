@@ -110,11 +110,12 @@ export function readTiff(bytes: Uint8Array, view: DataView): TiffHeader {
   const planar = value(tags.planar, 1) === 2
   const tiled = found.has(tags.tileWidth) || found.has(tags.tileOffsets)
   const formats = Array.from({ length: samplesPerPixel }, (_, sample) => value(tags.sampleFormat, 1, sample))
+  const extraSamples = found.get(tags.extraSamples)?.count ?? 0
   checkSamples({
     bits,
     sampleFormat: formats.find((format) => format !== UNSIGNED) ?? UNSIGNED,
     samplesPerPixel,
-    extraSamples: found.get(tags.extraSamples)?.count ?? 0,
+    extraSamples,
     photometric,
     compression,
     planar,
@@ -134,7 +135,7 @@ export function readTiff(bytes: Uint8Array, view: DataView): TiffHeader {
     channels,
     depth: bits <= 8 ? 1 : 2,
     bits,
-    alpha,
+    alpha: extraSamples > 0,
     compression,
     photometric,
     planar,
