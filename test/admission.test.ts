@@ -15,22 +15,26 @@ function harness(options: Partial<AdmissionOptions> = {}) {
   })
   const images = (domain: string, count: number, bytes = BYTES) =>
     Array.from({ length: count }, () => ({ domain, image: new Uint8Array(bytes) }))
-  /** A request of these images. */
-  const admit = (...wanted: ReturnType<typeof images>[]) => {
-    admission.check(wanted.flat())
-    admission.enter(wanted.flat())
+  /** A request of these images by a principal. */
+  const admitTo = (principal: string, ...wanted: ReturnType<typeof images>[]) => {
+    admission.check(wanted.flat(), principal)
+    admission.enter(wanted.flat(), principal)
   }
-  return { admission, refused, images, admit }
+  /** The same by a principal that is named as the domain of the first image. */
+  const admit = (...wanted: ReturnType<typeof images>[]) => admitTo(wanted[0]![0]!.domain, ...wanted)
+  const leave = (domain: string, bytes: number, principal = domain) =>
+    admission.leave(domain, bytes, principal)
+  return { admission, refused, images, admit, admitTo, leave }
 }
 
 t.test('a full service refuses, and the refusal changes nothing', async (t) => {
-  const { admission, refused, images, admit } = harness()
+  const { admission, refused, images, admit, leave } = harness()
   for (const domain of ['a', 'b']) admit(images(domain, 5))
   const full = { code: 'queue_full', status: 429, retryAfter: 1, message: /has 10 images \(--max-queue\)/ }
   t.throws(() => admit(images('c', 1)), full)
   t.equal(admission.images, 10)
   t.same(refused, ['queue_full'])
-  admission.leave('a', BYTES)
+  leave('a', BYTES)
   admit(images('c', 1))
   t.equal(admission.images, 10)
 })
@@ -57,7 +61,7 @@ t.test(
 )
 
 t.test('bytes are bounded as images are', async (t) => {
-  const { admission, refused, images, admit } = harness()
+  const { admission, refused, images, admit, leave } = harness()
   admit(images('large', 2, 4000))
   t.throws(() => admit(images('large', 1, 1000)), {
     code: 'queue_full',
@@ -69,7 +73,7 @@ t.test('bytes are bounded as images are', async (t) => {
     message: /its images have 10000 bytes \(--max-bodies\)/,
   })
   t.same(refused, ['domain_queue_full', 'queue_full'])
-  admission.leave('large', 4000)
+  leave('large', 4000)
   t.equal(admission.bytes, 6000)
   admit(images('quiet', 1))
 })
@@ -107,11 +111,56 @@ t.test('Retry-After follows what is known of the speed', async (t) => {
 })
 
 t.test('nothing stays behind when all have left', async (t) => {
-  const { admission, images, admit } = harness()
+  const { admission, images, admit, leave } = harness()
   admit(images('a', 3), images('b', 2, 7))
-  for (let n = 0; n < 3; n++) admission.leave('a', BYTES)
-  for (let n = 0; n < 2; n++) admission.leave('b', 7)
+  for (let n = 0; n < 3; n++) leave('a', BYTES)
+  for (let n = 0; n < 2; n++) leave('b', 7, 'a')
   t.equal(admission.images, 0)
   t.equal(admission.bytes, 0)
   admit(images('a', 6))
+})
+
+t.test(
+  'a principal with many domains leaves room for the others, and for its own quiet domains',
+  async (t) => {
+    for (const [domains, ofEach] of [
+      [50, 1],
+      [4, 20],
+    ] as const) {
+      const { admission, refused, images, admitTo } = harness({ maxImages: 100, maxImagesOfDomain: 40 })
+      for (let round = 0; round < ofEach; round++) {
+        for (let n = 0; n < domains; n++) {
+          try {
+            admitTo('many', images(`domain-${n}`, 1))
+          } catch {}
+        }
+      }
+      if (ofEach > 1) t.ok(refused.length > 0, 'the flood is refused in part')
+      admitTo('many', images('quiet', 2))
+      t.ok(admission.images <= 82)
+      admitTo('other', images('other', 10))
+    }
+    const { images, admitTo } = harness({ maxImages: 100, maxImagesOfDomain: 100 })
+    const full = { code: 'queue_full', message: /it has \d+ images of this caller \(--max-queue\)/ }
+    t.throws(() => {
+      for (let n = 0; n < 100; n++) admitTo('many', images(`domain-${n}`, 1))
+    }, full)
+    admitTo('other', images('other', 10))
+  },
+)
+
+t.test('bytes are bounded for a principal too, over all its domains', async (t) => {
+  const { admission, refused, images, admitTo, leave } = harness()
+  admitTo('many', images('a', 1, 4000))
+  admitTo('many', images('b', 1, 4200))
+  t.throws(() => admitTo('many', images('c', 1, 1000)), {
+    code: 'queue_full',
+    message: /its images of this caller have 8200 bytes \(--max-bodies\)/,
+  })
+  t.equal(refused.at(-1), 'principal_queue_full')
+  admitTo('other', images('c', 1, 1000))
+  leave('a', 4000, 'many')
+  leave('b', 4200, 'many')
+  leave('c', 1000, 'other')
+  t.equal(admission.bytes, 0)
 })

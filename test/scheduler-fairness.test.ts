@@ -31,6 +31,8 @@ interface Traffic {
   maxBatch?: number
   /** Run time by batch size, which the scheduler knows. By default every run takes RUN_MS. */
   runMs?: (size: number) => number
+  /** A domain has a principal of its own unless told. */
+  principalOf?: (domain: string) => string
 }
 
 /** A CPU: a run has little cost beside its images. */
@@ -42,6 +44,7 @@ async function simulate({
   lanes = 1,
   maxBatch = MAX_BATCH,
   runMs,
+  principalOf = (domain) => domain,
 }: Traffic): Promise<Outcome> {
   const clock = new ManualClock()
   const scheduler = new Scheduler<string, string>({
@@ -56,9 +59,10 @@ async function simulate({
   const image = new Uint8Array(0)
   /** Admits, runs and leaves, as the predictor does. */
   const submit = async (domain: string) => {
-    admission.check([{ domain, image }])
-    admission.enter([{ domain, image }])
-    await scheduler.submit(domain, domain).finally(() => admission.leave(domain, 0))
+    const principal = principalOf(domain)
+    admission.check([{ domain, image }], principal)
+    admission.enter([{ domain, image }], principal)
+    await scheduler.submit(domain, domain, { principal }).finally(() => admission.leave(domain, 0, principal))
   }
   const quietEveryMs = (QUIET_EVERY * RUN_MS) / (lanes * maxBatch)
   const random = new Random(7)
@@ -146,6 +150,26 @@ t.test(
     t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
   },
 )
+
+t.test('a principal that floods from 200 domains costs another at most two runs', async (t) => {
+  for (const runMs of [cpu, undefined]) {
+    const principalOf = (domain: string) => (domain === 'quiet' ? domain : 'flood')
+    const idle = await simulate({ flood: 0, ...(runMs && { runMs }) })
+    const loaded = await simulate({ flood: 100, domains: 200, principalOf, ...(runMs && { runMs }) })
+    t.equal(loaded.quietRefused, 0)
+    t.ok(loaded.floodRefused > 0)
+    t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+  }
+})
+
+t.test('domains of one principal that floods share as they do where each has its own', async (t) => {
+  const principalOf = () => 'all'
+  const idle = await simulate({ flood: 0, principalOf })
+  const loaded = await simulate({ flood: 100, principalOf })
+  t.equal(loaded.quietRefused, 0)
+  t.ok(loaded.floodRefused > 0)
+  t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+})
 
 t.test('many quiet domains do not keep the flood from its turn', async (t) => {
   const clock = new ManualClock()

@@ -5,8 +5,8 @@ import { nextBatch, type Situation } from '../src/scheduler/policy.js'
 
 /** A line of entries named after their domain and their turn: `a1`, `a2`, `b1`. */
 function lineOf(...entries: string[]) {
-  const line = new Line<{ domain: string; name: string }>(() => 2)
-  for (const name of entries) line.push({ domain: name[0]!, name })
+  const line = new Line<{ principal: string; domain: string; name: string }>(() => 2)
+  for (const name of entries) line.push({ principal: '', domain: name[0]!, name })
   return line
 }
 

@@ -5,9 +5,10 @@
  * from its admission to its answer: while it waits to be decoded, for its adapter and for a run, and while it runs.
  * The images of a request are admitted together or not at all.
  *
- * A domain that has images in the service may have no more than are left for all others, and no more than
- * `BYTES_PER_FREE_BYTE` times as many bytes. However many domains flood, the service keeps room for one that does not
- * (dynamic thresholds: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+ * A principal that has images in the service may have `SHARE_OF_FREE` times as many images and bytes as are free. A
+ * domain may have no more than its principal then has left, and no more images than are free. However many principals
+ * flood, the service keeps room for one that does not, and within a principal for a domain that does not (dynamic
+ * thresholds: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
  */
 import { FacetError } from '../errors.js'
 
@@ -19,7 +20,7 @@ export interface AdmissionOptions {
   maxBytes: number
   /** Seconds in which so many images are answered, as far as is known. */
   secondsFor?(images: number): number
-  /** A request was refused: `queue_full`, `domain_queue_full` or `too_many_parts`. */
+  /** A request was refused: `queue_full`, `principal_queue_full`, `domain_queue_full` or `too_many_parts`. */
   refused?(reason: string): void
 }
 
@@ -30,8 +31,15 @@ export interface Arrival {
   image: Uint8Array
 }
 
-/** What is in the service, of one domain or in all. */
-class Load {
+interface Amount {
+  readonly images: number
+  readonly bytes: number
+}
+
+const NOTHING: Amount = { images: 0, bytes: 0 }
+
+/** What is in the service, of one domain, of one principal or in all. */
+class Load implements Amount {
   images = 0
   bytes = 0
 
@@ -41,15 +49,16 @@ class Load {
   }
 }
 
-/** A domain may have four times as many bytes as are free: one domain alone can use 80% of them. */
-const BYTES_PER_FREE_BYTE = 4
+/** A principal may have four times as much as is free: one alone can use 80% of the service. */
+const SHARE_OF_FREE = 4
 /** Seconds after which a refused client may come back, at least. */
 const MIN_RETRY_SECONDS = 1
 
 export class Admission {
   readonly #options: AdmissionOptions
   readonly #all = new Load()
-  /** Of domains that have images in the service. */
+  /** Of principals and of domains that have images in the service. */
+  readonly #principals = new Map<string, Load>()
   readonly #domains = new Map<string, Load>()
 
   constructor(options: AdmissionOptions) {
@@ -67,12 +76,12 @@ export class Admission {
   }
 
   /**
-   * Checks that all images of a request fit. Changes nothing: `enter` takes the room.
+   * Checks that all images of a principal's request fit. Changes nothing: `enter` takes the room.
    *
    * @throws FacetError `queue_full` (429) with a time to come back; `too_many_parts` (413) for more images than an
    * empty service takes. A request whose bytes would never fit is the caller's to refuse.
    */
-  check(images: readonly Arrival[]): void {
+  check(images: readonly Arrival[], principal: string): void {
     const { maxImages, maxImagesOfDomain, maxBytes } = this.#options
     const wanted = new Load()
     const byDomain = new Map<string, Load>()
@@ -85,47 +94,71 @@ export class Admission {
       if (images > maxImagesOfDomain)
         throw this.#neverFits(images, maxImagesOfDomain, '--max-queue-per-domain', ` of '${domain}'`)
 
-    if (this.#all.images + wanted.images > maxImages)
-      throw this.#full('queue_full', `it has ${this.#all.images} images (--max-queue)`, this.#all.images)
-    if (this.#all.bytes + wanted.bytes > maxBytes)
-      throw this.#full(
-        'queue_full',
-        `its images have ${this.#all.bytes} bytes (--max-bodies)`,
-        this.#all.images,
-      )
-    for (const [domain, { images, bytes }] of byDomain) {
-      const own = this.#domains.get(domain)
-      if (own === undefined) continue
-      // Images of all domains are answered in turn: while one of this domain leaves, one of each other does.
-      const ahead = Math.min(this.#all.images, own.images * this.#domains.size)
-      const imagesLeft = maxImages - this.#all.images
-      const most = Math.min(maxImagesOfDomain, imagesLeft)
-      if (own.images + images > most) {
-        const option = imagesLeft < maxImagesOfDomain ? '--max-queue' : '--max-queue-per-domain'
-        throw this.#full('domain_queue_full', `it has ${own.images} images of '${domain}' (${option})`, ahead)
-      }
-      if (own.bytes + bytes > BYTES_PER_FREE_BYTE * (maxBytes - this.#all.bytes))
-        throw this.#full(
-          'domain_queue_full',
-          `its images of '${domain}' have ${own.bytes} bytes (--max-bodies)`,
-          ahead,
-        )
+    const all = this.#all
+    if (all.images + wanted.images > maxImages)
+      throw this.#full('queue_full', `it has ${all.images} images (--max-queue)`, all.images)
+    if (all.bytes + wanted.bytes > maxBytes)
+      throw this.#full('queue_full', `its images have ${all.bytes} bytes (--max-bodies)`, all.images)
+    const free = { images: maxImages - all.images, bytes: maxBytes - all.bytes }
+    const own = this.#principals.get(principal) ?? NOTHING
+    const left = {
+      images: SHARE_OF_FREE * free.images - own.images,
+      bytes: SHARE_OF_FREE * free.bytes - own.bytes,
+    }
+    this.#checkDomains(byDomain, free, left)
+    this.#checkPrincipal(own, wanted, left)
+  }
+
+  #checkPrincipal(own: Amount, wanted: Amount, left: Amount): void {
+    if (own === NOTHING) return
+    // Images of all principals are answered in turn: while one of this principal leaves, one of each other does.
+    const ahead = Math.min(this.#all.images, own.images * this.#principals.size)
+    if (wanted.images > left.images) {
+      const what = `it has ${own.images} images of this caller (--max-queue)`
+      throw this.#full('principal_queue_full', what, ahead)
+    }
+    if (wanted.bytes > left.bytes) {
+      const what = `its images of this caller have ${own.bytes} bytes (--max-bodies)`
+      throw this.#full('principal_queue_full', what, ahead)
     }
   }
 
-  /** Counts the images of a request as in the service, until each of them leaves. */
-  enter(images: readonly Arrival[]): void {
+  #checkDomains(byDomain: ReadonlyMap<string, Amount>, free: Amount, left: Amount): void {
+    const mostImages = Math.min(this.#options.maxImagesOfDomain, free.images, left.images)
+    const option = mostImages < this.#options.maxImagesOfDomain ? '--max-queue' : '--max-queue-per-domain'
+    for (const [domain, wanted] of byDomain) {
+      const own = this.#domains.get(domain)
+      if (own === undefined) continue
+      const { images, bytes } = own
+      const ahead = Math.min(this.#all.images, images * this.#domains.size)
+      if (images + wanted.images > mostImages)
+        throw this.#full('domain_queue_full', `it has ${images} images of '${domain}' (${option})`, ahead)
+      if (bytes + wanted.bytes > left.bytes) {
+        const what = `its images of '${domain}' have ${bytes} bytes (--max-bodies)`
+        throw this.#full('domain_queue_full', what, ahead)
+      }
+    }
+  }
+
+  /** Counts the images of a principal's request as in the service, until each of them leaves. */
+  enter(images: readonly Arrival[], principal: string): void {
+    const caller = loadOf(this.#principals, principal)
     for (const { domain, image } of images) {
-      this.#all.add(1, image.byteLength)
-      loadOf(this.#domains, domain).add(1, image.byteLength)
+      const bytes = image.byteLength
+      this.#all.add(1, bytes)
+      caller.add(1, bytes)
+      loadOf(this.#domains, domain).add(1, bytes)
     }
   }
 
   /** An image that entered was answered. @param bytes its encoded bytes */
-  leave(domain: string, bytes: number): void {
+  leave(domain: string, bytes: number, principal: string): void {
+    const caller = this.#principals.get(principal)!
     const own = this.#domains.get(domain)!
     this.#all.add(-1, -bytes)
+    caller.add(-1, -bytes)
     own.add(-1, -bytes)
+    if (caller.images === 0) this.#principals.delete(principal)
     if (own.images === 0) this.#domains.delete(domain)
   }
 
@@ -148,11 +181,11 @@ export class Admission {
   }
 }
 
-function loadOf(loads: Map<string, Load>, domain: string): Load {
-  let load = loads.get(domain)
+function loadOf(loads: Map<string, Load>, name: string): Load {
+  let load = loads.get(name)
   if (load === undefined) {
     load = new Load()
-    loads.set(domain, load)
+    loads.set(name, load)
   }
   return load
 }

@@ -129,7 +129,7 @@ export class Predictor {
   ): Promise<{ results: PredictResult[]; timings: PredictTimings }> {
     const images = countsOf(items)
     try {
-      this.#admit(items, images)
+      this.#admit(items, images, options.principal ?? '')
       const answers = await this.#inTime(this.#answerAll(items, options), options.deadline)
       this.#count(images, 'ok')
       return {
@@ -147,11 +147,11 @@ export class Predictor {
     }
   }
 
-  #admit(items: readonly PredictItem[], images: ReadonlyMap<string, number>): void {
+  #admit(items: readonly PredictItem[], images: ReadonlyMap<string, number>, principal: string): void {
     const { admission, limitRate } = this.#options
-    admission.check(items)
+    admission.check(items, principal)
     limitRate?.(images)
-    admission.enter(items)
+    admission.enter(items, principal)
   }
 
   #inTime<T>(work: Promise<T>, deadline: number | undefined): Promise<T> {
@@ -178,7 +178,7 @@ export class Predictor {
       try {
         return await this.#answer(domain, version, takeImage, { deadline: options.deadline, signal }, options)
       } finally {
-        this.#options.admission.leave(domain, bytes)
+        this.#options.admission.leave(domain, bytes, options.principal ?? '')
       }
     })
   }
@@ -197,16 +197,17 @@ export class Predictor {
   ): Promise<Answer> {
     const { acquire, clock, familyOf } = this.#options
     const family = familyOf(domain)
+    const asker = { ...wait, principal }
     const start = clock.now()
     const pixels = await family.decode(takeImage(), { ...wait, owner: [principal, domain] })
     const decodeMs = clock.now() - start
     this.#observe.decode?.(decodeMs / 1000)
     if (wait.signal?.aborted) throw clientClosed()
-    const lease = await acquire(domain, version, { ...wait, principal })
+    const lease = await acquire(domain, version, asker)
     try {
       const { row, generation, labels, activation } = lease
       if (needHead && labels === null) throw noHead(domain)
-      const { value, queueMs } = await family.scheduler.submit(domain, { pixels, row, generation }, wait)
+      const { value, queueMs } = await family.scheduler.submit(domain, { pixels, row, generation }, asker)
       const { features, logits, inferenceMs } = value
       const result = { domain, version: lease.version, labels, activation, logits, features }
       return { result, decodeMs, queueMs, inferenceMs }

@@ -1,42 +1,40 @@
 /**
- * The line: who is next. One line for all domains, in which each domain has few places.
+ * The line: who is next. One line for all principals, in which each of them has few places; whose place it is decides
+ * the principal's own line of domains (`domain-line.ts`).
  *
- * What a domain queues beyond its places waits behind the line. When one of its entries leaves the line, its next
- * one gets a place at the end. So a flood of one domain delays another domain by two entries at most.
- *
- * Why two places and not one (a round robin): with one place, a second image of a domain waits a whole round longer
- * than its neighbours, and the slowest answers of random traffic take three times the median
- * (docs/decisions/0006-lines-with-two-places-a-domain.md).
+ * When an entry leaves, its principal's place goes to the end of the line. So a principal with images of five hundred
+ * domains delays another principal by two entries, as a principal with one domain does.
  */
+import { type DomainEntry, DomainLine } from './domain-line.js'
 
-/** Most places of one domain in the line. */
-export const PLACES_PER_DOMAIN = 2
+/** Most places of a principal in the line, and of a domain in its principal's. */
+export const PLACES = 2
 
 /** What a line holds. */
-export interface LineEntry {
-  readonly domain: string
+export interface LineEntry extends DomainEntry {
+  /** Whose it is. */
+  readonly principal: string
 }
 
-/** The entries of one domain. It exists while there are any. */
-class DomainQueue<E> {
-  /** Entries in the line. */
-  placed = 0
-  /** Entries that wait for a place in the line, in order of arrival. */
-  readonly behind = new Set<E>()
+/** The entries of one principal. It exists while there are any. */
+interface Share<E extends LineEntry> {
+  readonly entries: DomainLine<E>
+  /** Its places in the line, the first one first. */
+  readonly places: Place<E>[]
+}
 
-  get length(): number {
-    return this.placed + this.behind.size
-  }
+interface Place<E extends LineEntry> {
+  readonly share: Share<E>
 }
 
 export class Line<E extends LineEntry> {
   readonly #places: () => number
-  readonly #queues = new Map<string, DomainQueue<E>>()
+  readonly #shares = new Map<string, Share<E>>()
   /** Empty only where nothing waits at all. */
-  readonly #line = new Set<E>()
+  readonly #line = new Set<Place<E>>()
   #length = 0
 
-  /** @param places places of one domain, asked at each change; at least 1 */
+  /** @param places places of one principal and of one domain, asked at each change; at least 1 */
   constructor(places: () => number) {
     this.#places = places
   }
@@ -46,63 +44,77 @@ export class Line<E extends LineEntry> {
     return this.#length
   }
 
-  lengthOf(domain: string): number {
-    return this.#queues.get(domain)?.length ?? 0
-  }
-
-  /** The entries in the line, the next one first. Entries may be removed meanwhile; those that get a place then come too. */
-  [Symbol.iterator](): Iterator<E> {
-    return this.#line.values()
+  /** The entry that is next. */
+  first(): E | undefined {
+    const [place] = this.#line
+    if (place === undefined) return undefined
+    const [entry] = place.share.entries
+    return entry
   }
 
   /**
-   * The first entries of *quiet* domains: domains of which at most `quietLength` entries wait.
+   * The first entries of those who are quiet: of *quiet* principals, of which at most `quietLength` entries wait, and
+   * then of quiet domains of the others.
    *
    * @param most entries returned at most
-   * @returns none where every domain is quiet
+   * @returns none where everyone is quiet
    */
   quiet(most: number, quietLength: number): E[] {
     const quiet: E[] = []
-    let someFlood = false
-    for (const entry of this.#line) {
-      if (this.lengthOf(entry.domain) > quietLength) someFlood = true
-      else if (quiet.length < most) quiet.push(entry)
-      if (someFlood && quiet.length === most) break
+    const floods = new Set<Share<E>>()
+    const next = new Map<Share<E>, Iterator<E>>()
+    for (const { share } of this.#line) {
+      if (share.entries.length > quietLength) floods.add(share)
+      else if (quiet.length < most) {
+        let entries = next.get(share)
+        if (entries === undefined) {
+          entries = share.entries[Symbol.iterator]()
+          next.set(share, entries)
+        }
+        const { value, done } = entries.next()
+        if (done !== true) quiet.push(value)
+      } else if (floods.size > 0) break
     }
-    return someFlood ? quiet : []
+    if (floods.size === 0) return []
+    for (const { entries } of floods) {
+      if (quiet.length === most) break
+      quiet.push(...entries.quiet(most - quiet.length, quietLength))
+    }
+    return quiet
   }
 
   push(entry: E): void {
-    let queue = this.#queues.get(entry.domain)
-    if (queue === undefined) {
-      queue = new DomainQueue()
-      this.#queues.set(entry.domain, queue)
+    let share = this.#shares.get(entry.principal)
+    if (share === undefined) {
+      share = { entries: new DomainLine(this.#places), places: [] }
+      this.#shares.set(entry.principal, share)
     }
-    queue.behind.add(entry)
-    this.#fillPlaces(queue)
+    share.entries.push(entry)
     this.#length++
+    this.#fillPlaces(share)
   }
 
   /** No-op for an entry that is not here. */
   remove(entry: E): void {
-    const queue = this.#queues.get(entry.domain)
-    if (queue === undefined) return
-    if (this.#line.delete(entry)) {
-      queue.placed--
-      this.#fillPlaces(queue)
-    } else if (!queue.behind.delete(entry)) return
-    if (queue.length === 0) this.#queues.delete(entry.domain)
+    const share = this.#shares.get(entry.principal)
+    if (share === undefined || !share.entries.remove(entry)) return
     this.#length--
+    const [first] = this.#line
+    // Where it was the principal's turn it has had it; otherwise its places stay as far as it needs them.
+    const place = first === share.places[0] ? share.places.shift() : undefined
+    if (place !== undefined) this.#line.delete(place)
+    else if (share.entries.length < share.places.length) this.#line.delete(share.places.pop()!)
+    this.#fillPlaces(share)
+    if (share.entries.length === 0) this.#shares.delete(entry.principal)
   }
 
-  /** Moves entries of a domain into the line while it has free places. */
-  #fillPlaces(queue: DomainQueue<E>): void {
-    const places = this.#places()
-    for (const entry of queue.behind) {
-      if (queue.placed >= places) return
-      queue.behind.delete(entry)
-      this.#line.add(entry)
-      queue.placed++
+  /** Gives a principal places at the end of the line while it has entries for them. */
+  #fillPlaces(share: Share<E>): void {
+    const places = Math.min(this.#places(), share.entries.length)
+    while (share.places.length < places) {
+      const place = { share }
+      share.places.push(place)
+      this.#line.add(place)
     }
   }
 }

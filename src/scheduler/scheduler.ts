@@ -11,7 +11,7 @@
  */
 import type { Clock } from '../concurrency/clock.js'
 import { clientClosed, draining, FacetError } from '../errors.js'
-import { Line, type LineEntry, PLACES_PER_DOMAIN } from './line.js'
+import { Line, type LineEntry, PLACES } from './line.js'
 import { nextBatch } from './policy.js'
 
 /** Hears what the scheduler does. Every method may be left out. */
@@ -49,6 +49,8 @@ export interface Outcome<R> {
 }
 
 export interface SubmitOptions {
+  /** Whose entry it is; principals have turns, and within them their domains. Those with no principal are one. */
+  principal?: string | undefined
   /** `clock.now()` milliseconds. */
   deadline?: number | undefined
   /** Aborted when the client left. */
@@ -72,8 +74,8 @@ const AVERAGE_WEIGHT = 0.2
 export class Scheduler<T, R> {
   readonly #options: SchedulerOptions<T, R>
   readonly #observe: SchedulerObserver
-  // Where entries run one by one, a second place of a flood would cost the other domains one more run.
-  readonly #line = new Line<Entry<T, R>>(() => Math.min(PLACES_PER_DOMAIN, this.#lanes * this.#maxBatch))
+  // Where entries run one by one, a second place of a flood would cost the others one more run.
+  readonly #line = new Line<Entry<T, R>>(() => Math.min(PLACES, this.#lanes * this.#maxBatch))
   /** Batches that run. */
   #running = 0
   /** A start was put off and will come. */
@@ -113,14 +115,23 @@ export class Scheduler<T, R> {
   submit(
     domain: string,
     item: T,
-    { deadline = Number.POSITIVE_INFINITY, signal }: SubmitOptions = {},
+    { principal = '', deadline = Number.POSITIVE_INFINITY, signal }: SubmitOptions = {},
   ): Promise<Outcome<R>> {
     return new Promise((resolve, reject) => {
       const since = this.#options.clock.now()
       if (this.#draining) throw draining()
       if (signal?.aborted) throw clientClosed()
       if (deadline <= since) throw tooLate()
-      const entry: Entry<T, R> = { domain, item, since, deadline, resolve, reject, unwatch: doNothing }
+      const entry: Entry<T, R> = {
+        principal,
+        domain,
+        item,
+        since,
+        deadline,
+        resolve,
+        reject,
+        unwatch: doNothing,
+      }
       this.#line.push(entry)
       this.#watch(entry, signal)
       this.#start()
@@ -129,7 +140,8 @@ export class Scheduler<T, R> {
 
   /** Fails every entry that waits. The running batches are `run`'s to end. */
   rejectAll(error: FacetError): void {
-    for (const entry of this.#line) this.#drop(entry, error)
+    for (let entry = this.#line.first(); entry !== undefined; entry = this.#line.first())
+      this.#drop(entry, error)
   }
 
   /** From now on `submit` refuses with `draining`; resolves when nothing waits or runs. */
@@ -208,8 +220,9 @@ export class Scheduler<T, R> {
     const batch = quiet.filter((entry) => this.#takeToRun(entry))
     this.#lastWasQuiet = batch.length > 0
     if (this.#lastWasQuiet) return batch
-    for (const entry of this.#line) {
-      if (batch.length === size) break
+    while (batch.length < size) {
+      const entry = this.#line.first()
+      if (entry === undefined) break
       if (this.#takeToRun(entry)) batch.push(entry)
     }
     return batch
