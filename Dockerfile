@@ -23,7 +23,7 @@ COPY adapters adapters
 # The CUDA provider is not in the npm package; its own installer fetches the matching one.
 RUN node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install=cuda12
 # glibc's allocator grows for an hour under mixed loads and decodes slower (docs/reliability.md, docs/experiments/2026-11-25-what-grew-in-the-soak.md).
-RUN apt-get update && apt-get install -y --no-install-recommends libjemalloc2 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends libjemalloc2 tini && rm -rf /var/lib/apt/lists/*
 ENV LD_PRELOAD=libjemalloc.so.2
 ENV FACET_HOST=0.0.0.0 FACET_PORT=8080 FACET_DATA=/data FACET_DEVICE=cuda NODE_ENV=production
 RUN useradd --system --uid 10001 facet && install -d -o facet /data
@@ -31,7 +31,9 @@ USER facet
 VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --start-period=60s CMD ["node", "-e", "fetch('http://127.0.0.1:'+process.env.FACET_PORT+'/readyz').then(r=>process.exit(r.ok?0:1),()=>process.exit(1))"]
-ENTRYPOINT ["node", "dist/src/cli.js"]
+# Process 1 is tini, which passes signals on from its first millisecond. Node as process 1 would lose those that come
+# while it boots itself, and `facet serve` would need a parent process of its own (docs/reliability.md).
+ENTRYPOINT ["tini", "--", "node", "dist/src/cli.js"]
 CMD ["serve"]
 
 FROM node:24-bookworm-slim AS cpu
@@ -42,7 +44,7 @@ COPY package.json openapi.yaml ./
 COPY models models
 COPY adapters adapters
 # glibc's allocator grows for an hour under mixed loads and decodes slower (docs/reliability.md, docs/experiments/2026-11-25-what-grew-in-the-soak.md).
-RUN apt-get update && apt-get install -y --no-install-recommends libjemalloc2 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends libjemalloc2 tini && rm -rf /var/lib/apt/lists/*
 ENV LD_PRELOAD=libjemalloc.so.2
 ENV FACET_HOST=0.0.0.0 FACET_PORT=8080 FACET_DATA=/data NODE_ENV=production
 RUN useradd --system --uid 10001 facet && install -d -o facet /data
@@ -50,5 +52,7 @@ USER facet
 VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --start-period=30s CMD ["node", "-e", "fetch('http://127.0.0.1:'+process.env.FACET_PORT+'/readyz').then(r=>process.exit(r.ok?0:1),()=>process.exit(1))"]
-ENTRYPOINT ["node", "dist/src/cli.js"]
+# Process 1 is tini, which passes signals on from its first millisecond. Node as process 1 would lose those that come
+# while it boots itself, and `facet serve` would need a parent process of its own (docs/reliability.md).
+ENTRYPOINT ["tini", "--", "node", "dist/src/cli.js"]
 CMD ["serve"]

@@ -1,7 +1,11 @@
 #!/usr/bin/env node
-/** `facet`: finds the sub-command and runs it. */
-import { Command } from 'commander'
-import { VERSION } from './host/package.js'
+/** `facet`: takes the signals over, then finds the sub-command and runs it. */
+import type { Command } from 'commander'
+import { runAsInit } from './serve/init.js'
+import { StopSignals } from './serve/signals.js'
+
+const called = process.argv[2] ?? ''
+const signals = new StopSignals()
 
 /** Each command is loaded only when it is called, so that `serve` does not wait for the compiler to load. */
 const commands = new Map<string, () => Promise<Command>>(
@@ -11,7 +15,7 @@ const commands = new Map<string, () => Promise<Command>>(
         import('./config/config.js'),
         import('./serve/main.js'),
       ])
-      return serveCommand(serve)
+      return serveCommand((config) => serve(config, signals))
     },
     family: async () => (await import('./commands/family.js')).familyCommand(),
     pack: async () => (await import('./commands/pack.js')).packCommand(),
@@ -19,17 +23,27 @@ const commands = new Map<string, () => Promise<Command>>(
   }),
 )
 
-const program = new Command('facet')
-  .description('One frozen backbone, many domains: an inference server for universal parametric families.')
-  .version(VERSION)
-  .showHelpAfterError('Try --help.')
+async function run(): Promise<void> {
+  const [{ Command }, { VERSION }] = await Promise.all([import('commander'), import('./host/package.js')])
+  const program = new Command('facet')
+    .description('One frozen backbone, many domains: an inference server for universal parametric families.')
+    .version(VERSION)
+    .showHelpAfterError('Try --help.')
+  try {
+    // Without a known subcommand (e.g. --help), load all of them so that help lists them.
+    const load = commands.get(called)
+    for (const each of load ? [load] : commands.values()) program.addCommand(await each())
+    await program.parseAsync()
+  } catch (error) {
+    process.stderr.write(`facet: ${error instanceof Error ? error.message : String(error)}\n`)
+    process.exitCode = 1
+  }
+}
 
-try {
-  // Without a known subcommand (e.g. --help), load all of them so that help lists them.
-  const called = commands.get(process.argv[2] ?? '')
-  for (const load of called ? [called] : commands.values()) program.addCommand(await load())
-  await program.parseAsync()
-} catch (error) {
-  process.stderr.write(`facet: ${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
+if (called === 'serve' && process.pid === 1) {
+  runAsInit()
+} else {
+  // Before anything heavy is loaded. Other commands keep the default actions: they may compute for seconds.
+  if (called === 'serve') signals.listen()
+  await run()
 }

@@ -6,6 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { cp, mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { dirname, join } from 'node:path'
@@ -44,27 +45,33 @@ export interface Exit {
   err: string
 }
 
+export interface ProgramOptions {
+  /** Limit of the process's file descriptors. */
+  openFiles?: number
+  /** A module that the process and its threads load first. */
+  preload?: string
+  /** It is process 1 of a PID namespace of its own, as in a container. */
+  asInit?: boolean
+}
+
 export class Program {
   readonly #child: ChildProcess
+  readonly #asInit: boolean
+  #init = 0
   readonly exit: Promise<Exit>
   #out = ''
   #err = ''
 
-  /**
-   * @param args of `facet`
-   * @param openFiles limit of the process's file descriptors
-   * @param preload a module that the process and its threads load first
-   */
-  constructor(
-    cli: string,
-    args: string[],
-    { openFiles, preload }: { openFiles?: number; preload?: string } = {},
-  ) {
+  /** @param args of `facet` */
+  constructor(cli: string, args: string[], { openFiles, preload, asInit = false }: ProgramOptions = {}) {
     const own = [process.execPath, ...(preload === undefined ? [] : ['--import', preload]), cli, ...args]
     const limited = ['/bin/sh', '-c', `ulimit -n ${openFiles} && exec "$0" "$@"`, ...own]
-    const [command, ...rest] = openFiles === undefined ? own : limited
+    const alone = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', ...own]
+    const [command, ...rest] = asInit ? alone : openFiles === undefined ? own : limited
+    this.#asInit = asInit
     // An empty environment: with that of the test runner, the child would load tap's hooks.
-    this.#child = spawn(command!, rest, { env: {}, stdio: ['ignore', 'pipe', 'pipe'] })
+    const env = asInit ? { PATH: process.env.PATH } : {}
+    this.#child = spawn(command!, rest, { env, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child.stdout!.on('data', (bytes: Buffer) => {
       this.#out += bytes.toString()
     })
@@ -97,7 +104,16 @@ export class Program {
   }
 
   kill(signal: NodeJS.Signals): void {
-    this.#child.kill(signal)
+    if (!this.#asInit) this.#child.kill(signal)
+    else if (this.#child.exitCode === null && this.#child.signalCode === null)
+      process.kill(this.#initOf(this.#child.pid!), signal)
+  }
+
+  /** The process that `unshare` made, by its number here. */
+  #initOf(pid: number): number {
+    // The kernel's list of children may miss one now and then.
+    while (this.#init === 0) this.#init = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8'))
+    return this.#init
   }
 }
 

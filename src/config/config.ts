@@ -53,8 +53,10 @@ Tokens (variables only, a process's flags are seen by all):
                        they are open
 
 Signals:
-  SIGTERM, SIGINT      stop in order: not ready, answer what is in flight, exit 0
-  a second one         ends the process at once, with the exit code of that signal`
+  SIGTERM, SIGINT      stop in order: not ready, answer what is in flight, exit 0;
+                       what hangs is killed (137) within --grace-period and 2s
+  a second one         ends the process at once, with the exit code of that signal;
+                       so does one while the service starts`
 
 /** Variables that Kubernetes sets in every pod beside a Service called `facet`; they are no options of ours. */
 const serviceLink = /^FACET_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))/

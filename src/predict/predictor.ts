@@ -110,6 +110,8 @@ const HANG_GRACE_MS = 50
 export class Predictor {
   readonly #options: PredictorOptions
   readonly #observe: PredictObserver
+  /** Ends the requests that are not answered yet, each with an error. */
+  readonly #unanswered = new Set<(error: FacetError) => void>()
 
   constructor(options: PredictorOptions) {
     this.#options = options
@@ -154,14 +156,30 @@ export class Predictor {
     admission.enter(items, principal)
   }
 
+  /** Answers all requests in the service with this error now, whatever their images wait for. */
+  abandon(error: FacetError): void {
+    for (const end of this.#unanswered) end(error)
+  }
+
+  /** Settles as `work` does, or rejects: soon after the deadline, or when the requests are abandoned. */
   #inTime<T>(work: Promise<T>, deadline: number | undefined): Promise<T> {
-    if (deadline === undefined) return work
     const { clock } = this.#options
     return new Promise((resolve, reject) => {
-      const cancel = clock.after(deadline + HANG_GRACE_MS - clock.now(), () =>
-        reject(new FacetError('deadline_exceeded', 'The deadline passed before the answer came.')),
-      )
-      work.then(resolve, reject).finally(cancel)
+      let cancel = (): void => {}
+      const settled = () => {
+        cancel()
+        this.#unanswered.delete(end)
+      }
+      const end = (error: FacetError) => {
+        settled()
+        reject(error)
+      }
+      this.#unanswered.add(end)
+      if (deadline !== undefined)
+        cancel = clock.after(deadline + HANG_GRACE_MS - clock.now(), () =>
+          end(new FacetError('deadline_exceeded', 'The deadline passed before the answer came.')),
+        )
+      work.then(resolve, reject).finally(settled)
     })
   }
 

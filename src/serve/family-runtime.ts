@@ -10,7 +10,7 @@ import type { ServeConfig } from '../config/config.js'
 import { showBytes } from '../config/quantities.js'
 import { rowBytes } from '../engine/bank-spec.js'
 import { Engine } from '../engine/engine.js'
-import { engineRestarting } from '../errors.js'
+import { engineRestarting, type FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import type { openImage } from '../image/decode.js'
 import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
@@ -53,6 +53,8 @@ export class FamilyRuntime implements PredictingFamily {
   readonly scheduler: Scheduler<Sample, SampleResult>
   readonly residency: Residency
   readonly #options: FamilyRuntimeOptions
+  /** Why nothing is decoded any more. */
+  #abandoned: FacetError | undefined
 
   constructor(options: FamilyRuntimeOptions) {
     this.#options = options
@@ -101,8 +103,17 @@ export class FamilyRuntime implements PredictingFamily {
     const { clock, config, decoding, family, openImage } = this.#options
     const limits = { maxPixels: config.maxImagePixels, memory: config.decodeMemory }
     const { cost, decode } = await openImage(image, family.manifest.input, limits)
-    const task = () => decode({ signal: wait.signal, timeoutSeconds: secondsTo(wait.deadline, clock) })
+    const task = () =>
+      this.#abandoned
+        ? Promise.reject(this.#abandoned)
+        : decode({ signal: wait.signal, timeoutSeconds: secondsTo(wait.deadline, clock) })
     return decoding.run(task, { ...wait, size: cost.cpuMs, weight: cost.bytes })
+  }
+
+  /** Ends the waiting for good: nothing more is decoded or run; each wait ends with this error. */
+  abandon(error: FacetError): void {
+    this.#abandoned = error
+    this.scheduler.rejectAll(error)
   }
 }
 

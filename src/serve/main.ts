@@ -1,48 +1,54 @@
 /**
- * Process start and end: the log, the signals, the exit code.
+ * Process start and end: the log, the orderly stop, the exit code.
  *
  * The process never calls `process.exit` while the engine runs: ending a thread inside a run aborts the whole process
  * (docs/decisions/0001-onnxruntime-in-worker-threads.md). An orderly stop ends every part, and the process then ends
- * by itself. A second signal kills the process at once; the store survives that. A second signal within
- * `SAME_SIGNAL_MS` is the first one again: on Ctrl-C a terminal signals the whole process group, and npm passes the
- * signal on to us once more.
+ * by itself. What cannot be ended (a lane or a decode that hangs) keeps it no longer than `LATE_MS` beyond the grace
+ * period: it then kills itself, which the store survives. `signals.ts` has what happens before and after.
  */
 import { pino } from 'pino'
 import { systemClock } from '../concurrency/clock.js'
 import { tuneCollector } from './collector.js'
 import type { ServeConfig } from '../config/config.js'
+import { tellInit } from './init.js'
 import { startService } from './service.js'
+import type { StopSignals } from './signals.js'
 
-/** Milliseconds in which a second signal counts as the first one. */
-const SAME_SIGNAL_MS = 500
+/** After the grace period, milliseconds for the answers on their way and for the parts to end. */
+const LATE_MS = 1500
+/** Milliseconds for the log's last line to be written: lines are written behind the event loop. */
+const LAST_LINE_MS = 100
+/** Milliseconds more for a parent that watches. */
+const LATER_MS = 250
 
 /** Runs the service until SIGTERM or SIGINT. @throws what `startService` throws when the start fails */
-export async function serve(config: ServeConfig): Promise<void> {
+export async function serve(config: ServeConfig, signals: StopSignals): Promise<void> {
   tuneCollector()
   const logger = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime })
   const service = await startService(config, { logger, clock: systemClock })
   const { engine, family } = service.runtime
-  logger.info({ url: service.url, family: family.manifest.name, device: engine.provider }, 'listening')
-
-  const signals = ['SIGTERM', 'SIGINT'] as const
-  let since: number | undefined
-  const stop = (signal: NodeJS.Signals) => {
-    if (since !== undefined) {
-      if (systemClock.now() - since < SAME_SIGNAL_MS) return
-      // With our handlers removed, the default action kills the process.
-      for (const each of signals) process.removeListener(each, stop)
-      process.kill(process.pid, signal)
-      return
-    }
-    since = systemClock.now()
+  const endsWithinMs = config.gracePeriod + LATE_MS
+  tellInit(endsWithinMs + LAST_LINE_MS + LATER_MS)
+  signals.serving((signal) => {
     logger.info({ signal }, 'stopping')
+    let stopped = false
+    const kill = () => {
+      // After an orderly stop only a thread is left over that no request waits for.
+      logger.fatal({ ms: endsWithinMs, stopped }, 'not ended in time: killed')
+      setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_LINE_MS)
+    }
+    // The timer itself does not keep the process.
+    setTimeout(kill, endsWithinMs).unref()
     service.stop().then(
-      () => logger.info('stopped'),
+      () => {
+        stopped = true
+        logger.info('stopped')
+      },
       (error: unknown) => {
         logger.error({ err: error }, 'did not stop cleanly')
         process.exitCode = 1
       },
     )
-  }
-  for (const each of signals) process.on(each, stop)
+  })
+  logger.info({ url: service.url, family: family.manifest.name, device: engine.provider }, 'listening')
 }

@@ -56,6 +56,9 @@ export interface ServiceParts {
   fs?: StoreFs
 }
 
+/** After the grace period, milliseconds for the last answers to reach their clients. */
+const LAST_ANSWERS_MS = 250
+
 /** What the service is built on: all that can be checked before anything heavy is loaded. */
 interface Ground {
   family: Family
@@ -66,6 +69,7 @@ interface Ground {
 /** The parts that are started and stopped. */
 interface Assembly {
   app: FastifyInstance
+  predictor: Predictor
   runtime: FamilyRuntime
   registry: Registry
   readiness: Readiness
@@ -176,9 +180,10 @@ async function assemble(
     bankCapacity: () => config.bankMemory,
   })
   const readiness = new Readiness({ engine, clock, logger, timeoutMs: config.requestTimeout })
+  const predictor = buildPredictor(runtime, registry, config, clock, metrics)
   const app = await buildApp({
     registry,
-    predictor: predictor(runtime, registry, config, clock, metrics),
+    predictor,
     metrics,
     family,
     principals: () => principals.current,
@@ -191,11 +196,11 @@ async function assemble(
     openapi,
     version: VERSION,
   })
-  return { app, runtime, registry, readiness }
+  return { app, predictor, runtime, registry, readiness }
 }
 
 /** The path of a request over the one family there is. */
-function predictor(
+function buildPredictor(
   runtime: FamilyRuntime,
   registry: Registry,
   config: ServeConfig,
@@ -261,11 +266,11 @@ function address(app: FastifyInstance): string {
 
 /**
  * The orderly end, in the order of the request's path: not ready, no new connections, requests in flight
- * answered, then the queue, the engine and the store. Past the grace period what still waits is refused and
- * its connections are closed.
+ * answered, then the queue, the engine and the store. Past the grace period predictions still in the service are
+ * answered with `draining`; then all connections are closed.
  */
 function stopper(
-  { app, runtime, registry, readiness }: Assembly,
+  { app, predictor, runtime, registry, readiness }: Assembly,
   principals: Principals,
   clock: Clock,
   gracePeriodMs: number,
@@ -274,9 +279,10 @@ function stopper(
   const end = async () => {
     readiness.drain()
     principals.close()
-    const cancel = clock.after(gracePeriodMs, () => {
-      scheduler.rejectAll(draining())
-      app.server.closeAllConnections()
+    let cancel = clock.after(gracePeriodMs, () => {
+      predictor.abandon(draining())
+      runtime.abandon(draining())
+      cancel = clock.after(LAST_ANSWERS_MS, () => app.server.closeAllConnections())
     })
     // Whatever fails to end, the parts below it are ended too; the first failure is told.
     try {

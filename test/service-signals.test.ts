@@ -1,0 +1,149 @@
+/** The real process under signals: while it starts, while a part of it hangs, and as process 1 of a container. */
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import t from 'tap'
+import { compileProgram, open, Program, type ProgramOptions } from './service-process.js'
+import { pngImage } from './service-rig.js'
+
+const dir = t.testdir()
+const cli = await compileProgram(dir)
+const flags = ['--port', '0', '--lanes', '2', '--bank-memory', '64MiB', '--max-batch', '8']
+const jpeg = await sharp(await pngImage(1))
+  .jpeg()
+  .toBuffer()
+
+/** A part of the program that is to hang; see hang.mjs. */
+function hanging(part: string): string {
+  return new URL(`./hang.mjs?${part}`, import.meta.url).href
+}
+
+let folders = 0
+function serve(own: string[], options: ProgramOptions = {}): Program {
+  const program = new Program(
+    cli,
+    ['serve', ...flags, '--data', join(dir, `data-${folders++}`), ...own],
+    options,
+  )
+  t.teardown(() => program.kill('SIGKILL'))
+  return program
+}
+
+function predicting(url: string) {
+  return open(url, 'POST', '/v1/domains/base/predict', 'image/jpeg', jpeg.length)
+}
+
+t.test('a signal in the first moments ends the start', async (t) => {
+  const program = serve([], { preload: hanging('signal') })
+  t.match(await program.exit, {
+    code: null,
+    signal: 'SIGTERM',
+    out: '',
+    err: /^facet: SIGTERM while starting/,
+  })
+})
+
+t.test('a signal during the first run of the engine ends the start', async (t) => {
+  const program = serve([], { preload: hanging('first-run') })
+  await program.logged('hangs')
+  program.kill('SIGINT')
+  const { code, signal, out } = await program.exit
+  t.match({ code, signal }, { code: null, signal: 'SIGINT' })
+  t.notMatch(out, 'listening')
+})
+
+t.test('a lane that hangs keeps neither requests nor the process beyond the grace period', async (t) => {
+  const program = serve(['--grace-period', '100ms'], { preload: hanging('run') })
+  const url = await program.url()
+  program.kill('SIGUSR2')
+  await program.logged('will hang')
+  const sent = predicting(url)
+  sent.end(jpeg)
+  await program.logged('hangs')
+  program.kill('SIGTERM')
+  t.match(await sent.answer, { status: 503, body: /"code":"draining"/ })
+  const { code, signal } = await program.exit
+  t.match({ code, signal }, { code: null, signal: 'SIGKILL' }, 'a shell shows 137')
+  t.match(await program.logged('not ended in time: killed'), { level: 60, stopped: false })
+})
+
+t.test(
+  'nor does a decode that hangs: its request is answered, and so are those that wait for it',
+  async (t) => {
+    const own = ['--grace-period', '100ms', '--decode-threads', '1']
+    const program = serve(own, { preload: hanging('decode') })
+    const url = await program.url()
+    program.kill('SIGUSR2')
+    await program.logged('will hang')
+    const first = predicting(url)
+    first.end(jpeg)
+    await program.logged('hangs')
+    const second = predicting(url)
+    second.end(jpeg)
+    await second.admitted
+    program.kill('SIGTERM')
+    for (const { answer } of [first, second])
+      t.match(await answer, { status: 503, body: /"code":"draining"/ })
+    t.match(await program.exit, { signal: 'SIGKILL' })
+    t.match(await program.logged('not ended in time: killed'), { stopped: true }, 'all else was in order')
+  },
+)
+
+const namespaces = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true']).status === 0
+const skip = namespaces ? false : 'this user cannot make a PID namespace (unshare --pid)'
+
+t.test('as process 1', { skip }, async (t) => {
+  const asInit = { asInit: true }
+
+  t.test('an orderly stop ends with 0', async (t) => {
+    const program = serve([], asInit)
+    await program.url()
+    program.kill('SIGTERM')
+    t.match(await program.exit, { code: 0, signal: null, err: '' })
+    await program.logged('stopped')
+  })
+
+  t.test('a signal during the first run of the engine ends the start', async (t) => {
+    const program = serve([], { ...asInit, preload: hanging('first-run') })
+    await program.logged('hangs')
+    program.kill('SIGTERM')
+    t.match(await program.exit, { code: 143, signal: null })
+  })
+
+  t.test('so does one while the main thread hangs', async (t) => {
+    const program = serve([], { ...asInit, preload: hanging('start') })
+    await program.logged('hangs')
+    program.kill('SIGTERM')
+    t.match(await program.exit, {
+      code: 137,
+      signal: null,
+      err: /not ended 800 ms after the first signal: killed/,
+    })
+  })
+
+  t.test('a second signal ends it', async (t) => {
+    const program = serve(['--grace-period', '10m'], asInit)
+    const url = await program.url()
+    const sent = predicting(url)
+    await sent.admitted
+    program.kill('SIGTERM')
+    await program.logged('stopping')
+    const again = setInterval(() => program.kill('SIGINT'), 20)
+    await t.rejects(sent.answer)
+    t.match(await program.exit, { code: 130, signal: null })
+    clearInterval(again)
+  })
+
+  t.test('a lane that hangs does not keep it', async (t) => {
+    const program = serve(['--grace-period', '100ms'], { ...asInit, preload: hanging('first-run') })
+    await program.logged('hangs')
+    program.kill('SIGTERM')
+    t.match(await program.exit, { code: 143 })
+  })
+
+  t.test('a start that fails ends with its code', async (t) => {
+    const { code, err } = await serve(['--family', join(dir, 'none')], asInit).exit
+    t.equal(code, 1)
+    t.match(err, /^facet: The family/)
+  })
+})
