@@ -27,7 +27,7 @@ const rooms: [room: string, mayImport: string][] = [
     'http/routes/v1',
     'http/bodies http/connections http/access http/exchange predict registry bytes errors domain-id',
   ],
-  ['http/bodies', 'http/exchange strict concurrency bytes errors'],
+  ['http/bodies', 'http/access http/exchange strict concurrency bytes errors'],
   ['http/connections', 'http/exchange'],
   ['http/exchange', 'http/access predict registry residency manifest concurrency errors'],
   ['http/access', 'concurrency host errors domain-id'],

@@ -6,7 +6,9 @@ import type { FastifyRequest } from 'fastify'
 import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { systemClock } from '../src/concurrency/clock.js'
 import { Collector } from '../src/http/bodies/collector.js'
+import { Pace } from '../src/http/bodies/pace.js'
 import { readRaw } from '../src/http/bodies/raw-body.js'
 
 const LIMIT = 400_000
@@ -39,6 +41,7 @@ async function read(
     const reading = readRaw(
       { headers: incoming.headers, routeOptions } as unknown as FastifyRequest,
       incoming,
+      new Pace(0, systemClock),
     )
     incoming.on('data', (chunk: Buffer) => {
       chunks.push(chunk)
@@ -109,7 +112,11 @@ t.test('a body that is shorter or longer than announced, or breaks, without a so
   const reading = (payload: Readable, length: number) => {
     const routeOptions = { bodyLimit: LIMIT, config: {} }
     const headers = { 'content-length': String(length) }
-    return readRaw({ headers, routeOptions } as unknown as FastifyRequest, payload as IncomingMessage)
+    return readRaw(
+      { headers, routeOptions } as unknown as FastifyRequest,
+      payload as IncomingMessage,
+      new Pace(0, systemClock),
+    )
   }
   await t.rejects(reading(Readable.from([pattern(3)]), 4), { code: 'malformed_request' })
   const broken = new Readable({ read() {} })

@@ -21,7 +21,17 @@ export interface BatchLimit {
 
 /** Read and checked. Durations are milliseconds, sizes bytes, folders absolute paths. */
 export interface ServeConfig
-  extends Omit<Flags, 'adapters' | 'bank' | 'lanes' | 'maxBatch' | 'rateBurst' | 'threads' | 'tokenFile'> {
+  extends Omit<
+    Flags,
+    | 'adapters'
+    | 'bank'
+    | 'lanes'
+    | 'maxBatch'
+    | 'maxConnectionsPerPeer'
+    | 'rateBurst'
+    | 'threads'
+    | 'tokenFile'
+  > {
   adapters: string
   /** The folder was named, and so must be there. */
   adaptersGiven: boolean
@@ -31,6 +41,7 @@ export interface ServeConfig
   /** Threads of one run. */
   threads: number
   maxBatch: BatchLimit
+  maxConnectionsPerPeer: number
   rateBurst: number
   tokenFile?: string
   /** `FACET_ADMIN_TOKEN` */
@@ -106,6 +117,7 @@ function complete(flags: Flags): ServeConfig {
     // A GPU may want large batches; on a CPU the measuring ends long before.
     maxBatch:
       maxBatch === 'auto' ? { max: largestBatch[cuda ? 'cuda' : 'cpu'] } : { max: maxBatch, fixed: maxBatch },
+    maxConnectionsPerPeer: flags.maxConnectionsPerPeer ?? Math.ceil(flags.maxConnections / 2),
     rateBurst: rateBurst ?? Math.max(Math.ceil(flags.rateLimit), flags.maxImages),
     ...(tokenFile !== undefined && { tokenFile: resolve(tokenFile) }),
     ...(adminToken !== undefined && { adminToken }),

@@ -12,6 +12,7 @@ import { clientClosed, FacetError } from '../../errors.js'
 import { decodeBase64 } from './base64.js'
 import { onlyField, parseJsonBody } from './json.js'
 import { splitForm } from './multipart.js'
+import type { Pace } from './pace.js'
 import { readRaw } from './raw-body.js'
 
 export type MediaType = 'image/*' | 'application/octet-stream' | 'multipart/form-data' | 'application/json'
@@ -40,12 +41,14 @@ export interface Part {
  * arrives. A body without one is read as raw bytes, where the route reads those: the image or the pack says
  * itself what it is.
  */
-export async function readBodies(app: FastifyInstance): Promise<void> {
+export async function readBodies(app: FastifyInstance, pace: Pace): Promise<void> {
+  app.decorateRequest('share', null)
+  app.addHook('onClose', async () => pace.close())
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', async (request: FastifyRequest, payload: IncomingMessage) => {
     // Nothing asked for this body. Node reads it away behind the answer.
     if (request.routeOptions.config.accepts === undefined) return undefined
-    const body = await readRaw(request, payload)
+    const body = await readRaw(request, payload, pace)
     return typeOf(request) === 'application/json' ? inTurn(request, parseJsonBody(body)) : body
   })
   app.addHook('onRequest', checkContentType)

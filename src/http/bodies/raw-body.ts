@@ -9,16 +9,18 @@ import type { FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
 import { bodyTooLarge } from '../exchange/failures.js'
 import { Collector, TinyChunks } from './collector.js'
+import type { Pace } from './pace.js'
 
 /**
  * A content type parser. The bytes are a copy of the chunks of the body; if there is more than one chunk, all
  * are freed.
  *
  * @throws FacetError `body_too_large`, before the body arrives if `Content-Length` says so;
- * `malformed_request` if the body is not as long as `Content-Length` says or comes in very small chunks; the
- * error of a broken connection, with status 400
+ * `malformed_request` if the body is not as long as `Content-Length` says or comes in very small chunks;
+ * `request_timeout` if it comes too slowly; the error of its budget where there is no room for it; the error of
+ * a broken connection, with status 400
  */
-export function readRaw(request: FastifyRequest, payload: IncomingMessage): Promise<Buffer> {
+export function readRaw(request: FastifyRequest, payload: IncomingMessage, pace: Pace): Promise<Buffer> {
   const { bodyLimit, config } = request.routeOptions
   const length = request.headers['content-length']
   const announced = length === undefined ? undefined : Number(length)
@@ -26,14 +28,20 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage): Prom
     if (announced !== undefined && announced > bodyLimit)
       return reject(bodyTooLarge(bodyLimit, config.limitedBy))
     const collector = new Collector(announced)
+    const arriving = pace.begin((error) => {
+      request.hangUp = true
+      fail(error)
+    })
     const onData = (chunk: Buffer) => {
+      arriving.bytes += chunk.length
+      if (collector.length + chunk.length > bodyLimit) return fail(bodyTooLarge(bodyLimit, config.limitedBy))
       try {
+        request.share?.take(chunk.length)
         collector.add(chunk)
       } catch (error) {
         if (error instanceof TinyChunks) request.hangUp = true
         return fail(error)
       }
-      if (collector.length > bodyLimit) fail(bodyTooLarge(bodyLimit, config.limitedBy))
     }
     const onEnd = () => {
       if (announced !== undefined && announced !== collector.length)
@@ -42,10 +50,14 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage): Prom
       collector.join().then(resolve, reject)
     }
     const onError = (error: Error) => fail(Object.assign(error, { statusCode: 400 }))
-    const ignore = () => payload.off('data', onData).off('end', onEnd).off('error', onError)
+    const ignore = () => {
+      pace.end(arriving)
+      payload.off('data', onData).off('end', onEnd).off('error', onError)
+    }
     const fail = (error: unknown) => {
       ignore()
       collector.drop()
+      request.share?.giveBack()
       reject(error)
     }
     payload.on('data', onData).on('end', onEnd).on('error', onError)

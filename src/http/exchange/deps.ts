@@ -66,8 +66,10 @@ export interface HttpConfig {
   trustProxy: readonly string[]
   /** One body of a predict or embed request. */
   maxBody: number
-  /** Bodies of all predict and embed requests at once, from the header of each to its answer. */
+  /** Bodies of all predict and embed requests at once: what has come of each, until its answer. */
   maxBodies: number
+  /** Bytes a second that a body must bring at least; 0 for no bound. */
+  minBodyRate: number
   /** One pack. */
   maxPack: number
   /** Number of images of one request. */
@@ -78,6 +80,8 @@ export interface HttpConfig {
   maxHeaderSize: number
   /** Number of open connections; any more are closed immediately. */
   maxConnections: number
+  /** Of one peer that is no trusted proxy. The requests of any more are refused. */
+  maxConnectionsPerPeer: number
   /** From the first byte of a request to its last, ms. */
   receiveTimeoutMs: number
   /** Time after which an idle connection is closed, ms. */

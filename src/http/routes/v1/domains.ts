@@ -29,7 +29,7 @@ export function domainRoutes(
   app: FastifyInstance,
   { registry, config }: Pick<AppDeps, 'registry' | 'config'>,
 ): void {
-  const uploads = uploadBudget(config.maxUploads)
+  const uploads = uploadBudget(config.maxUploads, config.maxPack)
 
   const admitDomain = async (request: FastifyRequest) => {
     const { domain } = request.params as OfDomain['Params']

@@ -4,6 +4,7 @@
  */
 import type { FastifyInstance } from 'fastify'
 import { readBodies } from '../../bodies/body.js'
+import { Pace } from '../../bodies/pace.js'
 import type { AppDeps } from '../../exchange/deps.js'
 import { problemPlane } from '../../exchange/problems.js'
 import { domainRoutes } from './domains.js'
@@ -12,7 +13,7 @@ import { predictRoutes } from './predict.js'
 
 export async function v1(app: FastifyInstance, { deps }: { deps: AppDeps }): Promise<void> {
   app.decorate('plane', problemPlane)
-  await readBodies(app)
+  await readBodies(app, new Pace(deps.config.minBodyRate, deps.clock))
   predictRoutes(app, deps)
   domainRoutes(app, deps)
   familyRoutes(app, deps)
