@@ -28,7 +28,7 @@ const rooms: [room: string, mayImport: string][] = [
     'http/bodies http/connections http/access http/exchange predict registry bytes errors domain-id',
   ],
   ['http/bodies', 'http/access http/exchange strict concurrency bytes errors'],
-  ['http/connections', 'http/exchange'],
+  ['http/connections', 'http/access http/exchange concurrency errors'],
   ['http/exchange', 'http/access predict registry residency manifest concurrency errors'],
   ['http/access', 'concurrency host errors domain-id'],
   ['predict', 'registry engine scheduler pack concurrency errors'],

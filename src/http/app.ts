@@ -8,9 +8,13 @@ import type { Server } from 'node:http'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { guard } from './access/auth.js'
 import { BrokenRequests } from './connections/broken.js'
+import { answerHalfClosed } from './connections/half-closed.js'
+import { boundPeers } from './connections/peers.js'
 import { endSilentConnections } from './connections/silent-connections.js'
 import type { AppDeps } from './exchange/deps.js'
+import { answerExpectations } from './exchange/expect.js'
 import { answerFailure } from './exchange/failures.js'
+import { checkHost } from './exchange/host.js'
 import { setHeaders } from './exchange/plane.js'
 import { problemPlane } from './exchange/problems.js'
 import { recordRequests, requestId } from './exchange/record.js'
@@ -46,6 +50,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     http: {
       maxHeaderSize: config.maxHeaderSize,
       headersTimeout: Math.min(config.receiveTimeoutMs, MAX_HEADER_TIMEOUT_MS),
+      // Node would answer a request without Host itself, and without a body.
+      requireHostHeader: false,
       connectionsCheckingInterval: Math.min(config.receiveTimeoutMs, MAX_CHECK_INTERVAL_MS),
     },
     clientErrorHandler: (error, socket) => broken.answer(error, socket),
@@ -80,7 +86,12 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     if (request) record(request, status)
     else metrics.request('_unmatched', status, 0)
   })
+  server.on('connect', broken.refuseTunnel)
+  answerHalfClosed(app, deps.clock, (socket) => broken.replyOf(socket))
   guard(app, config.host, deps.principals)
+  boundPeers(app, { most: config.maxConnectionsPerPeer, trusted: config.trustProxy, clock: deps.clock })
+  checkHost(app)
+  answerExpectations(app)
   refuseUnknownPaths(app)
 
   await app.register(v1, { prefix: '/v1', deps })

@@ -7,6 +7,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
+import { askForBody } from '../exchange/expect.js'
 import { bodyTooLarge } from '../exchange/failures.js'
 import { Collector, TinyChunks } from './collector.js'
 import type { Pace } from './pace.js'
@@ -60,6 +61,7 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage, pace:
       request.share?.giveBack()
       reject(error)
     }
+    askForBody(request.raw)
     payload.on('data', onData).on('end', onEnd).on('error', onError)
   })
 }

@@ -1,13 +1,15 @@
 /**
- * Connections on which a request never becomes complete: no HTTP, header fields too long, a body too slow.
+ * Connections on which a request never becomes complete: no HTTP, header fields too long, a body too slow, a tunnel
+ * that is asked for.
  *
  * Node reports these below the routes. Here they are answered in the format of the plane, and counted and
  * logged for the request they interrupt, if its header had arrived.
  */
 import { randomUUID } from 'node:crypto'
-import { STATUS_CODES } from 'node:http'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { FacetError } from '../../errors.js'
 import { failureHeaders, toFacetError } from '../exchange/failures.js'
 
 interface Exchange {
@@ -41,6 +43,16 @@ export class BrokenRequests {
     })
   }
 
+  /** The answer that a connection waits for. */
+  replyOf(socket: Socket): FastifyReply | undefined {
+    return this.#current.get(socket)?.reply
+  }
+
+  /** Node's `connect`: a request for a tunnel. Without a listener Node closes the connection. */
+  readonly refuseTunnel = (_request: IncomingMessage, socket: Socket): void => {
+    this.#send(socket, new FacetError('method_not_allowed', 'This service is no proxy.'))
+  }
+
   /** Node's `clientError`. */
   readonly answer = (error: Error, socket: Socket): void => {
     const { request, reply } = this.#current.get(socket) ?? {}
@@ -49,16 +61,22 @@ export class BrokenRequests {
       socket.destroy()
       return
     }
-    const failure = toFacetError(Object.assign(error, { statusCode: 400 }))
+    this.#send(socket, toFacetError(Object.assign(error, { statusCode: 400 })), request)
+  }
+
+  /** Answers without Fastify, and closes the connection. */
+  #send(socket: Socket, failure: FacetError, request?: FastifyRequest): void {
     if (request) request.failure = failure
     this.#count(failure.status, request)
     const { plane } = request?.server ?? this.#app
-    const { type, body } = plane.failureBody(failure, request?.id ?? randomUUID())
+    const id = request?.id ?? randomUUID()
+    const { type, body } = plane.failureBody(failure, id)
     const fields = {
       ...plane.headers,
       ...request?.routeOptions.config.headers,
       ...failureHeaders(failure),
       'content-type': type,
+      'x-request-id': id,
       connection: 'close',
     }
     const head = [

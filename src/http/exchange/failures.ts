@@ -8,6 +8,7 @@
  */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, FacetError } from '../../errors.js'
+import { holdsBodyBack } from './expect.js'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -44,9 +45,11 @@ const parserErrors: Record<string, readonly [ErrorCode, string]> = {
 /** Any error as one of the table of errors. */
 export function toFacetError(error: unknown): FacetError {
   if (error instanceof FacetError) return error
-  const { code, statusCode } = (error ?? {}) as { code?: unknown; statusCode?: unknown }
+  const { code, statusCode, reason } = (error ?? {}) as Partial<Record<string, unknown>>
   const known = parserErrors[String(code)]
   if (known) return new FacetError(known[0], known[1], { cause: error })
+  if (/^HPE_/.test(String(code)))
+    return new FacetError('malformed_request', `This is not HTTP/1.1: ${String(reason)}.`, { cause: error })
   if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500)
     return new FacetError('malformed_request', 'The request could not be read.', { cause: error })
   return new FacetError(
@@ -98,7 +101,8 @@ export function bodyTooLarge(limit: number, option?: string): FacetError {
 function discardRest(request: FastifyRequest, reply: FastifyReply): void {
   const { raw } = request
   if (raw.complete || raw.destroyed) return
-  if (request.hangUp === true) {
+  // A client that holds its body back may send another request in its place.
+  if (request.hangUp === true || holdsBodyBack(raw)) {
     raw.pause()
     void reply.header('connection', 'close')
     return

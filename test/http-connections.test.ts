@@ -1,0 +1,230 @@
+/** What HTTP itself asks of a service, over real connections: Host, Expect, half-closed clients, one peer's connections. */
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import t, { type Test } from 'tap'
+import { image, type TestAppOptions, testApp } from './http-app.js'
+import { ManualClock } from './manual-clock.js'
+
+const live = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n'
+
+async function listening(t: Test, options: TestAppOptions = {}) {
+  const made = await testApp(t, options)
+  await made.app.listen({ host: '127.0.0.1', port: 0 })
+  return { ...made, port: (made.app.server.address() as AddressInfo).port }
+}
+
+async function open(port: number): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  return socket
+}
+
+/** Everything that the server sends until it closes. */
+async function said(socket: Socket): Promise<string> {
+  let text = ''
+  for await (const chunk of socket) text += chunk
+  socket.destroy()
+  return text
+}
+
+/** Sends a request; resolves to all that the server sends until it closes. */
+async function ask(port: number, text: string): Promise<string> {
+  const socket = await open(port)
+  socket.write(text)
+  return said(socket)
+}
+
+/** The problem document that ends an answer. Its request id is that of the header. */
+function problemOf(t: Test, answer: string): Record<string, unknown> {
+  t.match(answer, /content-type: application\/problem\+json/i)
+  const problem = JSON.parse(answer.slice(answer.lastIndexOf('\r\n\r\n') + 4)) as Record<string, unknown>
+  t.match(answer, `x-request-id: ${problem.request_id}`)
+  return problem
+}
+
+t.test('Host: one, and a sound one', async (t) => {
+  const { port } = await listening(t)
+  const get = (version: string, ...hosts: string[]) =>
+    ask(
+      port,
+      `GET /livez HTTP/${version}\r\nConnection: close\r\n${hosts.map((h) => `Host: ${h}\r\n`).join('')}\r\n`,
+    )
+  for (const host of ['localhost', 'a.example:8080', '[::1]:8080', '', '127.0.0.1'])
+    t.match(await get('1.1', host), /^HTTP\/1\.1 200 /, host)
+  t.match(await get('1.0'), / 200 /, 'HTTP/1.0 has none')
+  const refused: [string[], RegExp][] = [
+    [[], /no Host field/],
+    [['localhost', 'localhost'], /more than one Host/],
+    [['localhost', 'evil.example'], /more than one Host/],
+    [['a b'], /names no host/],
+    [['a.example/path'], /names no host/],
+    [['a@b'], /names no host/],
+  ]
+  for (const [hosts, detail] of refused) {
+    const answer = await get('1.1', ...hosts)
+    t.match(answer, /^HTTP\/1\.1 400 /)
+    t.match(problemOf(t, answer), { code: 'malformed_request', detail })
+  }
+})
+
+t.test('Expect: a body is asked for when its request has passed', async (t) => {
+  const { port } = await listening(t, { predictToken: 'a-long-predict-token' })
+  const expect = (path: string, fields: string) =>
+    `POST ${path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n${fields}\r\n`
+  const token = 'Authorization: Bearer a-long-predict-token\r\n'
+  const refused: [string, string, number][] = [
+    ['/v1/domains/nobody/predict', `${token}Content-Length: 4\r\n`, 404],
+    ['/v1/domains/colours/predict', 'Content-Length: 4\r\n', 401],
+    ['/v1/domains/colours/predict', `${token}Content-Length: 5000\r\n`, 413],
+    ['/v1/domains/colours/predict', `${token}Content-Length: 4\r\nContent-Type: text/html\r\n`, 415],
+    ['/nowhere', `${token}Content-Length: 4\r\n`, 404],
+  ]
+  for (const [path, fields, status] of refused) {
+    const answer = await ask(port, expect(path, fields))
+    t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `), `${path} ${status}`)
+    t.notMatch(answer, '100 Continue')
+    t.match(answer, /connection: close/i, 'a body that was not asked for cannot be told from a request')
+    problemOf(t, answer)
+  }
+  const socket = await open(port)
+  socket.write(expect('/v1/domains/colours/predict', `${token}Connection: close\r\nContent-Length: 4\r\n`))
+  const [first] = (await once(socket, 'data')) as [Buffer]
+  t.equal(first.toString(), 'HTTP/1.1 100 Continue\r\n\r\n')
+  socket.write(image(1))
+  t.match(await said(socket), /^HTTP\/1\.1 200 /)
+
+  const other = `GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: a-miracle\r\n\r\n`
+  const answer = await ask(port, other)
+  t.match(answer, /^HTTP\/1\.1 417 /)
+  t.match(problemOf(t, answer), { code: 'expectation_failed', detail: /100-continue/ })
+})
+
+t.test('what is no request of ours is answered with a problem too', async (t) => {
+  const { port } = await listening(t)
+  const cases: [string, number, RegExp][] = [
+    ['CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n', 405, /no proxy/],
+    ['PROPFIND /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n', 405, /GET/],
+    ['FETCH /livez HTTP/1.1\r\nHost: localhost\r\n\r\n', 400, /not HTTP\/1\.1: Invalid method/],
+    ['GET /livez HTTP/1.1\r\nHost: localhost\r\nno colon\r\n\r\n', 400, /not HTTP\/1\.1: Invalid header/],
+    ['GET /%zz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n', 400, /percent-encoding/],
+    [
+      'POST /v1/domains/colours/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n',
+      400,
+      /chunk size/,
+    ],
+    ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 400, /not HTTP\/1\.1/],
+  ]
+  for (const [text, status, detail] of cases) {
+    const answer = await ask(port, text)
+    t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `), text.slice(0, 20))
+    t.match(problemOf(t, answer), { status, detail })
+  }
+})
+
+t.test('a client that ends its side behind a request gets its answer', async (t) => {
+  let answer = () => {}
+  const { app, port } = await listening(t, {
+    predictor: {
+      predict: async () => {
+        await new Promise<void>((resolve) => {
+          answer = resolve
+        })
+        return { results: [], timings: { decodeMs: 0, queueMs: 0, inferenceMs: 0 } }
+      },
+    },
+  })
+  const socket = await open(port)
+  const length = image(1).length
+  socket.write(
+    `POST /v1/domains/colours/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${length}\r\n\r\n`,
+  )
+  socket.end(image(1))
+  // The server has seen the end when it sends its interim answer.
+  const [interim] = (await once(socket, 'data')) as [Buffer]
+  t.match(interim.toString(), /^HTTP\/1\.1 100 Continue\r\n\r\n/)
+  answer()
+  t.match(await said(socket), /HTTP\/1\.1 200 OK\r\n/)
+  let metrics = ''
+  while (!metrics.includes('code="200"')) metrics = (await app.inject('/metrics')).body
+  t.notMatch(metrics, 'code="499"')
+
+  const old = await open(port)
+  old.write(`POST /v1/domains/colours/predict HTTP/1.0\r\nContent-Length: ${length}\r\n\r\n`)
+  answer = () => {}
+  const before = answer
+  old.end(image(1))
+  while (answer === before) await new Promise(setImmediate)
+  answer()
+  t.match(await said(old), /^HTTP\/1\.1 200 OK\r\n/, 'HTTP/1.0 knows no interim answers')
+})
+
+t.test('the connections of one peer are bounded, with an answer', async (t) => {
+  const clock = new ManualClock()
+  const { app, port } = await listening(t, { clock, config: { maxConnectionsPerPeer: 2 } })
+  const kept = [await open(port), await open(port)]
+  const refused = await ask(port, live)
+  t.match(refused, /^HTTP\/1\.1 429 /)
+  t.match(refused, /retry-after: 1/i)
+  t.match(refused, /connection: close/i)
+  t.match(problemOf(t, refused), {
+    code: 'too_many_connections',
+    detail: /2 connections open \(--max-connections-per-peer\)/,
+  })
+  const body = Buffer.alloc(100_000)
+  const posted = await ask(
+    port,
+    `POST /v1/domains/colours/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  )
+  t.match(posted, /^HTTP\/1\.1 429 /, 'also behind a body that is on its way')
+  const expecting =
+    'POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n'
+  t.match(await ask(port, expecting), /^HTTP\/1\.1 429 /, 'and where the body waits to be asked for')
+
+  for (const socket of kept) {
+    socket.write(live)
+    t.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 200 /, 'those within the bound go on')
+  }
+  const silent = await open(port)
+  while ((await openConnections(app.server)) < 3) await new Promise(setImmediate)
+  clock.advance(2000)
+  t.equal(await said(silent), '', 'one that sends nothing is closed in a moment')
+  kept[0]!.destroy()
+  while ((await openConnections(app.server)) > 1) await new Promise(setImmediate)
+  const next = await open(port)
+  next.write(live)
+  t.match(String((await once(next, 'data'))[0]), /^HTTP\/1\.1 200 /, 'a place that is given back is free')
+  for (const socket of [...kept, next]) socket.destroy()
+})
+
+function openConnections(server: { getConnections(told: (error: unknown, count: number) => void): unknown }) {
+  return new Promise<number>((resolve) => server.getConnections((_error, count) => resolve(count)))
+}
+
+t.test('a flood of connections beyond the bound is closed without an answer', async (t) => {
+  const clock = new ManualClock()
+  const config = { maxConnectionsPerPeer: 1, maxConnections: 100 }
+  const { app, port } = await listening(t, { clock, config })
+  let accepted = 0
+  app.server.on('connection', () => accepted++)
+  const first = await open(port)
+  const flood = await Promise.all(Array.from({ length: 60 }, () => open(port)))
+  const ended = flood.map((socket) => said(socket))
+  while (accepted < 61 || (await openConnections(app.server)) > 33) await new Promise(setImmediate)
+  t.equal(await openConnections(app.server), 33, 'but a few may wait for their answer')
+  clock.advance(2000)
+  t.ok((await Promise.all(ended)).every((text) => text === ''))
+  first.destroy()
+})
+
+t.test('connections of a trusted proxy are not bounded by its address', async (t) => {
+  const config = { maxConnectionsPerPeer: 1, trustProxy: ['127.0.0.0/8'] }
+  const { port } = await listening(t, { config })
+  const sockets = [await open(port), await open(port), await open(port)]
+  for (const socket of sockets) {
+    socket.write(live)
+    t.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 200 /)
+    socket.destroy()
+  }
+})
