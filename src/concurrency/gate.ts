@@ -8,6 +8,8 @@
  * of one owner run in order of arrival. A task leaves when its client leaves or its deadline comes, and takes no turn
  * then.
  *
+ * One small task at a time may run beside the `width` others: so it does not wait until a long one ends.
+ *
  * A task that is next but too heavy for what runs is promised the next room: tasks that begin meanwhile must fit
  * beside it. So it waits for those that ran already and for no other, and lighter tasks go on as far as they do not
  * delay it.
@@ -21,8 +23,8 @@ export interface GateOptions {
   width: number
   /** Sum of the weights of the tasks that run; unbounded unless given. */
   capacity?: number
-  /** Expected milliseconds of a task of size 1, before any has ended; 1 unless given. */
-  msPerSize?: number
+  /** The largest `size` of a small task; none is small unless given. */
+  smallSize?: number
   clock: Clock
   /** What is waited for, in the message of a missed deadline: `for the image to be decoded`. */
   purpose?: string
@@ -46,6 +48,8 @@ interface Task {
   readonly size: number
   readonly weight: number
   begun: boolean
+  /** It runs beside the `width` others. */
+  extra: boolean
   /** Tells a task that waits that it has begun. */
   enter(): void
   /** The task that had the promise of the next room when this one began. */
@@ -60,7 +64,9 @@ export class Gate {
   readonly #options: GateOptions
   readonly #capacity: number
   readonly #queue = new FairQueue<Task>((task) => this.#cost(task, task.size * this.#msPerSize))
+  /** Tasks that run, without the small one beside them. */
   #running = 0
+  #smallRuns = false
   /** Of the tasks that run. */
   #weight = 0
   /** The task that is promised the next room, and the weight of the tasks that began since and run. */
@@ -100,7 +106,14 @@ export class Gate {
     if (signal?.aborted) throw clientClosed()
     if (deadline !== undefined && deadline <= this.#options.clock.now()) throw this.#tooLate()
     const atMost = Math.min(weight, this.#capacity)
-    const task: Task = { size, weight: atMost, begun: false, enter: doNothing, beside: undefined }
+    const task: Task = {
+      size,
+      weight: atMost,
+      begun: false,
+      extra: false,
+      enter: doNothing,
+      beside: undefined,
+    }
     const turn = this.#queue.push(owner, task)
     this.#next()
     return turn
@@ -139,47 +152,64 @@ export class Gate {
     while (this.#running < this.#options.width) {
       const turn = this.#choose()
       if (turn === undefined) return
-      const { item: task } = turn
-      this.#queue.give(turn)
       this.#running++
-      this.#weight += task.weight
-      if (turn === this.#promised) this.#promised = undefined
-      else if (this.#promised !== undefined) {
-        task.beside = this.#promised
-        this.#weightBeside += task.weight
-      }
-      task.begun = true
-      task.enter()
+      this.#begin(turn)
     }
+    const { smallSize } = this.#options
+    if (smallSize === undefined || this.#smallRuns) return
+    const room = this.#roomBeside(this.#promised)
+    const small = this.#queue.first(({ item }) => item.size <= smallSize && item.weight <= room)
+    if (small === undefined) return
+    this.#smallRuns = true
+    small.item.extra = true
+    this.#begin(small)
+  }
+
+  #begin(turn: Turn<Task>): void {
+    const { item: task } = turn
+    this.#queue.give(turn)
+    this.#weight += task.weight
+    if (turn === this.#promised) this.#promised = undefined
+    else if (this.#promised !== undefined) {
+      task.beside = this.#promised
+      this.#weightBeside += task.weight
+    }
+    task.begun = true
+    task.enter()
   }
 
   #choose(): Turn<Task> | undefined {
     const front = this.#promised ?? this.#queue.first()
     if (front === undefined) return undefined
-    const { weight } = front.item
-    if (this.#weight + weight <= this.#capacity) return front
+    if (this.#weight + front.item.weight <= this.#capacity) return front
     if (this.#promised === undefined) {
       this.#promised = front
       this.#weightBeside = 0
     }
-    const room = this.#capacity - Math.max(this.#weight, this.#weightBeside + weight)
+    const room = this.#roomBeside(front)
     return this.#queue.first(({ item }) => item.weight <= room)
   }
 
+  /** What a task may weigh that begins now and does not delay the one that has the promise. */
+  #roomBeside(promised: Turn<Task> | undefined): number {
+    const kept = promised === undefined ? 0 : this.#weightBeside + promised.item.weight
+    return this.#capacity - Math.max(this.#weight, kept)
+  }
+
   #end(turn: Turn<Task>, ms: number): void {
-    const { size, weight, beside } = turn.item
+    const { size, weight, beside, extra } = turn.item
     this.#queue.end(turn, this.#cost(turn.item, ms))
     this.#endedMs = KEPT * this.#endedMs + ms
     this.#endedSize = KEPT * this.#endedSize + size
-    this.#running--
+    if (extra) this.#smallRuns = false
+    else this.#running--
     this.#weight -= weight
     if (beside !== undefined && beside === this.#promised) this.#weightBeside -= weight
     this.#next()
   }
 
   get #msPerSize(): number {
-    if (this.#endedSize === 0) return this.#options.msPerSize ?? 1
-    return this.#endedMs / this.#endedSize
+    return this.#endedSize === 0 ? 1 : this.#endedMs / this.#endedSize
   }
 
   /** What a task of so many milliseconds is charged. */

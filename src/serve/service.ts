@@ -36,6 +36,12 @@ import { familyEngine, FamilyRuntime } from './family-runtime.js'
 import type { Metrics } from './metrics.js'
 import { Readiness } from './readiness.js'
 
+/**
+ * An image that takes at most so many milliseconds to decode, by its header, may do so beside `--decode-threads`
+ * others: thumbnails and small photographs. A thread of the pool is left for it, which reads files otherwise.
+ */
+const SMALL_DECODE_MS = 30
+
 export interface Service {
   /** Where it listens, `http://host:port`. */
   readonly url: string
@@ -142,6 +148,7 @@ async function assemble(
   const decoding = new Gate({
     width: config.decodeThreads,
     capacity: config.decodeMemory,
+    smallSize: SMALL_DECODE_MS,
     clock,
     purpose: 'for the image to be decoded',
   })
