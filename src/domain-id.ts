@@ -16,3 +16,43 @@ export function checkDomainId(id: string): string {
   const shown = JSON.stringify(id.length > 80 ? `${id.slice(0, 80)}…` : id)
   throw new FacetError('bad_domain_id', `${shown} is not a domain id: ${domainIdRule}.`)
 }
+
+/** Changes of one character by which a similar id may differ; fewer in a short id. */
+const MAX_CHANGES = 2
+/** Ids that are looked at, and ids that are compared letter by letter, so that an error costs little. */
+const MAX_LOOKED_AT = 10_000
+const MAX_COMPARED = 500
+
+/** The id that `mistyped` was probably meant to be, or null. */
+export function similarDomain(mistyped: string, ids: Iterable<string>): string | null {
+  let best: string | null = null
+  let most = Math.min(MAX_CHANGES, Math.floor(mistyped.length / 3))
+  let lookedAt = 0
+  let compared = 0
+  for (const id of ids) {
+    if (most < 1 || compared === MAX_COMPARED || lookedAt++ === MAX_LOOKED_AT) break
+    // A slip seldom changes both ends.
+    if (id[0] !== mistyped[0] && id.at(-1) !== mistyped.at(-1)) continue
+    if (Math.abs(id.length - mistyped.length) > most) continue
+    compared++
+    const changes = changesBetween(mistyped, id)
+    if (changes > most) continue
+    best = id
+    most = changes - 1
+  }
+  return best
+}
+
+/** Characters to insert, leave out or replace to make one text of the other (Levenshtein). */
+function changesBetween(one: string, other: string): number {
+  let row = Array.from({ length: other.length + 1 }, (_, column) => column)
+  for (let i = 1; i <= one.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= other.length; j++) {
+      const replaced = row[j - 1]! + (one[i - 1] === other[j - 1] ? 0 : 1)
+      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1))
+    }
+    row = next
+  }
+  return row[other.length]!
+}

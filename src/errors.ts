@@ -116,9 +116,13 @@ export function engineRestarting(cause?: unknown): FacetError {
   })
 }
 
-/** @param domain text from a client; it is cut and escaped here */
-export function unknownDomain(domain: string): FacetError {
-  const message = `There is no domain ${JSON.stringify(domain.slice(0, 63))}; GET /v1/domains lists them.`
+/**
+ * @param domain text from a client; it is cut and escaped here
+ * @param similar a domain that the client may have meant
+ */
+export function unknownDomain(domain: string, similar: string | null = null): FacetError {
+  const hint = similar === null ? '' : `did you mean '${similar}'? `
+  const message = `There is no domain ${JSON.stringify(domain.slice(0, 63))}; ${hint}GET /v1/domains lists them.`
   return new FacetError('unknown_domain', message)
 }
 

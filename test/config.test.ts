@@ -72,6 +72,29 @@ t.test('every setting has a flag and a variable, and the flag wins', async (t) =
   t.equal((await serve(['--max-queue', '88'], variables)).config?.maxQueue, 88)
 })
 
+t.test('a host with brackets, as in a URL, and one with a port', async (t) => {
+  for (const [given, host] of [
+    ['[::1]', '::1'],
+    ['::1', '::1'],
+    ['fe80::1%eth0', 'fe80::1%eth0'],
+    ['::ffff:127.0.0.1', '::ffff:127.0.0.1'],
+    ['my-host_1.example', 'my-host_1.example'],
+  ] as const)
+    t.equal((await serve(['--host', given])).config?.host, host, given)
+  for (const given of ['[::1', '[localhost]', 'localhost:8080', '[::1]:8080', 'http://127.0.0.1'])
+    t.match(
+      (await serve(['--host', given])).output,
+      /--host.*address or a name alone.*--port sets the port/s,
+      given,
+    )
+})
+
+t.test('connections of one peer are half of all by default', async (t) => {
+  t.equal((await serve([])).config?.maxConnectionsPerPeer, 512)
+  t.equal((await serve(['--max-connections', '3'])).config?.maxConnectionsPerPeer, 2)
+  t.equal((await serve(['--max-connections-per-peer', '9'])).config?.maxConnectionsPerPeer, 9)
+})
+
 t.test('values of each kind', async (t) => {
   const { config } = await serve([
     ...['--load-timeout', '500ms', '--grace-period', '1.5s', '--keep-alive', '2m', '--request-timeout', '7s'],

@@ -52,6 +52,10 @@ export class MemoryDomains implements Domains {
     return this.#domains.has(id)
   }
 
+  ids() {
+    return this.#domains.keys()
+  }
+
   get(id: string): DomainView {
     const { versions, active, pinned } = this.#domain(id)
     const serving = versions.find(({ version }) => version === active)

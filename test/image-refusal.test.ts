@@ -42,7 +42,7 @@ t.test('formats that are not supported are named', async (t) => {
     [/JPEG XL/, '\0\0\0\x0cJXL \r\n\x87\n'],
     [/JPEG 2000/, '\0\0\0\x0cjP  \r\n\x87\n'],
     [/not a known image format/, 'hello, world'],
-    [/not a known image format/, '{"images": []}'],
+    [/JSON text, which is read with Content-Type: application\/json/, '{"images": []}'],
     [/not a known image format/, '\0'],
   ]
   for (const [pattern, text] of attempts) {

@@ -25,7 +25,10 @@ SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
 
 
 class Archive:
-    """Reads the files of `<name>.zip`, or of the unpacked folder `<name>`, in a data directory."""
+    """Reads the files of `<name>.zip`, or of the unpacked folder `<name>`, in a data directory.
+
+    Raises SystemExit with one line where they lie in another way than `<split>/<class>/<image>`.
+    """
 
     def __init__(self, directory: str | Path, name: str):
         folder, packed = Path(directory) / name, Path(directory) / f"{name}.zip"
@@ -38,7 +41,12 @@ class Archive:
             members = iter(self.zip.namelist())
         else:
             raise FileNotFoundError(f"neither {packed} nor {folder}/ exists; pass --data the directory that holds them")
-        self.members = sorted(m for m in members if m.endswith(SUFFIXES) and m.count("/") == 2)
+        members = [m for m in members if m.endswith(SUFFIXES)]
+        self.members = sorted(m for m in members if m.count("/") == 2)
+        if not any(m.startswith("train/") for m in self.members):
+            found = f"its images are at other places, such as {members[0]}" if members else "it holds no such image"
+            raise SystemExit(f"{self.folder or packed} needs images as train/<class>/<image> and test/<class>/<image> "
+                             f"({', '.join(SUFFIXES)}); {found}")
 
     def read(self, member: str) -> bytes:
         return self.zip.read(member) if self.zip else (self.folder / member).read_bytes()

@@ -17,7 +17,7 @@ import { isFileError, naming } from '../host/file-problem.js'
 import { VERSION } from '../host/package.js'
 import { end, readNamedFamily } from './ends.js'
 import { checkFamily } from './family-check.js'
-import { kindOf as fileKind } from './file-kind.js'
+import { kindOf as fileKind } from '../bytes/file-kind.js'
 
 interface BuildFlags {
   out: string

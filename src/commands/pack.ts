@@ -14,7 +14,7 @@ import { isAffine } from '../manifest/layout.js'
 import type { Pack } from '../pack/pack.js'
 import { type PackSummary, readPack, readPackInfo } from '../pack/read.js'
 import { end, readNamedFamily } from './ends.js'
-import { kindOf } from './file-kind.js'
+import { kindOf } from '../bytes/file-kind.js'
 
 const FAMILY = 'The family (--family)'
 

@@ -41,7 +41,14 @@ const cores = availableCores()
 const MAX_COUNT = 1_000_000
 
 export const settings = {
-  host: words(listening, 'address', '127.0.0.1', 'beyond loopback the control plane needs a token'),
+  host: setting(
+    listening,
+    'address',
+    host,
+    '127.0.0.1',
+    '127.0.0.1',
+    'beyond loopback the control plane needs a token',
+  ),
   port: number(listening, count(0, 65_535), 8080, 'TCP port; 0 takes a free one'),
   maxConnections: number(listening, count(1, MAX_COUNT), 1024, 'open connections; more are closed at once'),
   maxConnectionsPerPeer: setting(
@@ -249,6 +256,17 @@ function batch(value: string): number | 'auto' {
   } catch {
     throw new QuantityError('A whole number from 1 to 4096, or auto, is accepted.')
   }
+}
+
+/** An address or a name. The brackets of an IPv6 address in a URL are taken off. */
+function host(value: string): string {
+  text(value)
+  const [, inBrackets] = /^\[([^\]]*)\]$/.exec(value) ?? []
+  if (inBrackets !== undefined && isIP(inBrackets) === 6) return inBrackets
+  if (isIP(value) !== 0 || /^[\w.-]+$/.test(value)) return value
+  throw new QuantityError(
+    'An address or a name alone, such as 127.0.0.1, ::1 or localhost, is accepted; --port sets the port.',
+  )
 }
 
 /** IP addresses and networks such as `10.0.0.0/8`. */

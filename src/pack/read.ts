@@ -8,10 +8,11 @@ import { extraParts, slotParts } from '../manifest/kinds/kinds.js'
 import { isAffine } from '../manifest/layout.js'
 import { type Design, designs, type FamilyManifest } from '../manifest/manifest.js'
 import { type ExpectedTensor, expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
+import { kindOf } from '../bytes/file-kind.js'
 import { decodeFloat16, firstNonFinite32 } from '../bytes/float16.js'
 import { DEFAULT_LABEL_LIMITS, decodeMetadata, type LabelLimits } from './metadata.js'
 import type { Head, Pack, PackInfo, SlotWeights } from './pack.js'
-import { type Problems, quote } from '../strict/problems.js'
+import { Problems, quote } from '../strict/problems.js'
 import { type SafetensorsLimits, scanSafetensors, type Tensor } from '../safetensors/safetensors.js'
 
 export interface ReadOptions {
@@ -34,11 +35,13 @@ export interface PackSummary extends PackInfo {
  * field, its value and what was expected.
  */
 export function readPack(bytes: Uint8Array, family: FamilyManifest, options: ReadOptions = {}): Pack {
+  checkKind(bytes)
   const { metadata, tensors, names, problems } = scanSafetensors(bytes, options.limits)
   // Without a header nothing more can be checked.
   if (!names) throw refuse(problems)
   const info = decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits })
-  checkFits(metadata, family, problems)
+  checkFamily(metadata, family, problems)
+  checkDesign(metadata, family, problems)
   const design = (designs as readonly string[]).includes(metadata.design ?? '')
     ? (metadata.design as Design)
     : family.design
@@ -56,12 +59,21 @@ export function readPack(bytes: Uint8Array, family: FamilyManifest, options: Rea
  * @throws FacetError `invalid_pack` where the container or the metadata is broken.
  */
 export function readPackInfo(bytes: Uint8Array, options: ReadOptions = {}): PackSummary {
+  checkKind(bytes)
   const { metadata, tensors, problems } = scanSafetensors(bytes, options.limits)
   const info = problems.empty
     ? decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits })
     : null
   if (!problems.empty || !info) throw refuse(problems)
   return { ...info, classes: info.labels?.length ?? 0, tensors: tensors.size, bytes: bytes.length }
+}
+
+/** @throws FacetError `invalid_pack` for bytes that are recognised as something else */
+function checkKind(bytes: Uint8Array): void {
+  const { kind, name } = kindOf(bytes)
+  if (kind === 'safetensors' || kind === 'empty' || name === '') return
+  const problem = `the bytes are ${name}, and a pack is a safetensors file`
+  throw new FacetError('invalid_pack', `Not a pack: ${problem}.`, { problems: [problem] })
 }
 
 function refuse(problems: Problems): FacetError {
@@ -76,16 +88,31 @@ export function designFits(pack: Design, family: Design): boolean {
   return designs.indexOf(pack) <= designs.indexOf(family)
 }
 
-function checkFits(
+/**
+ * Of a pack of another family no tensor is looked at: none would fit.
+ *
+ * @param problems those found before; they are told behind this one
+ * @throws FacetError `invalid_pack`
+ */
+function checkFamily(
   metadata: Readonly<Record<string, string>>,
   family: FamilyManifest,
   problems: Problems,
 ): void {
-  if (metadata.family !== undefined && metadata.family !== family.fingerprint) {
-    problems.add(
-      `family is ${quote(metadata.family)}, but this is family ${quote(family.name)} with the fingerprint ${quote(family.fingerprint)}: the pack belongs to another family`,
-    )
-  }
+  if (metadata.family === undefined || metadata.family === family.fingerprint) return
+  const all = new Problems()
+  all.add(
+    `family is ${quote(metadata.family)}, but this is family ${quote(family.name)} with the fingerprint ${quote(family.fingerprint)}: the pack belongs to another family`,
+  )
+  for (const problem of problems.list()) all.add(problem)
+  throw refuse(all)
+}
+
+function checkDesign(
+  metadata: Readonly<Record<string, string>>,
+  family: FamilyManifest,
+  problems: Problems,
+): void {
   const design = designs.find((name) => name === metadata.design)
   if (design && !designFits(design, family.design)) {
     problems.add(`design is ${quote(design)}, which a family of design ${quote(family.design)} cannot hold`)

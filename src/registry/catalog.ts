@@ -54,6 +54,10 @@ export class Catalog {
     throw named(domain, new FacetError('domain_failed', state.broken))
   }
 
+  ids(): Iterable<string> {
+    return this.#states.keys()
+  }
+
   states(): Iterable<DomainState> {
     return this.#states.values()
   }

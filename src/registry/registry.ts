@@ -90,6 +90,11 @@ export class Registry {
     return this.#catalog.get(domain) !== undefined
   }
 
+  /** The ids of all domains, in no order. */
+  ids(): Iterable<string> {
+    return this.#catalog.ids()
+  }
+
   /** @throws FacetError `unknown_domain` (404) */
   get(domain: string): DomainView {
     return domainView(this.#catalog.require(domain), this.#shown)

@@ -62,6 +62,20 @@ class Data(unittest.TestCase):
         with self.assertRaisesRegex(FileNotFoundError, "--data"):
             data.Archive("nowhere", "d")
 
+    def test_images_in_another_layout_are_told_in_one_line(self):
+        cases = {
+            "cats/1.png": r"train/<class>/<image> and test/<class>/<image>.*at other places, such as cats/1.png$",
+            "d/train/cats/1.png": "such as d/train/cats/1.png$",
+            "test/cats/1.png": "such as test/cats/1.png$",
+            "train/cats/1.bmp": "it holds no such image$",
+        }
+        for member, said in cases.items():
+            with tempfile.TemporaryDirectory() as folder:
+                with zipfile.ZipFile(Path(folder) / "d.zip", "w") as z:
+                    z.writestr(member, png(72, 72))
+                with self.assertRaisesRegex(SystemExit, said):
+                    data.classes(folder, domains.Domain("d", "d", "", "", ""))
+
     def test_splits_keep_classes_and_do_not_overlap(self):
         split = random_split(30)
         rest, held = data.hold_out(split, 0.2, seed=0)

@@ -11,7 +11,7 @@ import { type Steps, turns } from '../../concurrency/turns.js'
 import { clientClosed, FacetError } from '../../errors.js'
 import { decodeBase64 } from './base64.js'
 import { onlyField, parseJsonBody } from './json.js'
-import { splitForm } from './multipart.js'
+import { type FormPart, splitForm } from './multipart.js'
 import type { Pace } from './pace.js'
 import { readRaw } from './raw-body.js'
 
@@ -102,13 +102,13 @@ function matches(type: string, accepted: MediaType): boolean {
 /**
  * The images of a predict body, in the order sent.
  *
- * @param accept called with each part's name, in order; throws to refuse it
+ * @param accept called with each part, in order; throws to refuse it
  * @throws FacetError `empty_body`, `malformed_request`, `too_many_parts`
  */
 export async function imagesOf(
   request: FastifyRequest,
   limits: BodyLimits,
-  accept?: (name: string | null) => void,
+  accept?: (part: FormPart) => void,
 ): Promise<Part[]> {
   if (typeOf(request) === FORM) return partsOf(request, limits, accept)
   if (isOneImage(request)) return [{ name: null, bytes: notEmpty(request.body as Buffer) }]
@@ -129,7 +129,7 @@ export function isOneImage(request: FastifyRequest): boolean {
  */
 export async function packOf(request: FastifyRequest): Promise<Uint8Array> {
   if (typeOf(request) !== FORM) return notEmpty(request.body as Buffer)
-  const [part] = await partsOf(request, { parts: 1 }, (name) => {
+  const [part] = await partsOf(request, { parts: 1 }, ({ name }) => {
     if (name !== 'pack')
       throw new FacetError('malformed_request', "A multipart upload has one part, and its name is 'pack'.")
   })
@@ -139,16 +139,17 @@ export async function packOf(request: FastifyRequest): Promise<Uint8Array> {
 async function partsOf(
   request: FastifyRequest,
   limits: BodyLimits,
-  accept?: (name: string | null) => void,
+  accept?: (part: FormPart) => void,
 ): Promise<Part[]> {
   const type = request.headers['content-type']!
   const body = request.body as Buffer
   const steps = splitForm(body, type, limits.parts, () => tooMany(limits, 'part'))
   const form = await inTurn(request, steps)
   if (form.length === 0) throw new FacetError('empty_body', 'The multipart body has no parts.')
-  return form.map(({ name, bytes }, index) => {
+  return form.map((part, index) => {
+    const { name, bytes } = part
     try {
-      accept?.(name)
+      accept?.(part)
       if (name === null)
         throw new FacetError('malformed_request', 'The part has no name in its Content-Disposition.')
       return { name, bytes: notEmpty(bytes) }

@@ -15,6 +15,7 @@ import type { Principal } from '../access/tokens.js'
 /** The registry, as the routes use it. */
 export interface Domains {
   has(domain: string): boolean
+  ids(): Iterable<string>
   /** @throws FacetError `unknown_domain` */
   get(domain: string): DomainView
   list(options: ListOptions): { domains: DomainView[]; nextCursor: string | null }

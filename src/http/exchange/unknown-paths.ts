@@ -5,12 +5,18 @@ import { FacetError } from '../../errors.js'
 /**
  * Refuses them before their body is read, in the format of the plane. A plane that sets a not-found handler
  * for its prefix gets its own format there too.
+ *
+ * No path ends with a slash but `/` itself: each resource has one URL, so that a rule for it in a proxy holds.
  */
 export function refuseUnknownPaths(app: FastifyInstance): void {
+  const methodsAt = (url: string) =>
+    app.supportedMethods.filter((method) => app.findRoute({ method, url }) !== null)
+
   app.addHook('onRequest', async (request, reply) => {
-    if (!request.is404) return
     const path = request.url.split('?', 1)[0]!
-    const allowed = app.supportedMethods.filter((method) => app.findRoute({ method, url: path }) !== null)
+    if (path.endsWith('/') && path !== '/') throw endsWithSlash(path)
+    if (!request.is404) return
+    const allowed = methodsAt(path)
     if (allowed.length === 0) throw new FacetError('not_found', 'There is nothing at this path.')
     void reply.header('allow', allowed.join(', '))
     throw new FacetError(
@@ -18,4 +24,11 @@ export function refuseUnknownPaths(app: FastifyInstance): void {
       `${request.method} is not possible here; ${allowed.join(', ')}.`,
     )
   })
+
+  const endsWithSlash = (path: string) => {
+    let end = path.length
+    while (path[end - 1] === '/') end--
+    const hint = methodsAt(path.slice(0, end)).length > 0 ? '; leave out the slash at its end' : ''
+    return new FacetError('not_found', `There is nothing at this path${hint}.`)
+  }
 }

@@ -1,4 +1,5 @@
 /** Tells image formats apart by their first bytes. */
+import { kindOf } from '../../bytes/file-kind.js'
 import { FacetError } from '../../errors.js'
 
 export type ImageType = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff'
@@ -35,13 +36,22 @@ export function sniffImage(bytes: Uint8Array): ImageType | null {
 
 /** The refusal of bytes that `sniffImage` does not know. */
 export function unknownFormat(bytes: Uint8Array): FacetError {
+  const message = `${found(bytes)}; JPEG, PNG, WebP, GIF, AVIF and TIFF are supported.`
+  return new FacetError('unsupported_media_type', message)
+}
+
+function found(bytes: Uint8Array): string {
   const head = latin1(bytes, 1024)
-  const other = head.includes('<svg')
+  const image = head.includes('<svg')
     ? 'SVG'
     : unsupported.find(([, offset, magic]) => head.startsWith(magic, offset))?.[0]
-  const found = other === undefined ? 'The bytes are not a known image format' : `The image is ${other}`
-  const message = `${found}; JPEG, PNG, WebP, GIF, AVIF and TIFF are supported.`
-  return new FacetError('unsupported_media_type', message)
+  if (image !== undefined) return `The image is ${image}`
+  const { kind, name } = kindOf(bytes)
+  if (kind === 'safetensors')
+    return 'The bytes are a safetensors file, such as a pack, and no image (packs go to PUT /v1/domains/{domain})'
+  if (name === 'a JSON text')
+    return 'The bytes are a JSON text, which is read with Content-Type: application/json'
+  return name === '' ? 'The bytes are not a known image format' : `The bytes are ${name}, and no image`
 }
 
 function latin1(bytes: Uint8Array, most: number): string {

@@ -13,6 +13,7 @@ import { packOf } from '../../bodies/body.js'
 import { uploadBudget } from '../../bodies/budget.js'
 import { onlyField } from '../../bodies/json.js'
 import type { AppDeps } from '../../exchange/deps.js'
+import { answeringMissing } from '../../exchange/missing-domain.js'
 import { checkVersion, queryOf, trueOrFalse, wholeNumber } from '../../exchange/parameters.js'
 import { conditionOf, preconditionsOf, setETag } from '../../exchange/preconditions.js'
 
@@ -36,11 +37,17 @@ export function domainRoutes(
     checkDomainId(domain)
     checkDomain(request.caller, domain)
   }
-  const listing = { config: { scope: 'predict' as const }, onRequest: admitDomain }
-  const change = (audit: string) => ({ config: { scope: 'admin' as const, audit }, onRequest: admitDomain })
+  const errorHandler = answeringMissing(registry)
+  const listing = { config: { scope: 'predict' as const }, onRequest: admitDomain, errorHandler }
+  const change = (audit: string) => ({
+    config: { scope: 'admin' as const, audit },
+    onRequest: admitDomain,
+    errorHandler,
+  })
   const jsonChange = (audit: string) => ({
     config: { scope: 'admin' as const, audit, accepts: ['application/json'] as const },
     onRequest: admitDomain,
+    errorHandler,
     bodyLimit: MAX_CHANGE_BYTES,
   })
 
@@ -71,6 +78,7 @@ export function domainRoutes(
     {
       config: { scope: 'admin', headers: { 'cache-control': 'private, no-cache' } },
       onRequest: admitDomain,
+      errorHandler,
     },
     async (request, reply) => {
       const { domain } = request.params

@@ -4,18 +4,22 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { checkDomainId } from '../../../domain-id.js'
-import { FacetError, noHead, unknownDomain } from '../../../errors.js'
+import { FacetError, noHead } from '../../../errors.js'
 import type { PredictItem, PredictResult, PredictTimings } from '../../../predict/predictor.js'
 import { activate, topK } from '../../../predict/scores.js'
 import { checkDomain, principalOf } from '../../access/auth.js'
 import { imagesOf, isOneImage, type MediaType, type Part } from '../../bodies/body.js'
+import type { FormPart } from '../../bodies/multipart.js'
 import { bodyBudget } from '../../bodies/budget.js'
 import { departure } from '../../connections/departure.js'
 import type { AppDeps, Domains } from '../../exchange/deps.js'
+import { missingDomain } from '../../exchange/missing-domain.js'
 import { checkVersion, queryOf, timeoutOf, wholeNumber } from '../../exchange/parameters.js'
 
 /** Classes in an answer that names no `top_k`. */
 const DEFAULT_TOP_K = 5
+/** Bytes of the longest plain field of a form that is taken for a parameter. */
+const MAX_FIELD_BYTES = 100
 const imageTypes: readonly MediaType[] = [
   'image/*',
   'application/octet-stream',
@@ -34,6 +38,15 @@ export function predictRoutes(
   const route = { scope: 'predict', accepts: imageTypes, limitedBy: '--max-body' } as const
 
   const bodies = bodyBudget(config.maxBodies, config.maxBody)
+
+  /** Refuses a plain field of a form in which a client has put a parameter of the query. Its name is no domain's. */
+  const refuseParameter = ({ name, file, bytes }: FormPart) => {
+    if (file || bytes.length > MAX_FIELD_BYTES || (name !== 'top_k' && name !== 'version')) return
+    throw new FacetError(
+      'malformed_request',
+      `'${name}' is a parameter of the query (?${name}=...), and no part: each part is an image.`,
+    )
+  }
 
   /** Runs before the body is read: no bytes are read for a domain that does not exist. */
   const admitDomain = async (request: FastifyRequest) => {
@@ -77,7 +90,7 @@ export function predictRoutes(
       const query = queryOf(request, ['top_k', 'version'])
       const k = topKOf(query.top_k)
       const version = versionOf(query.version)
-      const parts = await imagesOf(request, limits)
+      const parts = await imagesOf(request, limits, refuseParameter)
       const items = parts.map((part) => itemOf(request.params.domain, version, part))
       const results = await run(request, reply, items, true)
       return { results: results.map((result) => prediction(result, k)) }
@@ -90,7 +103,7 @@ export function predictRoutes(
     holdingBody<FastifyRequest<OfDomain>>(async (request, reply) => {
       const query = queryOf(request, ['version'])
       const version = versionOf(query.version)
-      const parts = await imagesOf(request, limits)
+      const parts = await imagesOf(request, limits, refuseParameter)
       const items = parts.map((part) => itemOf(request.params.domain, version, part))
       const results = await run(request, reply, items, false)
       return {
@@ -112,8 +125,10 @@ export function predictRoutes(
     },
     holdingBody(async (request, reply) => {
       const k = topKOf(queryOf(request, ['top_k']).top_k)
-      const parts = await imagesOf(request, limits, (name) => {
+      const parts = await imagesOf(request, limits, (part) => {
+        const { name } = part
         if (name === null) throw new FacetError('bad_domain_id', 'The part has no name; it is the domain id.')
+        if (!registry.has(name)) refuseParameter(part)
         requireDomain(request, registry, name)
       })
       const items = parts.map((part) => itemOf(part.name!, undefined, part))
@@ -136,7 +151,7 @@ function withIndex(error: unknown, request: FastifyRequest): unknown {
 function requireDomain(request: FastifyRequest, registry: Domains, domain: string): void {
   checkDomainId(domain)
   checkDomain(request.caller, domain)
-  if (!registry.has(domain)) throw unknownDomain(domain)
+  if (!registry.has(domain)) throw missingDomain(request, registry, domain)
 }
 
 function itemOf(domain: string, version: string | undefined, { bytes }: Part): PredictItem {

@@ -1,5 +1,5 @@
 /**
- * Recognises by its first bytes a file that a user gave to the wrong command, so that the message can say
+ * Recognises by its first bytes what a user gave where something else is needed, so that the message can say
  * what it is.
  */
 
@@ -16,6 +16,11 @@ const starts = (...prefix: number[]) => {
   return (bytes: Uint8Array) => prefix.every((value, at) => bytes[at] === value)
 }
 const text = (prefix: string) => starts(...Buffer.from(prefix))
+const textAt = (offset: number, magic: string) => {
+  return (bytes: Uint8Array) => text(magic)(bytes.subarray(offset))
+}
+/** What base64 of the signatures of JPEG, PNG, GIF and RIFF begins with. */
+const imageInBase64 = ['/9j/', 'iVBORw0KGgo', 'R0lGOD', 'UklGR'].map(text)
 
 const known: readonly Known[] = [
   { kind: 'empty', name: 'an empty file', matches: ({ length }) => length === 0 },
@@ -34,10 +39,41 @@ const known: readonly Known[] = [
       first === 0x08 && version! < 64 && [0x12, 0x3a, 0x42].includes(next!),
   },
   { kind: 'other', name: 'a zip archive, such as a PyTorch checkpoint', matches: text('PK\u0003\u0004') },
-  { kind: 'other', name: 'a Python pickle', matches: ([first, version]) => first === 0x80 && version! <= 5 },
+  {
+    kind: 'other',
+    name: 'a Python pickle, such as a PyTorch checkpoint',
+    matches: ([first, version, next]) => first === 0x80 && version! >= 2 && version! <= 5 && next !== 0,
+  },
+  { kind: 'other', name: 'a GGUF model', matches: text('GGUF') },
+  { kind: 'other', name: 'a TensorFlow Lite model', matches: textAt(4, 'TFL3') },
+  {
+    kind: 'other',
+    name: 'an HDF5 file, such as a Keras model',
+    matches: starts(0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a),
+  },
+  { kind: 'other', name: 'a NumPy array', matches: starts(0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59) },
   { kind: 'other', name: 'a gzip archive', matches: starts(0x1f, 0x8b) },
   { kind: 'other', name: 'a JPEG image', matches: starts(0xff, 0xd8, 0xff) },
   { kind: 'other', name: 'a PNG image', matches: starts(0x89, 0x50, 0x4e, 0x47) },
+  { kind: 'other', name: 'a GIF image', matches: text('GIF8') },
+  {
+    kind: 'other',
+    name: 'a WebP image',
+    matches: (bytes) => text('RIFF')(bytes) && textAt(8, 'WEBP')(bytes),
+  },
+  { kind: 'other', name: 'an AVIF or HEIC image', matches: textAt(4, 'ftyp') },
+  {
+    kind: 'other',
+    name: 'a TIFF image',
+    matches: (bytes) => [text('II*\0'), text('MM\0*')].some((is) => is(bytes)),
+  },
+  { kind: 'other', name: 'a PDF document', matches: text('%PDF-') },
+  { kind: 'other', name: 'a data: URL', matches: text('data:') },
+  {
+    kind: 'other',
+    name: 'an image in base64',
+    matches: (bytes) => imageInBase64.some((is) => is(bytes)),
+  },
   { kind: 'other', name: 'a JSON text', matches: text('{') },
   { kind: 'other', name: 'a web page or an XML text', matches: text('<') },
 ]
