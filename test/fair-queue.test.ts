@@ -132,10 +132,10 @@ t.test('an expected cost counts from the beginning of a turn', async (t) => {
 
 t.test('a turn that is not accepted is passed over with those behind it', async (t) => {
   const { queue } = queueOf(['p/a', 'a1', 1], ['p/a', 'a2', 1], ['p/b', 'b1', 9], ['q/c', 'c1', 20])
-  t.equal(queue.first(({ item }) => item !== 'a1')?.item, 'b1')
-  t.equal(queue.first(({ item }) => item.startsWith('c'))?.item, 'c1')
+  t.equal(queue.firstAccepted((item) => item !== 'a1')?.item, 'b1')
+  t.equal(queue.firstAccepted((item) => item.startsWith('c'))?.item, 'c1')
   t.equal(
-    queue.first(() => false),
+    queue.firstAccepted(() => false),
     undefined,
   )
   t.equal(queue.first()?.item, 'a1')

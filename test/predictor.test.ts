@@ -17,6 +17,8 @@ function build(
     maxImages?: number
     /** A promise that each run waits for. */
     until?: Promise<void>
+    /** Loads a cold domain. */
+    warm?: (domain: string) => Promise<void> | undefined
     /** A promise that an image waits for before it is decoded, by its domain. */
     decoding?: (domain: string) => Promise<void>
     limitRate?: (images: ReadonlyMap<string, number>) => void
@@ -100,6 +102,7 @@ function build(
       leased.push(domain)
       return lease
     },
+    ...(options.warm && { warm: options.warm }),
     clock,
     ...(options.limitRate && { limitRate: options.limitRate }),
     observe: {
@@ -451,3 +454,29 @@ t.test('decoding and running overlap: 32 images, 20 ms each on two threads and o
     '20 ms until the first is decoded, 640 ms of runs; one after the other it was 960',
   )
 })
+
+t.test(
+  'a cold domain is loaded before its image is decoded, and a resident one is not waited for',
+  async (t) => {
+    let load = () => {}
+    const { predictor, decoding, held } = build({
+      warm: (domain) => {
+        if (domain === 'a') return undefined
+        if (domain === 'c') return Promise.reject(new FacetError('load_timeout', 'Full.'))
+        return new Promise((resolve) => {
+          load = resolve
+        })
+      },
+    })
+    await predictor.predict([item('a', 1, 2, 3)], { needHead: true })
+    t.equal(decoding.length, 1)
+    await t.rejects(predictor.predict([item('c', 1, 2, 3)], { needHead: true }), { code: 'load_timeout' })
+    const answer = predictor.predict([item('b', 1, 2, 3)], { needHead: true })
+    await settle()
+    t.equal(decoding.length, 1, 'nothing is decoded for a domain that is not resident')
+    t.equal(held.size, 0)
+    load()
+    await answer
+    t.equal(decoding.length, 2)
+  },
+)

@@ -1,30 +1,38 @@
 /**
- * `npm run fairness -- [--rate N] [--seconds N] [--rounds N]`: one domain floods the real service with a
- * hundred times as many requests as a quiet one.
+ * `npm run fairness -- [--only flood,photos,worst,cold] [--rate N] [--seconds N] [--rounds N]`: a quiet domain on the
+ * real service, beside those who send much more (`fairness-scenarios.ts`).
  *
- * The quiet domain must never be refused, and its p99 may exceed its p99 without the flood by two batch runs
- * at most; otherwise the program ends with 1. Times with and without the flood take turns, so that both see
- * the same machine. The length of a batch run is the median over the flood's answers: those are the full
- * batches that quiet requests wait for and share.
+ * No request of the quiet domain may be refused or fail. Its p99 may exceed its p99 without the load by two batch runs,
+ * and where the load is long decodes by one decode of the accepted image that takes longest. Otherwise the program ends
+ * with 1. Times with and without the load take turns, so that both see the same machine. The length of a batch run is
+ * the median over the load's answers: those are the batches that quiet requests wait for and share.
  */
 import { Agent } from 'node:http'
 import { parseArgs } from 'node:util'
-import sharp from 'sharp'
-import { Child } from '../processes.js'
+import { type Reply, send, timingOf } from '../client.js'
 import { machine } from '../machine.js'
+import { Child } from '../processes.js'
 import { random } from '../random.js'
 import { startServer } from '../server.js'
 import { median, quantile } from '../statistics.js'
-import { type Reply, send, timingOf, type Wire } from '../client.js'
-import type { FloodCount, FloodJob } from './flood.js'
+import { avif } from '../worst-images/avif.js'
+import { encodedJpeg, scannedJpeg } from '../worst-images/jpeg.js'
+import type { Kind, Parameters } from '../worst-images/kind.js'
+import { png } from '../worst-images/png.js'
+import { type Image, type Scenario, scenarios } from './fairness-scenarios.js'
+import type { FloodCount } from './flood.js'
 
-const QUIET_DOMAIN = 'eurosat'
-const FLOODING_DOMAIN = 'sketch'
-/** Requests of the flood for each quiet one. */
-const FLOOD_FACTOR = 100
-const FLOOD_CONNECTIONS = 500
-/** Quiet requests and the flood run this long before anything is counted. */
+/** The load runs this long before anything is counted: the service learns its batch size, and caches warm up. */
 const WARM_UP_SECONDS = 10
+/** Of the longest accepted decodes that `npm run worst-images` finds; each is made smaller until it is accepted. */
+const worstKinds: readonly [Kind, Parameters][] = [
+  [scannedJpeg, { scans: 100 }],
+  [encodedJpeg, { space: 'cmyk', sampling: '4:4:4' }],
+  [png, { interlaced: true }],
+  [avif, { sampling: '4:2:0', content: 'soft', megapixels: 24 }],
+]
+/** Of an image that is refused, so much of the pixels is tried next. */
+const SMALLER = 0.75
 
 interface Answers {
   /** From sending a request to its whole answer, ms. */
@@ -35,67 +43,179 @@ interface Answers {
   failed: number
 }
 
+interface Result {
+  name: string
+  idle: Answers
+  loaded: Answers
+  load: FloodCount
+  /** Longest time of one decode of a worst accepted image alone, ms; 0 where it does not count. */
+  decodeMs: number
+  violations: string[]
+}
+
+/** Asks for the quiet domain without a pause, whether earlier requests are answered or not. */
+class Quiet {
+  /** Where answers are counted; those to requests that were sent before it changed too. */
+  into: Answers = noAnswers()
+  readonly #agent = new Agent({ keepAlive: true })
+  readonly #open = new Set<Promise<void>>()
+  readonly #done: Promise<void>
+  #stopped = false
+
+  constructor(url: string, { domain, image, rate, regular }: Scenario['quiet']) {
+    const wire = { ...image, method: 'POST', path: `/v1/domains/${domain}/predict` }
+    const next = random(5)
+    const pause = () => (regular ? 0.8 + 0.4 * next() : -Math.log(1 - next())) / rate
+    this.#done = (async () => {
+      for (let due = performance.now(); !this.#stopped; due += 1000 * pause()) {
+        await sleep(due - performance.now())
+        const { into } = this
+        const start = performance.now()
+        const request = send(this.#agent, url, wire).then(
+          (reply) => take(reply, performance.now() - start, into),
+          () => void into.failed++,
+        )
+        this.#open.add(request)
+        void request.then(() => this.#open.delete(request))
+      }
+    })()
+  }
+
+  /** Counts for so many seconds. */
+  async during(seconds: number, into: Answers): Promise<void> {
+    this.into = into
+    await sleep(1000 * seconds)
+    this.into = noAnswers()
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#done
+    await Promise.all(this.#open)
+    this.#agent.destroy()
+  }
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
+      only: { type: 'string', default: Object.keys(scenarios).join() },
       rate: { type: 'string', default: '5' },
       seconds: { type: 'string', default: '20' },
       rounds: { type: 'string', default: '3' },
     },
   })
   const [rate, seconds, rounds] = [values.rate, values.seconds, values.rounds].map(Number)
+  const names = values.only.split(',')
+  if (names.some((name) => !(name in scenarios)) || !(rate! > 0 && seconds! > 0 && rounds! > 0)) {
+    console.error(`--only takes ${Object.keys(scenarios).join()}; the others are numbers above 0`)
+    process.exitCode = 2
+    return
+  }
+  const worst = names.some((name) => name === 'photos' || name === 'worst') ? await worstImages() : []
+  const decodeMs = Math.max(0, ...worst.map((image) => image.decodeMs))
+  const results: Result[] = []
+  for (const name of names) {
+    const scenario = await scenarios[name]!({ rate: rate!, worst })
+    const result = await run(name, scenario, decodeMs, seconds!, rounds!)
+    await scenario.end()
+    show(result)
+    results.push(result)
+  }
+  const json = results.map(({ name, idle, loaded, load, violations, ...more }) => ({
+    name,
+    ...{
+      idle: inShort(idle),
+      loaded: inShort(loaded),
+      run: median(load.runs),
+      limit: limitOf(idle, load, more),
+    },
+    ...{ ...more, load: { ...load, runs: load.runs.length }, violations },
+  }))
+  console.log(
+    JSON.stringify({ fairness: { seconds: seconds! * rounds!, scenarios: json, machine: machine() } }),
+  )
+  process.exitCode = results.some(({ violations }) => violations.length > 0) ? 1 : 0
+}
+
+/** The images that take longest, and how long each takes on a service that does nothing else. */
+async function worstImages(): Promise<(Image & { decodeMs: number })[]> {
   const server = await startServer()
-  const flood = await Child.start(new URL('./flood.js', import.meta.url))
-  const [idle, flooded]: Answers[] = [empty(), empty()]
-  const loud: FloodCount = { answered: 0, refused: 0, failed: 0, runs: [] }
+  const agent = new Agent({ keepAlive: true })
+  const found: (Image & { decodeMs: number })[] = []
   try {
-    const wire = await pngRequest(1)
-    const quiet = { ...wire, path: `/v1/domains/${QUIET_DOMAIN}/predict` }
-    const job: FloodJob = {
-      ...{ url: server.url, rate: rate! * FLOOD_FACTOR, atOnce: FLOOD_CONNECTIONS },
-      wire: { ...wire, path: `/v1/domains/${FLOODING_DOMAIN}/predict` },
-    }
-    // Meanwhile the service learns its batch size, and code and caches warm up.
-    await flood.ask({ type: 'start', ...job })
-    await ask(server.url, quiet, rate!, WARM_UP_SECONDS, empty())
-    await flood.ask({ type: 'stop' })
-    for (let round = 0; round < rounds!; round++) {
-      await ask(server.url, quiet, rate!, seconds!, idle!)
-      await flood.ask({ type: 'start', ...job })
-      await ask(server.url, quiet, rate!, seconds!, flooded!)
-      const count = await flood.ask<FloodCount>({ type: 'stop' })
-      for (const key of ['answered', 'refused', 'failed'] as const) loud[key] += count[key]
-      loud.runs = loud.runs.concat(count.runs)
+    for (const [kind, changes] of worstKinds) {
+      const first = Object.entries(kind.choices).map(([name, values]) => [name, values[0]!])
+      const parameters = { ...Object.fromEntries(first), ...changes }
+      for (let megapixels = Number(parameters.megapixels); ; megapixels *= SMALLER) {
+        const body = await kind.make({ ...parameters, megapixels })
+        const image = { type: `image/${kind.format}`, body: body! }
+        const wire = { ...image, method: 'POST', path: '/v1/domains/base/embed' }
+        const reply = await send(agent, server.url, wire)
+        if (reply.status === 413) continue
+        if (reply.status !== 200) throw new Error(`${kind.format}: HTTP ${reply.status}: ${reply.text}`)
+        const again = await send(agent, server.url, wire)
+        const decodeMs = Math.max(timingOf(reply, 'decode'), timingOf(again, 'decode'))
+        const size = `${megapixels.toFixed(1)} megapixels, ${(image.body.length / 1024).toFixed(0)} KiB`
+        console.log(`${kind.format} of ${size}: decoded in ${decodeMs.toFixed(0)} ms alone`)
+        found.push({ ...image, decodeMs })
+        break
+      }
     }
   } finally {
+    agent.destroy()
+    await server.stop()
+  }
+  return found
+}
+
+async function run(
+  name: string,
+  scenario: Scenario,
+  worstDecodeMs: number,
+  seconds: number,
+  rounds: number,
+): Promise<Result> {
+  const server = await startServer(scenario.options)
+  const flood = await Child.start(new URL('./flood.js', import.meta.url))
+  const [idle, loaded] = [noAnswers(), noAnswers()]
+  const load: FloodCount = { answered: 0, refused: 0, failed: 0, runs: [] }
+  const quiet = new Quiet(server.url, scenario.quiet)
+  try {
+    const start = { type: 'start', url: server.url, ...scenario.load }
+    await flood.ask(start)
+    await sleep(1000 * WARM_UP_SECONDS)
+    await flood.ask({ type: 'stop' })
+    for (let round = 0; round < rounds; round++) {
+      await quiet.during(seconds, idle)
+      await flood.ask(start)
+      await quiet.during(seconds, loaded)
+      const count = await flood.ask<FloodCount>({ type: 'stop' })
+      for (const key of ['answered', 'refused', 'failed'] as const) load[key] += count[key]
+      load.runs = load.runs.concat(count.runs)
+    }
+  } finally {
+    await quiet.stop()
     await flood.stop()
     await server.stop()
   }
-  report(idle!, flooded!, loud, { rate: rate!, seconds: seconds! * rounds! })
+  const decodeMs = scenario.andDecode ? worstDecodeMs : 0
+  const violations: string[] = []
+  if (loaded.refused + loaded.failed + idle.refused + idle.failed > 0)
+    violations.push('requests of the quiet domain were refused or failed')
+  if (p99(loaded) > limitOf(idle, load, { decodeMs }))
+    violations.push('the p99 of the quiet domain exceeds its limit')
+  if (scenario.overloads && load.refused === 0)
+    violations.push('the load was too weak: none of it was refused')
+  return { name, idle, loaded, load, decodeMs, violations }
 }
 
-function empty(): Answers {
+function noAnswers(): Answers {
   return { latencies: [], queued: [], refused: 0, failed: 0 }
 }
 
-/** Sends requests at random times (a Poisson process), whether earlier ones are answered or not. */
-async function ask(url: string, wire: Wire, rate: number, seconds: number, into: Answers): Promise<void> {
-  const agent = new Agent({ keepAlive: true })
-  const next = random(5)
-  const open: Promise<void>[] = []
-  const end = performance.now() + 1000 * seconds
-  for (let due = performance.now(); due < end; due += (-Math.log(1 - next()) / rate) * 1000) {
-    await new Promise((resolve) => setTimeout(resolve, due - performance.now()))
-    const start = performance.now()
-    open.push(
-      send(agent, url, wire).then(
-        (reply) => take(reply, performance.now() - start, into),
-        () => void into.failed++,
-      ),
-    )
-  }
-  await Promise.all(open)
-  agent.destroy()
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
 function take(reply: Reply, ms: number, into: Answers): void {
@@ -107,59 +227,33 @@ function take(reply: Reply, ms: number, into: Answers): void {
   }
 }
 
-async function pngRequest(seed: number): Promise<Omit<Wire, 'path'>> {
-  const next = random(seed)
-  const raw = { width: 64, height: 64, channels: 3 } as const
-  const pixels = Uint8Array.from({ length: 64 * 64 * 3 }, () => next() * 256)
-  return { method: 'POST', type: 'image/png', body: await sharp(pixels, { raw }).png().toBuffer() }
+function p99({ latencies }: Answers): number {
+  return quantile(latencies, 0.99)
 }
 
-function report(
-  idle: Answers,
-  flooded: Answers,
-  { runs, ...loud }: FloodCount,
-  of: { rate: number; seconds: number },
-): void {
-  const p99 = (values: number[]) => quantile(values, 0.99)
-  const run = median(runs)
-  const most = p99(idle.latencies) + 2 * run
-  const row = (name: string, own: Answers) =>
-    `${name.padEnd(9)} n=${own.latencies.length}: median ${median(own.latencies).toFixed(1)}, p99 ${p99(own.latencies).toFixed(1)}; ` +
-    `queued p99 ${p99(own.queued).toFixed(1)}; ${own.refused} refused, ${own.failed} failed`
+function limitOf(idle: Answers, { runs }: FloodCount, { decodeMs }: { decodeMs: number }): number {
+  return p99(idle) + 2 * median(runs) + decodeMs
+}
+
+function inShort(answers: Answers) {
+  const { latencies, queued, refused, failed } = answers
+  const queuedP99 = quantile(queued, 0.99)
+  return { n: latencies.length, p50: median(latencies), p99: p99(answers), queuedP99, refused, failed }
+}
+
+function show(result: Result): void {
+  const { name, idle, loaded, load, decodeMs } = result
+  const row = (answers: Answers) => {
+    const { n, p50, queuedP99, refused, failed } = inShort(answers)
+    return `n=${n}: median ${p50.toFixed(1)}, p99 ${p99(answers).toFixed(1)}; queued p99 ${queuedP99.toFixed(1)}; ${refused} refused, ${failed} failed`
+  }
+  console.log(`${name}, ms`)
+  console.log(`  alone   ${row(idle)}`)
+  console.log(`  loaded  ${row(loaded)}`)
   console.log(
-    `ms; ${QUIET_DOMAIN} at ${of.rate} requests a second, ${FLOODING_DOMAIN} at ${of.rate * FLOOD_FACTOR}`,
+    `  a run takes ${median(load.runs).toFixed(1)}, the longest decode ${decodeMs.toFixed(0)}; the p99 may be ${limitOf(idle, load, result).toFixed(1)}; of the load ${load.answered} answered, ${load.refused} refused, ${load.failed} failed`,
   )
-  console.log(row('alone', idle))
-  console.log(row('flooded', flooded))
-  console.log(
-    `a batch run takes ${run.toFixed(1)}, p99 ${p99(runs).toFixed(1)}; the p99 may be ${most.toFixed(1)}; of the flood ${loud.answered} answered, ${loud.refused} refused, ${loud.failed} failed`,
-  )
-  const violations: string[] = []
-  if (flooded.refused + flooded.failed + idle.refused + idle.failed > 0)
-    violations.push('requests of the quiet domain were refused or failed')
-  if (p99(flooded.latencies) > most)
-    violations.push('the p99 of the quiet domain is more than two runs above its p99 without the flood')
-  if (loud.refused === 0) violations.push('the flood was too weak: none of it was refused; raise --rate')
-  for (const violation of violations) console.error(`violated: ${violation}`)
-  const ms = (own: Answers) => ({
-    n: own.latencies.length,
-    p50: median(own.latencies),
-    p99: p99(own.latencies),
-  })
-  console.log(
-    JSON.stringify({
-      fairness: {
-        ...of,
-        alone: ms(idle),
-        flooded: ms(flooded),
-        run: { p50: run, p99: p99(runs) },
-        loud,
-        violations,
-        machine: machine(),
-      },
-    }),
-  )
-  process.exitCode = violations.length > 0 ? 1 : 0
+  for (const violation of result.violations) console.error(`  violated: ${violation}`)
 }
 
 await main()

@@ -36,6 +36,10 @@ class Party<T> {
   given = 0
   /** In order of arrival. A party that is idle stays while it was served more than the others. */
   readonly within = new Map<string, Party<T>>()
+  /** Those of them in which something waits. */
+  readonly ready = new Set<Party<T>>()
+  /** Which of its turns is next; null where that has to be found anew. */
+  next: PlacedTurn<T> | null = null
   /** In order of arrival. */
   readonly turns = new Set<PlacedTurn<T>>()
 
@@ -89,7 +93,11 @@ export class FairQueue<T> {
     }
     const turn = { item, owner, party, charge: 0 }
     party.turns.add(turn)
-    for (const each of andAround(party)) each.waiting++
+    for (let each: Party<T> | null = party; each !== null; each = each.parent) {
+      each.waiting++
+      each.next = null
+      each.parent?.ready.add(each)
+    }
     return turn
   }
 
@@ -97,16 +105,19 @@ export class FairQueue<T> {
   remove(turn: Turn<T>): void {
     const { party } = turn as PlacedTurn<T>
     if (!party.turns.delete(turn as PlacedTurn<T>)) return
-    for (const each of andAround(party)) each.waiting--
+    for (let each: Party<T> | null = party; each !== null; each = each.parent) noLongerWaits(each)
     forgetIdle(party)
   }
 
-  /**
-   * The turn that is next. It stays in the queue.
-   * @param accepts false for a turn that is passed over; of each owner only the first turn is asked for
-   */
-  first(accepts: (turn: Turn<T>) => boolean = () => true): Turn<T> | undefined {
-    return this.#firstOf(this.#all, accepts)
+  /** The turn that is next. It stays in the queue. */
+  first(): Turn<T> | undefined {
+    return this.#all.waiting === 0 ? undefined : this.#nextOf(this.#all)
+  }
+
+  /** The first turn that is accepted; of each owner only the first turn is asked for. */
+  firstAccepted(accepts: (item: T) => boolean): Turn<T> | undefined {
+    const first = this.first()
+    return first === undefined || accepts(first.item) ? first : this.#acceptedOf(this.#all, accepts)
   }
 
   /** Gives a turn that waits: it leaves the queue, and its owner is charged the expected cost until `end`. */
@@ -116,8 +127,8 @@ export class FairQueue<T> {
     party.turns.delete(placed)
     placed.charge = this.#expectedCost(turn.item)
     this.#given++
-    for (const each of andAround(party)) {
-      each.waiting--
+    for (let each: Party<T> | null = party; each !== null; each = each.parent) {
+      noLongerWaits(each)
       each.given++
       each.served = this.#given
       const { parent } = each
@@ -131,43 +142,63 @@ export class FairQueue<T> {
   /** The work of a given turn has ended: its owner is charged what it cost. */
   end(turn: Turn<T>, cost: number): void {
     const { party, charge } = turn as PlacedTurn<T>
-    for (const each of andAround(party)) {
+    for (let each: Party<T> | null = party; each !== null; each = each.parent) {
       each.given--
       each.mark += cost - charge
+      each.next = null
     }
     forgetIdle(party)
   }
 
-  #firstOf(party: Party<T>, accepts: (turn: Turn<T>) => boolean): Turn<T> | undefined {
+  /** The next turn of a party in which something waits. */
+  #nextOf(party: Party<T>): PlacedTurn<T> {
+    if (party.next !== null) return party.next
     if (party.turns.size > 0) {
       const [own] = party.turns
-      return accepts(own!) ? own : undefined
+      party.next = own!
+      return own!
     }
-    let best: Turn<T> | undefined
+    let best: PlacedTurn<T> | null = null
     let lowest = Number.POSITIVE_INFINITY
     let servedLast = 0
-    for (const inner of party.within.values()) {
-      if (inner.waiting === 0) continue
-      const turn = this.#firstOf(inner, accepts)
-      if (turn === undefined) continue
+    for (const inner of party.ready) {
+      const turn = this.#nextOf(inner)
       const mark = inner.mark + this.#expectedCost(turn.item)
       if (mark > lowest || (mark === lowest && inner.served >= servedLast)) continue
       best = turn
       lowest = mark
       servedLast = inner.served
     }
+    party.next = best
+    return best!
+  }
+
+  #acceptedOf(party: Party<T>, accepts: (item: T) => boolean): PlacedTurn<T> | undefined {
+    const [own] = party.turns
+    if (own !== undefined) return accepts(own.item) ? own : undefined
+    let best: PlacedTurn<T> | undefined
+    let lowest = Number.POSITIVE_INFINITY
+    for (const inner of party.ready) {
+      const turn = this.#acceptedOf(inner, accepts)
+      if (turn === undefined) continue
+      const mark = inner.mark + this.#expectedCost(turn.item)
+      if (mark >= lowest) continue
+      best = turn
+      lowest = mark
+    }
     return best
   }
 }
 
-/** A party, and those it lies within. */
-function* andAround<T>(party: Party<T>): Iterable<Party<T>> {
-  for (let each: Party<T> | null = party; each !== null; each = each.parent) yield each
+function noLongerWaits<T>(party: Party<T>): void {
+  party.waiting--
+  party.next = null
+  if (party.waiting === 0) party.parent?.ready.delete(party)
 }
 
 /** Forgets parties that are idle and owe nothing: they would start again at the same mark. */
 function forgetIdle<T>(party: Party<T>): void {
-  for (const each of andAround(party)) {
+  for (let each: Party<T> | null = party; each !== null; each = each.parent) {
     if (!each.idle) return
     each.within.clear()
     each.now = 0

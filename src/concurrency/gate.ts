@@ -158,7 +158,7 @@ export class Gate {
     const { smallSize } = this.#options
     if (smallSize === undefined || this.#smallRuns) return
     const room = this.#roomBeside(this.#promised)
-    const small = this.#queue.first(({ item }) => item.size <= smallSize && item.weight <= room)
+    const small = this.#queue.firstAccepted(({ size, weight }) => size <= smallSize && weight <= room)
     if (small === undefined) return
     this.#smallRuns = true
     small.item.extra = true
@@ -187,7 +187,7 @@ export class Gate {
       this.#weightBeside = 0
     }
     const room = this.#roomBeside(front)
-    return this.#queue.first(({ item }) => item.weight <= room)
+    return this.#queue.firstAccepted(({ weight }) => weight <= room)
   }
 
   /** What a task may weigh that begins now and does not delay the one that has the promise. */

@@ -84,6 +84,15 @@ export interface PredictorOptions {
   limitRate?(images: ReadonlyMap<string, number>): void
   /** The family of a domain's version. @throws FacetError `unknown_domain` (404) */
   familyOf(domain: string): PredictingFamily
+  /**
+   * Loads a cold version, without a lease; undefined where there is nothing to wait for. Not at all unless given.
+   * @throws FacetError as `acquire`
+   */
+  warm?(
+    domain: string,
+    version: string | undefined,
+    wait: Wait & { principal: string },
+  ): Promise<void> | undefined
   /** @param wait.principal principals take turns at loads */
   acquire(domain: string, version: string | undefined, wait: Wait & { principal: string }): Promise<Lease>
   clock: Clock
@@ -202,8 +211,8 @@ export class Predictor {
   }
 
   /**
-   * One image: decoded, then run on the row of the version that is active by then. It holds a lease while it is
-   * queued and runs, and waits for nothing else meanwhile. So a request of more domains than the bank has rows is
+   * One image: decoded, then run on the row of the version that is active by then. A cold version is loaded before:
+   * no image is decoded for a domain that does not get into the bank. The image holds a lease while it is queued and runs, and waits for nothing else meanwhile. So a request of more domains than the bank has rows is
    * answered, and two such requests cannot lock each other out.
    */
   async #answer(
@@ -213,9 +222,11 @@ export class Predictor {
     wait: Wait,
     { principal = '', needHead }: PredictOptions,
   ): Promise<Answer> {
-    const { acquire, clock, familyOf } = this.#options
+    const { acquire, clock, familyOf, warm } = this.#options
     const family = familyOf(domain)
     const asker = { ...wait, principal }
+    const cold = warm?.(domain, version, asker)
+    if (cold !== undefined) await cold
     const start = clock.now()
     const pixels = await family.decode(takeImage(), { ...wait, owner: [principal, domain] })
     const decodeMs = clock.now() - start

@@ -162,6 +162,16 @@ export class Registry {
   }
 
   /**
+   * Loads the version that `acquire` would hold; undefined where it is resident.
+   *
+   * @throws FacetError as `acquire`
+   */
+  warm(domain: string, version?: string, options: WaitOptions = {}): Promise<void> | undefined {
+    if (this.#residency.state(this.#resolve(domain, version)) === 'resident') return undefined
+    return this.acquire(domain, version, options).then((lease) => lease.release())
+  }
+
+  /**
    * Registers a pack: it is validated, tried on a staged row, made durable, and then active (or only listed,
    * as `activate` says). After this resolves no request gets the version that was active before. A version
    * that the domain lists already is activated again; damaged bytes of it in the store are repaired.

@@ -9,7 +9,7 @@ import type { Clock } from '../concurrency/clock.js'
 import { FairQueue, type Turn } from '../concurrency/fair-queue.js'
 import { FacetError } from '../errors.js'
 import { Demand } from './demand.js'
-import { leaving, type Newcomer, type Occupant } from './eviction.js'
+import { HOT_DEMAND, leaving, type Newcomer, type Occupant } from './eviction.js'
 import type { About } from './prepare.js'
 import type { Standing } from './versions.js'
 
@@ -139,7 +139,9 @@ export class Rows {
   /** Returns a reference. */
   release(resident: Resident): void {
     resident.references--
-    if (resident.references === 0) this.settle(resident.version)
+    if (resident.references > 0) return
+    const hotAndStays = this.#demand.of(resident.version) >= HOT_DEMAND && !this.#leaving.has(resident)
+    if (!hotAndStays || this.#standing(resident) === 'none') this.settle(resident.version)
   }
 
   /** Refuses a version that would never fit into this bank, so that it does not wait for a row.
@@ -165,7 +167,7 @@ export class Rows {
       this.#claimedBytes += claim.bytes
       this.#wait(claim, principal)
       signal.addEventListener('abort', () => this.#withdraw(claim), { once: true })
-      this.#grantRows()
+      if (this.#matters(claim)) this.#grantRows()
     })
   }
 
@@ -175,8 +177,9 @@ export class Rows {
       if (claim.version !== version) continue
       claim.demand = Math.max(claim.demand, this.#demand.of(version))
       this.#wait(claim, principal)
+      if (this.#matters(claim)) this.#grantRows()
+      return
     }
-    this.#grantRows()
   }
 
   /** False once the reservation is filled, given back, or lost in a reset. */
@@ -243,6 +246,11 @@ export class Rows {
     this.#grantRows()
   }
 
+  /** False for one of very many claims that is not next: it changes nothing about who may leave. */
+  #matters(claim: Claim): boolean {
+    return this.#claims.size <= this.#residents.size || this.#line.first()?.item === claim
+  }
+
   #wait(claim: Claim, principal: string): void {
     if (!claim.turns.has(principal))
       claim.turns.set(principal, this.#line.push([principal, claim.version], claim))
@@ -250,8 +258,9 @@ export class Rows {
 
   #withdraw(claim: Claim): void {
     if (!this.#claims.has(claim)) return
+    const matters = this.#matters(claim)
     this.#end(claim, null)
-    this.#grantRows()
+    if (matters) this.#grantRows()
   }
 
   #end(claim: Claim, reservation: RowReservation | null): void {
@@ -263,12 +272,22 @@ export class Rows {
 
   /** Grants rows to the claims in turn, evicting what may be evicted; the first that does not fit stops it. */
   #grantRows(): void {
-    let turn = this.#line.first()
-    for (; turn !== undefined; turn = this.#line.first()) {
+    this.#cancelTimer?.()
+    this.#cancelTimer = undefined
+    this.#leaving.clear()
+    for (let turn = this.#line.first(); turn !== undefined; turn = this.#line.first()) {
       const claim = turn.item
       const { bytes } = claim
-      if (!this.#fits(bytes)) this.#evictFor(claim)
-      if (!this.#fits(bytes)) break
+      if (!this.#fits(bytes)) {
+        const { cold, hot, soonest } = this.#leavingFor(claim)
+        this.#evict([...cold, ...hot], bytes)
+        if (!this.#fits(bytes)) {
+          this.#chooseLeaving(claim, cold, hot)
+          if (soonest < Infinity)
+            this.#cancelTimer = this.#options.clock.after(soonest, () => this.#grantRows())
+          return
+        }
+      }
       this.#line.give(turn)
       this.#line.end(turn, 1)
       const reservation = { row: this.#freeRows.pop()!, bytes, principal: turn.owner[0]! }
@@ -276,21 +295,19 @@ export class Rows {
       this.#reservations.add(reservation)
       this.#end(claim, reservation)
     }
-    this.#chooseLeaving(turn?.item)
   }
 
   #fits(bytes: number): boolean {
     return this.#freeRows.length > 0 && this.#usedBytes + bytes <= this.#options.budget
   }
 
-  /** Evicts versions without references, in the order in which they should leave, until the claim fits. */
-  #evictFor(claim: Claim): void {
-    const { cold, hot } = this.#leavingFor(claim)
-    for (const { resident } of cold.concat(hot)) {
+  /** Evicts versions without references, in the order in which they should leave, until so many bytes fit. */
+  #evict(from: readonly Seat[], bytes: number): void {
+    for (const { resident } of from) {
       if (resident.references > 0) continue
       this.#remove(resident)
       this.#options.evicted(resident, this.#options.clock.now() - resident.used)
-      if (this.#fits(claim.bytes)) return
+      if (this.#fits(bytes)) return
     }
   }
 
@@ -299,19 +316,14 @@ export class Rows {
    * left, versions are marked as leaving (no new references): cold ones, as many as free enough room for the claims,
    * and hot ones as far as the first claim may push them out. When the next minimum residency ends, the claims are
    * looked at again.
-   * @param first the claim whose turn it is
    */
-  #chooseLeaving(first: Claim | undefined): void {
-    this.#cancelTimer?.()
-    this.#cancelTimer = undefined
-    this.#leaving.clear()
-    if (first === undefined) return
-    const { cold, hot, soonest } = this.#leavingFor(first)
+  #chooseLeaving(first: Claim, cold: readonly Seat[], hot: readonly Seat[]): void {
     let rows = this.#freeRows.length
     let bytes = this.#options.budget - this.#usedBytes
     const leave = (from: readonly Seat[], neededRows: number, neededBytes: number) => {
       for (const { resident } of from) {
         if (rows >= neededRows && bytes >= neededBytes) return
+        if (resident.references === 0) continue
         this.#leaving.add(resident)
         rows++
         bytes += resident.bytes
@@ -319,7 +331,6 @@ export class Rows {
     }
     leave(cold, this.#claims.size, this.#claimedBytes)
     leave(hot, 1, first.bytes)
-    if (soonest < Infinity) this.#cancelTimer = this.#options.clock.after(soonest, () => this.#grantRows())
   }
 
   /** What may leave for a claim, and the milliseconds until the next minimum residency ends. */
@@ -341,12 +352,18 @@ export class Rows {
   #seat(resident: Resident, rowsOf: ReadonlyMap<string, number>): Seat {
     const { version, principal, since, used, bytes } = resident
     const { clock, minResidencyMs } = this.#options
+    const standing = this.#standing(resident)
+    const youthMs = since + minResidencyMs - clock.now()
+    const demand = this.#demand.of(version)
     return {
-      ...{ resident, since, used, bytes },
-      standing: this.#standing(resident),
-      demand: this.#demand.of(version),
-      youthMs: since + minResidencyMs - clock.now(),
+      resident,
+      standing,
+      demand,
+      youthMs,
       rowsOfPrincipal: rowsOf.get(principal)!,
+      since,
+      used,
+      bytes,
     }
   }
 

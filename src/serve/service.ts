@@ -228,6 +228,7 @@ function buildPredictor(
     }),
     limitRate: (images) => limit?.take(images),
     familyOf: () => runtime,
+    warm: (domain, version, wait) => registry.warm(domain, version, wait),
     acquire: (domain, version, wait) => registry.acquire(domain, version, wait),
     clock,
     observe: metrics,
