@@ -128,6 +128,40 @@ t.test('a chunked body is bounded as it comes', async (t) => {
   }
 })
 
+t.test('pipelined requests are answered one after the other, in order', async (t) => {
+  const running: string[] = []
+  let most = 0
+  const { port, app } = await listening(t, {
+    readiness: async () => {
+      running.push('ready')
+      most = Math.max(most, running.length)
+      await new Promise(setImmediate)
+      running.pop()
+      return { ready: true }
+    },
+  })
+  const socket = await open(port)
+  const paths = Array.from({ length: 40 }, (_, index) => (index % 3 === 0 ? '/livez' : '/readyz'))
+  const last = head('GET', '/v1/domains/nobody', { Connection: 'close' })
+  socket.write(paths.map((path) => head('GET', path, {})).join('') + last)
+  let text = ''
+  socket.on('data', (chunk) => {
+    text += chunk
+  })
+  await new Promise((closed) => socket.once('close', closed))
+  const answers = [...text.matchAll(/"status":"(\w+)"|"code":"(\w+)"/g)].map(
+    ([, status, code]) => status ?? code,
+  )
+  t.same(answers, [...paths.map((path) => (path === '/livez' ? 'live' : 'ready')), 'unknown_domain'])
+  t.equal(most, 1)
+
+  const flood = await open(port)
+  flood.write(head('GET', '/livez', {}).repeat(1000))
+  flood.resume()
+  await new Promise((closed) => flood.once('close', closed))
+  t.equal((await app.inject('/livez')).statusCode, 200)
+})
+
 t.test('a body in very small chunks is refused, and its connection ends', async (t) => {
   const { app, port } = await listening(t, { config: { maxBody: 100_000 } })
   const socket = await open(port)

@@ -10,6 +10,7 @@ import { guard } from './access/auth.js'
 import { BrokenRequests } from './connections/broken.js'
 import { answerHalfClosed } from './connections/half-closed.js'
 import { boundPeers } from './connections/peers.js'
+import { orderPipelines } from './connections/pipelines.js'
 import { endSilentConnections } from './connections/silent-connections.js'
 import type { AppDeps } from './exchange/deps.js'
 import { answerExpectations } from './exchange/expect.js'
@@ -68,6 +69,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   // request through it could then pass for a local one. The size of all fields is bounded above.
   server.maxHeadersCount = 0
   endSilentConnections(app)
+  orderPipelines(server)
 
   app.decorate('plane', problemPlane)
   app.setErrorHandler(answerFailure)

@@ -40,8 +40,9 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage, pace:
         request.share?.take(chunk.length)
         collector.add(chunk)
       } catch (error) {
-        if (error instanceof TinyChunks) request.hangUp = true
-        return fail(error)
+        fail(error)
+        if (error instanceof TinyChunks) abandon(request, payload)
+        return
       }
     }
     const onEnd = () => {
@@ -64,4 +65,14 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage, pace:
     askForBody(request.raw)
     payload.on('data', onData).on('end', onEnd).on('error', onError)
   })
+}
+
+/**
+ * The rest of the body is not worth reading. Thousands of its chunks may be in what has been read from the
+ * socket already: Node drops them soonest where the message is marked as dumped, as Node does itself with
+ * bodies that nobody read.
+ */
+function abandon(request: FastifyRequest, payload: IncomingMessage & { _dump?(): void }): void {
+  request.hangUp = true
+  payload._dump?.()
 }
