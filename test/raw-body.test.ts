@@ -160,8 +160,8 @@ t.test('a body in very small chunks is refused after the first few hundred', asy
     }
     return null
   }
-  t.equal(refusedAfter(1), 257)
-  t.equal(refusedAfter(63), 257)
+  t.equal(refusedAfter(1), 513)
+  t.equal(refusedAfter(63), 513)
   t.equal(refusedAfter(64), null)
   const late = new Collector(undefined)
   late.add(Buffer.alloc(640_000))

@@ -10,7 +10,7 @@ import { FacetError } from '../../errors.js'
  * Each chunk costs the thread about as much as hundreds of bytes do. So many may be of any size; beyond, the
  * chunks of a body so far must have `MIN_AVERAGE_BYTES` on average.
  */
-const FREE_CHUNKS = 256
+const FREE_CHUNKS = 512
 const MIN_AVERAGE_BYTES = 64
 /** Size of the first buffer of a body of unknown length. Each further one is as large as those before it. */
 const FIRST_BUFFER_BYTES = 64 * 1024
