@@ -47,6 +47,7 @@ export const errorTable = {
   engine_restarting: { status: 503, title: 'Engine is restarting' },
   bank_full: { status: 503, title: 'No bank row is free' },
   load_timeout: { status: 503, title: 'Adapter did not load in time' },
+  store_problems: { status: 503, title: 'Store has problems' },
   domain_failed: { status: 503, title: 'Domain cannot be loaded' },
   deadline_exceeded: { status: 504, title: 'Deadline passed' },
   store_full: { status: 507, title: 'Store is full' },

@@ -53,7 +53,7 @@ t.test('without anything the defaults serve the demo family on loopback', async 
   })
   t.match(config?.family, /models.resnet26-half$/)
   t.match(config?.adapters, /adapters.resnet26-half$/)
-  t.equal(config?.data, resolve('data'))
+  t.equal(config?.data, resolve('data/resnet26-half'))
   t.ok(isAbsolute(config!.family) && isAbsolute(config!.adapters))
   t.notOk('tokenFile' in config! || 'adminToken' in config! || 'predictToken' in config!)
 })
@@ -94,6 +94,22 @@ t.test('connections of one peer are half of all by default', async (t) => {
   t.equal((await serve(['--max-connections', '3'])).config?.maxConnectionsPerPeer, 2)
   t.equal((await serve(['--max-connections-per-peer', '9'])).config?.maxConnectionsPerPeer, 9)
 })
+
+t.test(
+  'a switch needs no value; the data folder is that of the family, or the one that is named',
+  async (t) => {
+    const strict = async (flags: string[], variables = {}) =>
+      (await serve(flags, variables)).config?.strictStore
+    t.equal(await strict([]), false)
+    t.equal(await strict(['--strict-store']), true)
+    t.equal(await strict(['--strict-store', 'no'], { FACET_STRICT_STORE: 'yes' }), false)
+    t.equal(await strict([], { FACET_STRICT_STORE: 'yes' }), true)
+    t.equal(await strict([], { FACET_STRICT_STORE: 'no' }), false)
+    t.match((await serve(['--strict-store', 'maybe'])).output, /Accepted: yes, no/)
+    t.match((await serve(['--family', 'models/own'])).config, { data: resolve('data/own'), dataGiven: false })
+    t.match((await serve(['--data', 'd'])).config, { data: resolve('d'), dataGiven: true })
+  },
+)
 
 t.test('values of each kind', async (t) => {
   const { config } = await serve([
@@ -257,7 +273,7 @@ t.test('the help explains each setting with its default and its variable', async
   for (const [key, { shown, help }] of Object.entries(settings)) {
     const flag = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
     const name = `FACET_${flag.toUpperCase().replaceAll('-', '_')}`
-    t.ok(flat.includes(`--${flag} <`), flag)
+    t.ok(flat.includes(`--${flag} <`) || flat.includes(`--${flag} [yes|no]`), flag)
     t.ok(
       flat.includes(`${help} (default: ${shown}; ${name})`),
       `${flag}: ${help} (default: ${shown}; ${name})`,

@@ -10,6 +10,7 @@
  *
  * It is synchronous and deterministic, so that a log of operations can be replayed up to any point.
  */
+import type { Entry } from '../src/store/fs.js'
 import type { Random } from './random.js'
 
 /**
@@ -123,10 +124,10 @@ export class MemoryDisk {
     return [...this.#folder(path).entries.keys()]
   }
 
-  stat(path: string): { bytes: number; folder: boolean } {
+  stat(path: string): Entry {
     const node = this.#find(path)
-    if (node instanceof FolderNode) return { bytes: 0, folder: true }
-    return { bytes: node.data.length, folder: false }
+    if (node instanceof FolderNode) return { bytes: 0, kind: 'folder' }
+    return { bytes: node.data.length, kind: 'file' }
   }
 
   read(path: string): Uint8Array {

@@ -2,7 +2,7 @@
  * The store's file system on a `MemoryDisk`. Records every change, and fails or stops at the operation a test
  * names.
  */
-import type { StoreFile, StoreFolder, StoreFs } from '../src/store/fs.js'
+import type { Entry, StoreFile, StoreFolder, StoreFs } from '../src/store/fs.js'
 import { LockedError } from '../src/store/lock.js'
 import { fsError, MemoryDisk, type Operation } from './memory-disk.js'
 
@@ -47,12 +47,19 @@ export class MemoryFs implements StoreFs {
     return this.#step('list', path, () => this.disk.list(path))
   }
 
-  stat(path: string): Promise<{ bytes: number; folder: boolean }> {
+  stat(path: string): Promise<Entry> {
     return this.#step('stat', path, () => this.disk.stat(path))
   }
 
-  read(path: string): Promise<Uint8Array> {
-    return this.#step('read', path, () => this.disk.read(path))
+  read(path: string, maxBytes: number): Promise<Uint8Array> {
+    return this.#step('read', path, () => {
+      if (this.disk.stat(path).bytes > maxBytes) throw fsError('EFBIG', path)
+      return this.disk.read(path)
+    })
+  }
+
+  readStart(path: string, bytes: number): Promise<Uint8Array> {
+    return this.#step('read', path, () => this.disk.read(path).subarray(0, bytes))
   }
 
   async create(path: string): Promise<StoreFile> {

@@ -51,6 +51,7 @@ const source: MetricsSource = {
   pinned: () => 1,
   storeBytes: () => 12_345,
   bankCapacity: () => 2 ** 30,
+  storeProblems: () => ({ pack_missing: 2, stray_file: 0 }),
 }
 
 function create(maxDomains = 10): Metrics {

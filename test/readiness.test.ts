@@ -36,6 +36,18 @@ t.test('one forward pass serves all who ask, and holds for a while', async (t) =
   t.equal(clock.pending, 0)
 })
 
+t.test('what is in the way of readiness is told without asking the lanes', async (t) => {
+  const { clock, probes } = rig()
+  const logger = pino({ level: 'silent' })
+  const engine = { state: 'ready', probe: async () => void probes.push({ resolve() {}, reject() {} }) }
+  let reason: string | undefined = 'The store has problems.'
+  const readiness = new Readiness({ engine, clock, logger, timeoutMs: 1000, obstacle: () => reason })
+  t.same(await readiness.check(), { ready: false, code: 'store_problems', reason: 'The store has problems.' })
+  t.equal(probes.length, 0)
+  reason = undefined
+  t.same(await readiness.check(), { ready: true })
+})
+
 t.test(
   'a lane that hangs is reported in time, and logged once however often readiness is asked',
   async (t) => {

@@ -42,13 +42,13 @@ t.test('pains 1 and 2: loads stall nobody else, run side by side, and are shared
   })
   const fs: StoreFs = {
     ...nodeFs,
-    async read(path) {
+    async read(path, most) {
       const version = slow.find((version) => path.includes(version))
       if (version !== undefined) {
         reading.push(version)
         await released
       }
-      return nodeFs.read(path)
+      return nodeFs.read(path, most)
     },
   }
   const patient = ['--load-timeout', '60s', '--request-timeout', '60s']

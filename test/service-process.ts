@@ -50,6 +50,8 @@ export interface ProgramOptions {
   openFiles?: number
   /** A module that the process and its threads load first. */
   preload?: string
+  /** The folder it runs in. */
+  cwd?: string
   /** It is process 1 of a PID namespace of its own, as in a container. */
   asInit?: boolean
 }
@@ -63,7 +65,7 @@ export class Program {
   #err = ''
 
   /** @param args of `facet` */
-  constructor(cli: string, args: string[], { openFiles, preload, asInit = false }: ProgramOptions = {}) {
+  constructor(cli: string, args: string[], { openFiles, preload, cwd, asInit = false }: ProgramOptions = {}) {
     const own = [process.execPath, ...(preload === undefined ? [] : ['--import', preload]), cli, ...args]
     const limited = ['/bin/sh', '-c', `ulimit -n ${openFiles} && exec "$0" "$@"`, ...own]
     const alone = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', ...own]
@@ -71,7 +73,7 @@ export class Program {
     this.#asInit = asInit
     // An empty environment: with that of the test runner, the child would load tap's hooks.
     const env = asInit ? { PATH: process.env.PATH } : {}
-    this.#child = spawn(command!, rest, { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = spawn(command!, rest, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child.stdout!.on('data', (bytes: Buffer) => {
       this.#out += bytes.toString()
     })

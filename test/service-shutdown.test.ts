@@ -1,7 +1,8 @@
 /** The real process: how it ends, and the message of a start that fails. */
+import { execSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -221,6 +222,31 @@ t.test('one signal that comes twice, as Ctrl-C does under npm, is one orderly st
   const { code, out } = await program.exit
   t.equal(code, 0)
   t.match(out, '"stopped"')
+})
+
+t.test('a store in data/, the default of every family before, is not left behind', async (t) => {
+  const cwd = t.testdir({ data: { FORMAT: 'facet-store/1', domains: {}, blobs: {} } })
+  const own = ['serve', '--port', '0', '--bank-memory', '64MiB', '--lanes', '1']
+  const refused = await new Program(cli, own, { cwd }).exit
+  t.match(refused, {
+    code: 1,
+    out: '',
+    err: /^facet: The folder \S+data is a store, and .*--data data\. Nothing/,
+  })
+  const [command] = /mkdir -p data.*(?=\. Otherwise)/.exec(refused.err)!
+  t.strictSame(await readdir(join(cwd, 'data')), ['FORMAT', 'blobs', 'domains'])
+
+  const named = started(new Program(cli, [...own, '--data', 'data'], { cwd }))
+  await named.url()
+  named.kill('SIGTERM')
+  t.match(await named.exit, { code: 0 })
+
+  execSync(command, { cwd })
+  const moved = started(new Program(cli, own, { cwd }))
+  await moved.url()
+  moved.kill('SIGTERM')
+  t.match(await moved.exit, { code: 0 })
+  t.match(await readdir(join(cwd, 'data', 'resnet26-half')), ['FORMAT', 'blobs', 'domains', 'lock', 'tmp'])
 })
 
 t.test('a start that fails says why, without a stack, and ends with 1', async (t) => {

@@ -3,7 +3,11 @@ import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import t from 'tap'
-import { versionOf } from './store-history.js'
+import { systemClock } from '../src/concurrency/clock.js'
+import { writePack } from '../src/pack/write.js'
+import { LocalStore } from '../src/store/local.js'
+import { tinyFamily, tinyPack } from './families.js'
+import { recordOf, versionOf, versionRecord } from './store-history.js'
 import { verifyStore } from '../src/store/verify.js'
 import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
 
@@ -93,6 +97,66 @@ t.test('damaged packs found at start: the log and their domains say so; the rest
       { predictions: [{ label: new RegExp(`^${domain}-`) }] },
       'repaired',
     )
+})
+
+t.test("another family's data folder: one line, a metric, and with --strict-store never ready", async (t) => {
+  const other = tinyFamily()
+  const alien = (name: string, description = '') =>
+    writePack({ ...tinyPack(other), name, description }, other, { dtype: 'f32' })
+  const data = t.testdir()
+  const store = new LocalStore({ dir: data, clock: systemClock })
+  await store.open()
+  const add = async (domain: string, bytes: Uint8Array, family?: string) => {
+    await store.putBlob(versionOf(bytes), bytes)
+    const record = { ...versionRecord(bytes), ...(family !== undefined && { family }) }
+    await store.writeRecord(recordOf(domain, [record]), null)
+  }
+  // Records of before have no family: the packs' headers say it.
+  for (let index = 0; index < 6; index++) await add(`old-${index}`, alien(`old ${index}`))
+  await add('long-header', alien('long', 'very '.repeat(30_000)))
+  await add('new', alien('new'), other.fingerprint)
+  await add('ours', packBytes(1, 'ours'))
+  await store.close()
+
+  const lines: Record<string, unknown>[] = []
+  const logger = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  const { url, service } = await runService(t, ['--data', data], { logger })
+  t.match(lines, [
+    {
+      msg: 'problem in the store',
+      kind: 'other_family',
+      count: 8,
+      message:
+        /^8 of 9 domains in the data folder have packs of another family .*long-header, new, old-0.* and 3 more/,
+    },
+  ])
+  t.equal(lines.length, 1)
+  t.match(await (await fetch(`${url}/metrics`)).text(), /^facet_store_problems\{kind="other_family"\} 8$/m)
+  t.equal((await fetch(`${url}/readyz`)).status, 200)
+  t.match(await predict(url, 'ours', image), { domain: 'ours' })
+  const { versions } = (await (await fetch(`${url}/v1/domains/new`)).json()) as { versions: object[] }
+  t.notOk('family' in versions[0]!, 'the API shows what it did')
+  await service.stop()
+
+  const strict = await runService(t, ['--data', data, '--strict-store'])
+  const refused = await fetch(`${strict.url}/readyz`)
+  t.match(
+    { status: refused.status, ...((await refused.json()) as object) },
+    { status: 503, code: 'store_problems', detail: /other_family 8/ },
+  )
+  t.match(
+    await predict(strict.url, 'ours', image),
+    { domain: 'ours' },
+    'what is sound is served all the same',
+  )
+})
+
+t.test('a pack that was registered says its family in the record', async (t) => {
+  const { url, data } = await runService(t)
+  await register(url, { shop: packBytes(1, 'shop') })
+  const record = JSON.parse(await readFile(join(data, 'domains', 'shop.json'), 'utf8'))
+  const { fingerprint } = (await (await fetch(`${url}/v1/family`)).json()) as { fingerprint: string }
+  t.equal(record.record.versions[0].family, fingerprint)
 })
 
 t.test('over the quota: 507, nothing has changed; a deletion makes room', async (t) => {

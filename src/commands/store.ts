@@ -12,7 +12,9 @@ export function storeCommand(): Command {
   const verify: Command = store
     .command('verify')
     .description('check every record and every pack of a data folder that no service is using')
-    .addOption(new Option('--data <dir>', 'the data folder').env('FACET_DATA').default('./data'))
+    .addOption(
+      new Option('--data <dir>', 'the data folder').env('FACET_DATA').default('./data/resnet26-half'),
+    )
     .action(async ({ data }: { data: string }) => {
       const remedy = 'Name the data folder of a service; a service creates it at its first start.'
       const result = await naming('The data folder (--data)', resolve(data), remedy, async () => {

@@ -5,7 +5,7 @@
  * not be silently absent. Tokens are variables only, because every user of a machine sees the flags of its
  * processes.
  */
-import { basename, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { largestBatch } from '../scheduler/batch-size.js'
 import type { BankMode } from '../engine/messages.js'
@@ -25,6 +25,7 @@ export interface ServeConfig
     Flags,
     | 'adapters'
     | 'bank'
+    | 'data'
     | 'lanes'
     | 'maxBatch'
     | 'maxConnectionsPerPeer'
@@ -35,6 +36,9 @@ export interface ServeConfig
   adapters: string
   /** The folder was named, and so must be there. */
   adaptersGiven: boolean
+  data: string
+  /** The folder was named, and need not be that of the family. */
+  dataGiven: boolean
   bank: BankMode
   /** Runs side by side. */
   lanes: number
@@ -83,8 +87,10 @@ export function serveCommand(action: (config: ServeConfig) => Promise<void>): Co
     .showHelpAfterError('See facet serve --help.')
     .configureHelp({ optionDescription: describe })
   for (const [key, setting] of Object.entries<Setting<unknown, unknown>>(settings)) {
+    const { value, alone } = setting
     command.addOption(
-      new Option(`--${kebab(key)} <${setting.value}>`, setting.help)
+      new Option(`--${kebab(key)} ${alone === undefined ? `<${value}>` : `[${value}]`}`, setting.help)
+        .preset(alone)
         .env(variable(key))
         .default(setting.default, setting.shown)
         .argParser(parser(setting))
@@ -100,7 +106,7 @@ export function serveCommand(action: (config: ServeConfig) => Promise<void>): Co
 }
 
 function complete(flags: Flags): ServeConfig {
-  const { adapters, tokenFile, bank, lanes, threads, maxBatch, rateBurst, ...rest } = flags
+  const { adapters, data, tokenFile, bank, lanes, threads, maxBatch, rateBurst, ...rest } = flags
   const cuda = flags.device.kind === 'cuda'
   const sideBySide = lanes ?? (cuda ? 1 : lanesFor(threads))
   const family = resolve(flags.family)
@@ -110,7 +116,8 @@ function complete(flags: Flags): ServeConfig {
     family,
     adapters: resolve(adapters ?? packageFile(`adapters/${basename(family)}`)),
     adaptersGiven: adapters !== undefined,
-    data: resolve(flags.data),
+    data: resolve(data ?? join('data', basename(family))),
+    dataGiven: data !== undefined,
     bank: bank ?? (cuda ? 'compact' : 'shared'),
     lanes: sideBySide,
     threads: Math.max(1, Math.floor(threads / sideBySide)),

@@ -20,6 +20,8 @@ export interface Setting<Value, Default extends Value | undefined> {
   default: Default
   /** The default as the help shows it. */
   shown: string
+  /** The value of a flag that is given without one; most flags need one. */
+  alone?: string
   help: string
 }
 
@@ -71,7 +73,21 @@ export const settings = {
     ...words(serving, 'folder', undefined, 'shipped packs, read only; a folder you name must be there'),
     shown: "adapters/ of the package, the family folder's name",
   },
-  data: words(serving, 'folder', 'data', 'the store of registered packs'),
+  data: {
+    ...words(serving, 'folder', undefined, 'the store of registered packs, made where it is missing'),
+    shown: "data/ and the family folder's name",
+  },
+  strictStore: {
+    ...setting(
+      serving,
+      'yes|no',
+      yesOrNo,
+      false,
+      'no',
+      'never ready while the store has problems (docs/store.md)',
+    ),
+    alone: 'yes',
+  },
   keepVersions: number(serving, count(1, 1000), 5, 'versions a domain keeps, the active one included'),
   storeQuota: size(serving, 0, Number.POSITIVE_INFINITY, 'bytes of packs in the store'),
 
@@ -240,6 +256,10 @@ function device(value: string): Device {
   const match = /^cuda(?::(\d{1,3}))?$/.exec(value)
   if (match) return { kind: 'cuda', id: Number(match[1] ?? 0) }
   throw new QuantityError('Accepted: cpu, cuda, or cuda:NUMBER such as cuda:1.')
+}
+
+function yesOrNo(value: string): boolean {
+  return choice(['yes', 'no'])(value) === 'yes'
 }
 
 /** Images a second; 0 for none. */

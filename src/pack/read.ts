@@ -76,6 +76,11 @@ function checkKind(bytes: Uint8Array): void {
   throw new FacetError('invalid_pack', `Not a pack: ${problem}.`, { problems: [problem] })
 }
 
+/** The fingerprint of the family that a pack names, from the start of its file; null where there is no whole header. */
+export function familyOf(start: Uint8Array): string | null {
+  return scanSafetensors(start).metadata.family ?? null
+}
+
 function refuse(problems: Problems): FacetError {
   const list = problems.list()
   const more = problems.count > 1 ? ` (and ${problems.count - 1} more)` : ''

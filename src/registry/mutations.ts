@@ -68,7 +68,7 @@ export class Mutations {
       const plan = planRegistration({
         domain,
         before,
-        pack: versionRecord(prepared, clock.date()),
+        pack: versionRecord(prepared, clock.date(), residency.family.fingerprint),
         activate: options.activate,
         seed: packs.seed(domain)?.record,
         damaged: residency.state(version) === 'failed',
@@ -264,6 +264,7 @@ export class Mutations {
 function versionRecord(
   { version, bytes, about: { design, classes } }: Prepared,
   created: Date,
+  family: string,
 ): VersionRecord {
-  return { version, bytes, created: created.toISOString(), design, classes }
+  return { version, bytes, created: created.toISOString(), design, classes, family }
 }

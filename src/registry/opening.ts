@@ -38,9 +38,11 @@ export function baseSeed({ dir, manifest, base }: Family): Seed {
 }
 
 /** What a listing shows of a shipped pack, read from its header alone. @throws FacetError `invalid_pack` */
-export function describePack(bytes: Uint8Array): Pick<VersionRecord, 'design' | 'classes' | 'created'> {
-  const { design, classes, created = '' } = readPackInfo(bytes)
-  return { design, classes, created }
+export function describePack(
+  bytes: Uint8Array,
+): Pick<VersionRecord, 'design' | 'classes' | 'created' | 'family'> {
+  const { design, classes, created = '', family } = readPackInfo(bytes)
+  return { design, classes, created, family }
 }
 
 /**

@@ -7,11 +7,13 @@
 import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import type { Seed } from '../store/seeds.js'
+import { type StoreProblem, type StoreProblemKind, storeProblemKinds } from '../store/store.js'
 import { baseState, type Catalog } from './catalog.js'
 import { named } from './failures.js'
 import { Mutations } from './mutations.js'
 import { openingStates } from './opening.js'
 import type { RegistryOptions } from './options.js'
+import { otherFamilies } from './other-families.js'
 import type { Packs } from './packs.js'
 import { Records } from './records.js'
 import type { Residency, WaitOptions } from '../residency/residency.js'
@@ -29,6 +31,10 @@ export class Registry {
   readonly #residency: Residency
   readonly #records: Records
   readonly #mutations: Mutations
+  readonly #problems = Object.fromEntries(storeProblemKinds.map((kind) => [kind, 0])) as Record<
+    StoreProblemKind,
+    number
+  >
   #closed = false
 
   constructor(options: RegistryOptions) {
@@ -51,7 +57,7 @@ export class Registry {
   async open(): Promise<void> {
     const { store, seeds, logger } = this.#options
     const problems = await store.open()
-    for (const problem of problems) logger.error(problem, 'problem in the store')
+    for (const problem of problems) this.#tell(problem)
     const failed = (version: string, cause: unknown) => void this.#residency.fail(version, cause)
     const shipped = seeds.filter(({ domain, path }) => {
       if (domain !== BASE_DOMAIN) return true
@@ -66,15 +72,26 @@ export class Registry {
       if (version !== undefined && !this.#packs.ships(version))
         failed(version, new FacetError('domain_failed', message))
     this.#catalog.set(BASE_DOMAIN, baseState(this.#base.record))
-    for (const state of openingStates(
+    const states = openingStates(
       await this.#records.read(),
       shipped,
       problems,
       (largest) => this.#residency.pinRoom(largest),
       logger,
-    ))
-      this.#catalog.set(state.domain, state)
+    )
+    for (const problem of await otherFamilies(states, store, this.#residency.family)) this.#tell(problem)
+    for (const state of states) this.#catalog.set(state.domain, state)
     await this.#residency.start()
+  }
+
+  #tell(problem: StoreProblem): void {
+    this.#problems[problem.kind] += problem.count ?? 1
+    this.#options.logger.error(problem, 'problem in the store')
+  }
+
+  /** What was wrong with the store when it was opened: domains or packs concerned, by kind. */
+  problems(): Readonly<Record<StoreProblemKind, number>> {
+    return this.#problems
   }
 
   /** Ends waits and refuses new changes with `draining` (503), waits for the changes that have begun, and

@@ -17,7 +17,7 @@ export interface DomainView {
   domain: string
   /** Active version (SHA-256 hex), or null. */
   version: string | null
-  versions: (VersionRecord & { active: boolean; residency: ResidencyState })[]
+  versions: (Omit<VersionRecord, 'family'> & { active: boolean; residency: ResidencyState })[]
   residency: ResidencyState
   failure?: string
   pinned: boolean

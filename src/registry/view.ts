@@ -24,7 +24,7 @@ export function domainView(state: DomainState, bank: Shown): DomainView {
   return {
     domain,
     version: active,
-    versions: versions.map((entry) => ({
+    versions: versions.map(({ family: _, ...entry }) => ({
       ...entry,
       active: entry.version === active,
       residency: bank.state(entry.version),

@@ -12,6 +12,7 @@ import { rowBytes } from '../engine/bank-spec.js'
 import type { BankDtype } from '../engine/messages.js'
 import { draining, engineRestarting, type FacetError } from '../errors.js'
 import { BASE_FILE, type Family } from '../family/family.js'
+import type { FamilyManifest } from '../manifest/manifest.js'
 import type { Canary } from './canary.js'
 import { FailedVersions } from './failed-versions.js'
 import { bankFull, clientGone, loadTimeout, tooLate } from './failures.js'
@@ -151,7 +152,12 @@ export class Residency {
     return this.#failed.get(version)
   }
 
-  /** Remembers that a version cannot be loaded. */
+  /** The family whose versions these are. */
+  get family(): Pick<FamilyManifest, 'name' | 'fingerprint'> {
+    return this.#options.family.manifest
+  }
+
+  /** Logs and remembers that a version cannot be loaded. */
   fail(version: string, cause: unknown): void {
     this.#failed.add(version, cause)
   }

@@ -35,6 +35,8 @@ export interface MetricsSource {
   storeBytes(): number
   /** Bytes that resident adapters may take. */
   bankCapacity(): number
+  /** Domains or packs with a problem in the store, by kind. */
+  storeProblems(): Readonly<Record<string, number>>
 }
 
 /** Buckets in seconds, from the decoding of a small image to the longest wait of a request. */
@@ -219,6 +221,12 @@ export class Metrics {
       'Time since the least recently used resident adapter was asked for; short ages mean thrash.',
       () => source.lruAge(),
     )
+    this.#readEach(
+      'facet_store_problems',
+      'Domains or packs with a problem in the store, found when it was opened.',
+      'kind',
+      () => source.storeProblems(),
+    )
     this.#read('facet_bank_capacity_bytes', 'Bytes that resident adapters may take.', () => {
       return source.bankCapacity()
     })
@@ -271,7 +279,7 @@ export class Metrics {
   }
 
   /** The same with one label. */
-  #readEach(name: string, help: string, label: string, values: () => Record<string, number>): void {
+  #readEach(name: string, help: string, label: string, values: () => Readonly<Record<string, number>>): void {
     const registers = [this.registry]
     new Gauge({
       name,

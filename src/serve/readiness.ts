@@ -11,6 +11,8 @@ import type { ReadyAnswer } from '../http/exchange/deps.js'
 const PROOF_LASTS_MS = 2_000
 
 export interface ReadinessOptions {
+  /** Why the service is never ready, whatever the lanes answer; one sentence. */
+  obstacle?: () => string | undefined
   /** `probe` resolves when every lane has answered. */
   engine: { readonly state: string; probe(): Promise<void> }
   clock: Clock
@@ -43,6 +45,8 @@ export class Readiness {
   async check(): Promise<ReadyAnswer> {
     const { engine, clock, logger, timeoutMs } = this.#options
     if (this.#draining) return drainingAnswer
+    const reason = this.#options.obstacle?.()
+    if (reason !== undefined) return { ready: false, code: 'store_problems', reason }
     if (engine.state !== 'ready') return { ready: false, reason: `The engine is ${engine.state}.` }
     const now = clock.now()
     if (now - this.#provedAt < PROOF_LASTS_MS) return { ready: true }

@@ -34,6 +34,7 @@ import { LocalStore } from '../store/local.js'
 import { readSeeds } from '../store/seeds.js'
 import { familyEngine, FamilyRuntime } from './family-runtime.js'
 import type { Metrics } from './metrics.js'
+import { checkOldData, storeObstacle } from './wrong-folder.js'
 import { Readiness } from './readiness.js'
 
 /**
@@ -185,8 +186,15 @@ async function assemble(
     lruAge: () => registry.lruAge(),
     storeBytes: () => store.usage().bytes,
     bankCapacity: () => config.bankMemory,
+    storeProblems: () => registry.problems(),
   })
-  const readiness = new Readiness({ engine, clock, logger, timeoutMs: config.requestTimeout })
+  const readiness = new Readiness({
+    engine,
+    clock,
+    logger,
+    timeoutMs: config.requestTimeout,
+    obstacle: () => (config.strictStore ? storeObstacle(registry.problems()) : undefined),
+  })
   const predictor = buildPredictor(runtime, registry, config, clock, metrics)
   const app = await buildApp({
     registry,
@@ -239,12 +247,14 @@ function buildPredictor(
  * What can be known to fail before anything heavy is loaded: folders that were named and are not there, an
  * address that cannot be had.
  */
-async function checkInputs({ family, adapters, adaptersGiven, host, port }: ServeConfig): Promise<void> {
+async function checkInputs(config: ServeConfig): Promise<void> {
+  const { family, adapters, adaptersGiven, data, dataGiven, host, port } = config
   const familyRemedy = 'Build one with facet family build, or leave the option out for the shipped one.'
   await naming('The family (--family)', family, familyRemedy, () => readdir(family))
   const adaptersRemedy = 'Name a folder of <domain>.safetensors files, or leave the option out.'
   if (adaptersGiven)
     await naming('The shipped packs (--adapters)', adapters, adaptersRemedy, () => readdir(adapters))
+  if (!dataGiven) checkOldData(data)
   if (port !== 0) await checkAddress(host, port)
 }
 

@@ -10,7 +10,7 @@
  * fails before the change.
  */
 import { dirname } from 'node:path'
-import { errorCode, type StoreFile, type StoreFolder, type StoreFs, withFolder } from './fs.js'
+import { ensureFolder, errorCode, type StoreFile, type StoreFolder, type StoreFs, withFolder } from './fs.js'
 import { KeyedQueue } from '../concurrency/keyed-queue.js'
 
 /** The disk may hold the old state or the new one, and no further call would tell which of them survives a
@@ -71,13 +71,7 @@ export class DurableWriter {
   /** Creates a folder durably in a folder that is durable; a no-op where it exists. @throws UnknownOutcome,
    * or Node's error */
   makeFolder(path: string): Promise<void> {
-    return this.#within(dirname(path), async () => {
-      try {
-        await this.#fs.mkdir(path)
-      } catch (error) {
-        if (errorCode(error) !== 'EEXIST') throw error
-      }
-    })
+    return this.#within(dirname(path), () => ensureFolder(this.#fs, path))
   }
 
   /** Makes the names in a folder durable. @throws UnknownOutcome, or Node's error where it cannot

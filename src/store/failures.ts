@@ -74,7 +74,17 @@ function outOfDescriptors(error: unknown): FacetError {
   )
 }
 
+/** Codes of files that are not what the store made, in words. */
+const told: Record<string, string> = {
+  ELOOP: 'a symbolic link, which is not followed',
+  EFTYPE: 'not a regular file',
+  EFBIG: 'far too large',
+  ENOTDIR: 'a link or a file where a folder belongs',
+}
+
 /** The error's code; its message would name a path. */
 export function reason(error: unknown): string {
-  return errorCode(error) ?? (error instanceof Error ? error.name : 'unknown error')
+  const code = errorCode(error)
+  if (code !== undefined) return told[code] ?? code
+  return error instanceof Error ? error.name : 'unknown error'
 }

@@ -2,7 +2,8 @@
  * The file-system operations of the store, as an interface: tests inject a file system that forgets what was
  * not fsynced, or one that fails at a chosen operation. Knows no packs, domains or layout.
  */
-import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, lstat, mkdir, open, readdir, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lockFolder } from './lock.js'
 
@@ -23,14 +24,25 @@ export interface StoreFolder {
   close(): Promise<void>
 }
 
+/** What is at a path. `other`: a symbolic link, a socket, a device. */
+export interface Entry {
+  bytes: number
+  kind: 'file' | 'folder' | 'other'
+}
+
 /** Errors are Node's: they carry `code` (`ENOENT`, `ENOSPC`, ...). */
 export interface StoreFs {
   /** Creates one folder, not its parents; `EEXIST` where it exists. */
   mkdir(path: string): Promise<void>
   /** Names in a folder. */
   list(path: string): Promise<string[]>
-  stat(path: string): Promise<{ bytes: number; folder: boolean }>
-  read(path: string): Promise<Uint8Array>
+  /** What is at the path itself: a link is not followed. */
+  stat(path: string): Promise<Entry>
+  /** A regular file's bytes. `ELOOP` for a link, which is not followed; `EFTYPE` for what else is no regular file;
+   * `EFBIG` for one of more than `maxBytes`. */
+  read(path: string, maxBytes: number): Promise<Uint8Array>
+  /** The first bytes of a regular file, fewer where it is shorter. Errors as `read`. */
+  readStart(path: string, bytes: number): Promise<Uint8Array>
   /** Opens a new file for writing; `EEXIST` where it exists. */
   create(path: string): Promise<StoreFile>
   /** Replaces `to` atomically. */
@@ -48,10 +60,20 @@ export const nodeFs: StoreFs = {
   mkdir: (path) => mkdir(path),
   list: (path) => readdir(path),
   async stat(path) {
-    const found = await stat(path)
-    return { bytes: found.size, folder: found.isDirectory() }
+    const found = await lstat(path)
+    return { bytes: found.size, kind: found.isFile() ? 'file' : found.isDirectory() ? 'folder' : 'other' }
   },
-  read: (path) => readFile(path),
+  read: (path, maxBytes) =>
+    withFile(path, async (file, bytes) => {
+      if (bytes > maxBytes) throw fileError('EFBIG', `${bytes} bytes, ${maxBytes} are read at most`, path)
+      return file.readFile()
+    }),
+  readStart: (path, bytes) =>
+    withFile(path, async (file, size) => {
+      const start = new Uint8Array(Math.min(bytes, size))
+      const { bytesRead } = await file.read(start, 0, start.length, 0)
+      return start.subarray(0, bytesRead)
+    }),
   async create(path) {
     const file = await open(path, 'wx')
     return {
@@ -64,6 +86,33 @@ export const nodeFs: StoreFs = {
   remove: unlink,
   openFolder: (path) => open(path, 'r'),
   lock: (path) => lockFolder(join(path, 'lock')),
+}
+
+/** Opens a regular file while `use` runs. A link is not followed, and a pipe is not waited for. */
+async function withFile<T>(path: string, use: (file: FileHandle, bytes: number) => Promise<T>): Promise<T> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  try {
+    const found = await file.stat()
+    if (!found.isFile()) throw fileError('EFTYPE', 'not a regular file', path)
+    return await use(file, found.size)
+  } finally {
+    await file.close()
+  }
+}
+
+/** An error as Node throws it. */
+export function fileError(code: string, what: string, path: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`${code}: ${what}, '${path}'`), { code })
+}
+
+/** Creates a folder; one that is there is as good. @throws `ENOTDIR` where something else is, a link too */
+export async function ensureFolder(fs: Pick<StoreFs, 'mkdir' | 'stat'>, path: string): Promise<void> {
+  try {
+    await fs.mkdir(path)
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error
+    if ((await fs.stat(path)).kind !== 'folder') throw fileError('ENOTDIR', 'a link, or no folder', path)
+  }
 }
 
 /** Opens a folder while `use` runs. Nothing is written through it, so an error of closing it

@@ -15,6 +15,12 @@ import { FacetError } from '../errors.js'
 /** Format of a data folder; the number grows when older services cannot read the new format. */
 export const STORE_FORMAT = 'facet-store/1'
 
+/** Largest files that are read, bytes: a record of 1000 versions has 300 kB. */
+export const MAX_FORMAT_BYTES = 1024
+export const MAX_RECORD_BYTES = 4 * 2 ** 20
+/** A pack that is registered has at most `--max-pack` bytes; Node reads no file beyond 2 GiB. */
+export const MAX_BLOB_BYTES = 2 ** 31 - 1
+
 const VERSION = /^[0-9a-f]{64}$/
 const PREFIX = /^[0-9a-f]{2}$/
 const BLOB_SUFFIX = '.safetensors'

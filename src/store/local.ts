@@ -15,12 +15,13 @@ import type { Clock } from '../concurrency/clock.js'
 import { FacetError } from '../errors.js'
 import { sha256 } from '../bytes/digest.js'
 import { DurableWriter, UnknownOutcome } from './durable.js'
-import { readFailure, refusalAfter, writeFailure } from './failures.js'
+import { readFailure, reason, refusalAfter, writeFailure } from './failures.js'
 import { errorCode, nodeFs, type StoreFs } from './fs.js'
 import { checkDomainId } from '../domain-id.js'
-import { Layout } from './layout.js'
+import { Layout, MAX_BLOB_BYTES } from './layout.js'
 import { decodeRecord, encodeRecord, RecordError } from './record.js'
 import { openFolder } from './recovery.js'
+import { lostRecords } from './scan.js'
 import { KeyedQueue } from '../concurrency/keyed-queue.js'
 import {
   type DomainRecord,
@@ -65,6 +66,10 @@ export class LocalStore implements Store {
   /** Blobs that no readable record named at start. They may belong to an unreadable one: while there is one,
    * they are not collected. */
   readonly #disputed = new Set<string>()
+  /** The packs have lost their records: `#disputed` are not collected. */
+  #keepsDisputed = false
+  /** Whether there is a folder of records. */
+  #hasRecords = true
   /** Bytes of all blobs. */
   #stored = 0
   /** Bytes of blobs that are being written. */
@@ -96,11 +101,13 @@ export class LocalStore implements Store {
     for (const domain of found.unreadable) this.#unreadable.add(domain)
     const named = this.#named()
     for (const version of found.blobs.keys()) if (!named.has(version)) this.#disputed.add(version)
+    this.#keepsDisputed = lostRecords(found)
+    this.#hasRecords = found.hasRecords || !this.#keepsDisputed
     this.#unlock = unlock
     this.#refusal = refusal
     this.#state = 'open'
     const problems = [...found.problems]
-    if (refusal !== null) problems.push({ subject: 'store', message: refusal })
+    if (refusal !== null) problems.push({ kind: 'not_writable', subject: 'store', message: refusal })
     this.#log?.info(
       {
         domains: this.#records.size,
@@ -178,20 +185,23 @@ export class LocalStore implements Store {
     const path = this.#layout.blob(version)
     let bytes: Uint8Array
     try {
-      bytes = await this.#fs.read(path)
+      bytes = await this.#fs.read(path, MAX_BLOB_BYTES)
     } catch (error) {
-      const code = errorCode(error)
-      if (code === 'EMFILE' || code === 'ENFILE' || code === undefined) throw readFailure(error)
-      const what = code === 'ENOENT' ? 'is missing from the store' : `cannot be read (${code})`
-      throw new FacetError('domain_failed', `The pack of version ${short} ${what}: register it again.`, {
-        cause: error,
-      })
+      throw blobFailure(short, error)
     }
     if ((await sha256(bytes)) === version) return bytes
     throw new FacetError(
       'domain_failed',
       `The pack of version ${short} is corrupt on disk: register it again.`,
     )
+  }
+
+  async readStart(version: string, bytes: number): Promise<Uint8Array> {
+    try {
+      return await this.#fs.readStart(this.#layout.blob(version), bytes)
+    } catch (error) {
+      throw blobFailure(version.slice(0, 12), error)
+    }
   }
 
   async writeRecord(record: DomainRecord, expected: Revision | null): Promise<Revision> {
@@ -203,6 +213,8 @@ export class LocalStore implements Store {
       await this.#mutate(`record ${domain}`, async () => {
         this.#checkRevision(domain, expected)
         this.#checkBlobs(stored.record)
+        if (!this.#hasRecords) await this.#disk.makeFolder(this.#layout.domains)
+        this.#hasRecords = true
         await this.#disk.replaceFile(this.#temporary(), this.#layout.record(domain), bytes)
         this.#records.set(domain, stored)
         this.#unreadable.delete(domain)
@@ -242,7 +254,7 @@ export class LocalStore implements Store {
   }
 
   async collect(keep: ReadonlySet<string> = new Set()): Promise<number> {
-    const disputed = this.#unreadable.size > 0 ? this.#disputed : []
+    const disputed = this.#unreadable.size > 0 || this.#keepsDisputed ? this.#disputed : []
     const kept = new Set([...keep, ...this.#arriving.keys(), ...disputed])
     this.#collections.add(kept)
     let removed = 0
@@ -329,6 +341,16 @@ export class LocalStore implements Store {
   #temporary(): string {
     return this.#layout.temporaryFile(randomUUID())
   }
+}
+
+/** The error of a pack's file that cannot be read. */
+function blobFailure(short: string, error: unknown): FacetError {
+  const code = errorCode(error)
+  if (code === 'EMFILE' || code === 'ENFILE' || code === undefined) return readFailure(error)
+  const what = code === 'ENOENT' ? 'is missing from the store' : `cannot be read (${reason(error)})`
+  return new FacetError('domain_failed', `The pack of version ${short} ${what}: register it again.`, {
+    cause: error,
+  })
 }
 
 /** The record's bytes, and the record as it is read from them after a restart. */

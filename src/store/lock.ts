@@ -14,6 +14,7 @@
  * wins. The newest socket is never removed, dead or alive, because its number makes the next link exclusive.
  */
 import { randomUUID } from 'node:crypto'
+import { constants } from 'node:fs'
 import { link, mkdir, open, readdir, unlink } from 'node:fs/promises'
 import { createConnection, createServer, type Server } from 'node:net'
 import { hostname } from 'node:os'
@@ -49,7 +50,8 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EEXIST') throw error
   })
-  const handle = await open(folder, 'r')
+  // Through a link, the sockets of another folder would be removed.
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
   try {
     // In a folder with a long path the sockets are reached by the folder's descriptor, which Linux gives a
     // short path.

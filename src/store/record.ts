@@ -69,6 +69,7 @@ function checkVersionRecord(value: unknown): VersionRecord {
     created: string(value, 'created'),
     design: string(value, 'design'),
     classes: count(value, 'classes'),
+    ...(value.family === undefined ? {} : { family: string(value, 'family') }),
     ...(value.seed === undefined ? {} : { seed: boolean(value, 'seed') }),
   }
 }

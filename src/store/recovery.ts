@@ -4,10 +4,10 @@ import type { Logger } from 'pino'
 import { FacetError } from '../errors.js'
 import { type DurableWriter, UnknownOutcome } from './durable.js'
 import { reason, writeFailure } from './failures.js'
-import { errorCode, type StoreFs, withFolder } from './fs.js'
+import { ensureFolder, errorCode, type StoreFs, withFolder } from './fs.js'
 import { type Layout, STORE_FORMAT } from './layout.js'
 import { LockedError } from './lock.js'
-import { checkFormat, type Scan, scan } from './scan.js'
+import { checkFormat, lostRecords, type Scan, scan } from './scan.js'
 
 export interface OpenFolder {
   found: Scan
@@ -101,7 +101,7 @@ async function makeFolders(fs: StoreFs, path: string): Promise<void> {
  * store. */
 async function initialise(fs: StoreFs, disk: DurableWriter, layout: Layout): Promise<void> {
   try {
-    await fs.mkdir(layout.temporary).catch(ignoreExisting)
+    await ensureFolder(fs, layout.temporary)
     const temporary = layout.temporaryFile('FORMAT')
     await fs.remove(temporary).catch(ignoreMissing)
     await disk.replaceFile(temporary, layout.format, Buffer.from(`${STORE_FORMAT}\n`))
@@ -133,11 +133,13 @@ async function tidy(
   }
   try {
     const present = await fs.list(layout.root)
-    for (const path of [layout.blobs, layout.domains, layout.temporary]) {
+    // Where the records are gone their folder stays away until one is written: the next start tells it again.
+    const records = found.hasRecords || !lostRecords(found) ? [layout.domains] : []
+    for (const path of [layout.blobs, ...records, layout.temporary]) {
       if (!present.includes(basename(path))) await fs.mkdir(path)
     }
     const folders = found.prefixes.map((prefix) => layout.prefixFolder(prefix))
-    for (const path of [layout.root, layout.blobs, layout.domains, ...folders]) await disk.syncFolder(path)
+    for (const path of [layout.root, layout.blobs, ...records, ...folders]) await disk.syncFolder(path)
     return null
   } catch (error) {
     log?.error({ err: error }, 'store: recovery could not write')

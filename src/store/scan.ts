@@ -6,9 +6,20 @@ import { join } from 'node:path'
 import { FacetError } from '../errors.js'
 import { readFailure, reason } from './failures.js'
 import { errorCode, type StoreFs } from './fs.js'
-import { domainOfFile, isBlobPrefix, type Layout, STORE_FORMAT, versionOfFile } from './layout.js'
+import {
+  domainOfFile,
+  isBlobPrefix,
+  type Layout,
+  MAX_FORMAT_BYTES,
+  MAX_RECORD_BYTES,
+  STORE_FORMAT,
+  versionOfFile,
+} from './layout.js'
 import { decodeRecord, RecordError } from './record.js'
 import type { DomainRecord, StoredRecord, StoreProblem } from './store.js'
+
+/** Packs that a killed process leaves without a record where there was none before: those of uploads under way. */
+const MAX_INTERRUPTED = 8
 
 export interface Scan {
   records: Map<string, StoredRecord>
@@ -20,6 +31,8 @@ export interface Scan {
   temporary: string[]
   /** Domains that have a record which cannot be read. */
   unreadable: Set<string>
+  /** Whether there is a folder `domains/`. */
+  hasRecords: boolean
   problems: StoreProblem[]
 }
 
@@ -28,10 +41,13 @@ export interface Scan {
 export async function checkFormat(fs: StoreFs, layout: Layout): Promise<boolean> {
   let text: string
   try {
-    text = Buffer.from(await fs.read(layout.format)).toString('utf8')
+    text = Buffer.from(await fs.read(layout.format, MAX_FORMAT_BYTES)).toString('utf8')
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw readFailure(error)
-    const names = await listOrNone(fs, layout.root)
+    const names = await fs.list(layout.root).catch((error: unknown): string[] => {
+      if (errorCode(error) === 'ENOENT') return []
+      throw error
+    })
     if (!names.includes('blobs') && !names.includes('domains')) return false
     throw new FacetError(
       'store_failed',
@@ -58,61 +74,56 @@ export async function scan(fs: StoreFs, layout: Layout): Promise<Scan> {
     prefixes: [],
     temporary: [],
     unreadable: new Set(),
+    hasRecords: false,
     problems: [],
   }
   try {
-    found.temporary = await listOrNone(fs, layout.temporary)
+    found.temporary = (await listFolder(fs, layout.temporary)) ?? []
     await scanBlobs(fs, layout, found)
     await scanRecords(fs, layout, found)
   } catch (error) {
     throw error instanceof FacetError ? error : readFailure(error)
   }
   for (const { record } of found.records.values()) checkBlobs(record, found)
+  checkRecords(found)
   return found
 }
 
 async function scanBlobs(fs: StoreFs, layout: Layout, found: Scan): Promise<void> {
-  for (const prefix of await listOrNone(fs, layout.blobs)) {
-    if (!isBlobPrefix(prefix)) {
-      found.problems.push({
-        subject: `blobs/${prefix}`,
-        message: `blobs/${prefix} is not a folder of this store; ignored.`,
-      })
+  for (const prefix of (await listFolder(fs, layout.blobs)) ?? []) {
+    const folder = join(layout.blobs, prefix)
+    if (!isBlobPrefix(prefix) || (await fs.stat(folder)).kind !== 'folder') {
+      found.problems.push(stray(`blobs/${prefix}`, 'a folder of this store'))
       continue
     }
-    const folder = join(layout.blobs, prefix)
     found.prefixes.push(prefix)
     for (const name of await fs.list(folder)) {
       const version = versionOfFile(name)
-      const { bytes, folder: isFolder } = await fs.stat(join(folder, name))
-      if (version?.startsWith(prefix) && !isFolder) found.blobs.set(version, bytes)
-      else
-        found.problems.push({
-          subject: `blobs/${prefix}/${name}`,
-          message: `blobs/${prefix}/${name} is not a blob of this store; ignored.`,
-        })
+      const { bytes, kind } = await fs.stat(join(folder, name))
+      if (version?.startsWith(prefix) && kind === 'file') found.blobs.set(version, bytes)
+      else found.problems.push(stray(`blobs/${prefix}/${name}`, 'a blob of this store'))
     }
   }
 }
 
 async function scanRecords(fs: StoreFs, layout: Layout, found: Scan): Promise<void> {
-  for (const name of (await listOrNone(fs, layout.domains)).sort()) {
+  const names = await listFolder(fs, layout.domains)
+  found.hasRecords = names !== null
+  for (const name of (names ?? []).sort()) {
     const domain = domainOfFile(name)
     if (domain === null) {
-      found.problems.push({
-        subject: `domains/${name}`,
-        message: `domains/${name} is not a record of a domain; ignored.`,
-      })
+      found.problems.push(stray(`domains/${name}`, 'a record of a domain'))
       continue
     }
     try {
-      found.records.set(domain, decodeRecord(await fs.read(layout.record(domain)), domain))
+      found.records.set(domain, decodeRecord(await fs.read(layout.record(domain), MAX_RECORD_BYTES), domain))
     } catch (error) {
       const code = errorCode(error)
       if (code === 'EMFILE' || code === 'ENFILE') throw error
       found.unreadable.add(domain)
       const why = error instanceof RecordError ? error.message : `it cannot be read (${reason(error)})`
       found.problems.push({
+        kind: 'record_unreadable',
         subject: domain,
         domain,
         message: `The record of domain ${domain} is ignored: ${why}. Restore domains/${name} from a backup, or register the domain again.`,
@@ -129,6 +140,7 @@ function checkBlobs(record: DomainRecord, found: Scan): void {
     if (actual === bytes) continue
     const what = actual === undefined ? 'is missing' : `has ${actual} bytes instead of ${bytes}`
     found.problems.push({
+      kind: 'pack_missing',
       subject: record.domain,
       domain: record.domain,
       version,
@@ -137,11 +149,44 @@ function checkBlobs(record: DomainRecord, found: Scan): void {
   }
 }
 
-async function listOrNone(fs: StoreFs, path: string): Promise<string[]> {
+/** Tells of packs that have lost their records. */
+function checkRecords(found: Scan): void {
+  if (!lostRecords(found)) return
+  const { blobs, hasRecords } = found
+  const bytes = [...blobs.values()].reduce((sum, size) => sum + size, 0)
+  found.problems.push({
+    kind: 'records_missing',
+    subject: 'domains',
+    count: blobs.size,
+    message:
+      `${hasRecords ? 'domains/ is empty' : 'domains/ is gone'}, and blobs/ has ${blobs.size} packs (${bytes} bytes): ` +
+      'no domain of theirs is served. Stop the service and restore domains/ from a backup, or register the domains ' +
+      'again; the packs are kept.',
+  })
+}
+
+/** Whether the records are gone while the packs are there, and not what an interrupted change leaves behind. */
+export function lostRecords({ blobs, hasRecords, records, unreadable }: Scan): boolean {
+  if (!hasRecords) return blobs.size > 0
+  return records.size === 0 && unreadable.size === 0 && blobs.size > MAX_INTERRUPTED
+}
+
+function stray(path: string, what: string): StoreProblem {
+  return { kind: 'stray_file', subject: path, message: `${path} is not ${what}; ignored.` }
+}
+
+/** Names in a folder; null where it is missing. @throws FacetError `store_failed` for a link, or for no folder */
+async function listFolder(fs: StoreFs, path: string): Promise<string[] | null> {
+  let kind: string
   try {
-    return await fs.list(path)
+    ;({ kind } = await fs.stat(path))
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return []
+    if (errorCode(error) === 'ENOENT') return null
     throw error
   }
+  if (kind === 'folder') return fs.list(path)
+  throw new FacetError(
+    'store_failed',
+    `${path} is a link, or no folder, and is not followed: name the folder with --data, or mount it there.`,
+  )
 }

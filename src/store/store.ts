@@ -16,6 +16,8 @@ export interface VersionRecord {
   design: string
   /** Classes of its head; 0 for a pack that serves `embed` only. */
   classes: number
+  /** Fingerprint of the family it belongs to. Records written before there was this field have none. */
+  family?: string
   /** True where the pack is a shipped one and not a blob of this store. */
   seed?: boolean
 }
@@ -62,8 +64,25 @@ export interface StoreUsage {
   failure?: string
 }
 
+/**
+ * What is wrong: a domain's record cannot be read; a pack is missing, or not as it was stored; packs have lost their
+ * records; packs are another family's; nothing can be written; a file is none of this store's.
+ */
+export const storeProblemKinds = [
+  'record_unreadable',
+  'pack_missing',
+  'records_missing',
+  'other_family',
+  'not_writable',
+  'stray_file',
+] as const
+export type StoreProblemKind = (typeof storeProblemKinds)[number]
+
 /** A problem found when the store was opened or verified; it concerns only its subject. */
 export interface StoreProblem {
+  kind: StoreProblemKind
+  /** Packs or domains that it concerns; one unless given. */
+  count?: number
   /** The domain or blob concerned, where known. */
   subject: string
   message: string
@@ -89,6 +108,8 @@ export interface Store {
    * unreadable or corrupt bytes, `store_failed` where trying again may help (no file descriptor free) */
   readBlob(version: string): Promise<Uint8Array>
   hasBlob(version: string): Promise<boolean>
+  /** The first bytes of a pack, unchecked. @throws as `readBlob` */
+  readStart(version: string, bytes: number): Promise<Uint8Array>
   /**
    * Replaces a domain's record atomically, where it is at the revision `expected`: the one its writer last
    * saw, or null where it saw none. A record that cannot be read counts as none. The blobs that the record

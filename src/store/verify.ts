@@ -5,7 +5,7 @@ import { FacetError } from '../errors.js'
 import { sha256 } from '../bytes/digest.js'
 import { readFailure, reason } from './failures.js'
 import { nodeFs, type StoreFs } from './fs.js'
-import { Layout, STORE_FORMAT } from './layout.js'
+import { Layout, MAX_BLOB_BYTES, STORE_FORMAT } from './layout.js'
 import { isReadOnly, lockData } from './recovery.js'
 import { checkFormat, type Scan, scan } from './scan.js'
 import type { StoreProblem } from './store.js'
@@ -79,6 +79,7 @@ async function corruptBlobs(fs: StoreFs, layout: Layout, found: Scan): Promise<S
       .map(({ record }) => record.domain)
     const usedBy = users.length === 0 ? 'no domain' : users.join(', ')
     problems.push({
+      kind: 'pack_missing',
       subject: `blob ${version}`,
       message: `Blob ${version} (used by ${usedBy}) ${wrong}. Restore it from a backup, or register the pack again.`,
       version,
@@ -90,7 +91,7 @@ async function corruptBlobs(fs: StoreFs, layout: Layout, found: Scan): Promise<S
 
 async function whatIsWrong(fs: StoreFs, layout: Layout, version: string): Promise<string | null> {
   try {
-    const actual = await sha256(await fs.read(layout.blob(version)))
+    const actual = await sha256(await fs.read(layout.blob(version), MAX_BLOB_BYTES))
     return actual === version ? null : `is corrupt: its SHA-256 is ${actual}`
   } catch (error) {
     return `cannot be read (${reason(error)})`
