@@ -170,3 +170,19 @@ t.test('a body in very small chunks is refused after the first few hundred', asy
     for (let count = 0; count < 200; count++) late.add(Buffer.alloc(1))
   })
 })
+
+t.test('memory is taken for what has come, not for what is announced', async (t) => {
+  const announced = 16 * 2 ** 20
+  const before = process.memoryUsage().arrayBuffers
+  const collectors = Array.from({ length: 64 }, () => new Collector(announced))
+  for (const collector of collectors) collector.add(Buffer.from('x'))
+  const taken = process.memoryUsage().arrayBuffers - before
+  t.ok(taken < 64 * 2 ** 20, `${taken} bytes`)
+  for (const collector of collectors) collector.drop()
+
+  const bytes = pattern(3_000_000)
+  const collector = new Collector(bytes.length)
+  for (let at = 0; at < bytes.length; at += 60_000)
+    collector.add(Buffer.from(bytes.subarray(at, at + 60_000)))
+  t.ok((await collector.join()).equals(bytes))
+})
