@@ -97,7 +97,7 @@ export const scenarios: Record<string, (of: Rate) => Promise<Scenario>> = {
         atOnce: 500,
         addresses: Array.from({ length: 500 }, (_, n) => `127.0.${1 + Math.floor(n / 250)}.${1 + (n % 250)}`),
       },
-      ...{ andDecode: false, overloads: true, end: () => rm(dir, { recursive: true }) },
+      ...{ andDecode: true, overloads: true, end: () => rm(dir, { recursive: true }) },
     }
   },
 }

@@ -112,7 +112,7 @@ async function main(): Promise<void> {
     process.exitCode = 2
     return
   }
-  const worst = names.some((name) => name === 'photos' || name === 'worst') ? await worstImages() : []
+  const worst = names.some((name) => name !== 'flood') ? await worstImages() : []
   const decodeMs = Math.max(0, ...worst.map((image) => image.decodeMs))
   const results: Result[] = []
   for (const name of names) {
