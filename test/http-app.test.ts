@@ -147,12 +147,12 @@ t.test('requests are counted by the pattern of their route', async (t) => {
     ...multipart([{ name: 'shapes', bytes: Buffer.from('junk') }]),
   })
   const { body } = await app.inject('/metrics')
-  t.match(body, 'facet_requests_total{route="/v1/domains/{domain}",code="200"} 2')
-  t.match(body, 'facet_requests_total{route="/v1/domains/{domain}",code="404"} 1')
-  t.match(body, 'facet_requests_total{route="_unmatched",code="404"} 1')
-  t.match(body, 'facet_requests_total{route="_unmatched",code="405"} 1')
-  t.match(body, 'facet_requests_total{route="_unmatched",code="400"} 1')
-  t.match(body, 'facet_requests_total{route="/v1/predict",code="422"} 1')
+  t.match(body, 'facet_requests_total{route="/v1/domains/{domain}",code="200",method="GET"} 2')
+  t.match(body, 'facet_requests_total{route="/v1/domains/{domain}",code="404",method="GET"} 1')
+  t.match(body, 'facet_requests_total{route="_unmatched",code="404",method="GET"} 1')
+  t.match(body, 'facet_requests_total{route="_unmatched",code="405",method="POST"} 1')
+  t.match(body, 'facet_requests_total{route="_unmatched",code="400",method="GET"} 1')
+  t.match(body, 'facet_requests_total{route="/v1/predict",code="422",method="POST"} 1')
   t.notMatch(body, /nobody-knows|attacker/)
 })
 

@@ -72,7 +72,10 @@ t.test('a plane answers failures in its own format; the rest is shared', async (
   t.strictSame((await app.inject('/other/nowhere')).json(), { error: 'There is nothing at this path.' })
   for (const url of ['/v1/nowhere', '/nowhere', '/otherwise'])
     t.match((await app.inject(url)).json(), { code: 'not_found', status: 404 }, url)
-  t.match((await app.inject('/metrics')).body, 'facet_requests_total{route="/other/broken",code="500"} 1')
+  t.match(
+    (await app.inject('/metrics')).body,
+    'facet_requests_total{route="/other/broken",code="500",method="GET"} 1',
+  )
 })
 
 t.test('a plane reads its own bodies, and no other does', async (t) => {

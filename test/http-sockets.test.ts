@@ -69,7 +69,7 @@ t.test('a client that leaves is noticed, and its request counts as 499', async (
   await until(() => seen!.aborted)
   let metrics = ''
   while (!metrics.includes('code="499"')) metrics = (await app.inject('/metrics')).body
-  t.match(metrics, 'facet_requests_total{route="/v1/domains/{domain}/predict",code="499"} 1')
+  t.match(metrics, 'facet_requests_total{route="/v1/domains/{domain}/predict",code="499",method="POST"} 1')
   t.notMatch(metrics, 'code="500"')
 })
 
@@ -235,7 +235,10 @@ t.test(
       t.match(answer, `"code":"${code}"`)
       socket.destroy()
     }
-    t.match((await app.inject('/metrics')).body, 'facet_requests_total{route="_unmatched",code="431"} 1')
+    t.match(
+      (await app.inject('/metrics')).body,
+      'facet_requests_total{route="_unmatched",code="431",method="_other"} 1',
+    )
   },
 )
 
@@ -256,7 +259,7 @@ t.test('a request that does not arrive in time is ended, and counts once', async
   t.equal(domains.has('slow'), false)
   const { body } = await app.inject('/metrics')
   const counted = body.split('\n').filter((line) => /^facet_requests_total.*code="4/.test(line))
-  t.strictSame(counted, ['facet_requests_total{route="/v1/domains/{domain}",code="408"} 1'])
+  t.strictSame(counted, ['facet_requests_total{route="/v1/domains/{domain}",code="408",method="PUT"} 1'])
   t.match(
     logs.filter(({ msg }) => msg === 'audit'),
     [{ audit: 'domain.put', outcome: 'refused', status: 408, requestId: 'slow-1' }],
@@ -276,5 +279,7 @@ t.test('a client that hangs up in the middle of its body counts once, as gone', 
     const { body } = await app.inject('/metrics')
     counted = body.split('\n').filter((line) => /^facet_requests_total.*code="4/.test(line))
   }
-  t.strictSame(counted, ['facet_requests_total{route="/v1/domains/{domain}/predict",code="499"} 1'])
+  t.strictSame(counted, [
+    'facet_requests_total{route="/v1/domains/{domain}/predict",code="499",method="POST"} 1',
+  ])
 })

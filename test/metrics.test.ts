@@ -120,8 +120,9 @@ t.test('names and help follow the conventions', async (t) => {
 
 t.test('recorded values are the scraped ones', async (t) => {
   const metrics = create()
-  metrics.request('/v1/predict', 200, 0.02)
-  metrics.request('/v1/predict', 429, 0.001)
+  metrics.request('/v1/predict', 200, 0.02, 'POST')
+  metrics.request('/v1/predict', 429, 0.001, 'POST')
+  metrics.request('_unmatched', 405, 0.001, 'PROPFIND')
   metrics.images('known-a', 'ok', 3)
   metrics.images('known-a', 'error')
   metrics.decode(0.004)
@@ -134,9 +135,10 @@ t.test('recorded values are the scraped ones', async (t) => {
   metrics.miss()
   metrics.eviction(90)
   const wanted: Record<string, number> = {
-    'facet_requests_total{route="/v1/predict",code="200"}': 1,
-    'facet_requests_total{route="/v1/predict",code="429"}': 1,
-    'facet_request_duration_seconds_count{route="/v1/predict"}': 2,
+    'facet_requests_total{route="/v1/predict",code="200",method="POST"}': 1,
+    'facet_requests_total{route="/v1/predict",code="429",method="POST"}': 1,
+    'facet_requests_total{route="_unmatched",code="405",method="_other"}': 1,
+    'facet_request_duration_seconds_count{route="/v1/predict",method="POST"}': 2,
     'facet_images_total{domain="known-a",outcome="ok"}': 3,
     'facet_images_total{domain="known-a",outcome="error"}': 1,
     facet_decode_duration_seconds_sum: 0.004,
@@ -202,6 +204,14 @@ t.test('domain labels: known ones, up to a number', async (t) => {
     'facet_images_total{domain="known-a",outcome="ok"}': 2,
     'facet_images_total{domain="known-b",outcome="ok"}': 1,
     'facet_images_total{domain="_other",outcome="ok"}': 3,
+    ...Object.fromEntries(
+      ['known-a', 'known-b', '_other'].flatMap((domain) =>
+        ['rejected', 'error'].map((outcome) => [
+          `facet_images_total{domain="${domain}",outcome="${outcome}"}`,
+          0,
+        ]),
+      ),
+    ),
   })
 })
 
@@ -211,14 +221,30 @@ t.test("a deleted domain's series go and make room for another", async (t) => {
   metrics.images('known-a', 'error')
   const other = async (outcome: string) =>
     (await value(metrics, `facet_images_total{domain="_other",outcome="${outcome}"}`)) ?? 0
-  const before = await other('ok')
+  metrics.predicted('known-a', 0.1)
   metrics.forget('known-a')
   metrics.forget('never-seen')
   t.notMatch(await metrics.text(), 'known-a')
-  t.equal((await other('ok')) - before, 1, 'the sum over domains stays')
-  t.equal(await other('error'), 1)
+  for (const outcome of ['ok', 'rejected', 'error']) t.equal(await other(outcome), 0, 'no spike elsewhere')
   metrics.images('known-b', 'ok')
   t.equal(await value(metrics, 'facet_images_total{domain="known-b",outcome="ok"}'), 1)
+})
+
+t.test('known label values start at 0', async (t) => {
+  const metrics = create()
+  metrics.images('known-a', 'ok')
+  metrics.predicted('known-a', 0.02)
+  metrics.predicted('unknown', 0.02)
+  for (const sample of [
+    'facet_images_total{domain="_other",outcome="error"}',
+    'facet_images_total{domain="known-a",outcome="rejected"}',
+    'facet_rejected_total{reason="rate_limited"}',
+    'facet_adapter_loads_total{outcome="error"}',
+    'facet_adapter_load_duration_seconds_count{tier="seed"}',
+  ])
+    t.equal(await value(metrics, sample), 0, sample)
+  t.equal(await value(metrics, 'facet_predict_duration_seconds_count{domain="known-a"}'), 1)
+  t.equal(await value(metrics, 'facet_predict_duration_seconds_count{domain="_other"}'), 1)
 })
 
 t.test('two instances in one process share nothing', async (t) => {

@@ -194,7 +194,7 @@ t.test(
       index: 1,
     })
     t.equal(held.size, 0)
-    t.ok(counted.every(([, outcome]) => outcome === 'error'))
+    t.ok(counted.every(([, outcome]) => outcome === 'rejected'))
     const { results } = await predictor.predict([item('d', 1, 2, 3)], { needHead: false })
     t.same([...results[0]!.features], [6, 3], 'embedding needs no head')
   },
@@ -292,9 +292,9 @@ t.test('a request that is not admitted costs no decoding', async (t) => {
   t.same(
     counted.map(([domain, outcome]) => [domain, outcome]),
     [
-      ['a', 'error'],
-      ['b', 'error'],
-      ['c', 'error'],
+      ['a', 'rejected'],
+      ['b', 'rejected'],
+      ['c', 'rejected'],
     ],
   )
   t.equal(admission.images, 0)

@@ -251,7 +251,9 @@ t.test('an upload that stops half-way', async (t) => {
   const gone = async () => {
     const text = await (await fetch(`${url}/metrics`)).text()
     return Number(
-      /facet_requests_total\{route="\/v1\/domains\/\{domain\}",code="499"\} (\d+)/.exec(text)?.[1] ?? 0,
+      /facet_requests_total\{route="\/v1\/domains\/\{domain\}",code="499",method="POST"\} (\d+)/.exec(
+        text,
+      )?.[1] ?? 0,
     )
   }
   const { port } = new URL(url)

@@ -60,7 +60,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     frameworkErrors: (error, request, reply) => {
       setHeaders(request, reply)
       answerFailure(error, request, reply)
-      metrics.request('_unmatched', reply.statusCode, 0)
+      metrics.request('_unmatched', reply.statusCode, 0, request.method)
     },
   })
   const server = app.server as Server
@@ -86,7 +86,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   })
   const broken = new BrokenRequests(app, (status, request) => {
     if (request) record(request, status)
-    else metrics.request('_unmatched', status, 0)
+    else metrics.request('_unmatched', status, 0, '')
   })
   server.on('connect', broken.refuseTunnel)
   answerHalfClosed(app, deps.clock, (socket) => broken.replyOf(socket))

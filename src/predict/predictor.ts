@@ -73,7 +73,10 @@ export interface PredictingFamily {
 export interface PredictObserver {
   /** An image was decoded, so many seconds after it asked for a thread. */
   decode?(seconds: number): void
-  images?(domain: string, outcome: 'ok' | 'error', count: number): void
+  /** @param outcome `rejected` where the client is at fault (status 4xx), `error` where we are */
+  images?(domain: string, outcome: 'ok' | 'rejected' | 'error', count: number): void
+  /** A request with images of this domain was answered, so many seconds after it came. */
+  predicted?(domain: string, seconds: number): void
   /** An admitted request was given up, for one of `GIVEN_UP`. */
   rejected?(reason: string): void
 }
@@ -139,10 +142,13 @@ export class Predictor {
     options: PredictOptions,
   ): Promise<{ results: PredictResult[]; timings: PredictTimings }> {
     const images = countsOf(items)
+    const began = this.#options.clock.now()
     try {
       this.#admit(items, images, options.principal ?? '')
       const answers = await this.#inTime(this.#answerAll(items, options), options.deadline)
       this.#count(images, 'ok')
+      const seconds = (this.#options.clock.now() - began) / 1000
+      for (const domain of images.keys()) this.#observe.predicted?.(domain, seconds)
       return {
         results: answers.map(({ result }) => result),
         timings: {
@@ -152,7 +158,8 @@ export class Predictor {
         },
       }
     } catch (error) {
-      this.#count(images, 'error')
+      const isClients = error instanceof FacetError && error.status < 500
+      this.#count(images, isClients ? 'rejected' : 'error')
       if (error instanceof FacetError && GIVEN_UP.has(error.code)) this.#observe.rejected?.(error.code)
       throw error
     }
@@ -245,7 +252,7 @@ export class Predictor {
     }
   }
 
-  #count(images: ReadonlyMap<string, number>, outcome: 'ok' | 'error'): void {
+  #count(images: ReadonlyMap<string, number>, outcome: 'ok' | 'rejected' | 'error'): void {
     for (const [domain, count] of images) this.#observe.images?.(domain, outcome, count)
   }
 }

@@ -50,5 +50,9 @@ export async function serve(config: ServeConfig, signals: StopSignals): Promise<
       },
     )
   })
-  logger.info({ url: service.url, family: family.manifest.name, device: engine.provider }, 'listening')
+  const { resident, ...others } = service.registry.counts()
+  const domains = Object.values(others).reduce((sum, count) => sum + count, resident)
+  const { data, adapters } = config
+  const about = { family: family.manifest.name, device: engine.provider, domains, resident, data, adapters }
+  logger.info({ url: service.url, ...about, try: `curl ${service.url}/v1/domains` }, 'listening')
 }

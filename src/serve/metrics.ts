@@ -41,30 +41,61 @@ export interface MetricsSource {
 
 /** Buckets in seconds, from the decoding of a small image to the longest wait of a request. */
 const durationBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+/** Buckets in seconds; few, because each domain has them all. */
+const predictBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10]
 /** Buckets in seconds: an eviction after a second is thrash, after hours it is tidying. */
 const ageBuckets = [0.1, 1, 10, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600]
 /** Buckets of images and of domains in a batch. */
 const countBuckets = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 const otherDomains = '_other'
-const outcomes = ['ok', 'error'] as const
+const otherMethods = '_other'
+/** Methods with a label of their own; a client may send any of three dozen. */
+const methods: readonly string[] = ['GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT', 'DELETE']
+/** `rejected`: the client's fault (status 4xx); `error`: ours (5xx). */
+const outcomes = ['ok', 'rejected', 'error'] as const
+/** Why a request is refused or dropped before it runs. */
+const reasons = [
+  'queue_full',
+  'domain_queue_full',
+  'too_many_parts',
+  'rate_limited',
+  'deadline_exceeded',
+  'client_closed',
+  'engine_restarting',
+  'draining',
+] as const
 export type ImageOutcome = (typeof outcomes)[number]
 
 export class Metrics {
   readonly registry = new Registry()
   readonly #maxDomains: number
-  /** Domains with a label of their own, and their images so far. */
-  readonly #labelled = new Map<string, Record<ImageOutcome, number>>()
+  /** Domains with a label of their own. */
+  readonly #labelled = new Set<string>()
   #knows: (domain: string) => boolean = () => false
 
-  readonly #requests = this.#counter('facet_requests_total', 'HTTP requests answered.', ['route', 'code'])
+  readonly #requests = this.#counter('facet_requests_total', 'HTTP requests answered.', [
+    'route',
+    'code',
+    'method',
+  ])
   readonly #requestSeconds = this.#histogram(
     'facet_request_duration_seconds',
     'Time from the first byte of an HTTP request to the end of its answer.',
     durationBuckets,
-    ['route'],
+    ['route', 'method'],
   )
-  readonly #images = this.#counter('facet_images_total', 'Images answered or failed.', ['domain', 'outcome'])
+  readonly #images = this.#counter(
+    'facet_images_total',
+    'Images answered, refused for the fault of their client (rejected), or failed for ours (error).',
+    ['domain', 'outcome'],
+  )
+  readonly #predictSeconds = this.#histogram(
+    'facet_predict_duration_seconds',
+    'Time from the admission of a request that was answered to its answer, for each of its domains.',
+    predictBuckets,
+    ['domain'],
+  )
   readonly #decodeSeconds = this.#histogram(
     'facet_decode_duration_seconds',
     'Time from an encoded image to pixels, the wait for a thread included.',
@@ -121,19 +152,30 @@ export class Metrics {
       'node',
     ])
     build.set({ version, family, device, node: process.version }, 1)
+    // A counter that appears with its first event has no increase that a query could see.
+    for (const reason of reasons) this.#rejected.inc({ reason }, 0)
+    for (const outcome of ['ok', 'error']) this.#loads.inc({ outcome }, 0)
+    for (const tier of ['store', 'seed']) this.#loadSeconds.zero({ tier })
+    this.#startDomain(otherDomains)
   }
 
-  /** @param route the route's pattern, never a client's path */
-  request(route: string, code: number, seconds: number): void {
-    this.#requests.inc({ route, code })
-    this.#requestSeconds.observe({ route }, seconds)
+  /**
+   * @param route the route's pattern, never a client's path
+   * @param method empty where the request could not be read
+   */
+  request(route: string, code: number, seconds: number, method: string): void {
+    const label = methods.includes(method) ? method : otherMethods
+    this.#requests.inc({ route, code, method: label })
+    this.#requestSeconds.observe({ route, method: label }, seconds)
   }
 
   images(domain: string, outcome: ImageOutcome, count = 1): void {
-    const label = this.#label(domain)
-    this.#images.inc({ domain: label, outcome }, count)
-    const counts = this.#labelled.get(label)
-    if (counts) counts[outcome] += count
+    this.#images.inc({ domain: this.#label(domain), outcome }, count)
+  }
+
+  /** A request for images of a domain was answered, so long after its admission. */
+  predicted(domain: string, seconds: number): void {
+    this.#predictSeconds.observe({ domain: this.#label(domain) }, seconds)
   }
 
   decode(seconds: number): void {
@@ -171,15 +213,14 @@ export class Metrics {
     this.#evictionAge.observe(ageSeconds)
   }
 
-  /** Removes a deleted domain's series. Its counts go to `_other`, so that sums never fall, and its label is free. */
+  /**
+   * Removes a deleted domain's series, and its label is free. `_other` does not take its counts: that would look like
+   * traffic. Sums over all domains fall then; rates of the series that are left do not notice.
+   */
   forget(domain: string): void {
-    const counts = this.#labelled.get(domain)
-    if (counts === undefined) return
-    this.#labelled.delete(domain)
-    for (const outcome of outcomes) {
-      this.#images.remove({ domain, outcome })
-      if (counts[outcome] > 0) this.#images.inc({ domain: otherDomains, outcome }, counts[outcome])
-    }
+    if (!this.#labelled.delete(domain)) return
+    for (const outcome of outcomes) this.#images.remove({ domain, outcome })
+    this.#predictSeconds.remove({ domain })
   }
 
   /** Adds the gauges of a running service. Call once. */
@@ -244,8 +285,14 @@ export class Metrics {
   #label(domain: string): string {
     if (this.#labelled.has(domain)) return domain
     if (this.#labelled.size >= this.#maxDomains || !this.#knows(domain)) return otherDomains
-    this.#labelled.set(domain, { ok: 0, error: 0 })
+    this.#labelled.add(domain)
+    this.#startDomain(domain)
     return domain
+  }
+
+  #startDomain(domain: string): void {
+    for (const outcome of outcomes) this.#images.inc({ domain, outcome }, 0)
+    this.#predictSeconds.zero({ domain })
   }
 
   #counter<Label extends string>(name: string, help: string, labelNames: Label[] = []): Counter<Label> {

@@ -42,7 +42,8 @@ export interface Predicting {
 
 /** The metrics, as the routes use them. */
 export interface RequestMetrics {
-  request(route: string, code: number, seconds: number): void
+  /** @param method empty where the request could not be read */
+  request(route: string, code: number, seconds: number, method: string): void
   text(): Promise<string>
   readonly contentType: string
 }

@@ -56,7 +56,7 @@ export function recordRequests(
     request.recorded = true
     const ms = clock.now() - request.arrival
     const route = routeOf(request)
-    metrics.request(route, status, ms / 1000)
+    metrics.request(route, status, ms / 1000, request.method)
     writeLogs(request, route, status, ms, audit)
   }
 
