@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import onnxProto from 'onnx-proto'
 import t from 'tap'
 import { gatherFeatures, headGraph, headLogits } from '../src/engine/heads.js'
@@ -73,5 +74,28 @@ t.test('the best come first, and equal scores in the order of their indices', (t
 
 t.test('k must be a positive integer', (t) => {
   for (const k of [0, -1, 1.5, Number.NaN]) t.throws(() => topK(Float32Array.of(1), k), RangeError)
+  t.end()
+})
+
+t.test('the best of any scores are those of a full sort, ties by their indices', (t) => {
+  const score = fc.oneof(
+    fc.constantFrom(0, -0, 0.5, -0.5, 1e-45, 3e38, -3e38),
+    fc.float({ noNaN: true, noDefaultInfinity: true }),
+  )
+  fc.assert(
+    fc.property(fc.array(score, { maxLength: 120 }), fc.integer({ min: 1, max: 130 }), (values, k) => {
+      const scores = Float32Array.from(values)
+      const sorted = Array.from(scores, (score, index) => ({ index, score })).sort(
+        (a, b) => b.score - a.score || a.index - b.index,
+      )
+      const best = topK(scores, k)
+      const expected = sorted.slice(0, k)
+      return (
+        best.length === expected.length &&
+        best.every(({ index, score }, at) => index === expected[at]!.index && score === expected[at]!.score)
+      )
+    }),
+    { numRuns: 1000 },
+  )
   t.end()
 })

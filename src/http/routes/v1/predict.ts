@@ -4,9 +4,8 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { checkDomainId } from '../../../domain-id.js'
-import { FacetError, noHead } from '../../../errors.js'
-import type { PredictItem, PredictResult, PredictTimings } from '../../../predict/predictor.js'
-import { activate, topK } from '../../../predict/scores.js'
+import { clientClosed, FacetError } from '../../../errors.js'
+import type { PredictItem, PredictTimings } from '../../../predict/predictor.js'
 import { checkDomain, principalOf } from '../../access/auth.js'
 import { imagesOf, isOneImage, type MediaType, type Part } from '../../bodies/body.js'
 import type { FormPart } from '../../bodies/multipart.js'
@@ -15,6 +14,7 @@ import { departure } from '../../connections/departure.js'
 import type { AppDeps, Domains } from '../../exchange/deps.js'
 import { missingDomain } from '../../exchange/missing-domain.js'
 import { checkVersion, queryOf, timeoutOf, wholeNumber } from '../../exchange/parameters.js'
+import { sendFeatures, sendPredictions } from './answers.js'
 
 /** Classes in an answer that names no `top_k`. */
 const DEFAULT_TOP_K = 5
@@ -80,7 +80,12 @@ export function predictRoutes(
         throw withIndex(error, request)
       })
     void reply.header('server-timing', serverTiming(timings))
-    return results
+    const check = () => {
+      if (signal.aborted) throw clientClosed()
+      if (clock.now() >= deadline)
+        throw new FacetError('deadline_exceeded', 'The deadline passed before the answer was whole.')
+    }
+    return { results, check }
   }
 
   app.post<OfDomain>(
@@ -92,8 +97,8 @@ export function predictRoutes(
       const version = versionOf(query.version)
       const parts = await imagesOf(request, limits, refuseParameter)
       const items = parts.map((part) => itemOf(request.params.domain, version, part))
-      const results = await run(request, reply, items, true)
-      return { results: results.map((result) => prediction(result, k)) }
+      const { results, check } = await run(request, reply, items, true)
+      return sendPredictions(reply, results, k, check)
     }),
   )
 
@@ -105,14 +110,8 @@ export function predictRoutes(
       const version = versionOf(query.version)
       const parts = await imagesOf(request, limits, refuseParameter)
       const items = parts.map((part) => itemOf(request.params.domain, version, part))
-      const results = await run(request, reply, items, false)
-      return {
-        results: results.map(({ domain, version, features }) => ({
-          domain,
-          version,
-          features: Array.from(features, shortest),
-        })),
-      }
+      const { results, check } = await run(request, reply, items, false)
+      return sendFeatures(reply, results, check)
     }),
   )
 
@@ -132,8 +131,8 @@ export function predictRoutes(
         requireDomain(request, registry, name)
       })
       const items = parts.map((part) => itemOf(part.name!, undefined, part))
-      const results = await run(request, reply, items, true)
-      return { results: results.map((result) => prediction(result, k)) }
+      const { results, check } = await run(request, reply, items, true)
+      return sendPredictions(reply, results, k, check)
     }),
   )
 }
@@ -164,22 +163,6 @@ function topKOf(text: string | undefined): number {
 
 function versionOf(text: string | undefined): string | undefined {
   return text === undefined ? undefined : checkVersion(text)
-}
-
-/** The `k` likeliest classes of one image; all classes if there are fewer. */
-function prediction({ domain, version, labels, activation, logits }: PredictResult, k: number) {
-  if (labels === null || logits === null) throw noHead(domain)
-  const best = topK(activate(logits, activation), Math.min(k, labels.length))
-  return {
-    domain,
-    version,
-    predictions: best.map(({ index, score }) => ({ label: labels[index], index, score: shortest(score) })),
-  }
-}
-
-/** Nine significant digits are enough to restore a float32 exactly. */
-function shortest(value: number): number {
-  return Number(value.toPrecision(9))
 }
 
 function serverTiming({ decodeMs, queueMs, inferenceMs }: PredictTimings): string {
