@@ -251,7 +251,7 @@ t.test('an upload that stops half-way', async (t) => {
   const gone = async () => {
     const text = await (await fetch(`${url}/metrics`)).text()
     return Number(
-      /facet_requests_total\{route="\/v1\/domains\/\{domain\}",code="499",method="POST"\} (\d+)/.exec(
+      /facet_requests_total\{route="\/v1\/domains\/\{domain\}",code="499",method="PUT"\} (\d+)/.exec(
         text,
       )?.[1] ?? 0,
     )
