@@ -204,6 +204,37 @@ t.test('kinds of images that are not read are named', async (t) => {
   await t.rejects(header(overlay), { code: 'undecodable_image', message: /"iovl" where AV1 is read/ })
 })
 
+t.test('strips of JPEG in a TIFF have one scan each', async (t) => {
+  const inTiff = (jpeg: Buffer) => {
+    const tags = [
+      [256, 16],
+      [257, 16],
+      [258, 8],
+      [259, 7],
+      [262, 1],
+      [273, 8],
+      [277, 1],
+      [278, 16],
+      [279, jpeg.length],
+    ]
+    const page = Buffer.alloc(2 + 12 * tags.length + 4)
+    page.writeUInt16LE(tags.length)
+    for (const [i, [tag, value]] of tags.entries()) {
+      page.writeUInt16LE(tag!, 2 + 12 * i)
+      page.writeUInt16LE(4, 4 + 12 * i)
+      page.writeUInt32LE(1, 6 + 12 * i)
+      page.writeUInt32LE(value!, 10 + 12 * i)
+    }
+    const start = Buffer.from('II*\0\0\0\0\0', 'latin1')
+    start.writeUInt32LE(8 + jpeg.length, 4)
+    return Buffer.concat([start, jpeg, page])
+  }
+  const grey = noise(16, 16).toColourspace('b-w')
+  t.match(await header(inTiff(await grey.clone().jpeg().toBuffer())), { compression: 7, blocks: 1 })
+  const progressive = inTiff(await grey.clone().jpeg({ progressive: true }).toBuffer())
+  await t.rejects(header(progressive), { code: 'undecodable_image', message: /JPEG in several scans/ })
+})
+
 t.test('an AVIF is as large as its AV1 data says, whatever its boxes say', async (t) => {
   const avif = await noise(64, 48).avif({ effort: 0 }).toBuffer()
   const small = Buffer.from(avif)

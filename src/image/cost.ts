@@ -127,7 +127,8 @@ function pngCost(header: PngHeader): DecodeCost {
       pipeline.bytes + (header.interlaced ? raw * 1.05 : 0) + Math.min(header.textBytes * 1100, 64 * MIB),
     cpuMs:
       pipeline.cpuMs +
-      (inflateNs + (header.interlaced ? raw * 2.4 : 0) + (header.palette ? pixels * 3 : 0)) / 1e6,
+      (inflateNs + (header.interlaced ? raw * 1.6 + pixels * 7 : 0) + (header.palette ? pixels * 3 : 0)) /
+        1e6,
   }
 }
 
@@ -135,11 +136,11 @@ function webpCost(header: WebpHeader): DecodeCost {
   const pixels = header.width * header.height
   // Decoded at its full size, and kept whole.
   const pipeline = pipelineCost(header, header.profile)
-  const canvas = header.animated ? 12 : header.alpha || !header.lossless ? 8 : 4.2
+  const canvas = header.animated ? 14 : header.alpha || !header.lossless ? 8 : 4.2
   const codecNs =
     pixels * (header.lossless ? 22 : header.alpha ? 32 : 20) + header.bytes * (header.lossless ? 15 : 70)
   return {
-    bytes: pipeline.bytes + pixels * (canvas + (header.lossless ? 4.2 : 0.1)) + header.frames * 400,
+    bytes: pipeline.bytes + pixels * (canvas + (header.lossless ? 4.2 : 0.1)) + header.bytes * 2 + header.frames * 400,
     cpuMs: pipeline.cpuMs + codecNs / 1e6,
   }
 }
@@ -149,7 +150,7 @@ function gifCost(header: GifHeader): DecodeCost {
   const pipeline = pipelineCost(header, false)
   return {
     bytes: pipeline.bytes + pixels * 5.2 + header.frames * 400,
-    cpuMs: pipeline.cpuMs + (pixels * 10 + header.bytes * 10) / 1e6,
+    cpuMs: pipeline.cpuMs + (pixels * 10 + header.bytes * 10 + header.frames * 3000) / 1e6,
   }
 }
 

@@ -2,7 +2,9 @@
  * The header of a TIFF, classic or BigTIFF: the tags of its first page, and how many pages follow.
  * Tags: https://www.awaresystems.be/imaging/tiff/tifftags.html
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { tooLarge, undecodable, unsupported } from './failures.js'
+import { readJpeg } from './jpeg.js'
 import { checkSamples } from './tiff-kinds.js'
 import type { TiffHeader } from './types.js'
 
@@ -15,10 +17,12 @@ const tags = {
   stripOffsets: 273,
   samplesPerPixel: 277,
   rowsPerStrip: 278,
+  stripBytes: 279,
   planar: 284,
   tileWidth: 322,
   tileHeight: 323,
   tileOffsets: 324,
+  tileBytes: 325,
   inkSet: 332,
   extraSamples: 338,
   sampleFormat: 339,
@@ -49,6 +53,11 @@ const MAX_PAGES = 1000
 const MAX_TAGS = 1000
 /** Photometric interpretation of a palette, which libvips hands on as RGB. */
 const PALETTE = 3
+/** Compression. */
+const JPEG = 7
+/** Strips or tiles of JPEG that are looked at in one turn of the event loop. */
+const BLOCKS_PER_TURN = 100
+const MAX_JPEG_BLOCKS = 65_536
 /** Sample format. */
 const UNSIGNED = 1
 
@@ -90,7 +99,7 @@ interface Tag {
   at: number
 }
 
-export function readTiff(bytes: Uint8Array, view: DataView): TiffHeader {
+export async function readTiff(bytes: Uint8Array, view: DataView): Promise<TiffHeader> {
   const fields = new Fields(view)
   const first = fields.offset(fields.big ? 8 : 4)
   const found = readTags(fields, first)
@@ -127,6 +136,8 @@ export function readTiff(bytes: Uint8Array, view: DataView): TiffHeader {
     : { width, height: Math.min(height, value(tags.rowsPerStrip, height)) }
   if (block.width < 1 || block.height < 1) throw undecodable('tiff', 'its strips or tiles have no size')
   const blocksOfPlane = Math.ceil(width / block.width) * Math.ceil(height / block.height)
+  const blocks = blocksOfPlane * (planar ? samplesPerPixel : 1)
+  if (compression === JPEG) await checkJpegBlocks(bytes, fields, found, blocks)
   const channels = photometric === PALETTE ? 3 : samplesPerPixel
   return {
     type: 'tiff',
@@ -143,10 +154,36 @@ export function readTiff(bytes: Uint8Array, view: DataView): TiffHeader {
     profile: found.has(tags.profile),
     tiled,
     block,
-    blocks: blocksOfPlane * (planar ? samplesPerPixel : 1),
+    blocks,
     pages: countPages(fields, first),
     bytes: bytes.length,
     plain: false,
+  }
+}
+
+/** A strip of JPEG may itself be stored in many scans, which nobody needs: such a file is refused. */
+async function checkJpegBlocks(
+  bytes: Uint8Array,
+  fields: Fields,
+  found: ReadonlyMap<number, Tag>,
+  blocks: number,
+): Promise<void> {
+  if (blocks > MAX_JPEG_BLOCKS)
+    throw tooLarge(
+      `The TIFF image has ${blocks} strips or tiles of JPEG; at most ${MAX_JPEG_BLOCKS} are accepted.`,
+    )
+  const offsets = found.get(tags.tileOffsets) ?? found.get(tags.stripOffsets)
+  const lengths = found.get(tags.tileBytes) ?? found.get(tags.stripBytes)
+  for (let block = 0; block < blocks; block++) {
+    const start = tagValue(fields, offsets, 0, block)
+    const part = bytes.subarray(start, start + tagValue(fields, lengths, 0, block))
+    // A block of no bytes is one that the file leaves out.
+    if (part.length === 0) continue
+    const view = new DataView(part.buffer, part.byteOffset, part.byteLength)
+    const { progressive, scans, scannedSamples, samples } = await readJpeg(part, view)
+    if (progressive || scans > 1 || scannedSamples !== samples)
+      throw unsupported('tiff', 'has a strip or tile of JPEG in several scans; one scan is read')
+    if (block % BLOCKS_PER_TURN === BLOCKS_PER_TURN - 1) await nextTurn()
   }
 }
 
