@@ -30,7 +30,7 @@ export const tiff: Kind = {
     { predictor: 2, bits: 16 },
     { compression: 'packbits' },
     { rows: 1, aspect: 0.05 },
-    { megapixels: 0.1, pages: 900 },
+    { megapixels: 0.1, pages: 900, rows: 65_535 },
     { planar: true, rows: 65_535 },
   ],
   async make(parameters) {

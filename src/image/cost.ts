@@ -140,7 +140,11 @@ function webpCost(header: WebpHeader): DecodeCost {
   const codecNs =
     pixels * (header.lossless ? 22 : header.alpha ? 32 : 20) + header.bytes * (header.lossless ? 15 : 70)
   return {
-    bytes: pipeline.bytes + pixels * (canvas + (header.lossless ? 4.2 : 0.1)) + header.bytes * 2 + header.frames * 400,
+    bytes:
+      pipeline.bytes +
+      pixels * (canvas + (header.lossless ? 4.2 : 0.1)) +
+      header.bytes * 2 +
+      header.frames * 400,
     cpuMs: pipeline.cpuMs + codecNs / 1e6,
   }
 }
@@ -168,6 +172,8 @@ function avifCost(header: AvifHeader): DecodeCost {
 const WHOLE_STRIP_ROWS = 128
 /** Photometric interpretation of CMYK. */
 const SEPARATED = 5
+/** Compressions of fax machines. */
+const CCITT: readonly number[] = [2, 3, 4]
 
 function tiffCost(header: TiffHeader): DecodeCost {
   const { block, blocks, depth, planar, tiled } = header
@@ -177,7 +183,8 @@ function tiffCost(header: TiffHeader): DecodeCost {
   const rowBytes = block.width * Math.ceil(header.width / block.width) * header.samplesPerPixel * depth
   const stored = blocks * block.width * block.height * (planar ? 1 : header.samplesPerPixel) * depth
   const cmyk = header.photometric === SEPARATED ? pixels * ns.cmykPixel : 0
-  const codecNs = stored * 2.5 + header.bytes * 12 + blocks * 2000 + header.pages * 20_000
+  const byteNs = CCITT.includes(header.compression) ? 10 : 2.5
+  const codecNs = stored * byteNs + header.bytes * 12 + blocks * 2000 + header.pages * 20_000
   return {
     bytes: pipeline.bytes + rows * rowBytes * 2,
     cpuMs: pipeline.cpuMs + (codecNs + cmyk) / 1e6,
