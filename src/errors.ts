@@ -27,7 +27,7 @@ export const errorTable = {
   no_head: { status: 409, title: 'Domain has no classifier' },
   precondition_failed: { status: 412, title: 'Precondition failed' },
   body_too_large: { status: 413, title: 'Too many bytes' },
-  image_too_large: { status: 413, title: 'Too many pixels' },
+  image_too_large: { status: 413, title: 'Image too large' },
   too_many_parts: { status: 413, title: 'Too many images' },
   unsupported_media_type: { status: 415, title: 'Unsupported media type' },
   expectation_failed: { status: 417, title: 'Expectation failed' },

@@ -36,3 +36,21 @@ function detach(buffers: ArrayBuffer[]): boolean {
     return false
   }
 }
+
+/**
+ * Frees the memory of a buffer that native code has handed over, as sharp's buffers are. Node forbids to transfer
+ * such a buffer to a port; a byte stream takes it over all the same, as its standard says, and hands out another
+ * buffer of the same memory, which is then freed ("memory that native code handed over" in test/free.test.ts).
+ *
+ * Left to the collector it waits for a full collection: a decoded image of 50 megapixels, 150 MB, stayed until the
+ * next one, in an idle service for good. That is what happens where a version of Node does not let the buffer go.
+ */
+export async function freeForeign(view: Uint8Array<ArrayBuffer>): Promise<void> {
+  try {
+    const stream = new ReadableStream({ type: 'bytes', start: (controller) => controller.enqueue(view) })
+    const { value } = await stream.getReader().read()
+    if (value !== undefined) free([value])
+  } catch {
+    // Only memory is at stake here, not the image.
+  }
+}

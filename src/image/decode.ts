@@ -16,7 +16,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
-import { free } from '../bytes/free.js'
+import { free, freeForeign } from '../bytes/free.js'
 import { clientClosed, FacetError } from '../errors.js'
 import type { InputSpec } from '../manifest/manifest.js'
 import { corrected } from './corrected.js'
@@ -111,20 +111,32 @@ async function decode(
   bytes: Uint8Array,
   header: ImageHeader,
   input: InputSpec,
+  options: DecodeOptions,
+): Promise<Uint8Array> {
+  stopIfGone(options.signal)
+  const readable = corrected(bytes, header)
+  try {
+    return await decodeReadable(readable, header, input, options).catch(failure(header.type))
+  } finally {
+    if (readable !== bytes) free([readable])
+  }
+}
+
+async function decodeReadable(
+  bytes: Uint8Array,
+  header: ImageHeader,
+  input: InputSpec,
   { signal, timeoutSeconds = DECODE_TIMEOUT_SECONDS }: DecodeOptions,
 ): Promise<Uint8Array> {
-  const fail = failure(header.type)
-  stopIfGone(signal)
-  bytes = corrected(bytes, header)
   const open = () => sharp(bytes, opening).timeout({ seconds: timeoutSeconds })
-  if (header.plain) return await plainPixels(bytes, open, header, input).catch(fail)
-  const metadata = await sharp(bytes, opening).metadata().catch(fail)
+  if (header.plain) return plainPixels(bytes, open, header, input)
+  const metadata = await sharp(bytes, opening).metadata()
   checkMetadata(metadata, header)
   stopIfGone(signal)
   const geometry = geometryOf(metadata.autoOrient, input)
   const image = inSrgb(open(), header).autoOrient()
-  if (!metadata.hasAlpha) return await trunkPixels(image, geometry, input).catch(fail)
-  return await withoutAlpha(image, (opaque) => trunkPixels(opaque, geometry, input)).catch(fail)
+  if (!metadata.hasAlpha) return trunkPixels(image, geometry, input)
+  return withoutAlpha(image, (opaque) => trunkPixels(opaque, geometry, input))
 }
 
 /**
@@ -178,8 +190,8 @@ async function withoutAlpha<T>(image: Sharp, use: (opaque: Sharp) => Promise<T>)
   try {
     return await use(sharp(data, { raw: { width, height, channels }, limitInputPixels: false }))
   } finally {
-    // The whole image: left to the garbage collector, several of them would be in memory.
-    free([data])
+    // The whole image.
+    await freeForeign(data)
   }
 }
 
