@@ -35,6 +35,8 @@ const BASE_MS = 12
  */
 const PIPELINE_LINES = 2000
 const PIPELINE_IMAGES = 2
+/** glibc keeps a block up to this size for the next one, where it could have given it back. */
+const KEPT_BLOCK_BYTES = 32 * MIB
 
 /** Nanoseconds for a pixel or a byte, as the names say. */
 const ns = {
@@ -143,6 +145,7 @@ function webpCost(header: WebpHeader): DecodeCost {
     bytes:
       pipeline.bytes +
       pixels * (canvas + (header.lossless ? 4.2 : 0.1)) +
+      Math.min(pixels * 3, KEPT_BLOCK_BYTES) +
       header.bytes * 2 +
       header.frames * 400,
     cpuMs: pipeline.cpuMs + codecNs / 1e6,
@@ -154,7 +157,7 @@ function gifCost(header: GifHeader): DecodeCost {
   const pipeline = pipelineCost(header, false)
   return {
     bytes: pipeline.bytes + pixels * 5.2 + header.frames * 400,
-    cpuMs: pipeline.cpuMs + (pixels * 10 + header.bytes * 10 + header.frames * 3000) / 1e6,
+    cpuMs: pipeline.cpuMs + (pixels * 12 + header.bytes * 10 + header.frames * 3000) / 1e6,
   }
 }
 
@@ -184,7 +187,7 @@ function tiffCost(header: TiffHeader): DecodeCost {
   const stored = blocks * block.width * block.height * (planar ? 1 : header.samplesPerPixel) * depth
   const cmyk = header.photometric === SEPARATED ? pixels * ns.cmykPixel : 0
   const byteNs = CCITT.includes(header.compression) ? 10 : 2.5
-  const codecNs = stored * byteNs + header.bytes * 12 + blocks * 2000 + header.pages * 20_000
+  const codecNs = stored * byteNs + header.bytes * 12 + blocks * 2000 + header.pages * 50_000
   return {
     bytes: pipeline.bytes + rows * rowBytes * 2,
     cpuMs: pipeline.cpuMs + (codecNs + cmyk) / 1e6,
