@@ -27,14 +27,14 @@ for (const dtype of ['f16', 'f32'] as const) {
     const before = digestsOf(baseRow())
     const prepared = await preparer(family, 'f32')(bytes)
     for (const time of ['first', 'second', 'third']) {
-      const row = prepared.row()
+      const row = await prepared.row()
       t.same(digestsOf(row), expected, `the ${time} is whole`)
       const { tensors, head } = row
       free([...tensors, head!.weight, head!.bias])
     }
     t.same(digestsOf(baseRow()), before, "what the base gave is the base's still")
     prepared.release()
-    t.throws(() => prepared.row(), /released/)
+    await t.rejects(prepared.row(), /released/)
   })
 }
 

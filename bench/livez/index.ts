@@ -27,7 +27,7 @@ import { exchange } from './wire.js'
 const DEFAULT_LIMIT_MS = 20
 const MAX_TRIES = 3
 /** A stretch of so many times the limit is no accident: the kind is not sent again. */
-const CERTAIN = 10
+const CERTAIN = 25
 const DOMAINS = 1000
 
 interface Row {

@@ -41,12 +41,15 @@ function values(): Float32Array {
 /**
  * Half-precision bits to float32. Exact; infinities and NaN stay what they are.
  *
+ * @param floats where the values go, as many
  * @returns the values, and whether all are finite, which the caller would need another pass over memory to
  * find
  */
-export function decodeFloat16(bits: Uint16Array): { floats: Float32Array; finite: boolean } {
+export function decodeFloat16(
+  bits: Uint16Array,
+  floats = new Float32Array(bits.length),
+): { floats: Float32Array; finite: boolean } {
   const lookup = values()
-  const floats = new Float32Array(bits.length)
   let carries = 0
   for (let i = 0; i < bits.length; i++) {
     const half = bits[i]!

@@ -24,6 +24,7 @@ import { EventEmitter } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
+import { finish, turns } from '../concurrency/turns.js'
 import { draining, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { checkRow } from './bank-spec.js'
@@ -107,7 +108,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     const init = engineInit(options)
     this.#sharedRows = new SharedRows(init, memory, (segment) => this.#lanes?.share(segment))
     const base = packRow(family.base, family.base, family.manifest, family.layout, bankDtype)
-    this.#init = { ...init, base: this.#sharedRows.write(0, base) }
+    this.#init = { ...init, base: finish(this.#sharedRows.write(0, base)) }
   }
 
   get state(): EngineState {
@@ -173,7 +174,13 @@ export class Engine extends EventEmitter<EngineEvents> {
     const lanes = this.#live()
     if (this.#running.has(row)) throw new RangeError(`bank row ${row} is in a run`)
     try {
-      await lanes.setRow(row, this.#sharedRows.write(row, tensors))
+      // A restart frees the row's bytes, and others may be given them.
+      const check = () => {
+        if (this.#live() !== lanes) throw engineRestarting()
+      }
+      const shared = await turns.run(this.#sharedRows.write(row, tensors), check)
+      check()
+      await lanes.setRow(row, shared)
     } catch (error) {
       throw this.#publicError(error, 'internal', 'The adapter could not be brought into the bank.')
     }

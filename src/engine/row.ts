@@ -6,6 +6,7 @@
  */
 import type { BankArray } from './bank-spec.js'
 import type { BankDtype, RowTensors } from './messages.js'
+import { finish, type Steps } from '../concurrency/turns.js'
 import { FacetError } from '../errors.js'
 import { type BankLayout, type BankPart, type BankTensor, inputAffine } from '../manifest/layout.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
@@ -29,8 +30,20 @@ export function packRow(
   family: FamilyManifest,
   layout: BankLayout,
   dtype: BankDtype,
-  mayTake: (array: Float32Array) => boolean = () => false,
+  mayTake?: (array: Float32Array) => boolean,
 ): RowTensors {
+  return finish(packRowSteps(pack, base, family, layout, dtype, mayTake))
+}
+
+/** The same in steps of a fraction of a millisecond. */
+export function* packRowSteps(
+  pack: Pack,
+  base: Pack | null,
+  family: FamilyManifest,
+  layout: BankLayout,
+  dtype: BankDtype,
+  mayTake: (array: Float32Array) => boolean = () => false,
+): Steps<RowTensors> {
   const problems = new Problems()
   const own = (array: Float32Array) => (mayTake(array) ? array : array.slice())
   const input: Record<string, ArrayLike<number>> = inputAffine(pack)
@@ -39,7 +52,7 @@ export function packRow(
     if (!weightsOf(name))
       problems.add(`slot ${quote(name)} is not in the base pack of family ${quote(family.name)}`)
   }
-  const tensors = layout.tensors.map((tensor) => {
+  const laidOut = (tensor: BankTensor): BankArray => {
     const [first, ...others] = tensor.parts
     const whole = others.length === 0 && first?.slot ? weightsOf(first.slot)?.[first.part] : undefined
     // For f16 the encoding copies.
@@ -50,10 +63,15 @@ export function packRow(
       if (given) values.set(given, offset)
     }
     return dtype === 'f32' ? values : encode(values, tensor, problems)
-  })
+  }
+  const tensors: BankArray[] = []
+  for (const tensor of layout.tensors) {
+    tensors.push(laidOut(tensor))
+    yield
+  }
   const head = pack.head && {
     classes: pack.head.classes,
-    weight: own(pack.head.weight),
+    weight: mayTake(pack.head.weight) ? pack.head.weight : yield* copied(pack.head.weight),
     bias: own(pack.head.bias),
   }
   if (!problems.empty) {
@@ -63,6 +81,18 @@ export function packRow(
     })
   }
   return { tensors, head }
+}
+
+/** Values that are copied in a step. */
+const VALUES_A_STEP = 1 << 17
+
+function* copied(array: Float32Array): Steps<Float32Array> {
+  const copy = new Float32Array(array.length)
+  for (let at = 0; at < array.length; at += VALUES_A_STEP) {
+    copy.set(array.subarray(at, at + VALUES_A_STEP), at)
+    yield
+  }
+  return copy
 }
 
 /** In half precision; notes a value that does not fit. */

@@ -5,9 +5,13 @@
  * Knows no lanes: the caller sees to it that no run reads a row while it is written or freed.
  */
 import { free } from '../bytes/free.js'
+import type { Steps } from '../concurrency/turns.js'
 import { type BankSpec, bytesOf, rowBytes } from './bank-spec.js'
 import type { RowTensors, SharedRow } from './messages.js'
 import { copyBytes, SharedMemory } from './shared-memory.js'
+
+/** Bytes that are copied in a step. */
+const COPIED_BYTES = 1 << 19
 
 export class SharedRows {
   readonly #spec: BankSpec
@@ -30,10 +34,10 @@ export class SharedRows {
 
   /**
    * Copies a row that fits the trunk into shared memory, instead of what the row was before, and frees the
-   * given arrays.
+   * given arrays. In steps: they must not be continued once the row's bytes are freed.
    * @throws RangeError where the limit leaves no room for it
    */
-  write(row: number, { tensors, head }: RowTensors): SharedRow {
+  *write(row: number, { tensors, head }: RowTensors): Steps<SharedRow> {
     this.free(row)
     const { bankDtype, features } = this.#spec
     const classes = head?.classes ?? 0
@@ -41,7 +45,15 @@ export class SharedRows {
     const spans = this.#memory.take(rowBytes({ elements }, bankDtype, features, classes))
     this.#rows.set(row, spans)
     const given = [...tensors, ...(head ? [head.weight, head.bias] : [])]
-    copyBytes(given.map(bytesOf), spans)
+    const bytes = given.map(bytesOf)
+    let copied = 0
+    for (const span of spans)
+      for (let at = 0; at < span.length; at += COPIED_BYTES) {
+        const piece = span.subarray(at, at + COPIED_BYTES)
+        copyBytes(bytes, [piece], copied)
+        copied += piece.length
+        yield
+      }
     free(given)
     const shared = spans.map(({ buffer, byteOffset, length }) => {
       return {

@@ -5,7 +5,8 @@
  * The format is in docs/pack-format.md. Reading lists every problem; an unknown field is a problem too.
  */
 import { type Design, designs } from '../manifest/manifest.js'
-import { JsonError, type JsonValue, parseJson, toPlain } from '../strict/json.js'
+import type { Steps } from '../concurrency/turns.js'
+import { JsonError, type JsonValue, parseJsonSteps, toPlain } from '../strict/json.js'
 import { type Activation, PACK_FORMAT, type PackInfo } from './pack.js'
 import { type Problems, quote } from '../strict/problems.js'
 
@@ -25,6 +26,9 @@ const MAX_VALUES = 1 << 16
 
 /** Enough for ImageNet-21k, which has 21,841 classes. */
 export const DEFAULT_LABEL_LIMITS: LabelLimits = { labels: 32768, labelLength: 256 }
+
+/** Labels that are checked in a step. */
+const LABELS_A_STEP = 1000
 
 const REQUIRED = ['format', 'family', 'design', 'activation', 'mean', 'std']
 const TEXTS = ['name', 'description', 'license', 'created'] as const
@@ -46,12 +50,12 @@ export function encodeMetadata(info: PackInfo): Record<string, string> {
   return metadata
 }
 
-/** Reads the metadata; null where a field is missing or wrong, and `problems` names each. */
-export function decodeMetadata(
+/** Reads the metadata, in steps; null where a field is missing or wrong, and `problems` names each. */
+export function* decodeMetadata(
   metadata: Readonly<Record<string, string>>,
   problems: Problems,
   limits: LabelLimits,
-): PackInfo | null {
+): Steps<PackInfo | null> {
   const before = problems.count
   for (const field of REQUIRED) {
     if (metadata[field] === undefined) problems.add(`metadata field ${quote(field)} is missing`)
@@ -69,11 +73,11 @@ export function decodeMetadata(
   if (activation !== undefined && activation !== 'softmax' && activation !== 'sigmoid') {
     problems.add(`activation is ${quote(activation)}, expected "softmax" or "sigmoid"`)
   }
-  const mean = readChannels('mean', metadata.mean, problems)
-  const std = readChannels('std', metadata.std, problems)
+  const mean = yield* readChannels('mean', metadata.mean, problems)
+  const std = yield* readChannels('std', metadata.std, problems)
   if (mean && std) checkNormalisation(mean, std, problems)
-  const labels = readLabels(metadata.labels, problems, limits)
-  const metrics = readMetrics(metadata.metrics, problems)
+  const labels = yield* readLabels(metadata.labels, problems, limits)
+  const metrics = yield* readMetrics(metadata.metrics, problems)
   if (problems.count > before || !mean || !std || metadata.family === undefined) return null
 
   const info: PackInfo = {
@@ -90,9 +94,9 @@ export function decodeMetadata(
 }
 
 /** A field's JSON. Where it is not JSON: undefined, and a problem is noted. */
-function readJson(field: string, text: string, problems: Problems): JsonValue | undefined {
+function* readJson(field: string, text: string, problems: Problems): Steps<JsonValue | undefined> {
   try {
-    const { value, duplicates } = parseJson(text, { maxDepth: MAX_DEPTH, maxValues: MAX_VALUES })
+    const { value, duplicates } = yield* parseJsonSteps(text, { maxDepth: MAX_DEPTH, maxValues: MAX_VALUES })
     for (const path of duplicates) problems.add(`${field} has the key ${quote(path)} twice`)
     return value
   } catch (error) {
@@ -102,12 +106,12 @@ function readJson(field: string, text: string, problems: Problems): JsonValue | 
   }
 }
 
-function readChannels(
+function* readChannels(
   field: string,
   text: string | undefined,
   problems: Problems,
-): [number, number, number] | undefined {
-  const value = text === undefined ? undefined : readJson(field, text, problems)
+): Steps<[number, number, number] | undefined> {
+  const value = text === undefined ? undefined : yield* readJson(field, text, problems)
   if (value === undefined) return undefined
   if (!Array.isArray(value) || value.length !== 3 || value.some((item) => typeof item !== 'number')) {
     problems.add(`${field} is ${quote(value)}, expected a JSON array of three numbers (RGB, 0-1 scale)`)
@@ -137,8 +141,12 @@ function checkNormalisation(mean: number[], std: number[], problems: Problems): 
   check('std', std, STD.least, STD.most)
 }
 
-function readLabels(text: string | undefined, problems: Problems, limits: LabelLimits): string[] | null {
-  const value = text === undefined ? undefined : readJson('labels', text, problems)
+function* readLabels(
+  text: string | undefined,
+  problems: Problems,
+  limits: LabelLimits,
+): Steps<string[] | null> {
+  const value = text === undefined ? undefined : yield* readJson('labels', text, problems)
   if (value === undefined) return null
   if (!Array.isArray(value)) {
     problems.add(`labels is ${quote(value)}, expected a JSON array of strings`)
@@ -150,6 +158,7 @@ function readLabels(text: string | undefined, problems: Problems, limits: LabelL
   }
   const first = new Map<string, number>()
   for (const [index, label] of value.entries()) {
+    if (index % LABELS_A_STEP === LABELS_A_STEP - 1) yield
     if (typeof label !== 'string' || label.trim() === '') {
       problems.add(`labels[${index}] is ${quote(label)}, expected a non-empty string`)
     } else if (label.length > limits.labelLength) {
@@ -165,8 +174,11 @@ function readLabels(text: string | undefined, problems: Problems, limits: LabelL
   return value as string[]
 }
 
-function readMetrics(text: string | undefined, problems: Problems): Record<string, unknown> | undefined {
-  const value = text === undefined ? undefined : readJson('metrics', text, problems)
+function* readMetrics(
+  text: string | undefined,
+  problems: Problems,
+): Steps<Record<string, unknown> | undefined> {
+  const value = text === undefined ? undefined : yield* readJson('metrics', text, problems)
   if (value === undefined) return undefined
   if (!(value instanceof Map)) {
     problems.add(`metrics is ${quote(value)}, expected a JSON object`)

@@ -3,6 +3,7 @@
  *
  * Nothing in the bytes is trusted, and the memory taken is bounded by their number.
  */
+import { finish, type Steps } from '../concurrency/turns.js'
 import { FacetError } from '../errors.js'
 import { extraParts, slotParts } from '../manifest/kinds/kinds.js'
 import { isAffine } from '../manifest/layout.js'
@@ -13,7 +14,12 @@ import { decodeFloat16, firstNonFinite32 } from '../bytes/float16.js'
 import { DEFAULT_LABEL_LIMITS, decodeMetadata, type LabelLimits } from './metadata.js'
 import type { Head, Pack, PackInfo, SlotWeights } from './pack.js'
 import { Problems, quote } from '../strict/problems.js'
-import { type SafetensorsLimits, scanSafetensors, type Tensor } from '../safetensors/safetensors.js'
+import {
+  type SafetensorsLimits,
+  scanSafetensors,
+  scanSteps,
+  type Tensor,
+} from '../safetensors/safetensors.js'
 
 export interface ReadOptions {
   limits?: Partial<SafetensorsLimits & LabelLimits>
@@ -35,17 +41,26 @@ export interface PackSummary extends PackInfo {
  * field, its value and what was expected.
  */
 export function readPack(bytes: Uint8Array, family: FamilyManifest, options: ReadOptions = {}): Pack {
+  return finish(readPackSteps(bytes, family, options))
+}
+
+/** The same in steps of a fraction of a millisecond. */
+export function* readPackSteps(
+  bytes: Uint8Array,
+  family: FamilyManifest,
+  options: ReadOptions = {},
+): Steps<Pack> {
   checkKind(bytes)
-  const { metadata, tensors, names, problems } = scanSafetensors(bytes, options.limits)
+  const { metadata, tensors, names, problems } = yield* scanSteps(bytes, options.limits)
   // Without a header nothing more can be checked.
   if (!names) throw refuse(problems)
-  const info = decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits })
+  const info = yield* decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits })
   checkFamily(metadata, family, problems)
   checkDesign(metadata, family, problems)
   const design = (designs as readonly string[]).includes(metadata.design ?? '')
     ? (metadata.design as Design)
     : family.design
-  const floats = readTensors(tensors, family, design, problems)
+  const floats = yield* readTensors(tensors, family, design, problems)
   const slots = readSlots(floats, names, family, problems)
   const head = readHead(floats, names, family.features, problems)
   checkClasses(head, info, names, metadata, problems)
@@ -62,7 +77,7 @@ export function readPackInfo(bytes: Uint8Array, options: ReadOptions = {}): Pack
   checkKind(bytes)
   const { metadata, tensors, problems } = scanSafetensors(bytes, options.limits)
   const info = problems.empty
-    ? decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits })
+    ? finish(decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits }))
     : null
   if (!problems.empty || !info) throw refuse(problems)
   return { ...info, classes: info.labels?.length ?? 0, tensors: tensors.size, bytes: bytes.length }
@@ -125,15 +140,16 @@ function checkDesign(
 }
 
 /** Every tensor by name, decoded and checked: name, dtype, shape, finite values. */
-function readTensors(
+function* readTensors(
   tensors: ReadonlyMap<string, Tensor>,
   family: FamilyManifest,
   design: Design,
   problems: Problems,
-): Map<string, Float32Array> {
+): Steps<Map<string, Float32Array>> {
   const expected = expectedTensors(family)
   const decoded = new Map<string, Float32Array>()
   for (const [name, tensor] of tensors) {
+    yield
     const place = expected.get(name)
     if (!place && name !== HEAD_WEIGHT && name !== HEAD_BIAS) {
       problems.add(`tensor ${quote(name)}: ${whyUnknown(name, family)} in family ${quote(family.name)}`)
@@ -142,7 +158,7 @@ function readTensors(
     if (place) checkAllowed(name, place, design, problems)
     const before = problems.count
     checkShape(name, tensor, place?.part.dims, family.features, problems)
-    const floats = decode(name, tensor, problems)
+    const floats = yield* decode(name, tensor, problems)
     if (floats && problems.count === before) decoded.set(name, floats)
   }
   return decoded
@@ -184,23 +200,65 @@ function checkShape(
 }
 
 /** Finite float32 values of an F32 or F16 tensor. Otherwise undefined, and a problem is noted. */
-function decode(name: string, { dtype, bytes }: Tensor, problems: Problems): Float32Array | undefined {
+function* decode(
+  name: string,
+  { dtype, bytes }: Tensor,
+  problems: Problems,
+): Steps<Float32Array | undefined> {
   if (dtype !== 'F32' && dtype !== 'F16') {
     problems.add(`tensor ${quote(name)} has dtype ${dtype}, expected F32 or F16`)
     return undefined
   }
   const size = dtype === 'F32' ? 4 : 2
   // A typed array must start at a multiple of its element size, so bytes that do not are copied.
-  const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes)
+  const aligned = bytes.byteOffset % size === 0 ? bytes : yield* copied(bytes)
   const length = bytes.length / size
-  let finite = false
+  let bad: number
   let floats: Float32Array
-  if (dtype === 'F32') floats = new Float32Array(aligned.buffer, aligned.byteOffset, length)
-  else ({ floats, finite } = decodeFloat16(new Uint16Array(aligned.buffer, aligned.byteOffset, length)))
-  const bad = finite ? -1 : firstNonFinite32(floats)
+  if (dtype === 'F32') {
+    floats = new Float32Array(aligned.buffer, aligned.byteOffset, length)
+    bad = yield* firstNonFinite(floats)
+  } else {
+    const decoded = new Float32Array(length)
+    const isFinite = yield* decodeHalves(new Uint16Array(aligned.buffer, aligned.byteOffset, length), decoded)
+    floats = decoded
+    bad = isFinite ? -1 : yield* firstNonFinite(floats)
+  }
   if (bad < 0) return floats
   problems.add(`tensor ${quote(name)}: value ${bad} is ${floats[bad]}, expected finite values`)
   return undefined
+}
+
+/** Values that are looked at in a step. */
+const VALUES_A_STEP = 1 << 17
+
+function* copied(bytes: Uint8Array): Steps<Uint8Array> {
+  const copy = new Uint8Array(bytes.length)
+  for (let at = 0; at < bytes.length; at += VALUES_A_STEP) {
+    copy.set(bytes.subarray(at, at + VALUES_A_STEP), at)
+    yield
+  }
+  return copy
+}
+
+/** @returns whether all values are finite */
+function* decodeHalves(bits: Uint16Array, floats: Float32Array<ArrayBuffer>): Steps<boolean> {
+  let finite = true
+  for (let at = 0; at < bits.length; at += VALUES_A_STEP) {
+    const end = at + VALUES_A_STEP
+    finite = decodeFloat16(bits.subarray(at, end), floats.subarray(at, end)).finite && finite
+    if (end < bits.length) yield
+  }
+  return finite
+}
+
+function* firstNonFinite(floats: Float32Array): Steps<number> {
+  for (let at = 0; at < floats.length; at += VALUES_A_STEP) {
+    const bad = firstNonFinite32(floats.subarray(at, at + VALUES_A_STEP))
+    if (bad >= 0) return at + bad
+    if (at + VALUES_A_STEP < floats.length) yield
+  }
+  return -1
 }
 
 /** A slot is given whole or not at all; optional parts may be left out. */

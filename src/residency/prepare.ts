@@ -1,16 +1,17 @@
 /**
  * From a pack's bytes to the tensors of a bank row.
  *
- * This takes a few milliseconds on the calling thread. It is one function, so that it can move to another
- * thread.
+ * An ordinary pack takes a few milliseconds on the thread that does HTTP. The work takes turns with other work,
+ * so that a pack at the limits, a hundred milliseconds of it, does not hold the thread.
  */
 import { free } from '../bytes/free.js'
+import { turns } from '../concurrency/turns.js'
 import type { BankDtype, RowTensors } from '../engine/messages.js'
 import type { Design } from '../manifest/manifest.js'
 import type { Family } from '../family/family.js'
 import type { Activation, Pack } from '../pack/pack.js'
-import { readPack } from '../pack/read.js'
-import { packRow } from '../engine/row.js'
+import { readPackSteps } from '../pack/read.js'
+import { packRowSteps } from '../engine/row.js'
 import { sha256 } from '../bytes/digest.js'
 
 /** What an answer needs to know of a resident version. */
@@ -30,7 +31,7 @@ export interface Prepared {
   /** Size of the pack file. */
   bytes: number
   /** New tensors at each call, because the engine takes their buffers over. @throws Error after `release` */
-  row(): RowTensors
+  row(): Promise<RowTensors>
   /** Frees the decoded weights at once. The pack's bytes stay the caller's. */
   release(): void
 }
@@ -42,26 +43,31 @@ export function preparer(family: Family, dtype: BankDtype): Prepare {
   return async (bytes) => {
     /** Arrays of the pack that are no views on `bytes`. */
     const decoded = new Set<Float32Array>()
-    const read = () => {
-      const pack = readPack(bytes, family.manifest)
+    let released = false
+    const check = () => {
+      if (released) throw new Error('a row of a pack that was released')
+    }
+    const read = async () => {
+      const pack = await turns.run(readPackSteps(bytes, family.manifest), check)
       for (const array of arraysOf(pack)) if (array.buffer !== bytes.buffer) decoded.add(array)
       return pack
     }
-    const first = read()
+    const first = await read()
     let unused: Pack | null = first
-    let released = false
     return {
       version: await sha256(bytes),
       about: about(first),
       bytes: bytes.length,
-      row() {
-        if (released) throw new Error('a row of a pack that was released')
-        const pack = unused ?? read()
+      async row() {
+        check()
+        const ready = unused
         // The row takes the decoded arrays over; for another row (the engine restarted) the pack is read
         // again.
         unused = null
+        const pack = ready ?? (await read())
         const { base, layout, manifest } = family
-        return packRow(pack, base, manifest, layout, dtype, (array) => decoded.has(array))
+        const mayTake = (array: Float32Array) => decoded.has(array)
+        return turns.run(packRowSteps(pack, base, manifest, layout, dtype, mayTake), check)
       },
       release() {
         released = true

@@ -54,7 +54,10 @@ export class RowWriter {
     try {
       if (this.#closed) throw draining()
       if (!this.#rows.holds(reservation)) return false
-      await this.#engine.writeRow(reservation.row, prepared.row())
+      const tensors = await prepared.row()
+      if (this.#closed) throw draining()
+      if (!this.#rows.holds(reservation)) return false
+      await this.#engine.writeRow(reservation.row, tensors)
       return this.#rows.holds(reservation)
     } catch (error) {
       if (!this.#rows.holds(reservation)) return false

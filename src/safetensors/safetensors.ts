@@ -5,7 +5,9 @@
  * Knows nothing of packs. Assumes a little-endian platform, as the format and all platforms of
  * onnxruntime-node are.
  */
-import { isWellFormed, JsonError, type JsonValue, parseJson } from '../strict/json.js'
+import { isUtf8 } from 'node:buffer'
+import { finish, type Steps } from '../concurrency/turns.js'
+import { isWellFormed, JsonError, type JsonValue, parseJsonSteps } from '../strict/json.js'
 import { Problems, quote } from '../strict/problems.js'
 
 /** Bytes of one element, by dtype. The sub-byte types of newer writers are refused as unknown. */
@@ -17,9 +19,12 @@ const ELEMENT_BYTES: ReadonlyMap<string, number> = new Map([
 ])
 
 const METADATA = '__metadata__'
+const OPENING_BRACE = 0x7b
 const FIELDS = ['dtype', 'shape', 'data_offsets']
 const MAX_RANK = 8
 const MAX_DEPTH = 16
+/** Header entries that are checked in a step. */
+const ENTRIES_A_STEP = 50
 
 export interface SafetensorsLimits {
   /** Largest header, in bytes. */
@@ -84,18 +89,25 @@ export function readSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLi
 
 /** Like `readSafetensors`, but returns the problems with what could be read, for callers that check more. */
 export function scanSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLimits> = {}): Scan {
+  return finish(scanSteps(bytes, limits))
+}
+
+/** The same in steps, as many as the header needs. */
+export function* scanSteps(bytes: Uint8Array, limits: Partial<SafetensorsLimits> = {}): Steps<Scan> {
   const scan: Scan = {
     metadata: Object.create(null),
     tensors: new Map(),
     names: null,
     problems: new Problems(),
   }
-  const header = readHeader(bytes, { ...DEFAULT_LIMITS, ...limits }, scan.problems)
+  const header = yield* readHeader(bytes, { ...DEFAULT_LIMITS, ...limits }, scan.problems)
   if (!header) return scan
   const { root, dataStart } = header
   const data = bytes.subarray(dataStart)
   const placed: Placed[] = []
+  let read = 0
   for (const [name, entry] of root) {
+    if (++read % ENTRIES_A_STEP === 0) yield
     if (name === METADATA) {
       readMetadata(entry, scan)
       continue
@@ -116,11 +128,11 @@ export function scanSafetensors(bytes: Uint8Array, limits: Partial<SafetensorsLi
   return scan
 }
 
-function readHeader(
+function* readHeader(
   bytes: Uint8Array,
   limits: SafetensorsLimits,
   problems: Problems,
-): { root: Map<string, JsonValue>; dataStart: number; duplicates: boolean } | null {
+): Steps<{ root: Map<string, JsonValue>; dataStart: number; duplicates: boolean } | null> {
   if (bytes.length < 8) {
     problems.add(`the file has ${bytes.length} bytes, fewer than the 8 of the header length`)
     return null
@@ -137,19 +149,22 @@ function readHeader(
     )
     return null
   }
-  let text: string
-  try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(8, dataStart))
-  } catch {
+  const text = bytes.subarray(8, dataStart)
+  if (!isUtf8(text)) {
     problems.add('the header is not valid UTF-8')
     return null
   }
-  if (!text.startsWith('{')) {
-    problems.add(`the header must start with "{", not ${quote(text.slice(0, 1))}`)
+  if (text[0] !== OPENING_BRACE) {
+    const [first = ''] = Buffer.from(text.subarray(0, 4)).toString()
+    problems.add(`the header must start with "{", not ${quote(first)}`)
     return null
   }
+  yield
   try {
-    const { value, duplicates } = parseJson(text, { maxDepth: MAX_DEPTH, maxValues: limits.headerValues })
+    const { value, duplicates } = yield* parseJsonSteps(text, {
+      maxDepth: MAX_DEPTH,
+      maxValues: limits.headerValues,
+    })
     for (const path of duplicates) problems.add(`the header has the key ${quote(path)} twice`)
     return { root: value as Map<string, JsonValue>, dataStart, duplicates: duplicates.length > 0 }
   } catch (error) {
