@@ -2,6 +2,8 @@
 import { readFile } from 'node:fs/promises'
 import type { Family } from '../../src/family/family.js'
 import { packageFile } from '../../src/host/package.js'
+import { domainName } from '../packs.js'
+import { multipart } from '../soak/requests.js'
 import { hostileHeaders, labelledPack, MOST_LABELS, numberedLabels } from './packs.js'
 import type { Outgoing } from './wire.js'
 
@@ -17,9 +19,15 @@ const PREDICT = '/v1/domains/eurosat/predict'
 const LIMIT = 16 * 2 ** 20
 const EDGE = 'livez-edge'
 
-/** Requests that register what the kinds ask for. */
-export function setUp(family: Family): Outgoing[] {
-  return [put(LARGE_DOMAIN, labelledPack(family, numberedLabels(MOST_LABELS, 24), 'f16'))]
+/** Requests that register what the kinds ask for, and give a hundred domains a series of their own in the metrics. */
+export async function setUp(family: Family): Promise<Outgoing[]> {
+  const jpeg = await readFile(packageFile('samples/eurosat/River.jpg'))
+  const asked = [0, 50].map((first) => {
+    const names = Array.from({ length: 50 }, (_, index) => domainName(first + index))
+    const { type, body } = multipart(names.map((name) => ({ name, bytes: jpeg })))
+    return post('/v1/predict', type, [Buffer.from(body)])
+  })
+  return [put(LARGE_DOMAIN, labelledPack(family, numberedLabels(MOST_LABELS, 24), 'f16')), ...asked]
 }
 
 /** @param other a pack of another family */

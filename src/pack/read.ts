@@ -220,9 +220,12 @@ function* decode(
     bad = yield* firstNonFinite(floats)
   } else {
     const decoded = new Float32Array(length)
-    const isFinite = yield* decodeHalves(new Uint16Array(aligned.buffer, aligned.byteOffset, length), decoded)
+    const areFinite = yield* decodeHalves(
+      new Uint16Array(aligned.buffer, aligned.byteOffset, length),
+      decoded,
+    )
     floats = decoded
-    bad = isFinite ? -1 : yield* firstNonFinite(floats)
+    bad = areFinite ? -1 : yield* firstNonFinite(floats)
   }
   if (bad < 0) return floats
   problems.add(`tensor ${quote(name)}: value ${bad} is ${floats[bad]}, expected finite values`)
