@@ -16,6 +16,7 @@ const LEFT_OUT = [
   // Other processes, sockets, time limits.
   'store-kill',
   'store-lock',
+  'http-connections',
   'http-limits',
   'http-sockets',
   // The engine's threads, or families built and run.
@@ -28,8 +29,11 @@ const LEFT_OUT = [
   'store-recovery',
   'store-faults',
   'registry-interleavings',
+  'residency-hot',
   'scheduler-fairness',
   'pack-write',
+  'image-formats',
+  'image-headers',
   'image-plain',
   'image-refusal',
   'small-png',
