@@ -2,7 +2,7 @@
  * What decoding an image takes at most, by its header: bytes of memory and milliseconds of CPU time.
  *
  * Memory counts what libvips, the codecs under it and decode.ts hold at once, without the encoded bytes. CPU time is
- * that of the machine that the figures were measured on: 2 cores of an Intel Xeon (docs/security.md).
+ * that of the machine that the figures were measured on: 2 cores of an AMD EPYC (docs/security.md).
  *
  * The coefficients come from `npm run worst-images`, which searches for images that take more than is said here and
  * fails where it finds one.
