@@ -17,7 +17,7 @@ import { variablePrincipals } from '../src/http/access/tokens.js'
 import { Metrics } from '../src/serve/metrics.js'
 import { Admission } from '../src/predict/admission.js'
 import type { Sample, SampleResult } from '../src/predict/batch-runner.js'
-import { Predictor } from '../src/predict/predictor.js'
+import { type AcceptedImage, Predictor } from '../src/predict/predictor.js'
 import type { DomainView, Lease, ListOptions, Preconditions } from '../src/registry/types.js'
 import { Scheduler } from '../src/scheduler/scheduler.js'
 
@@ -216,10 +216,10 @@ function countingTrunk(rows: readonly Version[]) {
     })
 }
 
-async function decode(bytes: Uint8Array): Promise<Uint8Array> {
+async function open(bytes: Uint8Array): Promise<AcceptedImage> {
   if (Buffer.from(bytes.subarray(0, 3)).toString() !== 'IMG')
     throw new FacetError('undecodable_image', 'The bytes are not an image.')
-  return bytes.subarray(3)
+  return { decode: async () => bytes.subarray(3) }
 }
 
 const manifest: FamilyManifest = {
@@ -291,7 +291,7 @@ export async function testApp(
     registry: domains,
     predictor: new Predictor({
       admission: new Admission({ maxImages: 64, maxImagesOfDomain: 32, maxBytes: Number.POSITIVE_INFINITY }),
-      familyOf: () => ({ decode, scheduler }),
+      familyOf: () => ({ open, scheduler }),
       acquire: (domain, version) => domains.acquire(domain, version),
       clock,
     }),

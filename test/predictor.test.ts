@@ -72,11 +72,16 @@ function build(
     admission,
     familyOf: () => ({
       scheduler,
-      async decode(image, { owner }) {
-        decoding.push(image.length)
-        await options.decoding?.(owner[1]!)
-        if (image.length !== 3) throw new FacetError('undecodable_image', 'Not an image.')
-        return image
+      async open(image) {
+        if (image.length === 0) throw new FacetError('undecodable_image', 'No header.')
+        return {
+          async decode({ owner }) {
+            decoding.push(image.length)
+            await options.decoding?.(owner[1]!)
+            if (image.length !== 3) throw new FacetError('undecodable_image', 'Not an image.')
+            return image
+          },
+        }
       },
     }),
     async acquire(domain, version) {
@@ -432,7 +437,9 @@ t.test('decoding and running overlap: 32 images, 20 ms each on two threads and o
     admission: new Admission({ maxImages: 64, maxImagesOfDomain: 64, maxBytes: 1000 }),
     familyOf: () => ({
       scheduler,
-      decode: (image, wait) => decoding.run(() => after(20).then(() => image), wait),
+      open: async (image) => ({
+        decode: (wait) => decoding.run(() => after(20).then(() => image), wait),
+      }),
     }),
     acquire: async (domain) => ({ ...lease, domain, release() {} }),
     clock,
@@ -480,3 +487,16 @@ t.test(
     t.equal(decoding.length, 2)
   },
 )
+
+t.test('what is no image loads no adapter', async (t) => {
+  const loads: string[] = []
+  const { predictor } = build({
+    warm: async (domain) => {
+      loads.push(domain)
+    },
+  })
+  await t.rejects(predictor.predict([item('a')], { needHead: true }), { code: 'undecodable_image' })
+  t.same(loads, [])
+  await predictor.predict([item('a', 1, 2, 3)], { needHead: true })
+  t.same(loads, ['a'])
+})

@@ -59,19 +59,25 @@ export interface Wait {
   signal: AbortSignal | undefined
 }
 
-/** What predicting needs of the family a domain belongs to. */
-export interface PredictingFamily {
+/** An image whose header has been read and accepted. */
+export interface AcceptedImage {
   /**
-   * Encoded bytes to pixels `[H, W, 3]` of the family's input size, when there is a thread for it.
+   * Its pixels `[H, W, 3]` of the family's input size, when there is a thread for it.
    * @param wait.owner principal and domain, which take turns at the threads
    */
-  decode(image: Uint8Array, wait: Wait & { owner: readonly string[] }): Promise<Uint8Array>
+  decode(wait: Wait & { owner: readonly string[] }): Promise<Uint8Array>
+}
+
+/** What predicting needs of the family a domain belongs to. */
+export interface PredictingFamily {
+  /** Reads the header of an encoded image. @throws FacetError for an image that is refused by it */
+  open(image: Uint8Array): Promise<AcceptedImage>
   readonly scheduler: Pick<Scheduler<Sample, SampleResult>, 'submit'>
 }
 
 /** Hears what happens to images. Every method may be left out. */
 export interface PredictObserver {
-  /** An image was decoded, so many seconds after it asked for a thread. */
+  /** An image was decoded, in so many seconds; the wait for a thread is among them. */
   decode?(seconds: number): void
   /** @param outcome `rejected` where the client is at fault (status 4xx), `error` where we are */
   images?(domain: string, outcome: 'ok' | 'rejected' | 'error', count: number): void
@@ -218,9 +224,9 @@ export class Predictor {
   }
 
   /**
-   * One image: decoded, then run on the row of the version that is active by then. A cold version is loaded before:
-   * no image is decoded for a domain that does not get into the bank. The image holds a lease while it is queued and runs, and waits for nothing else meanwhile. So a request of more domains than the bank has rows is
-   * answered, and two such requests cannot lock each other out.
+   * One image: decoded, then run on the row of the version that is active by then. It holds a lease while it is queued
+   * and runs, and waits for nothing else meanwhile. So a request of more domains than the bank has rows is answered,
+   * and two such requests cannot lock each other out.
    */
   async #answer(
     domain: string,
@@ -229,15 +235,10 @@ export class Predictor {
     wait: Wait,
     { principal = '', needHead }: PredictOptions,
   ): Promise<Answer> {
-    const { acquire, clock, familyOf, warm } = this.#options
+    const { acquire, familyOf } = this.#options
     const family = familyOf(domain)
     const asker = { ...wait, principal }
-    const cold = warm?.(domain, version, asker)
-    if (cold !== undefined) await cold
-    const start = clock.now()
-    const pixels = await family.decode(takeImage(), { ...wait, owner: [principal, domain] })
-    const decodeMs = clock.now() - start
-    this.#observe.decode?.(decodeMs / 1000)
+    const { pixels, decodeMs } = await this.#decode(family, domain, version, takeImage(), asker)
     if (wait.signal?.aborted) throw clientClosed()
     const lease = await acquire(domain, version, asker)
     try {
@@ -250,6 +251,29 @@ export class Predictor {
     } finally {
       lease.release()
     }
+  }
+
+  /**
+   * An image's pixels. Its header is read first: what is no image loads no adapter. A cold version is loaded before
+   * the pixels are decoded: nothing is decoded for a domain that does not get into the bank.
+   */
+  async #decode(
+    family: PredictingFamily,
+    domain: string,
+    version: string | undefined,
+    encoded: Uint8Array,
+    asker: Wait & { principal: string },
+  ): Promise<{ pixels: Uint8Array; decodeMs: number }> {
+    const { clock, warm } = this.#options
+    const opened = clock.now()
+    const image = await family.open(encoded)
+    const openMs = clock.now() - opened
+    await warm?.(domain, version, asker)
+    const start = clock.now()
+    const pixels = await image.decode({ ...asker, owner: [asker.principal, domain] })
+    const decodeMs = openMs + clock.now() - start
+    this.#observe.decode?.(decodeMs / 1000)
+    return { pixels, decodeMs }
   }
 
   #count(images: ReadonlyMap<string, number>, outcome: 'ok' | 'rejected' | 'error'): void {

@@ -14,7 +14,7 @@ import { engineRestarting, type FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import type { openImage } from '../image/decode.js'
 import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
-import type { PredictingFamily, Wait } from '../predict/predictor.js'
+import type { AcceptedImage, PredictingFamily } from '../predict/predictor.js'
 import { createCanary } from '../residency/canary.js'
 import { Residency, type ResidencyObserver } from '../residency/residency.js'
 import type { Versions } from '../residency/versions.js'
@@ -99,15 +99,19 @@ export class FamilyRuntime implements PredictingFamily {
     return { provider: this.engine.provider, lanes, maxBatch: this.sizer.size, bankDtype }
   }
 
-  async decode(image: Uint8Array, wait: Wait & { owner: readonly string[] }): Promise<Uint8Array> {
+  async open(image: Uint8Array): Promise<AcceptedImage> {
     const { clock, config, decoding, family, openImage } = this.#options
     const limits = { maxPixels: config.maxImagePixels, memory: config.decodeMemory }
     const { cost, decode } = await openImage(image, family.manifest.input, limits)
-    const task = () =>
-      this.#abandoned
-        ? Promise.reject(this.#abandoned)
-        : decode({ signal: wait.signal, timeoutSeconds: secondsTo(wait.deadline, clock) })
-    return decoding.run(task, { ...wait, size: cost.cpuMs, weight: cost.bytes })
+    return {
+      decode: (wait) => {
+        const task = () =>
+          this.#abandoned
+            ? Promise.reject(this.#abandoned)
+            : decode({ signal: wait.signal, timeoutSeconds: secondsTo(wait.deadline, clock) })
+        return decoding.run(task, { ...wait, size: cost.cpuMs, weight: cost.bytes })
+      },
+    }
   }
 
   /** Ends the waiting for good: nothing more is decoded or run; each wait ends with this error. */
