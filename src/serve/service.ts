@@ -21,7 +21,7 @@ import { naming } from '../host/file-problem.js'
 import { packageFile, VERSION } from '../host/package.js'
 import { exposures } from '../http/access/exposure.js'
 import { Principals } from '../http/access/token-file.js'
-import { addressError, checkAddress } from '../http/connections/port.js'
+import { checkAddress, listen } from '../http/connections/port.js'
 import type { HttpConfig } from '../http/exchange/deps.js'
 import { Admission } from '../predict/admission.js'
 import { Predictor } from '../predict/predictor.js'
@@ -108,10 +108,10 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     // In this order the pinned domains are resident before the first request comes.
     await started
     await registry.open()
-    await app.listen({ host: config.host, port: config.port })
+    await listen(app, config.host, config.port)
   } catch (error) {
     await stop()
-    throw addressError(error, config.host, config.port)
+    throw error
   }
   principals.watch()
   for (const risk of exposures(config.host, principals.current, config))
