@@ -215,7 +215,17 @@ t.test('a flood of connections beyond the bound is closed without an answer', as
   t.equal(await openConnections(app.server), 33, 'but a few may wait for their answer')
   clock.advance(2000)
   t.ok((await Promise.all(ended)).every((text) => text === ''))
+  t.match((await app.inject('/metrics')).body, /refused_total\{bound="max_connections_per_peer"\} 60/)
   first.destroy()
+})
+
+t.test('connections beyond the bound of the whole service are closed at once, and counted', async (t) => {
+  const { app, port } = await listening(t, { config: { maxConnections: 2 } })
+  const kept = [await open(port), await open(port)]
+  while ((await openConnections(app.server)) < 2) await new Promise(setImmediate)
+  t.equal(await said(await open(port)), '')
+  t.match((await app.inject('/metrics')).body, /refused_total\{bound="max_connections"\} 1/)
+  for (const socket of kept) socket.destroy()
 })
 
 t.test('connections of a trusted proxy are not bounded by its address', async (t) => {

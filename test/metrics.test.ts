@@ -239,6 +239,8 @@ t.test('known label values start at 0', async (t) => {
     'facet_images_total{domain="_other",outcome="error"}',
     'facet_images_total{domain="known-a",outcome="rejected"}',
     'facet_rejected_total{reason="rate_limited"}',
+    'facet_rejected_total{reason="principal_queue_full"}',
+    'facet_connections_refused_total{bound="max_connections"}',
     'facet_adapter_loads_total{outcome="error"}',
     'facet_adapter_load_duration_seconds_count{tier="seed"}',
   ])

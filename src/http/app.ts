@@ -65,6 +65,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   })
   const server = app.server as Server
   server.maxConnections = config.maxConnections
+  server.on('drop', () => metrics.connectionRefused('max_connections'))
   // By default Node silently drops header fields beyond the first 2000. A proxy adds its own last, so a
   // request through it could then pass for a local one. The size of all fields is bounded above.
   server.maxHeadersCount = 0
@@ -91,7 +92,12 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   server.on('connect', broken.refuseTunnel)
   answerHalfClosed(app, deps.clock, (socket) => broken.replyOf(socket))
   guard(app, config.host, deps.principals)
-  boundPeers(app, { most: config.maxConnectionsPerPeer, trusted: config.trustProxy, clock: deps.clock })
+  boundPeers(app, {
+    most: config.maxConnectionsPerPeer,
+    trusted: config.trustProxy,
+    clock: deps.clock,
+    refused: () => metrics.connectionRefused('max_connections_per_peer'),
+  })
   checkHost(app)
   answerExpectations(app)
   refuseUnknownPaths(app)

@@ -12,6 +12,9 @@
  */
 import { FacetError } from '../errors.js'
 
+/** Why a request was refused: what is full, or that it has more images than an empty service takes. */
+export type Refusal = 'queue_full' | 'principal_queue_full' | 'domain_queue_full' | 'too_many_parts'
+
 export interface AdmissionOptions {
   /** Most images, in all and of one domain. */
   maxImages: number
@@ -20,8 +23,7 @@ export interface AdmissionOptions {
   maxBytes: number
   /** Seconds in which so many images are answered, as far as is known. */
   secondsFor?(images: number): number
-  /** A request was refused: `queue_full`, `principal_queue_full`, `domain_queue_full` or `too_many_parts`. */
-  refused?(reason: string): void
+  refused?(reason: Refusal): void
 }
 
 /** An image that asks for admission. */
@@ -171,7 +173,7 @@ export class Admission {
   }
 
   /** @param ahead images that are answered before there is room */
-  #full(reason: string, what: string, ahead: number): FacetError {
+  #full(reason: Refusal, what: string, ahead: number): FacetError {
     const { secondsFor, refused } = this.#options
     refused?.(reason)
     const seconds = Math.ceil(secondsFor?.(ahead) ?? 0)

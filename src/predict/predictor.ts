@@ -83,8 +83,8 @@ export interface PredictObserver {
   images?(domain: string, outcome: 'ok' | 'rejected' | 'error', count: number): void
   /** A request with images of this domain was answered, so many seconds after it came. */
   predicted?(domain: string, seconds: number): void
-  /** An admitted request was given up, for one of `GIVEN_UP`. */
-  rejected?(reason: string): void
+  /** An admitted request was given up. */
+  rejected?(reason: GivenUp): void
 }
 
 export interface PredictorOptions {
@@ -114,7 +114,8 @@ interface Answer extends PredictTimings {
 }
 
 /** Why an admitted request is given up although neither it nor the service is at fault. */
-const GIVEN_UP: ReadonlySet<ErrorCode> = new Set(['client_closed', 'deadline_exceeded', 'draining'])
+const GIVEN_UP = ['client_closed', 'deadline_exceeded', 'draining'] as const satisfies ErrorCode[]
+export type GivenUp = (typeof GIVEN_UP)[number]
 
 /** Stands for an encoded image that is decoded. */
 const LET_GO = new Uint8Array(0)
@@ -166,7 +167,8 @@ export class Predictor {
     } catch (error) {
       const isClients = error instanceof FacetError && error.status < 500
       this.#count(images, isClients ? 'rejected' : 'error')
-      if (error instanceof FacetError && GIVEN_UP.has(error.code)) this.#observe.rejected?.(error.code)
+      const givenUp = GIVEN_UP.find((code) => error instanceof FacetError && error.code === code)
+      if (givenUp !== undefined) this.#observe.rejected?.(givenUp)
       throw error
     }
   }

@@ -6,6 +6,7 @@
  * their own, up to a number, and `_other` stands for the rest.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { ConnectionBound } from '../http/exchange/deps.js'
 import type { MemoryAccount, ResidencyState } from '../residency/types.js'
 
 export interface MetricsOptions {
@@ -57,15 +58,17 @@ const outcomes = ['ok', 'rejected', 'error'] as const
 /** Why a request is refused or dropped before it runs. */
 const reasons = [
   'queue_full',
+  'principal_queue_full',
   'domain_queue_full',
   'too_many_parts',
   'rate_limited',
   'deadline_exceeded',
   'client_closed',
-  'engine_restarting',
   'draining',
 ] as const
+const connectionBounds: readonly ConnectionBound[] = ['max_connections', 'max_connections_per_peer']
 export type ImageOutcome = (typeof outcomes)[number]
+export type RejectionReason = (typeof reasons)[number]
 
 export class Metrics {
   readonly registry = new Registry()
@@ -122,6 +125,11 @@ export class Metrics {
     'Requests refused, or given up before they were answered.',
     ['reason'],
   )
+  readonly #connectionsRefused = this.#counter(
+    'facet_connections_refused_total',
+    'Connections beyond a bound: max_connections, closed at once; max_connections_per_peer, told so by 429 if they ask.',
+    ['bound'],
+  )
   readonly #loadSeconds = this.#histogram(
     'facet_adapter_load_duration_seconds',
     'Time to bring a cold adapter into the bank.',
@@ -154,6 +162,7 @@ export class Metrics {
     build.set({ version, family, device, node: process.version }, 1)
     // A counter that appears with its first event has no increase that a query could see.
     for (const reason of reasons) this.#rejected.inc({ reason }, 0)
+    for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0)
     for (const outcome of ['ok', 'error']) this.#loads.inc({ outcome }, 0)
     for (const tier of ['store', 'seed']) this.#loadSeconds.zero({ tier })
     this.#startDomain(otherDomains)
@@ -195,8 +204,12 @@ export class Metrics {
     this.#batchDomains.observe(domains)
   }
 
-  rejected(reason: string): void {
+  rejected(reason: RejectionReason): void {
     this.#rejected.inc({ reason })
+  }
+
+  connectionRefused(bound: ConnectionBound): void {
+    this.#connectionsRefused.inc({ bound })
   }
 
   load(outcome: 'ok' | 'error', tier: 'store' | 'seed', seconds: number): void {

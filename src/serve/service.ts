@@ -33,7 +33,7 @@ import type { StoreFs } from '../store/fs.js'
 import { LocalStore } from '../store/local.js'
 import { readSeeds } from '../store/seeds.js'
 import { familyEngine, FamilyRuntime } from './family-runtime.js'
-import type { Metrics } from './metrics.js'
+import type { Metrics, RejectionReason } from './metrics.js'
 import { checkOldData, storeObstacle } from './wrong-folder.js'
 import { Readiness } from './readiness.js'
 
@@ -222,7 +222,7 @@ function buildPredictor(
   clock: Clock,
   metrics: Metrics,
 ): Predictor {
-  const refused = (reason: string) => metrics.rejected(reason)
+  const refused = (reason: RejectionReason) => metrics.rejected(reason)
   const { rateLimit, rateBurst } = config
   const options = { rate: rateLimit, burst: rateBurst, clock, refused }
   const limit = rateLimit > 0 ? new RateLimit(options) : undefined

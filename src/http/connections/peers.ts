@@ -27,15 +27,18 @@ export interface PeerOptions {
   /** Addresses or networks that are not bounded. */
   trusted: readonly string[]
   clock: Clock
+  /** A connection beyond the bound was opened. */
+  refused(): void
 }
 
 /** Counts the connections of each peer, and refuses the requests on those beyond the bound. */
-export function boundPeers(app: FastifyInstance, { most, trusted, clock }: PeerOptions): void {
+export function boundPeers(app: FastifyInstance, { most, trusted, clock, refused }: PeerOptions): void {
   const counts = new Map<string, number>()
   const surplus = new Set<Socket>()
   const proxies = listOf(trusted)
 
   const refuse = (socket: Socket) => {
+    refused()
     if (surplus.size >= MAX_SURPLUS) {
       socket.destroy()
       return

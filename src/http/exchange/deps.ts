@@ -40,10 +40,15 @@ export interface Predicting {
   ): Promise<{ results: PredictResult[]; timings: PredictTimings }>
 }
 
+/** The option that bounds connections. */
+export type ConnectionBound = 'max_connections' | 'max_connections_per_peer'
+
 /** The metrics, as the routes use them. */
 export interface RequestMetrics {
   /** @param method empty where the request could not be read */
   request(route: string, code: number, seconds: number, method: string): void
+  /** A connection beyond a bound was opened. */
+  connectionRefused(bound: ConnectionBound): void
   text(): Promise<string>
   readonly contentType: string
 }
