@@ -202,6 +202,37 @@ function openConnections(server: { getConnections(told: (error: unknown, count: 
   return new Promise<number>((resolve) => server.getConnections((_error, count) => resolve(count)))
 }
 
+t.test('a client that stops reading a long answer is left at the deadline', async (t) => {
+  const clock = new ManualClock()
+  // Megabytes more than the buffers of a connection.
+  const features = new Float32Array(3_000_000).fill(1 / 3)
+  const one = {
+    domain: 'colours',
+    version: '',
+    labels: null,
+    activation: 'softmax',
+    logits: null,
+    features,
+  } as const
+  const { app, port } = await listening(t, {
+    clock,
+    predictor: {
+      predict: async () => ({ results: [one], timings: { decodeMs: 0, queueMs: 0, inferenceMs: 0 } }),
+    },
+  })
+  const socket = await open(port)
+  const length = image(1).length
+  socket.write(
+    `POST /v1/domains/colours/embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${length}\r\n\r\n`,
+  )
+  socket.write(image(1))
+  await once(socket, 'readable')
+  t.equal(await openConnections(app.server), 1)
+  clock.advance(30_000)
+  while ((await openConnections(app.server)) > 0) await new Promise(setImmediate)
+  socket.destroy()
+})
+
 t.test('a flood of connections beyond the bound is closed without an answer', async (t) => {
   const clock = new ManualClock()
   const config = { maxConnectionsPerPeer: 1, maxConnections: 100 }

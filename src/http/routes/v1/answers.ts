@@ -5,8 +5,9 @@
  */
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
+import type { Clock } from '../../../concurrency/clock.js'
 import { type Steps, turns } from '../../../concurrency/turns.js'
-import { noHead } from '../../../errors.js'
+import { clientClosed, FacetError, noHead } from '../../../errors.js'
 import type { PredictResult } from '../../../predict/predictor.js'
 import { activate, topK } from '../../../predict/scores.js'
 
@@ -18,10 +19,19 @@ const ENTRIES_A_STEP = 200
 /** Characters that are sent together. */
 const CHUNK_LENGTH = 64 * 1024
 
+/** Until when an answer is made and sent. */
+export interface AnswerLimit {
+  /** Aborted when the client left. */
+  signal: AbortSignal
+  /** `clock.now()` milliseconds. */
+  deadline: number
+  clock: Clock
+}
+
 /**
  * The `k` likeliest classes of each image; all classes if there are fewer.
  *
- * @param check called before each slice of a long answer; throws to end it
+ * @param limit of a long answer, which breaks off there
  * @returns what the handler is to return
  * @throws FacetError `no_head`
  */
@@ -29,7 +39,7 @@ export async function sendPredictions(
   reply: FastifyReply,
   results: readonly PredictResult[],
   k: number,
-  check: () => void,
+  limit: AnswerLimit,
 ): Promise<unknown> {
   let classes = 0
   let entries = 0
@@ -43,7 +53,7 @@ export async function sendPredictions(
   return sendLong(
     reply,
     listText(results, (result) => predictionText(result, k)),
-    check,
+    limit,
   )
 }
 
@@ -51,11 +61,11 @@ export async function sendPredictions(
 export async function sendFeatures(
   reply: FastifyReply,
   results: readonly PredictResult[],
-  check: () => void,
+  limit: AnswerLimit,
 ): Promise<unknown> {
   const entries = results.reduce((sum, { features }) => sum + features.length, 0)
   if (entries <= MAX_ENTRIES_AT_ONCE) return { results: results.map(embedding) }
-  return sendLong(reply, listText(results, embeddingText), check)
+  return sendLong(reply, listText(results, embeddingText), limit)
 }
 
 function prediction(result: PredictResult, k: number) {
@@ -124,20 +134,33 @@ function* entriesText<Entry>(
   yield ']}'
 }
 
-/** The first chunk is there before the header is sent, so that what goes wrong until then gets its status. */
-async function sendLong(reply: FastifyReply, texts: Texts, check: () => void): Promise<Readable> {
-  const first = await nextChunk(texts, check)
+/**
+ * The first chunk is there before the header is sent, so that what goes wrong until then gets its status. A client that
+ * stops reading is not waited for beyond the deadline: the results stay in memory until all chunks are made.
+ */
+async function sendLong(reply: FastifyReply, texts: Texts, limit: AnswerLimit): Promise<Readable> {
+  const { clock, deadline } = limit
+  const first = await nextChunk(texts, limit)
   void reply.type('application/json; charset=utf-8')
-  return Readable.from(chunksOf(first, texts, check), { objectMode: false })
+  const answer = Readable.from(chunksOf(first, texts, limit), { objectMode: false })
+  const cancel = clock.after(deadline - clock.now(), () => answer.destroy(tooLate()))
+  return answer.once('close', cancel)
 }
 
 /** Each chunk is made when the client has taken those before. */
-export async function* chunksOf(first: string, texts: Texts, check: () => void): AsyncGenerator<string> {
-  for (let chunk = first; chunk !== ''; chunk = await nextChunk(texts, check)) yield chunk
+export async function* chunksOf(first: string, texts: Texts, limit: AnswerLimit): AsyncGenerator<string> {
+  for (let chunk = first; chunk !== ''; chunk = await nextChunk(texts, limit)) yield chunk
 }
 
-function nextChunk(texts: Texts, check: () => void): Promise<string> {
-  return turns.run(chunkOf(texts), check)
+function nextChunk(texts: Texts, { signal, deadline, clock }: AnswerLimit): Promise<string> {
+  return turns.run(chunkOf(texts), () => {
+    if (signal.aborted) throw clientClosed()
+    if (clock.now() >= deadline) throw tooLate()
+  })
+}
+
+function tooLate(): FacetError {
+  return new FacetError('deadline_exceeded', 'The deadline passed before the answer was whole.')
 }
 
 /** Empty at the end. */

@@ -4,7 +4,7 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { checkDomainId } from '../../../domain-id.js'
-import { clientClosed, FacetError } from '../../../errors.js'
+import { FacetError } from '../../../errors.js'
 import type { PredictItem, PredictTimings } from '../../../predict/predictor.js'
 import { checkDomain, principalOf } from '../../access/auth.js'
 import { imagesOf, isOneImage, type MediaType, type Part } from '../../bodies/body.js'
@@ -80,12 +80,7 @@ export function predictRoutes(
         throw withIndex(error, request)
       })
     void reply.header('server-timing', serverTiming(timings))
-    const check = () => {
-      if (signal.aborted) throw clientClosed()
-      if (clock.now() >= deadline)
-        throw new FacetError('deadline_exceeded', 'The deadline passed before the answer was whole.')
-    }
-    return { results, check }
+    return { results, limit: { signal, deadline, clock } }
   }
 
   app.post<OfDomain>(
@@ -97,8 +92,8 @@ export function predictRoutes(
       const version = versionOf(query.version)
       const parts = await imagesOf(request, limits, refuseParameter)
       const items = parts.map((part) => itemOf(request.params.domain, version, part))
-      const { results, check } = await run(request, reply, items, true)
-      return sendPredictions(reply, results, k, check)
+      const { results, limit } = await run(request, reply, items, true)
+      return sendPredictions(reply, results, k, limit)
     }),
   )
 
@@ -110,8 +105,8 @@ export function predictRoutes(
       const version = versionOf(query.version)
       const parts = await imagesOf(request, limits, refuseParameter)
       const items = parts.map((part) => itemOf(request.params.domain, version, part))
-      const { results, check } = await run(request, reply, items, false)
-      return sendFeatures(reply, results, check)
+      const { results, limit } = await run(request, reply, items, false)
+      return sendFeatures(reply, results, limit)
     }),
   )
 
@@ -131,8 +126,8 @@ export function predictRoutes(
         requireDomain(request, registry, name)
       })
       const items = parts.map((part) => itemOf(part.name!, undefined, part))
-      const { results, check } = await run(request, reply, items, true)
-      return sendPredictions(reply, results, k, check)
+      const { results, limit } = await run(request, reply, items, true)
+      return sendPredictions(reply, results, k, limit)
     }),
   )
 }
