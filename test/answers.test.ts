@@ -52,7 +52,12 @@ t.test('nothing more is made for a client that has left', async (t) => {
     for (; made < 1_000_000; made++) yield 'x'.repeat(1000)
   }
   const client = new AbortController()
-  const limit = { signal: client.signal, deadline: Number.POSITIVE_INFINITY, clock: new ManualClock() }
+  const limit = {
+    principal: '',
+    signal: client.signal,
+    deadline: Number.POSITIVE_INFINITY,
+    clock: new ManualClock(),
+  }
   const chunks = chunksOf('first', texts(), limit)
   t.equal((await chunks.next()).value, 'first')
   t.ok((await chunks.next()).value!.length >= 65_536)

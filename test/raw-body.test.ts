@@ -39,7 +39,7 @@ async function read(
   const server = createServer((incoming: IncomingMessage, answer) => {
     const routeOptions = { bodyLimit: LIMIT, config: { limitedBy: '--max-pack' } }
     const reading = readRaw(
-      { headers: incoming.headers, routeOptions } as unknown as FastifyRequest,
+      { headers: incoming.headers, routeOptions, caller: { id: 'one' } } as unknown as FastifyRequest,
       incoming,
       new Pace(0, systemClock),
     )
@@ -113,7 +113,7 @@ t.test('a body that is shorter or longer than announced, or breaks, without a so
     const routeOptions = { bodyLimit: LIMIT, config: {} }
     const headers = { 'content-length': String(length) }
     return readRaw(
-      { headers, routeOptions } as unknown as FastifyRequest,
+      { headers, routeOptions, caller: { id: 'one' } } as unknown as FastifyRequest,
       payload as IncomingMessage,
       new Pace(0, systemClock),
     )
@@ -142,7 +142,7 @@ t.test('a body is the same, whatever its chunks are', async () => {
         collector.add(Buffer.from(bytes.subarray(at, at + size)))
         at += size
       }
-      const joined = await collector.join()
+      const joined = await collector.join('')
       return joined.equals(bytes) && collector.length === length
     }),
     { seed: 7, numRuns: 60 },
@@ -184,5 +184,5 @@ t.test('memory is taken for what has come, not for what is announced', async (t)
   const collector = new Collector(bytes.length)
   for (let at = 0; at < bytes.length; at += 60_000)
     collector.add(Buffer.from(bytes.subarray(at, at + 60_000)))
-  t.ok((await collector.join()).equals(bytes))
+  t.ok((await collector.join('')).equals(bytes))
 })

@@ -47,6 +47,19 @@ t.test('long work is interrupted, and works take turns', async (t) => {
   t.same(await results, ['a', 'b', 'c'])
 })
 
+t.test('the owner of much work does not delay the work of another', async (t) => {
+  const { turns, work, turn } = rig()
+  const flood = Array.from({ length: 20 }, () => turns.run(work('a', 4), { owner: 'flood' }))
+  await turn()
+  const quiet = turns.run(work('b', 4), { owner: 'quiet' })
+  t.equal(await turn(), 'b b b', 'who had less time is next')
+  t.equal(await turn(), 'a a a')
+  t.equal(await turn(), 'b b ended a a')
+  t.equal(await quiet, 'b')
+  for (let left = 30; left > 0; left--) await turn()
+  t.equal((await Promise.all(flood)).length, 20)
+})
+
 t.test('many short works of one turn share its time', async (t) => {
   const { turns, work, log, turn, waits } = rig()
   const results = ['a', 'b', 'c', 'd'].map((name) => turns.run(work(name, 1)))
@@ -65,7 +78,7 @@ t.test(
     const check = () => {
       if (left) throw new Error('left')
     }
-    const result = turns.run(work('a', 9), check)
+    const result = turns.run(work('a', 9), { check })
     t.equal(await turn(), 'a a a')
     left = true
     const failed = t.rejects(result, { message: 'left' })

@@ -3,8 +3,10 @@
  * other requests are read and answered.
  *
  * Work is a generator that yields where it may be interrupted, at least once in a fraction of a millisecond.
- * All of it shares one queue: however many requests have long work, one slice runs in a turn of the loop.
+ * All of it shares one queue: however many requests have long work, one slice runs in a turn of the loop. In the queue
+ * owners take turns by the time that their work has taken (`fair-queue.ts`), and so do the works of one owner.
  */
+import { FairQueue } from './fair-queue.js'
 
 /** Work that can be interrupted wherever it yields. It returns its result. */
 export type Steps<T> = Generator<void, T, void>
@@ -18,6 +20,13 @@ export function finish<T>(steps: Steps<T>): T {
     const step = steps.next()
     if (step.done) return step.value
   }
+}
+
+export interface WorkOptions {
+  /** Whose work it is, a principal; all that names none is one owner's. */
+  owner?: string
+  /** Called before each slice; what it throws ends the work. */
+  check?(): void
 }
 
 export interface TurnsOptions {
@@ -35,7 +44,8 @@ interface Job {
 
 export class Turns {
   readonly #options: TurnsOptions
-  readonly #jobs: Job[] = []
+  /** A turn is a slice. */
+  readonly #queue = new FairQueue<Job>(() => this.#options.sliceMs)
   /** Time that slices have taken in this turn of the event loop, ms. */
   #used = 0
   #deferred = false
@@ -48,10 +58,9 @@ export class Turns {
    * Does work in turn with other work. It begins at once where there is time left in this turn of the loop,
    * and short work ends then.
    *
-   * @param check called before each slice; what it throws ends the work
    * @throws what the work or the check throws
    */
-  run<T>(steps: Steps<T>, check?: () => void): Promise<T> {
+  run<T>(steps: Steps<T>, { owner = '', check }: WorkOptions = {}): Promise<T> {
     return new Promise((resolve, reject) => {
       const work = (ms: number) => {
         try {
@@ -66,9 +75,8 @@ export class Turns {
         }
         return true
       }
-      const left = this.#options.sliceMs - this.#used
-      if (this.#jobs.length === 0 && left > 0 && this.#timed(work, left)) return
-      this.#jobs.push({ work })
+      this.#queue.push([owner], { work })
+      if (this.#queue.length === 1) this.#slice()
       this.#defer()
     })
   }
@@ -84,32 +92,31 @@ export class Turns {
     return null
   }
 
-  /** Counts what a slice takes, until the loop has turned. */
-  #timed(work: (ms: number) => boolean, ms: number): boolean {
-    const start = this.#options.now()
-    const ended = work(ms)
-    this.#used += this.#options.now() - start
-    this.#defer()
-    return ended
+  /** Does some of the work that is next; false where there is none, or no time left in this turn of the event loop. */
+  #slice(): boolean {
+    const { now, sliceMs } = this.#options
+    const turn = this.#queue.first()
+    if (turn === undefined || this.#used >= sliceMs) return false
+    this.#queue.give(turn)
+    const start = now()
+    const ended = turn.item.work(sliceMs - this.#used)
+    const ms = now() - start
+    this.#used += ms
+    this.#queue.end(turn, ms)
+    if (!ended) this.#queue.push(turn.owner, turn.item)
+    return true
   }
 
+  /** Goes on when the event loop has turned. */
   #defer(): void {
     if (this.#deferred) return
     this.#deferred = true
     this.#options.defer(() => {
       this.#deferred = false
       this.#used = 0
-      this.#turn()
+      while (this.#slice());
+      if (this.#used > 0) this.#defer()
     })
-  }
-
-  #turn(): void {
-    const { sliceMs } = this.#options
-    while (this.#jobs.length > 0 && this.#used < sliceMs) {
-      const job = this.#jobs.shift()!
-      if (!this.#timed((ms) => job.work(ms), sliceMs - this.#used)) this.#jobs.push(job)
-    }
-    if (this.#jobs.length > 0) this.#defer()
   }
 }
 

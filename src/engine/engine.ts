@@ -178,7 +178,7 @@ export class Engine extends EventEmitter<EngineEvents> {
       const check = () => {
         if (this.#live() !== lanes) throw engineRestarting()
       }
-      const shared = await turns.run(this.#sharedRows.write(row, tensors), check)
+      const shared = await turns.run(this.#sharedRows.write(row, tensors), { check })
       check()
       await lanes.setRow(row, shared)
     } catch (error) {

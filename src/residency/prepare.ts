@@ -48,7 +48,7 @@ export function preparer(family: Family, dtype: BankDtype): Prepare {
       if (released) throw new Error('a row of a pack that was released')
     }
     const read = async () => {
-      const pack = await turns.run(readPackSteps(bytes, family.manifest), check)
+      const pack = await turns.run(readPackSteps(bytes, family.manifest), { check })
       for (const array of arraysOf(pack)) if (array.buffer !== bytes.buffer) decoded.add(array)
       return pack
     }
@@ -67,7 +67,7 @@ export function preparer(family: Family, dtype: BankDtype): Prepare {
         const pack = ready ?? (await read())
         const { base, layout, manifest } = family
         const mayTake = (array: Float32Array) => decoded.has(array)
-        return turns.run(packRowSteps(pack, base, manifest, layout, dtype, mayTake), check)
+        return turns.run(packRowSteps(pack, base, manifest, layout, dtype, mayTake), { check })
       },
       release() {
         released = true

@@ -9,6 +9,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Steps, turns } from '../../concurrency/turns.js'
 import { clientClosed, FacetError } from '../../errors.js'
+import { principalOf } from '../access/auth.js'
 import { decodeBase64 } from './base64.js'
 import { onlyField, parseJsonBody } from './json.js'
 import { type FormPart, splitForm } from './multipart.js'
@@ -181,9 +182,10 @@ function* base64Images(body: unknown, limits: BodyLimits): Steps<Part[]> {
 
 /** Does work on a request's body. @throws FacetError `client_closed` when the client has left meanwhile */
 function inTurn<T>(request: FastifyRequest, steps: Steps<T>): Promise<T> {
-  return turns.run(steps, () => {
+  const check = () => {
     if (request.raw.socket.destroyed) throw clientClosed()
-  })
+  }
+  return turns.run(steps, { owner: principalOf(request), check })
 }
 
 function notEmpty(bytes: Uint8Array | undefined): Uint8Array {

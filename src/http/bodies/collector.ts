@@ -65,13 +65,16 @@ export class Collector {
     if (this.#spent.length >= FREED_CHUNKS) this.#freeSpent()
   }
 
-  /** The bytes of all chunks: the whole of a buffer, unless they are very few. */
-  async join(): Promise<Buffer> {
+  /**
+   * The bytes of all chunks: the whole of a buffer, unless they are very few.
+   * @param owner whose turns the copying takes
+   */
+  async join(owner: string): Promise<Buffer> {
     if (this.#chunks > 1) this.#freeSpent()
     const [only] = this.#buffers
     if (only === undefined) return Buffer.alloc(0)
     if (only.length === this.length) return only
-    return turns.run(this.#joined())
+    return turns.run(this.#joined(), { owner })
   }
 
   /** Gives the memory back at once. */

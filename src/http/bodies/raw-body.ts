@@ -7,6 +7,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
+import { principalOf } from '../access/auth.js'
 import { askForBody } from '../exchange/expect.js'
 import { bodyTooLarge } from '../exchange/failures.js'
 import { Collector, TinyChunks } from './collector.js'
@@ -49,7 +50,7 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage, pace:
       if (announced !== undefined && announced !== collector.length)
         return fail(new FacetError('malformed_request', 'The body is not as long as Content-Length says.'))
       ignore()
-      collector.join().then(resolve, reject)
+      collector.join(principalOf(request)).then(resolve, reject)
     }
     const onError = (error: Error) => fail(Object.assign(error, { statusCode: 400 }))
     const ignore = () => {

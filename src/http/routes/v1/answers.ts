@@ -19,8 +19,10 @@ const ENTRIES_A_STEP = 200
 /** Characters that are sent together. */
 const CHUNK_LENGTH = 64 * 1024
 
-/** Until when an answer is made and sent. */
+/** Whose answer it is, and until when it is made and sent. */
 export interface AnswerLimit {
+  /** Whose turns the making takes. */
+  principal: string
   /** Aborted when the client left. */
   signal: AbortSignal
   /** `clock.now()` milliseconds. */
@@ -152,11 +154,13 @@ export async function* chunksOf(first: string, texts: Texts, limit: AnswerLimit)
   for (let chunk = first; chunk !== ''; chunk = await nextChunk(texts, limit)) yield chunk
 }
 
-function nextChunk(texts: Texts, { signal, deadline, clock }: AnswerLimit): Promise<string> {
-  return turns.run(chunkOf(texts), () => {
+function nextChunk(texts: Texts, limit: AnswerLimit): Promise<string> {
+  const { principal, signal, deadline, clock } = limit
+  const check = () => {
     if (signal.aborted) throw clientClosed()
     if (clock.now() >= deadline) throw tooLate()
-  })
+  }
+  return turns.run(chunkOf(texts), { owner: principal, check })
 }
 
 function tooLate(): FacetError {

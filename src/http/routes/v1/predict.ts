@@ -74,13 +74,14 @@ export function predictRoutes(
         'The body took longer to arrive than X-Request-Timeout allows.',
       )
     const signal = departure(reply)
+    const principal = principalOf(request)
     const { results, timings } = await predictor
-      .predict(items, { principal: principalOf(request), deadline, signal, needHead })
+      .predict(items, { principal, deadline, signal, needHead })
       .catch((error: unknown) => {
         throw withIndex(error, request)
       })
     void reply.header('server-timing', serverTiming(timings))
-    return { results, limit: { signal, deadline, clock } }
+    return { results, limit: { principal, signal, deadline, clock } }
   }
 
   app.post<OfDomain>(
