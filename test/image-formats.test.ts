@@ -231,6 +231,19 @@ t.test('a profile that is broken or does not fit the image is ignored, and so is
   t.same(await pixelsOf('gamma.png'), await pixelsOf('colour.png'))
 })
 
+t.test('a profile with a list of steps, and one of more than 4 MiB, is refused by name', async (t) => {
+  for (const type of ['jpg', 'png', 'webp', 'avif', 'tiff']) {
+    const error = await refusalOf(bytesOf(`steps-profile.${type}`, 'refused-images'))
+    const message = /has a colour profile with a list of steps \(multiProcessElements, tag D2B0\)/
+    t.match(error, { code: 'undecodable_image', status: 422, message }, type)
+  }
+  const large = await refusalOf(bytesOf('large-profile.png', 'refused-images'))
+  t.match(large, {
+    code: 'undecodable_image',
+    message: /colour profile of 52\d{5} bytes; at most 4194304 are read. Convert it to sRGB/,
+  })
+})
+
 t.test('orientation is that of EXIF, or of an AVIF itself; not that of XMP', async (t) => {
   await hold(
     t,

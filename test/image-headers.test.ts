@@ -37,7 +37,7 @@ t.test('every kind of image that is read has the sides and channels that libvips
   for (const name of names) {
     const bytes = readFileSync(new URL(name, folder))
     const found = await header(bytes)
-    const { width, height, channels, depth, hasAlpha } = await sharp(corrected(bytes, found)).metadata()
+    const { width, height, channels, depth, hasAlpha, icc } = await sharp(corrected(bytes, found)).metadata()
     const sides = [found.width, found.height]
     // libvips turns AVIF images while it reads them.
     if (found.type === 'avif' && sides[0] !== width) sides.reverse()
@@ -45,6 +45,7 @@ t.test('every kind of image that is read has the sides and channels that libvips
     t.ok(found.channels >= channels, `${name}: ${found.channels} of ${channels} channels`)
     t.equal(found.depth, depth === 'ushort' ? 2 : 1, name)
     if (found.type !== 'gif') t.equal(found.alpha, hasAlpha, name)
+    t.ok(found.profileBytes >= (icc?.length ?? 0), `${name}: a profile of ${icc?.length} bytes`)
   }
   t.ok(names.length > 40)
 })

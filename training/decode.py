@@ -23,6 +23,9 @@ UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4:
            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
            8: Image.Transpose.ROTATE_90}
 SRGB = ImageCms.createProfile("sRGB")
+# The largest colour profile that is read, and tags of a profile that hold any number of steps: the service refuses both.
+MAX_PROFILE_BYTES = 4 << 20
+UNBOUNDED_TAGS = {direction + digit for direction in (b"D2B", b"B2D") for digit in (b"0", b"1", b"2", b"3")}
 # Tags of a TIFF.
 BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, TILE_WIDTH, EXTRA, SAMPLE_FORMAT = 258, 259, 262, 277, 284, 322, 338, 339
 # None, CCITT (three kinds), LZW, JPEG, deflate (two numbers), PackBits, WebP.
@@ -52,6 +55,7 @@ def pixels(data: bytes) -> np.ndarray:
         raise Unreadable("the JPEG has no end marker: it is cut off")
     if image.format == "PNG":
         check_png(data)
+    check_profile(image.info.get("icc_profile") or b"")
     loaded(image)
     rgb = to_srgb(image)
     turn = UPRIGHT.get(orientation(image))
@@ -93,6 +97,16 @@ def check_png(data: bytes) -> None:
         if name == b"IEND":
             return
         at = end + 4
+
+
+def check_profile(profile: bytes) -> None:
+    """Raises Unreadable for a profile that the service refuses: its conversion may take any time."""
+    if len(profile) > MAX_PROFILE_BYTES:
+        raise Unreadable(f"a colour profile of {len(profile)} bytes; at most {MAX_PROFILE_BYTES} are read")
+    tags = min(100, int.from_bytes(profile[128:132], "big"))
+    found = UNBOUNDED_TAGS & {profile[at:at + 4] for at in range(132, 132 + 12 * tags, 12)}
+    if found:
+        raise Unreadable(f"a colour profile with a list of steps (multiProcessElements, tag {min(found).decode()})")
 
 
 def to_srgb(image: Image.Image) -> Image.Image:

@@ -58,10 +58,17 @@ export function decodeCost(header: ImageHeader, input: InputSpec): DecodeCost {
   const codec = codecCost(header, input)
   // Without alpha, the image is made whole once, as RGB of 8 bits.
   const pixels = header.width * header.height
+  const profile = profileCost(header)
   // A file that is corrected first (corrected.ts) is copied.
   const copy = header.type === 'jpeg' || header.type === 'avif' ? header.bytes : 0
-  const bytes = BASE_BYTES + copy + codec.bytes + (header.alpha ? pixels * 3 : 0)
-  return { bytes: Math.ceil(bytes), cpuMs: Math.ceil(BASE_MS + codec.cpuMs) }
+  const bytes = BASE_BYTES + copy + profile.bytes + codec.bytes + (header.alpha ? pixels * 3 : 0)
+  return { bytes: Math.ceil(bytes), cpuMs: Math.ceil(BASE_MS + profile.cpuMs + codec.cpuMs) }
+}
+
+/** Making a table of a colour profile; applying it to pixels is `ns.profileSample`. */
+function profileCost({ profileBytes }: ImageHeader): DecodeCost {
+  if (profileBytes === 0) return { bytes: 0, cpuMs: 0 }
+  return { bytes: profileBytes * 12, cpuMs: 25 + (profileBytes * 45) / 1e6 }
 }
 
 function codecCost(header: ImageHeader, input: InputSpec): DecodeCost {
@@ -121,7 +128,7 @@ function jpegCost(header: JpegHeader, input: InputSpec): DecodeCost {
 function pngCost(header: PngHeader): DecodeCost {
   const pixels = header.width * header.height
   const raw = pixels * header.channels * header.depth
-  const pipeline = pipelineCost(header, header.profile)
+  const pipeline = pipelineCost(header, header.profileBytes > 0)
   const inflateNs = raw * 2 + header.bytes * 8 + header.textBytes * 200
   return {
     // An interlaced image is read whole before the first line leaves.
@@ -137,7 +144,7 @@ function pngCost(header: PngHeader): DecodeCost {
 function webpCost(header: WebpHeader): DecodeCost {
   const pixels = header.width * header.height
   // Decoded at its full size, and kept whole.
-  const pipeline = pipelineCost(header, header.profile)
+  const pipeline = pipelineCost(header, header.profileBytes > 0)
   const canvas = header.animated ? 14 : header.alpha || !header.lossless ? 8 : 4.2
   const codecNs =
     pixels * (header.lossless ? 22 : header.alpha ? 32 : 20) + header.bytes * (header.lossless ? 15 : 70)
@@ -163,7 +170,7 @@ function gifCost(header: GifHeader): DecodeCost {
 
 function avifCost(header: AvifHeader): DecodeCost {
   const pixels = header.width * header.height
-  const pipeline = pipelineCost(header, header.profile)
+  const pipeline = pipelineCost(header, header.profileBytes > 0)
   const perPixel = (header.codedPixels * 30 + header.codedSamples * 18) * (header.depth === 2 ? 1.4 : 1)
   return {
     bytes: pipeline.bytes + header.codedSamples * 2.7 * header.depth + pixels * 11.2 + header.bytes * 2,
@@ -181,7 +188,7 @@ const CCITT: readonly number[] = [2, 3, 4]
 function tiffCost(header: TiffHeader): DecodeCost {
   const { block, blocks, depth, planar, tiled } = header
   const pixels = header.width * header.height
-  const pipeline = pipelineCost(header, header.profile)
+  const pipeline = pipelineCost(header, header.profileBytes > 0)
   const rows = tiled || planar ? block.height : Math.min(block.height, WHOLE_STRIP_ROWS)
   const rowBytes = block.width * Math.ceil(header.width / block.width) * header.samplesPerPixel * depth
   const stored = blocks * block.width * block.height * (planar ? 1 : header.samplesPerPixel) * depth

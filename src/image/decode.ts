@@ -26,6 +26,7 @@ import { formatName, undecodable } from './headers/failures.js'
 import { type Geometry, geometryOf } from './geometry.js'
 import { readHeader } from './headers/header.js'
 import type { ImageHeader } from './headers/types.js'
+import { checkProfile } from './profile.js'
 import { checkCost, checkSize, type ImageLimits } from './limits.js'
 import { decodeSmallPng } from './small-png.js'
 import { type ImageType, sniffImage, unknownFormat } from './headers/sniff.js'
@@ -129,10 +130,11 @@ async function decodeReadable(
   { signal, timeoutSeconds = DECODE_TIMEOUT_SECONDS }: DecodeOptions,
 ): Promise<Uint8Array> {
   const open = () => sharp(bytes, opening).timeout({ seconds: timeoutSeconds })
-  if (header.plain) return plainPixels(bytes, open, header, input)
+  if (header.plain && header.profileBytes === 0) return plainPixels(bytes, open, header, input)
   const metadata = await sharp(bytes, opening).metadata()
   checkMetadata(metadata, header)
   stopIfGone(signal)
+  if (header.plain) return plainPixels(bytes, open, header, input)
   const geometry = geometryOf(metadata.autoOrient, input)
   const image = inSrgb(open(), header).autoOrient()
   if (!metadata.hasAlpha) return trunkPixels(image, geometry, input)
@@ -254,6 +256,7 @@ function checkMetadata(metadata: Metadata, header: ImageHeader): void {
   const longest = Math.max(header.width, header.height)
   if (width * height > header.width * header.height || Math.max(width, height) > longest)
     throw undecodable(header.type, 'it names two sizes')
+  if (metadata.icc !== undefined) checkProfile(metadata.icc, header.type)
 }
 
 function failure(type: ImageType): (error: Error) => never {

@@ -66,7 +66,9 @@ export function readAvif(bytes: Uint8Array, view: DataView): AvifHeader {
     alpha: alphas.length > 0,
     tiles: picture.images.length,
     codedPixels: sum(pixels),
-    profile: meta.properties.some((property) => isProfile(view, property)),
+    profileBytes: meta.properties
+      .filter((property) => isProfile(view, property))
+      .reduce((bytes, { at, end }) => bytes + end - at, 0),
     codedBytes: sum((image) => image.bytes),
     codedSamples: sum((image) => pixels(image) * image.samplesPerPixel),
     bytes: bytes.length,

@@ -24,6 +24,7 @@ export async function readGif(bytes: Uint8Array, view: DataView): Promise<GifHea
     channels: 4,
     depth: 1,
     bits: 8,
+    profileBytes: 0,
     alpha: true,
     frames: 0,
     bytes: bytes.length,

@@ -29,7 +29,7 @@ const otherFrames: ReadonlyMap<number, string> = new Map([
   [0xcf, 'hierarchical'],
   [0xf7, 'JPEG-LS'],
 ])
-const [SOI, EOI, SOS, APP0, APP1, TEM] = [0xd8, 0xd9, 0xda, 0xe0, 0xe1, 0x01]
+const [SOI, EOI, SOS, APP0, APP1, APP2, TEM] = [0xd8, 0xd9, 0xda, 0xe0, 0xe1, 0xe2, 0x01]
 /** Markers of segments that change nothing here: Huffman and quantisation tables, restart interval, comment. */
 const neutralMarkers: readonly number[] = [0xc4, 0xdb, 0xdd, 0xfe]
 /** A plain image has no more segments. */
@@ -57,6 +57,7 @@ export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegH
   let components: readonly Component[] = []
   let plain = true
   let segments = 0
+  let profileBytes = 0
   const corrections: Correction[] = []
   const walk: Walk = { at: 2, until: SLICE_BYTES }
   for (;;) {
@@ -94,7 +95,10 @@ export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegH
       throw unsupported('jpeg', `${found}; baseline, extended sequential and progressive ones are read`)
     } else if (marker === SOS) {
       if (header === undefined) throw undecodable('jpeg', 'it has no frame header')
-      if (header.scans === 0) header.plain = plain && segments < MAX_PLAIN_SEGMENTS
+      if (header.scans === 0) {
+        header.plain = plain && segments < MAX_PLAIN_SEGMENTS
+        header.profileBytes = profileBytes
+      }
       const scanned = samplesOfScan(view, start, components)
       if (!header.progressive) corrections.push(...selectionOf(view, start))
       header.scans++
@@ -106,6 +110,8 @@ export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegH
     } else {
       const application = marker >= 0xe0 && marker <= 0xef && marker !== APP1
       plain &&= application || neutralMarkers.includes(marker)
+      // Other things than profiles are kept there too, small ones.
+      if (marker === APP2) profileBytes += length
       if (marker === APP0 && segments === 0) corrections.push(...versionOf(view, start))
     }
     segments++
@@ -167,6 +173,7 @@ function readFrame(
     depth: 1,
     bits,
     alpha: false,
+    profileBytes: 0,
     plain: false,
     scans: 0,
     samples,

@@ -1,4 +1,5 @@
 /** The header of a PNG (https://www.w3.org/TR/png-3/), and what its other chunks say. */
+import { constants, inflateSync } from 'node:zlib'
 import { undecodable } from './failures.js'
 import type { PngHeader } from './types.js'
 
@@ -20,6 +21,12 @@ const bitsOf: Readonly<Record<number, readonly number[]>> = {
   4: [8, 16],
   6: [8, 16],
 }
+/** libpng inflates no chunk to more. */
+const MAX_PROFILE_BYTES = 8_000_000
+/** Of a profile's name. */
+const MAX_NAME_BYTES = 79
+/** Of a deflated profile so much is looked at: its length is in the first four bytes. */
+const PROFILE_START_BYTES = 256
 /** From the start of the file: the signature, and IHDR with its length, name and checksum. */
 const AFTER_IHDR = 33
 
@@ -41,7 +48,7 @@ export function readPng(bytes: Uint8Array, view: DataView): PngHeader {
     alpha: colour === 4 || colour === 6,
     palette: colour === 3,
     interlaced: interlace === 1,
-    profile: false,
+    profileBytes: 0,
     textBytes: 0,
     bytes: bytes.length,
     plain: false,
@@ -58,7 +65,7 @@ function readChunks(view: DataView, header: PngHeader): void {
     if (chunk === MAX_CHUNKS) {
       // What follows may be anything.
       header.textBytes += view.byteLength - at
-      header.profile = true
+      header.profileBytes = MAX_PROFILE_BYTES
       return
     }
     const length = view.getUint32(at)
@@ -69,12 +76,33 @@ function readChunks(view: DataView, header: PngHeader): void {
     }
     plain &&= plainChunks.has(name)
     if (deflatedChunks.has(name)) header.textBytes += length
-    if (name === iCCP) header.profile = true
+    // One is read; a file of several may mean any of them.
+    if (name === iCCP)
+      header.profileBytes = header.profileBytes > 0 ? MAX_PROFILE_BYTES : profileBytes(view, at + 8, length)
     if (name === tRNS && !header.alpha) {
       header.alpha = true
       header.channels++
     }
     at += 12 + length
+  }
+}
+
+/**
+ * Bytes of an inflated profile. It names its own length in its first bytes, and libpng takes no other one. A profile
+ * that hides them counts as the longest.
+ */
+function profileBytes(view: DataView, start: number, length: number): number {
+  const end = Math.min(start + length, view.byteLength)
+  const chunk = new Uint8Array(view.buffer, view.byteOffset + start, Math.max(0, end - start))
+  // A name that ends with 0, and the method of compression.
+  const data = chunk.subarray(0, MAX_NAME_BYTES + 1).indexOf(0) + 2
+  try {
+    const inflated = inflateSync(chunk.subarray(data, data + PROFILE_START_BYTES), {
+      finishFlush: constants.Z_SYNC_FLUSH,
+    })
+    return Math.max(1, Math.min(inflated.readUInt32BE(0), MAX_PROFILE_BYTES))
+  } catch {
+    return MAX_PROFILE_BYTES
   }
 }
 

@@ -151,7 +151,7 @@ export async function readTiff(bytes: Uint8Array, view: DataView): Promise<TiffH
     photometric,
     planar,
     samplesPerPixel,
-    profile: found.has(tags.profile),
+    profileBytes: profileBytes(fields, found.get(tags.profile)),
     tiled,
     block,
     blocks,
@@ -159,6 +159,10 @@ export async function readTiff(bytes: Uint8Array, view: DataView): Promise<TiffH
     bytes: bytes.length,
     plain: false,
   }
+}
+
+function profileBytes({ length }: Fields, tag: Tag | undefined): number {
+  return tag === undefined ? 0 : Math.min(length, (typeBytes[tag.type] ?? 0) * tag.count)
 }
 
 /** A strip of JPEG may itself be stored in many scans, which nobody needs: such a file is refused. */

@@ -11,6 +11,8 @@ interface Common {
   /** Bits a sample as stored. */
   bits: number
   alpha: boolean
+  /** Bytes of its colour profile, at most; 0 without one. */
+  profileBytes: number
   /** Bytes of the whole file. */
   bytes: number
   /**
@@ -46,7 +48,6 @@ export interface PngHeader extends Common {
   type: 'png'
   interlaced: boolean
   palette: boolean
-  profile: boolean
   /** Bytes of chunks that libpng inflates beside the image: texts and the colour profile. */
   textBytes: number
 }
@@ -57,7 +58,6 @@ export interface WebpHeader extends Common {
   lossless: boolean
   animated: boolean
   frames: number
-  profile: boolean
 }
 
 export interface GifHeader extends Common {
@@ -77,7 +77,6 @@ export interface AvifHeader extends Common {
   codedSamples: number
   /** Bytes of AV1 that are decoded; a tile that is shown twice counts twice. */
   codedBytes: number
-  profile: boolean
 }
 
 export interface TiffHeader extends Common {
@@ -88,7 +87,6 @@ export interface TiffHeader extends Common {
   planar: boolean
   /** Samples a pixel as stored. */
   samplesPerPixel: number
-  profile: boolean
   tiled: boolean
   /** A strip or a tile. */
   block: { width: number; height: number }

@@ -4,7 +4,7 @@ import type { WebpHeader } from './types.js'
 
 /** Flags of the extended header. */
 const [ANIMATED, ALPHA, PROFILE] = [0x02, 0x10, 0x20]
-const [VP8, VP8L, VP8X, ANMF, ALPH] = ['VP8 ', 'VP8L', 'VP8X', 'ANMF', 'ALPH'].map(chunkName)
+const [VP8, VP8L, VP8X, ANMF, ALPH, ICCP] = ['VP8 ', 'VP8L', 'VP8X', 'ANMF', 'ALPH', 'ICCP'].map(chunkName)
 /** libwebp keeps a list of all frames, though only the first is decoded. */
 const MAX_FRAMES = 10_000
 /** Chunks of any kind that are looked at. */
@@ -29,7 +29,7 @@ export function readWebp(bytes: Uint8Array, view: DataView): WebpHeader {
     lossless: false,
     animated: false,
     frames: 0,
-    profile: false,
+    profileBytes: 0,
     bytes: bytes.length,
     plain: false,
   }
@@ -38,10 +38,10 @@ export function readWebp(bytes: Uint8Array, view: DataView): WebpHeader {
     const flags = view.getUint8(at + 8)
     header.animated = (flags & ANIMATED) !== 0
     header.alpha = (flags & ALPHA) !== 0
-    header.profile = (flags & PROFILE) !== 0
     header.width = 1 + uint24(view, at + 12)
     header.height = 1 + uint24(view, at + 15)
     at += 8 + padded(view.getUint32(at + 4, true))
+    if ((flags & PROFILE) !== 0) header.profileBytes = profileBytes(view, at)
   }
   for (let chunk = 0; at + 8 <= view.byteLength; chunk++) {
     if (chunk === MAX_CHUNKS) throw undecodable('webp', `it has more than ${MAX_CHUNKS} chunks`)
@@ -61,6 +61,19 @@ export function readWebp(bytes: Uint8Array, view: DataView): WebpHeader {
   }
   if (header.frames === 0) throw undecodable('webp', 'it has no image')
   return header
+}
+
+/** libwebp finds a profile wherever it stands, behind the image too. */
+function profileBytes(view: DataView, start: number): number {
+  let bytes = 0
+  for (let at = start, chunk = 0; at + 8 <= view.byteLength; chunk++) {
+    // What follows may be anything.
+    if (chunk === MAX_CHUNKS) return bytes + view.byteLength - at
+    const length = view.getUint32(at + 4, true)
+    if (view.getUint32(at) === ICCP) bytes += Math.min(length, view.byteLength - at)
+    at += 8 + padded(length)
+  }
+  return bytes
 }
 
 function takeImage(header: WebpHeader, image: Bitstream): void {
