@@ -240,6 +240,7 @@ t.test('a shipped pack serves whatever becomes of a copy of it in the store', as
     t.not(rig.residency(domain), 'failed')
     t.equal(await rig.serves(domain), 1, domain)
   }
+  t.same(rig.observed.loads, [['ok', 'seed']], 'both domains have one version')
   // Without the shipped pack, the copy in the store is the only one.
   await rig.registry.close()
   rig = await rig.copy({ seeds: {} })

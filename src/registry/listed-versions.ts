@@ -2,7 +2,7 @@
  * (their bytes). */
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
-import type { Standing, Tier, Versions } from '../residency/versions.js'
+import type { PackBytes, Standing, Versions } from '../residency/versions.js'
 import { Catalog } from './catalog.js'
 import { Packs } from './packs.js'
 
@@ -17,12 +17,8 @@ export class ListedVersions implements Versions {
     this.packs = new Packs(store, base)
   }
 
-  read(version: string): Promise<Uint8Array> {
+  read(version: string): Promise<PackBytes> {
     return this.packs.read(version)
-  }
-
-  tier(version: string): Promise<Tier> {
-    return this.packs.tier(version)
   }
 
   classes(version: string): number {

@@ -1,7 +1,7 @@
 /** Where the bytes of a version are: a blob of the store, or a shipped pack (the base's among them). */
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
-import type { Tier } from '../residency/versions.js'
+import type { PackBytes } from '../residency/versions.js'
 
 export class Packs {
   readonly #store: Pick<Store, 'hasBlob' | 'readBlob'>
@@ -24,28 +24,25 @@ export class Packs {
     return this.#byDomain.get(domain)
   }
 
-  /** Asks the store only about versions that are shipped too. */
-  async tier(version: string): Promise<Tier> {
-    return !this.#byVersion.has(version) || (await this.#store.hasBlob(version)) ? 'store' : 'seed'
-  }
-
   /** Whether a readable shipped pack has this version. It then serves even if the store's copy is damaged. */
   ships(version: string): boolean {
     const seed = this.#byVersion.get(version)
     return seed !== undefined && seed.failure === undefined
   }
 
-  /** The bytes, checked against the version: the store's, or the shipped pack's where the store's cannot be
-   * read.
-   * @throws FacetError `domain_failed`, `store_failed` */
-  async read(version: string): Promise<Uint8Array> {
+  /**
+   * The bytes, checked against the version: the store's, or the shipped pack's where the store has none or cannot read
+   * them. The store is asked whether it has them only for versions that are shipped too.
+   * @throws FacetError `domain_failed`, `store_failed`
+   */
+  async read(version: string): Promise<PackBytes> {
     const seed = this.#byVersion.get(version)
-    if ((await this.tier(version)) === 'seed') return seed!.read()
     try {
-      return await this.#store.readBlob(version)
+      if (seed === undefined || (await this.#store.hasBlob(version)))
+        return { bytes: await this.#store.readBlob(version), tier: 'store' }
     } catch (error) {
       if (!this.ships(version)) throw error
-      return seed!.read()
     }
+    return { bytes: await seed!.read(), tier: 'seed' }
   }
 }

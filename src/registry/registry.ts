@@ -241,7 +241,8 @@ export class Registry {
   async pack(domain: string, version?: string): Promise<{ version: string; bytes: Uint8Array }> {
     const found = this.#resolve(domain, version)
     try {
-      return { version: found, bytes: await this.#packs.read(found) }
+      const { bytes } = await this.#packs.read(found)
+      return { version: found, bytes }
     } catch (error) {
       if (!this.#lists(domain, found)) this.#resolve(domain, version)
       throw named(domain, error)

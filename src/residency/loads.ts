@@ -14,7 +14,7 @@ import { passing } from './failures.js'
 import type { Prepare, Prepared } from './prepare.js'
 import type { RowWriter } from './row-writer.js'
 import type { Resident, RowReservation, Rows } from './rows.js'
-import type { Tier, Versions } from './versions.js'
+import type { PackBytes, Tier, Versions } from './versions.js'
 
 /** Packs read and written into rows at once. */
 const CONCURRENT_LOADS = 4
@@ -27,7 +27,10 @@ export interface LoadsOptions {
   prepare: Prepare
   clock: Clock
   concurrentLoads: number | undefined
-  /** Seconds from the first byte read to the written row; the wait for a row not included. */
+  /**
+   * @param tier `store` where the pack could not be read
+   * @param seconds from the first byte read to the written row; the wait for a row not included
+   */
   loaded(outcome: 'ok' | 'error', tier: Tier, seconds: number): void
 }
 
@@ -149,14 +152,13 @@ export class Loads {
   async #read(version: string, reservation: RowReservation): Promise<Resident | null> {
     const { clock, failed, loaded, prepare, rows, versions, writer } = this.#options
     const start = clock.now()
-    let tier: Tier = 'store'
-    const done = (outcome: 'ok' | 'error') => loaded(outcome, tier, (clock.now() - start) / 1000)
-    let bytes: Uint8Array | undefined
+    let read: PackBytes | undefined
+    const done = (outcome: 'ok' | 'error') =>
+      loaded(outcome, read?.tier ?? 'store', (clock.now() - start) / 1000)
     let prepared: Prepared | undefined
     try {
-      tier = await versions.tier(version)
-      bytes = await versions.read(version)
-      prepared = await prepare(bytes)
+      read = await versions.read(version)
+      prepared = await prepare(read.bytes)
       if (!(await writer.write(reservation, prepared))) return null
       failed.delete(version)
       const resident = rows.fill(reservation, version, prepared.about)
@@ -168,7 +170,7 @@ export class Loads {
       throw error
     } finally {
       prepared?.release()
-      if (bytes) free([bytes])
+      if (read) free([read.bytes])
     }
   }
 }

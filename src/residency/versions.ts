@@ -10,11 +10,15 @@ export type Standing = 'pinned' | 'active' | 'idle' | 'none'
 /** Where a version's bytes are: in the store, or in a shipped pack. */
 export type Tier = 'store' | 'seed'
 
+/** The bytes of a pack, checked against its version, and where they were read. */
+export interface PackBytes {
+  bytes: Uint8Array
+  tier: Tier
+}
+
 export interface Versions {
-  /** The bytes of a version's pack, checked against the version. The caller owns them.
-   * @throws FacetError `domain_failed`, `store_failed` */
-  read(version: string): Promise<Uint8Array>
-  tier(version: string): Promise<Tier>
+  /** Reads a version's pack. The caller owns the bytes. @throws FacetError `domain_failed`, `store_failed` */
+  read(version: string): Promise<PackBytes>
   /** Classes of a version's head; 0 for a version that no domain lists. */
   classes(version: string): number
   standing(version: string): Standing
