@@ -17,7 +17,9 @@ t.test('a new pack is tried, stored and served', async (t) => {
   t.match(view.versions, [{ version: one.version, active: true, created: '2026-01-01T00:00:00.000Z' }])
   t.equal(rig.canaries, 1)
   t.equal(await rig.serves('pets'), 1)
-  t.match(rig.observed.changes, [{ action: 'register', domain: 'pets', version: one.version, dropped: [] }])
+  t.match(rig.observed.changes, [
+    { action: 'domain.put', domain: 'pets', version: one.version, dropped: [], activate: true },
+  ])
 })
 
 t.test('a lease tells what the answer needs', async (t) => {
@@ -78,7 +80,7 @@ t.test('activation rolls back and forth, by full version or prefix', async (t) =
   t.match(await rig.registry.activate('pets', two.version, {}), { version: two.version })
   t.equal(await rig.serves('pets'), 2)
   await rig.registry.activate('pets', two.version, {})
-  t.equal(rig.observed.changes.filter(({ action }) => action === 'activate').length, 2)
+  t.equal(rig.observed.changes.filter(({ action }) => action === 'version.activate').length, 2)
   await t.rejects(rig.registry.activate('pets', '0123456789', {}), { code: 'unknown_version' })
   await t.rejects(rig.registry.activate('nobody', one.version, {}), { code: 'unknown_domain' })
 })
@@ -110,7 +112,7 @@ t.test('inactive versions beyond the limit are dropped, the oldest first, from t
     [one.version, three.version],
     'active and just staged ones stay',
   )
-  t.match(rig.observed.changes.at(-1), { action: 'stage', dropped: [two.version] })
+  t.match(rig.observed.changes.at(-1), { action: 'domain.put', activate: false, dropped: [two.version] })
   t.notOk(await rig.store.hasBlob(two.version))
   await t.rejects(rig.registry.acquire('pets', two.version), { code: 'unknown_version' })
   await rig.put('pets', four)
@@ -150,7 +152,7 @@ t.test('a version can be deleted unless it is active', async (t) => {
   await rig.put('pets', three)
   await rig.registry.removeVersion('pets', two.version, {})
   t.equal(rig.registry.memory().rows.used, 2, 'an unused row is freed at once')
-  t.match(rig.observed.changes.at(-1), { action: 'delete_version', version: two.version })
+  t.match(rig.observed.changes.at(-1), { action: 'version.delete', version: two.version })
 })
 
 t.test('a deleted domain is unknown, and its blobs and rows are gone', async (t) => {
@@ -168,7 +170,7 @@ t.test('a deleted domain is unknown, and its blobs and rows are gone', async (t)
   t.equal(rig.engine.marker(lease.row), undefined)
   t.same(await rig.blobs(), [])
   t.same(rig.observed.forgotten, ['pets'])
-  t.match(rig.observed.changes.at(-1), { action: 'delete', version: one.version })
+  t.match(rig.observed.changes.at(-1), { action: 'domain.delete', version: one.version })
   t.match(await rig.put('pets', one), { created: true })
   await rig.registry.remove('pets', {})
   t.equal(rig.registry.memory().rows.used, 1, 'an unused row is freed at once')

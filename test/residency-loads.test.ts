@@ -306,8 +306,13 @@ t.test('a pinned domain stays, is loaded at once, and hands its pin to the next 
   await rig.touch('b', 'c', 'd', 'e')
   t.equal(rig.residency('a'), 'cold')
   t.same(
-    rig.observed.changes.slice(5).map(({ action }) => action),
-    ['pin', 'register', 'activate', 'unpin'],
+    rig.observed.changes.slice(5).map(({ action, pinned }) => [action, pinned]),
+    [
+      ['domain.patch', true],
+      ['domain.put', undefined],
+      ['version.activate', undefined],
+      ['domain.patch', false],
+    ],
   )
 })
 

@@ -189,7 +189,7 @@ t.test('an upload that never ends does not outlive the grace period, and leaves 
   const { code, signal, out } = await program.exit
   t.match({ code, signal }, { code: 0, signal: null })
   t.match(out, /"audit":"domain.put","outcome":"refused","domain":"never"/)
-  t.notMatch(out, '"action":"register"')
+  t.notMatch(out, '"msg":"domain changed"')
 })
 
 t.test('a second signal does not wait for the first, and says so by its exit', async (t) => {

@@ -76,8 +76,8 @@ export class Mutations {
       })
       await this.#apply(plan, before, prepared, bytes)
       if (plan.next !== null) {
-        const action = options.activate ? 'register' : 'stage'
-        this.#audit({ action, domain, version, dropped: plan.dropped })
+        const { activate } = options
+        this.#audit({ action: 'domain.put', domain, version, dropped: plan.dropped, activate })
         if (plan.dropped.length > 0) await this.#collect()
       }
       return { created: before === undefined, version, state: catalog.require(domain) }
@@ -94,7 +94,7 @@ export class Mutations {
       if (version === state.active) return state
       const next = { ...state, active: version }
       await this.#pins.claiming(state, next, () => this.#resident(domain, version, () => this.#write(next)))
-      this.#audit({ action: 'activate', domain, version, dropped: [] })
+      this.#audit({ action: 'version.activate', domain, version, dropped: [] })
       return catalog.require(domain)
     })
   }
@@ -109,7 +109,7 @@ export class Mutations {
       else await this.#records.remove(domain)
       residency.settle(catalog.set(domain, null))
       observe?.forget?.(domain)
-      this.#audit({ action: 'delete', domain, version: active, dropped: [] })
+      this.#audit({ action: 'domain.delete', domain, version: active, dropped: [] })
       await this.#collect()
     })
   }
@@ -124,7 +124,7 @@ export class Mutations {
       if (seed)
         throw new FacetError('seed_immutable', `Version ${short(version)} is shipped and cannot be deleted.`)
       await this.#write({ ...state, versions: state.versions.filter((entry) => entry.version !== version) })
-      this.#audit({ action: 'delete_version', domain, version, dropped: [] })
+      this.#audit({ action: 'version.delete', domain, version, dropped: [] })
       await this.#collect()
     })
   }
@@ -140,7 +140,7 @@ export class Mutations {
       await this.#pins.claiming(state, next, () =>
         pinned && state.active !== null ? this.#resident(domain, state.active, write) : write(),
       )
-      this.#audit({ action: pinned ? 'pin' : 'unpin', domain, version: state.active, dropped: [] })
+      this.#audit({ action: 'domain.patch', domain, version: state.active, dropped: [], pinned })
       return catalog.require(domain)
     })
   }

@@ -8,13 +8,25 @@ import type { ListedVersions } from './listed-versions.js'
 
 /** A change of a domain, reported after it is durable and in force. */
 export interface Change {
-  action: 'register' | 'stage' | 'activate' | 'delete' | 'delete_version' | 'pin' | 'unpin'
+  /** As the audit line names the request. */
+  action: ChangeAction
   domain: string
   /** The version concerned; for `delete` the one that was active. */
   version: string | null
   /** Old versions that this change dropped, because of `keepVersions`. */
   dropped: string[]
+  /** `domain.put`: whether the version is active now. */
+  activate?: boolean
+  /** `domain.patch`: whether the domain is pinned now. */
+  pinned?: boolean
 }
+
+export type ChangeAction =
+  | 'domain.put'
+  | 'domain.patch'
+  | 'domain.delete'
+  | 'version.activate'
+  | 'version.delete'
 
 export interface RegistryObserver {
   /** A domain was deleted: its metrics may be dropped. */

@@ -8,6 +8,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { errorTable } from '../../errors.js'
+import type { ChangeAction } from '../../registry/options.js'
 import type { AppDeps } from './deps.js'
 
 /** Characters of a domain id in the audit line; a valid one has 63 at most. */
@@ -16,7 +17,7 @@ const MAX_DOMAIN_LOGGED = 64
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** Name of the change a route makes. Each of its requests leaves an audit line. */
-    audit?: string
+    audit?: ChangeAction
     /** True for probes and scrapes: their successes are logged at level debug. */
     quiet?: boolean
   }

@@ -7,6 +7,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { free } from '../../../bytes/free.js'
 import { checkDomainId } from '../../../domain-id.js'
 import { FacetError } from '../../../errors.js'
+import type { ChangeAction } from '../../../registry/options.js'
 import type { DomainView } from '../../../registry/types.js'
 import { checkDomain } from '../../access/auth.js'
 import { packOf } from '../../bodies/body.js'
@@ -39,12 +40,12 @@ export function domainRoutes(
   }
   const errorHandler = answeringMissing(registry)
   const listing = { config: { scope: 'predict' as const }, onRequest: admitDomain, errorHandler }
-  const change = (audit: string) => ({
+  const change = (audit: ChangeAction) => ({
     config: { scope: 'admin' as const, audit },
     onRequest: admitDomain,
     errorHandler,
   })
-  const jsonChange = (audit: string) => ({
+  const jsonChange = (audit: ChangeAction) => ({
     config: { scope: 'admin' as const, audit, accepts: ['application/json'] as const },
     onRequest: admitDomain,
     errorHandler,
