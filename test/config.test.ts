@@ -50,6 +50,7 @@ t.test('without anything the defaults serve the demo family on loopback', async 
     storeQuota: Number.POSITIVE_INFINITY,
     trustedProxy: [],
     logLevel: 'info',
+    logFormat: 'auto',
   })
   t.match(config?.family, /models.resnet26-half$/)
   t.match(config?.adapters, /adapters.resnet26-half$/)
@@ -70,6 +71,12 @@ t.test('every setting has a flag and a variable, and the flag wins', async (t) =
   t.match(config, { host: '0.0.0.0', maxQueue: 77, maxImages: 7, bankMemory: 512 * 2 ** 20 })
   t.same((await serve([], variables)).config, config)
   t.equal((await serve(['--max-queue', '88'], variables)).config?.maxQueue, 88)
+})
+
+t.test('the form of the log', async (t) => {
+  t.equal((await serve(['--log-format', 'pretty'])).config?.logFormat, 'pretty')
+  t.equal((await serve([], { FACET_LOG_FORMAT: 'json' })).config?.logFormat, 'json')
+  t.match((await serve([], { FACET_LOG_FORMAT: 'text' })).output, /FACET_LOG_FORMAT.*auto, json, pretty/s)
 })
 
 t.test('a host with brackets, as in a URL, and one with a port', async (t) => {

@@ -192,6 +192,14 @@ t.test('the family shows its slots, its bytes and the memory account', async (t)
       saving: 2,
     },
   })
+  t.notOk('note' in JSON.parse(body).memory)
+})
+
+t.test('a family that takes more than dedicated networks says why', async (t) => {
+  const { app, domains } = await testApp(t)
+  const account = domains.memory()
+  domains.memory = () => ({ ...account, saving: 0.5, note: 'Because.' })
+  t.match((await app.inject('/v1/family')).json().memory, { saving: 0.5, note: 'Because.' })
 })
 
 t.test('HEAD answers as GET without a body', async (t) => {

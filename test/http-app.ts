@@ -170,6 +170,7 @@ export class MemoryDomains implements Domains {
       rows: { used: 2, capacity: 8 },
       dedicated: 3000,
       saving: 2,
+      breakEven: 1,
     }
   }
 

@@ -15,7 +15,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['cli', 'serve commands config host'],
   [
     'serve',
-    'config http http/access http/connections http/exchange predict registry residency engine engine/runtime scheduler store image family host concurrency errors',
+    'config http http/access http/connections http/exchange predict registry residency engine engine/runtime scheduler store image family manifest host concurrency errors',
   ],
   [
     'commands',
@@ -63,6 +63,7 @@ const owned: Record<string, string[]> = {
   sharp: ['image'],
   'onnx-proto': ['onnx'],
   'prom-client': ['serve'],
+  'pino-pretty': ['serve'],
 }
 
 /**

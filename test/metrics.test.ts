@@ -1,6 +1,11 @@
 /** A scrape: names, types and help follow the conventions, and the number of label values is bounded. */
+import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { Metrics, type MetricsSource } from '../src/serve/metrics.js'
+import { parse as parseYaml } from 'yaml'
+import type { LoadedDomain } from '../src/registry/types.js'
+import type { MetricsSource } from '../src/serve/gauges.js'
+import { knownRequests } from '../src/serve/known-requests.js'
+import { Metrics } from '../src/serve/metrics.js'
 
 interface Family {
   type: string
@@ -43,9 +48,12 @@ const source: MetricsSource = {
     rows: { used: 3, capacity: 64 },
     dedicated: 3600,
     saving: 3,
+    breakEven: 2,
   }),
   domains: () => ({ resident: 2, cold: 1, loading: 0, failed: 0, inactive: 4 }),
   knowsDomain: (domain) => /^known/.test(domain),
+  ids: () => [],
+  loaded: () => [],
   maxBatch: () => 8,
   lruAge: () => 12,
   pinned: () => 1,
@@ -90,6 +98,8 @@ t.test('every metric exists, with its type', async (t) => {
       'adapter_bytes',
       'dedicated_equivalent_bytes',
       'memory_saving_ratio',
+      'memory_break_even_domains',
+      'adapter_loaded',
       'build_info',
       'bank_rows_used',
       'bank_rows_capacity',
@@ -184,6 +194,7 @@ t.test('gauges are read when they are scraped', async (t) => {
   t.same(gauge('facet_trunk_bytes'), { facet_trunk_bytes: 1000 })
   t.same(gauge('facet_dedicated_equivalent_bytes'), { facet_dedicated_equivalent_bytes: 3600 })
   t.same(gauge('facet_memory_saving_ratio'), { facet_memory_saving_ratio: 3 })
+  t.same(gauge('facet_memory_break_even_domains'), { facet_memory_break_even_domains: 2 })
   t.same(gauge('facet_bank_rows_used'), { facet_bank_rows_used: 3 })
   t.same(gauge('facet_bank_rows_capacity'), { facet_bank_rows_capacity: 64 })
   t.same(gauge('facet_bank_capacity_bytes'), { facet_bank_capacity_bytes: 2 ** 30 })
@@ -247,6 +258,94 @@ t.test('known label values start at 0', async (t) => {
     t.equal(await value(metrics, sample), 0, sample)
   t.equal(await value(metrics, 'facet_predict_duration_seconds_count{domain="known-a"}'), 1)
   t.equal(await value(metrics, 'facet_predict_duration_seconds_count{domain="_other"}'), 1)
+})
+
+t.test('loaded adapters: one series for each domain, within the number of labels', async (t) => {
+  let loaded: LoadedDomain[] = [
+    { domain: 'base', tier: 'seed', pinned: true },
+    { domain: 'known-a', tier: 'store', pinned: false },
+    { domain: 'known-b', tier: 'store', pinned: false },
+    { domain: 'known-c', tier: 'store', pinned: false },
+  ]
+  const metrics = new Metrics({ maxDomains: 2, version: '1.2.3', family: 'f' })
+  metrics.observe({
+    ...source,
+    knowsDomain: () => true,
+    ids: () => ['cold', ...loaded.map(({ domain }) => domain)],
+    loaded: () => loaded,
+  })
+  const series = async () =>
+    Object.fromEntries(parse(await metrics.text()).get('facet_adapter_loaded')!.samples)
+  t.same(await series(), {
+    'facet_adapter_loaded{domain="base",tier="seed",pinned="true"}': 1,
+    'facet_adapter_loaded{domain="known-a",tier="store",pinned="false"}': 1,
+    'facet_adapter_loaded{domain="_other",tier="store",pinned="false"}': 2,
+  })
+  loaded = loaded.filter(({ domain }) => domain === 'base' || domain === 'known-b')
+  t.same(
+    await series(),
+    {
+      'facet_adapter_loaded{domain="base",tier="seed",pinned="true"}': 1,
+      'facet_adapter_loaded{domain="_other",tier="store",pinned="false"}': 1,
+    },
+    'what left the bank is gone at the next scrape',
+  )
+  metrics.forget('known-a')
+  t.same(
+    await series(),
+    {
+      'facet_adapter_loaded{domain="base",tier="seed",pinned="true"}': 1,
+      'facet_adapter_loaded{domain="known-b",tier="store",pinned="false"}': 1,
+    },
+    "a deleted domain's label is another's, and the sum is the same",
+  )
+})
+
+t.test('where all domains fit, each has its series from the first scrape on', async (t) => {
+  const ids = ['known-a', 'known-b']
+  const metrics = new Metrics({ maxDomains: 2, version: '1.2.3', family: 'f' })
+  metrics.observe({ ...source, ids: () => ids })
+  const named = async () =>
+    [...(await metrics.text()).matchAll(/^facet_images_total\{domain="(.*)",outcome="error"\} 0$/gm)].map(
+      ([, domain]) => domain,
+    )
+  t.same(await named(), ['_other', 'known-a', 'known-b'])
+  ids.push('known-c')
+  t.same(await named(), ['_other', 'known-a', 'known-b'], 'one too many has none')
+})
+
+t.test('requests that may come are counted from 0, and no others', async (t) => {
+  const metrics = create()
+  metrics.expect([{ route: '/v1/x', method: 'PUT', codes: [200, 500] }])
+  const counted = async () =>
+    Object.fromEntries(parse(await metrics.text()).get('facet_requests_total')!.samples)
+  const series = (code: number) => `facet_requests_total{route="/v1/x",code="${code}",method="PUT"}`
+  t.same(await counted(), { [series(200)]: 0, [series(500)]: 0 })
+  metrics.request('/v1/x', 500, 0.1, 'PUT')
+  t.same(await counted(), { [series(200)]: 0, [series(500)]: 1 })
+  t.equal(await value(metrics, 'facet_request_duration_seconds_count{route="/v1/x",method="PUT"}'), 1)
+})
+
+t.test('the known requests are those of openapi.yaml, and those without a route', async (t) => {
+  const text = readFileSync(new URL('../openapi.yaml', import.meta.url), 'utf8')
+  const { paths } = parseYaml(text) as { paths: Record<string, Record<string, { responses?: object }>> }
+  const documented = Object.entries(paths).flatMap(([route, item]) =>
+    Object.entries(item).flatMap(([method, { responses }]) =>
+      responses === undefined
+        ? []
+        : [...Object.keys(responses), '499']
+            // Counted without a route: a wrong method, and header fields too long to be read.
+            .filter((code) => code !== '405' && code !== '431')
+            .map((code) => `${method.toUpperCase()} ${route} ${code}`),
+    ),
+  )
+  const known = knownRequests(text).flatMap(({ route, method, codes }) =>
+    codes.map((code) => `${method} ${route} ${code}`),
+  )
+  const unmatched = (line: string) => line.includes(' _unmatched ')
+  t.same(known.filter((line) => !unmatched(line)).sort(), documented.sort())
+  t.match(known.filter(unmatched), ['GET _unmatched 400', 'GET _unmatched 404', 'GET _unmatched 405'])
+  t.ok(known.includes('_other _unmatched 431'))
 })
 
 t.test('two instances in one process share nothing', async (t) => {

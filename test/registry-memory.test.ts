@@ -32,7 +32,50 @@ t.test('the account of a known family, by hand', async (t) => {
     rows: { used: 3, capacity: 7 },
     dedicated,
     saving: dedicated / (16_000 + adapters + heads),
+    // Each domain saves 4000 + 72 - 100 bytes; to make up for are four trunks and the row that is not active.
+    breakEven: 5,
+    note: account.note,
   })
+})
+
+t.test('below 1, and only there, a note says why and from how many domains on the family pays', async (t) => {
+  // An adapter takes what a dedicated network has beside the trunk, so that each domain saves one trunk.
+  const family = {
+    parameters: { trunk: 1_000_000, adapter: 18, head: 0 },
+    features: 4,
+    slots: [{ ...manifest.slots[0]!, kind: 'conv' as const, out: 18 }],
+  }
+  const account = (count: number, { trunks = 4, elements = 18, idle = 0, rows = 9 } = {}) => {
+    const residents = Array.from({ length: count + idle }, (_, index) => ({
+      classes: 3,
+      active: index < count,
+    }))
+    return memoryAccount(family, { elements }, 'f32', residents, { rows, trunks })
+  }
+  t.equal(account(3).breakEven, 4)
+  t.ok(account(3).saving < 1)
+  t.equal(
+    account(3).note,
+    'The family takes more than dedicated networks would (16.0 MB against 12.0 MB): it holds the trunk 4 times, and an adapter for each domain, for only 3 resident domains (the base included). It pays from 4 resident domains on. With fewer --lanes it holds the trunk fewer times.',
+  )
+  t.match(account(4), { saving: 1, breakEven: 4, note: undefined })
+  t.match(account(5), { breakEven: 4, note: undefined })
+  t.ok(account(5).saving > 1)
+  for (const idle of [0, 1, 20_000, 80_000])
+    for (let count = 1; count < 12; count++) {
+      const { saving, breakEven, note } = account(count, { idle })
+      t.equal(saving >= 1, count >= breakEven, `${count} domains, ${idle} idle`)
+      t.equal(note !== undefined, saving < 1)
+    }
+  t.match(
+    account(1, { trunks: 1, elements: 19 }).note,
+    /holds the trunk once.* 1 resident domain \(.* from 2 /,
+  )
+  t.notMatch(account(1, { trunks: 2 }).note, '--lanes')
+  t.match(account(1, { rows: 3 }).note, /pays from 4 .* The bank has 3 rows: raise --bank-memory\./)
+  const large = account(50, { elements: 1_000_018 })
+  t.equal(large.breakEven, Infinity)
+  t.match(large.note, /An adapter takes as much as a network here/)
 })
 
 t.test('the account follows what is resident', async (t) => {

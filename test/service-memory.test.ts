@@ -22,6 +22,7 @@ interface Memory {
   rows: { used: number; capacity: number }
   dedicated_bytes: number
   saving: number
+  note?: string
 }
 
 const image = await pngImage(5)
@@ -73,9 +74,16 @@ for (const dtype of ['f32', 'f16'] as const) {
         dedicated_bytes: here.reduce((sum, { classes }) => sum + dedicated(classes), 0),
       }
       const { adapter_bytes, head_bytes, dedicated_bytes } = expected
+      const idle = (used - here.length) * (adapter + head(5))
+      const breakEven = Math.ceil((2 * trunk + idle) / (dedicated(0) - head(0) - adapter))
       const saving = dedicated_bytes / (2 * trunk + adapter_bytes + head_bytes)
       const { memory } = (await json('/v1/family')) as { memory: Memory }
-      t.same(memory, { ...expected, saving }, what)
+      const { note, ...figures } = memory
+      t.same(figures, { ...expected, saving }, what)
+      t.equal(note !== undefined, saving < 1, `${what}: a note below 1`)
+      const pays = here.length >= breakEven
+      t.equal(saving >= 1, pays, `${what}: it pays from ${breakEven} domains on`)
+      if (note) t.match(note, ` pays from ${breakEven} resident domains on`)
 
       const text = await (await fetch(`${url}/metrics`)).text()
       const gauge = (name: string) =>
@@ -94,10 +102,21 @@ for (const dtype of ['f32', 'f16'] as const) {
           dedicated_bytes: gauge('facet_dedicated_equivalent_bytes'),
           saving: gauge('facet_memory_saving_ratio'),
         },
-        memory,
+        figures,
         `${what}: the gauges`,
       )
+      t.equal(gauge('facet_memory_break_even_domains'), breakEven)
       t.equal(gauge('facet_domains{state="resident"}'), here.length)
+      t.same(
+        [...text.matchAll(/^facet_adapter_loaded\{(.*)\} 1$/gm)].map(([, labels]) => labels).sort(),
+        resident
+          .map(
+            (domain) =>
+              `domain="${domain}",tier="${domain === 'shop' ? 'store' : 'seed'}",pinned="${domain === 'base'}"`,
+          )
+          .sort(),
+        `${what}: what is loaded`,
+      )
       t.equal(gauge('facet_domains{state="cold"}'), domains.length - here.length)
       t.equal(gauge('facet_bank_capacity_bytes'), bank)
     }

@@ -87,15 +87,20 @@ export class Program {
 
   /** Waits for the log line with this message. @throws Error if the process ends without it */
   async logged(message: string): Promise<Record<string, unknown>> {
+    return JSON.parse(await this.printed(`"msg":"${message}"`)) as Record<string, unknown>
+  }
+
+  /** Waits for a line with this text. @throws Error if the process ends without it */
+  async printed(text: string): Promise<string> {
     let ended = false
     void this.exit.then(() => {
       ended = true
     })
     for (;;) {
       const lines = this.#out.split('\n').slice(0, -1)
-      const line = lines.find((line) => line.includes(`"msg":"${message}"`))
-      if (line !== undefined) return JSON.parse(line) as Record<string, unknown>
-      if (ended) throw new Error(`no "${message}" from the process: ${this.#out}${this.#err}`)
+      const line = lines.find((line) => line.includes(text))
+      if (line !== undefined) return line
+      if (ended) throw new Error(`no ${text} from the process: ${this.#out}${this.#err}`)
       await Promise.race([once(this.#child.stdout!, 'data'), this.exit])
     }
   }

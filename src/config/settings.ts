@@ -203,6 +203,14 @@ export const settings = {
     'info',
     'trace, debug, info, warn, error, fatal or silent',
   ),
+  logFormat: setting(
+    observing,
+    'format',
+    choice(['auto', 'json', 'pretty']),
+    'auto',
+    'auto',
+    'json: a line of JSON each; pretty: for people; auto: pretty on a terminal, json elsewhere',
+  ),
   metricsMaxDomains: number(observing, count(0, 10_000), 100, 'domains with a label of their own'),
 }
 

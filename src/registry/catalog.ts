@@ -62,6 +62,11 @@ export class Catalog {
     return this.#states.values()
   }
 
+  /** The number of distinct versions that domains have. */
+  get versions(): number {
+    return this.#uses.size
+  }
+
   /** Replaces a domain's state, or removes the domain. Returns the versions whose standing may
    * have changed. */
   set(domain: string, state: DomainState | null): Set<string> {

@@ -19,7 +19,7 @@ import { Records } from './records.js'
 import type { Residency, WaitOptions } from '../residency/residency.js'
 import type { Resident } from '../residency/rows.js'
 import type { MemoryAccount, ResidencyState } from '../residency/types.js'
-import type { DomainView, Lease, ListOptions, Preconditions } from './types.js'
+import type { DomainView, Lease, ListOptions, LoadedDomain, Preconditions } from './types.js'
 import { resolveVersion } from './versions.js'
 import { domainView, residencyOf, type Shown } from './view.js'
 
@@ -131,11 +131,24 @@ export class Registry {
     return counts
   }
 
+  /** The number of distinct packs that the domains have, shipped or registered, active or not. */
+  packCount(): number {
+    return this.#catalog.versions
+  }
+
   /** The number of pinned domains, the base not counted. */
   pinned(): number {
     let pinned = 0
     for (const state of this.#catalog.states()) if (state.pinned && state.domain !== BASE_DOMAIN) pinned++
     return pinned
+  }
+
+  *loaded(): Iterable<LoadedDomain> {
+    for (const { domain, active, versions, pinned } of this.#catalog.states()) {
+      if (active === null || this.#residency.state(active) !== 'resident') continue
+      const shipped = versions.some(({ version, seed }) => version === active && seed === true)
+      yield { domain, tier: shipped ? 'seed' : 'store', pinned }
+    }
   }
 
   /** Seconds since the least recently used resident version, the base not counted, was asked for. */

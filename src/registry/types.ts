@@ -1,6 +1,7 @@
 /** What the registry shows to the rooms above it. Types only. */
 import type { Activation } from '../pack/pack.js'
 import type { ResidencyState } from '../residency/types.js'
+import type { Tier } from '../residency/versions.js'
 import type { VersionRecord } from '../store/store.js'
 
 /** A page of a listing. */
@@ -50,4 +51,12 @@ export interface Lease {
   classes: number
   /** Idempotent. */
   release(): void
+}
+
+/** A domain whose active version is in the bank. */
+export interface LoadedDomain {
+  domain: string
+  /** `seed` where the version is a shipped pack. */
+  tier: Tier
+  pinned: boolean
 }

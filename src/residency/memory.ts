@@ -24,6 +24,10 @@ export interface ResidentWeights {
  *   weights, what each slot's kind says is left beside them (`SlotKind.dedicatedElements`), and the head.
  *
  * Domains that serve the same version count once on both sides.
+ *
+ * A domain saves the network that it does not need and costs its row (its head is the same on both sides). So the family
+ * takes less than dedicated networks when as many domains are resident as make up for its trunks, and for the rows of
+ * versions that are not active.
  */
 export function memoryAccount(
   manifest: Pick<FamilyManifest, 'parameters' | 'slots' | 'features'>,
@@ -36,17 +40,62 @@ export function memoryAccount(
   const network = manifest.parameters.trunk * F32
   const trunk = trunks * network
   const adapter = layout.elements * arrayType(dtype).BYTES_PER_ELEMENT
+  const gain = network + slots * F32 - adapter
   let heads = 0
   let dedicated = 0
   let used = 0
-  for (const { classes, active } of residents) {
+  let idle = 0
+  let active = 0
+  for (const { classes, active: serves } of residents) {
+    const head = headElements(manifest.features, classes) * F32
     used++
-    heads += headElements(manifest.features, classes) * F32
-    if (active) dedicated += network + (slots + headElements(manifest.features, classes)) * F32
+    heads += head
+    if (serves) {
+      active++
+      dedicated += network + slots * F32 + head
+    } else idle += adapter + head
   }
   const adapters = used * adapter
-  const saving = dedicated / (trunk + adapters + heads)
-  return { trunk, adapters, heads, rows: { used, capacity }, dedicated, saving }
+  const family = trunk + adapters + heads
+  const breakEven = gain > 0 ? Math.ceil((trunk + idle) / gain) : Infinity
+  const account = {
+    trunk,
+    adapters,
+    heads,
+    rows: { used, capacity },
+    dedicated,
+    saving: dedicated / family,
+    breakEven,
+  }
+  if (dedicated >= family) return account
+  return { ...account, note: noteOf({ trunks, active, family, dedicated, breakEven, capacity }) }
+}
+
+/** Why the family takes more than dedicated networks, and what would change that. */
+function noteOf(figures: {
+  trunks: number
+  active: number
+  family: number
+  dedicated: number
+  breakEven: number
+  capacity: number
+}): string {
+  const { trunks, active, family, dedicated, breakEven, capacity } = figures
+  const domains = (count: number) => `${count} resident ${count === 1 ? 'domain' : 'domains'}`
+  const sentences = [
+    `The family takes more than dedicated networks would (${megabytes(family)} against ${megabytes(dedicated)}): it holds the trunk ${trunks === 1 ? 'once' : `${trunks} times`}, and an adapter for each domain, for only ${domains(active)} (the base included).`,
+  ]
+  if (breakEven === Infinity)
+    sentences.push('An adapter takes as much as a network here, so more domains do not change that.')
+  else sentences.push(`It pays from ${domains(breakEven)} on.`)
+  if (breakEven !== Infinity && breakEven > capacity)
+    sentences.push(`The bank has ${capacity} rows: raise --bank-memory.`)
+  if (trunks > 2) sentences.push('With fewer --lanes it holds the trunk fewer times.')
+  return sentences.join(' ')
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`
 }
 
 function headElements(features: number, classes: number): number {

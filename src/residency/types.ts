@@ -18,4 +18,9 @@ export interface MemoryAccount {
   dedicated: number
   /** `dedicated / (trunk + adapters + heads)`; larger is better. */
   saving: number
+  /** Resident active versions, the base's included, from which on `saving` is 1 or more; infinite where an adapter
+   * takes as much as a network. */
+  breakEven: number
+  /** Where `saving` is below 1: why, in words. */
+  note?: string
 }

@@ -6,13 +6,14 @@
  * by itself. What cannot be ended (a lane or a decode that hangs) keeps it no longer than `LATE_MS` beyond the grace
  * period: it then kills itself, which the store survives. `signals.ts` has what happens before and after.
  */
-import { pino } from 'pino'
 import { systemClock } from '../concurrency/clock.js'
 import { tuneCollector } from './collector.js'
 import type { ServeConfig } from '../config/config.js'
 import { tellInit } from './init.js'
+import { openLog } from './log.js'
 import { startService } from './service.js'
 import type { StopSignals } from './signals.js'
+import { startLine } from './start-line.js'
 
 /** After the grace period, milliseconds for the answers on their way and for the parts to end. */
 const LATE_MS = 1500
@@ -24,9 +25,8 @@ const LATER_MS = 250
 /** Runs the service until SIGTERM or SIGINT. @throws what `startService` throws when the start fails */
 export async function serve(config: ServeConfig, signals: StopSignals): Promise<void> {
   tuneCollector()
-  const logger = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime })
+  const logger = await openLog({ level: config.logLevel, format: config.logFormat })
   const service = await startService(config, { logger, clock: systemClock })
-  const { engine, family } = service.runtime
   const endsWithinMs = config.gracePeriod + LATE_MS
   tellInit(endsWithinMs + LAST_LINE_MS + LATER_MS)
   signals.serving((signal) => {
@@ -50,9 +50,5 @@ export async function serve(config: ServeConfig, signals: StopSignals): Promise<
       },
     )
   })
-  const { resident, ...others } = service.registry.counts()
-  const domains = Object.values(others).reduce((sum, count) => sum + count, resident)
-  const { data, adapters } = config
-  const about = { family: family.manifest.name, device: engine.provider, domains, resident, data, adapters }
-  logger.info({ url: service.url, ...about, try: `curl ${service.url}/v1/domains` }, 'listening')
+  logger.info(await startLine(service, config), 'listening')
 }

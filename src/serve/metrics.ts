@@ -1,13 +1,18 @@
 /**
- * What the service tells Prometheus: every metric, its help and its buckets, in one place. Base units.
+ * What the service tells Prometheus of events: every counter and histogram, its help and its buckets, in one place, in
+ * base units. What is (gauges) is read at each scrape, see `gauges.ts`.
  *
- * The other parts call its methods, which fit their observers, and know no metric by name. Gauges are read when they
- * are scraped. `domain` is the one label whose values clients could multiply: only domains that exist get a value of
- * their own, up to a number, and `_other` stands for the rest.
+ * The other parts call its methods, which fit their observers, and know no metric by name. `domain` is the one label
+ * whose values clients could multiply: only domains that exist get a value of their own, up to a number, and `_other`
+ * stands for the rest. Where all domains fit, each has one from the start; else those that are resident or asked for
+ * first.
+ *
+ * A counter that appears with its first event has no increase that a query could see: what is known beforehand starts
+ * at 0.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { ConnectionBound } from '../http/exchange/deps.js'
-import type { MemoryAccount, ResidencyState } from '../residency/types.js'
+import { addGauges, type MetricsSource } from './gauges.js'
 
 export interface MetricsOptions {
   /** Domains with a label of their own. */
@@ -18,26 +23,11 @@ export interface MetricsOptions {
   device?: string
 }
 
-/** What the gauges read at each scrape. */
-export interface MetricsSource {
-  queueLength(): number
-  memory(): MemoryAccount
-  /** Domains by the state of their active version. */
-  domains(): Record<ResidencyState, number>
-  /** Whether a domain is registered; no other gets a label. */
-  knowsDomain(domain: string): boolean
-  /** Most images of the next batch. */
-  maxBatch(): number
-  /** Domains that are pinned, the base not counted. */
-  pinned(): number
-  /** Seconds since the least recently used resident adapter was asked for; 0 where none is resident. */
-  lruAge(): number
-  /** Bytes of packs in the store. */
-  storeBytes(): number
-  /** Bytes that resident adapters may take. */
-  bankCapacity(): number
-  /** Domains or packs with a problem in the store, by kind. */
-  storeProblems(): Readonly<Record<string, number>>
+/** Answers of one route that are known beforehand. */
+export interface KnownRequests {
+  route: string
+  method: string
+  codes: readonly number[]
 }
 
 /** Buckets in seconds, from the decoding of a small image to the longest wait of a request. */
@@ -50,9 +40,9 @@ const ageBuckets = [0.1, 1, 10, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600]
 const countBuckets = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 const otherDomains = '_other'
-const otherMethods = '_other'
+export const otherMethods = '_other'
 /** Methods with a label of their own; a client may send any of three dozen. */
-const methods: readonly string[] = ['GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT', 'DELETE']
+export const methods: readonly string[] = ['GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT', 'DELETE']
 /** `rejected`: the client's fault (status 4xx); `error`: ours (5xx). */
 const outcomes = ['ok', 'rejected', 'error'] as const
 /** Why a request is refused or dropped before it runs. */
@@ -75,7 +65,7 @@ export class Metrics {
   readonly #maxDomains: number
   /** Domains with a label of their own. */
   readonly #labelled = new Set<string>()
-  #knows: (domain: string) => boolean = () => false
+  #source: MetricsSource | undefined
 
   readonly #requests = this.#counter('facet_requests_total', 'HTTP requests answered.', [
     'route',
@@ -160,12 +150,19 @@ export class Metrics {
       'node',
     ])
     build.set({ version, family, device, node: process.version }, 1)
-    // A counter that appears with its first event has no increase that a query could see.
     for (const reason of reasons) this.#rejected.inc({ reason }, 0)
     for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0)
     for (const outcome of ['ok', 'error']) this.#loads.inc({ outcome }, 0)
     for (const tier of ['store', 'seed']) this.#loadSeconds.zero({ tier })
     this.#startDomain(otherDomains)
+  }
+
+  /** The requests of these routes with these answers are counted from 0. */
+  expect(requests: Iterable<KnownRequests>): void {
+    for (const { route, method, codes } of requests) {
+      for (const code of codes) this.#requests.inc({ route, code, method }, 0)
+      this.#requestSeconds.zero({ route, method })
+    }
   }
 
   /**
@@ -238,56 +235,13 @@ export class Metrics {
 
   /** Adds the gauges of a running service. Call once. */
   observe(source: MetricsSource): void {
-    this.#knows = (domain) => source.knowsDomain(domain)
-    this.#read('facet_queue_length', 'Images waiting for a batch.', () => source.queueLength())
-    this.#read(
-      'facet_trunk_bytes',
-      'Weights of the trunk, shared by all domains.',
-      () => source.memory().trunk,
-    )
-    this.#read(
-      'facet_dedicated_equivalent_bytes',
-      'Weights that dedicated networks for the resident domains would take.',
-      () => source.memory().dedicated,
-    )
-    this.#read(
-      'facet_memory_saving_ratio',
-      'Bytes of dedicated networks over trunk and resident adapters; larger is better.',
-      () => source.memory().saving,
-    )
-    this.#read(
-      'facet_bank_rows_used',
-      'Bank rows in use, the base included.',
-      () => source.memory().rows.used,
-    )
-    this.#read('facet_bank_rows_capacity', 'Bank rows there may be.', () => source.memory().rows.capacity)
-    this.#readEach('facet_domains', 'Domains by the state of their active version.', 'state', () => {
-      return source.domains()
-    })
-    this.#readEach('facet_adapter_bytes', 'Bytes of adapters and heads, by where they are.', 'tier', () => ({
-      resident: residentBytes(source.memory()),
-      store: source.storeBytes(),
-    }))
-    this.#read('facet_batch_size_limit', 'Most images of the next batch.', () => source.maxBatch())
-    this.#read('facet_domains_pinned', 'Domains that are never evicted.', () => source.pinned())
-    this.#read(
-      'facet_adapter_lru_age_seconds',
-      'Time since the least recently used resident adapter was asked for; short ages mean thrash.',
-      () => source.lruAge(),
-    )
-    this.#readEach(
-      'facet_store_problems',
-      'Domains or packs with a problem in the store, found when it was opened.',
-      'kind',
-      () => source.storeProblems(),
-    )
-    this.#read('facet_bank_capacity_bytes', 'Bytes that resident adapters may take.', () => {
-      return source.bankCapacity()
-    })
+    this.#source = source
+    addGauges(this.registry, source, (domain) => this.#label(domain))
   }
 
   /** The exposition format, for `/metrics`; its media type is `contentType`. */
   text(): Promise<string> {
+    this.#labelDomains()
     return this.registry.metrics()
   }
 
@@ -297,10 +251,18 @@ export class Metrics {
 
   #label(domain: string): string {
     if (this.#labelled.has(domain)) return domain
-    if (this.#labelled.size >= this.#maxDomains || !this.#knows(domain)) return otherDomains
+    if (this.#labelled.size >= this.#maxDomains || !this.#source?.knowsDomain(domain)) return otherDomains
     this.#labelled.add(domain)
     this.#startDomain(domain)
     return domain
+  }
+
+  /** Before the series are read, so that the scrape that first names a domain has all of its series. */
+  #labelDomains(): void {
+    if (!this.#source) return
+    const ids = [...this.#source.ids()]
+    if (ids.length > this.#maxDomains) for (const { domain } of this.#source.loaded()) this.#label(domain)
+    else for (const domain of ids) this.#label(domain)
   }
 
   #startDomain(domain: string): void {
@@ -324,35 +286,4 @@ export class Metrics {
   ): Histogram<Label> {
     return new Histogram({ name, help, buckets, labelNames, registers: [this.registry] })
   }
-
-  /** A gauge that is read at each scrape. */
-  #read(name: string, help: string, value: () => number): void {
-    const registers = [this.registry]
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(value())
-      },
-    })
-  }
-
-  /** The same with one label. */
-  #readEach(name: string, help: string, label: string, values: () => Readonly<Record<string, number>>): void {
-    const registers = [this.registry]
-    new Gauge({
-      name,
-      help,
-      labelNames: [label],
-      registers,
-      collect() {
-        for (const [key, value] of Object.entries(values())) this.set({ [label]: key }, value)
-      },
-    })
-  }
-}
-
-function residentBytes({ adapters, heads }: MemoryAccount): number {
-  return adapters + heads
 }

@@ -21,6 +21,7 @@ import { naming } from '../host/file-problem.js'
 import { packageFile, VERSION } from '../host/package.js'
 import { exposures } from '../http/access/exposure.js'
 import { Principals } from '../http/access/token-file.js'
+import type { Scope } from '../http/access/tokens.js'
 import { checkAddress, listen } from '../http/connections/port.js'
 import type { HttpConfig } from '../http/exchange/deps.js'
 import { Admission } from '../predict/admission.js'
@@ -49,6 +50,8 @@ export interface Service {
   readonly app: FastifyInstance
   readonly runtime: FamilyRuntime
   readonly registry: Registry
+  /** Whether a scope needs a token now. */
+  guarded(scope: Scope): boolean
   /** From now on `/readyz` fails; requests in flight are answered, then every part ends. Idempotent. */
   stop(): Promise<void>
 }
@@ -116,7 +119,8 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   principals.watch()
   for (const risk of exposures(config.host, principals.current, config))
     parts.logger.warn({ risk }, 'exposed')
-  return { url: address(app), app, runtime, registry, stop }
+  const guarded = (scope: Scope) => principals.current.some(({ scopes }) => scopes.has(scope))
+  return { url: address(app), app, runtime, registry, guarded, stop }
 }
 
 /** Puts all parts around an engine that is starting. */
@@ -125,12 +129,13 @@ async function assemble(
   config: ServeConfig,
   { logger, clock, fs }: ServiceParts,
 ): Promise<Assembly> {
-  const [seeds, openapi, { buildApp }, { openImage }, { Metrics }] = await Promise.all([
+  const [seeds, openapi, { buildApp }, { openImage }, { Metrics }, { knownRequests }] = await Promise.all([
     readSeeds(config.adapters, describePack),
     readFile(packageFile('openapi.yaml'), 'utf8'),
     import('../http/app.js'),
     import('../image/decode.js'),
     import('./metrics.js'),
+    import('./known-requests.js'),
   ])
   const metrics = new Metrics({
     maxDomains: config.metricsMaxDomains,
@@ -176,11 +181,14 @@ async function assemble(
     keepVersions,
     observe: metrics,
   })
+  metrics.expect(knownRequests(openapi))
   metrics.observe({
     queueLength: () => runtime.scheduler.length,
     memory: () => registry.memory(),
     domains: () => registry.counts(),
     knowsDomain: (domain) => registry.has(domain),
+    ids: () => registry.ids(),
+    loaded: () => registry.loaded(),
     maxBatch: () => runtime.sizer.size,
     pinned: () => registry.pinned(),
     lruAge: () => registry.lruAge(),

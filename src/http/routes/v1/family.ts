@@ -10,7 +10,7 @@ export function familyRoutes(
     const { name, fingerprint, design, input, features, slots, parameters, files, license, provenance } =
       family.manifest
     const { provider, lanes, maxBatch, bankDtype } = execution()
-    const { trunk, adapters, heads, rows, dedicated, saving } = registry.memory()
+    const { trunk, adapters, heads, rows, dedicated, saving, note } = registry.memory()
     return {
       name,
       fingerprint,
@@ -30,6 +30,7 @@ export function familyRoutes(
         rows,
         dedicated_bytes: dedicated,
         saving,
+        note,
       },
     }
   })
