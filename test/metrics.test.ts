@@ -116,6 +116,20 @@ t.test('every metric exists, with its type', async (t) => {
   t.ok(families.has('nodejs_eventloop_lag_seconds'))
 })
 
+t.test('docs/signals.md names every metric, with its type and labels', async (t) => {
+  const page = readFileSync(new URL('../docs/signals.md', import.meta.url), 'utf8')
+  const told = [...page.matchAll(/^\| `(facet_\w+)` \| (\w+) \|(.*?)\|/gm)].map(([, name, type, labels]) => {
+    return [name, type, labels!.replaceAll('`', '').trim()]
+  })
+  const metrics = create()
+  const families = parse(await metrics.text())
+  const there = metrics.registry.getMetricsAsArray().flatMap((metric) => {
+    const { name, labelNames } = metric as unknown as { name: string; labelNames: string[] }
+    return name.startsWith('facet_') ? [[name, families.get(name)!.type, labelNames.join(', ')]] : []
+  })
+  t.same(told.sort(), there.sort())
+})
+
 t.test('names and help follow the conventions', async (t) => {
   const metrics = create()
   for (const [name, { type, help }] of parse(await metrics.text())) {
