@@ -49,6 +49,9 @@ t.test('what is served, from where, and a command that names the sample', { skip
   const answer = JSON.parse(await paste(line.try, ROOT))
   const [, label, domain] = /@samples\/[^/]+\/(.*)\.\w+ .*\/domains\/(.*)\/predict$/.exec(String(line.try))!
   t.match(answer, { results: [{ domain, predictions: [{ label }] }] })
+  const metrics = await (await fetch(`${String(line.url)}/metrics`)).text()
+  t.match(metrics, 'facet_requests_total{route="/v1/domains/{domain}/predict",code="500",method="POST"} 0')
+  t.match(metrics, 'facet_images_total{domain="sketch",outcome="error"} 0', 'of a domain nobody asked for')
   program.kill('SIGTERM')
   t.match(await program.exit, { code: 0, err: '' })
 })
