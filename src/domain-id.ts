@@ -35,7 +35,7 @@ export function similarDomain(mistyped: string, ids: Iterable<string>): string |
     if (id[0] !== mistyped[0] && id.at(-1) !== mistyped.at(-1)) continue
     if (Math.abs(id.length - mistyped.length) > most) continue
     compared++
-    const changes = changesBetween(mistyped, id)
+    const changes = changesBetween(mistyped, id, most)
     if (changes > most) continue
     best = id
     most = changes - 1
@@ -43,16 +43,22 @@ export function similarDomain(mistyped: string, ids: Iterable<string>): string |
   return best
 }
 
-/** Characters to insert, leave out or replace to make one text of the other (Levenshtein). */
-function changesBetween(one: string, other: string): number {
-  let row = Array.from({ length: other.length + 1 }, (_, column) => column)
-  for (let i = 1; i <= one.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= other.length; j++) {
-      const replaced = row[j - 1]! + (one[i - 1] === other[j - 1] ? 0 : 1)
-      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1))
-    }
-    row = next
+/**
+ * Characters to insert, leave out or replace to make one text of the other (Levenshtein's distance), from the positions
+ * `i` and `j` on; Infinity where they are more than `most`. Few branches: of texts that differ most end at once.
+ */
+function changesBetween(one: string, other: string, most: number, i = 0, j = 0): number {
+  while (i < one.length && j < other.length && one.charCodeAt(i) === other.charCodeAt(j)) {
+    i++
+    j++
   }
-  return row[other.length]!
+  if (i === one.length || j === other.length) {
+    const rest = one.length - i + other.length - j
+    return rest > most ? Number.POSITIVE_INFINITY : rest
+  }
+  if (most === 0) return Number.POSITIVE_INFINITY
+  const replaced = changesBetween(one, other, most - 1, i + 1, j + 1)
+  const leftOut = changesBetween(one, other, most - 1, i + 1, j)
+  const inserted = changesBetween(one, other, most - 1, i, j + 1)
+  return 1 + Math.min(replaced, leftOut, inserted)
 }

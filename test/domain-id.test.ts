@@ -1,4 +1,5 @@
 /** Which domain a mistyped id probably meant. */
+import fc from 'fast-check'
 import t from 'tap'
 import { similarDomain } from '../src/domain-id.js'
 
@@ -36,4 +37,26 @@ t.test('its cost is bounded, however many domains there are', async (t) => {
   lookedAt = 0
   similarDomain('domain-abcdef', many())
   t.ok(lookedAt <= 501, 'of like ones, five hundred')
+})
+
+/** Levenshtein's distance, as it is defined. */
+function distance(one: string, other: string): number {
+  if (one === '' || other === '') return one.length + other.length
+  const [restOfOne, restOfOther] = [one.slice(1), other.slice(1)]
+  if (one[0] === other[0]) return distance(restOfOne, restOfOther)
+  return (
+    1 + Math.min(distance(restOfOne, restOfOther), distance(restOfOne, other), distance(one, restOfOther))
+  )
+}
+
+t.test('a slip is a character more, less or another one', async () => {
+  const letters = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 4, maxLength: 7 })
+  const pair = fc.tuple(letters, letters).map(([mistyped, id]) => [`x${mistyped}`, `x${id}`] as const)
+  fc.assert(
+    fc.property(pair, ([mistyped, id]) => {
+      const isSlip = distance(mistyped, id) <= Math.min(2, Math.floor(mistyped.length / 3))
+      return similarDomain(mistyped, [id]) === (isSlip ? id : null)
+    }),
+    { numRuns: 2000 },
+  )
 })
