@@ -130,6 +130,14 @@ t.test('an expected cost counts from the beginning of a turn', async (t) => {
   t.same(given, ['a1', 'b1', 'a2', 'b2'], 'though none has ended')
 })
 
+t.test('of those that are accepted, too, who was served longest ago is next', async (t) => {
+  const { queue, push, serve } = queueOf(['a', 'a1', 1], ['b', 'b1', 1], ['c', 'c1', 1.5])
+  t.equal(serve(2), 'a1 b1')
+  push(['b', 'b2', 1])
+  push(['a', 'a2', 1])
+  t.equal(queue.firstAccepted((item) => item !== 'c1')?.item, 'a2')
+})
+
 t.test('a turn that is not accepted is passed over with those behind it', async (t) => {
   const { queue } = queueOf(['p/a', 'a1', 1], ['p/a', 'a2', 1], ['p/b', 'b1', 9], ['q/c', 'c1', 20])
   t.equal(queue.firstAccepted((item) => item !== 'a1')?.item, 'b1')

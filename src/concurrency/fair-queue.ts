@@ -152,39 +152,35 @@ export class FairQueue<T> {
 
   /** The next turn of a party in which something waits. */
   #nextOf(party: Party<T>): PlacedTurn<T> {
-    if (party.next !== null) return party.next
-    if (party.turns.size > 0) {
+    if (party.next === null) {
       const [own] = party.turns
-      party.next = own!
-      return own!
+      party.next = own ?? this.#lowest(party, (inner) => this.#nextOf(inner))!
     }
-    let best: PlacedTurn<T> | null = null
-    let lowest = Number.POSITIVE_INFINITY
-    let servedLast = 0
-    for (const inner of party.ready) {
-      const turn = this.#nextOf(inner)
-      const mark = inner.mark + this.#expectedCost(turn.item)
-      if (mark > lowest || (mark === lowest && inner.served >= servedLast)) continue
-      best = turn
-      lowest = mark
-      servedLast = inner.served
-    }
-    party.next = best
-    return best!
+    return party.next
   }
 
   #acceptedOf(party: Party<T>, accepts: (item: T) => boolean): PlacedTurn<T> | undefined {
     const [own] = party.turns
     if (own !== undefined) return accepts(own.item) ? own : undefined
+    return this.#lowest(party, (inner) => this.#acceptedOf(inner, accepts))
+  }
+
+  /** Of the turns of the parties within, the one after which its party's mark will be lowest. */
+  #lowest(
+    party: Party<T>,
+    turnOf: (inner: Party<T>) => PlacedTurn<T> | undefined,
+  ): PlacedTurn<T> | undefined {
     let best: PlacedTurn<T> | undefined
     let lowest = Number.POSITIVE_INFINITY
+    let servedLast = 0
     for (const inner of party.ready) {
-      const turn = this.#acceptedOf(inner, accepts)
+      const turn = turnOf(inner)
       if (turn === undefined) continue
       const mark = inner.mark + this.#expectedCost(turn.item)
-      if (mark >= lowest) continue
+      if (mark > lowest || (mark === lowest && inner.served >= servedLast)) continue
       best = turn
       lowest = mark
+      servedLast = inner.served
     }
     return best
   }
