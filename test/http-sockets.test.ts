@@ -195,6 +195,16 @@ t.test('a client that is refused early sees why, and may go on on its connection
   t.match(text, 'HTTP/1.1 200 OK')
 })
 
+t.test('very small chunks of a body that is refused early end its connection', async (t) => {
+  const { port } = await listening(t, { config: { receiveTimeoutMs: 600_000, keepAliveTimeoutMs: 600_000 } })
+  const socket = await open(port)
+  socket.write(head('POST', '/nowhere', { 'Transfer-Encoding': 'chunked' }))
+  const [answer] = (await once(socket, 'data')) as [Buffer]
+  t.match(answer.toString(), /^HTTP\/1\.1 404 /)
+  socket.write('1\r\nx\r\n'.repeat(600))
+  await once(socket, 'close')
+})
+
 t.test('dots in a raw path reach no other route', async (t) => {
   const { port } = await listening(t)
   for (const path of [

@@ -5,13 +5,8 @@
 import { free } from '../../bytes/free.js'
 import { type Steps, turns } from '../../concurrency/turns.js'
 import { FacetError } from '../../errors.js'
+import { areTiny, MIN_AVERAGE_BYTES } from '../exchange/chunks.js'
 
-/**
- * Each chunk costs the thread about as much as hundreds of bytes do. So many may be of any size; beyond, the
- * chunks of a body so far must have `MIN_AVERAGE_BYTES` on average.
- */
-const FREE_CHUNKS = 512
-const MIN_AVERAGE_BYTES = 64
 /**
  * Size of the first buffer, at most for a body whose sender has said how long it is. Each further one is as large as
  * those before it: a sender gets memory for what it sends, not for what it announces. 500 bodies that announced 16 MiB
@@ -53,7 +48,7 @@ export class Collector {
   add(chunk: Buffer): void {
     this.#chunks++
     this.length += chunk.length
-    if (this.#chunks > FREE_CHUNKS && this.length < this.#chunks * MIN_AVERAGE_BYTES) throw new TinyChunks()
+    if (areTiny(this.#chunks, this.length)) throw new TinyChunks()
     for (let done = 0; done < chunk.length; ) {
       const buffer = this.#room(chunk.length - done)
       const copied = chunk.copy(buffer, this.#filled, done)

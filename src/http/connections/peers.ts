@@ -13,6 +13,7 @@ import type { Clock } from '../../concurrency/clock.js'
 import { FacetError } from '../../errors.js'
 import { peerOf } from '../access/peer.js'
 import { holdsBodyBack } from '../exchange/expect.js'
+import { discard } from '../exchange/failures.js'
 
 /** Time that a surplus connection has for a request, ms. */
 const SURPLUS_MS = 2000
@@ -73,7 +74,10 @@ export function boundPeers(app: FastifyInstance, { most, trusted, clock, refused
   app.addHook('onRequest', async ({ raw }, reply) => {
     if (surplus.size === 0 || !surplus.has(raw.socket)) return
     // Closing while bytes of the request are on their way would reset the connection, and the answer with it.
-    if (!raw.complete && !holdsBodyBack(raw)) await once(raw.resume(), 'close')
+    if (!raw.complete && !holdsBodyBack(raw)) {
+      discard(raw)
+      await once(raw, 'close')
+    }
     void reply.header('connection', 'close')
     throw new FacetError(
       'too_many_connections',

@@ -6,8 +6,10 @@
  * from the table below. Any other error becomes `internal`: its cause goes to the log under the request id,
  * and nowhere else.
  */
+import type { IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, FacetError } from '../../errors.js'
+import { areTiny } from './chunks.js'
 import { holdsBodyBack } from './expect.js'
 
 declare module 'fastify' {
@@ -95,8 +97,8 @@ export function bodyTooLarge(limit: number, option?: string): FacetError {
 }
 
 /**
- * Reads away the rest of a refused body, up to a bound. Closing the connection at once would reset it, and a
- * client that is still sending may then never see why it was refused. A rest that is not worth it is not read.
+ * Reads away the rest of a refused body, as far as it is worth it. Closing the connection at once would reset it, and a
+ * client that is still sending may then never see why it was refused.
  */
 function discardRest(request: FastifyRequest, reply: FastifyReply): void {
   const { raw } = request
@@ -107,12 +109,19 @@ function discardRest(request: FastifyRequest, reply: FastifyReply): void {
     void reply.header('connection', 'close')
     return
   }
-  let left = MAX_DISCARDED_BYTES
-  raw.on('data', (chunk: Buffer) => {
-    left -= chunk.length
-    if (left < 0) raw.destroy()
-  })
-  raw.resume()
+  discard(raw)
   // Fastify asks to close after a body it could not read; the bound above makes that unnecessary.
   void reply.removeHeader('connection')
+}
+
+/** Reads what comes of a body and drops it, up to a bound. Beyond, the connection ends. */
+export function discard(body: IncomingMessage): void {
+  let bytes = 0
+  let chunks = 0
+  body.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+    chunks++
+    if (bytes > MAX_DISCARDED_BYTES || areTiny(chunks, bytes)) body.destroy()
+  })
+  body.resume()
 }
