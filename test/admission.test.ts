@@ -103,11 +103,11 @@ t.test('a request that could never be admitted is refused without Retry-After', 
 })
 
 t.test('Retry-After follows what is known of the speed', async (t) => {
-  const { images, admit } = harness({ secondsFor: (count) => 2 * count })
+  const { images, admit, admitTo } = harness({ secondsFor: (count) => 2 * count })
   admit(images('a', 6), images('b', 2))
   const full = (retryAfter: number) => ({ code: 'queue_full', retryAfter })
   t.throws(() => admit(images('c', 3)), full(16), 'eight images')
-  t.throws(() => admit(images('b', 1)), full(8), 'while one of b leaves, one of a does')
+  t.throws(() => admitTo('a', images('b', 1)), full(8), 'while one of b leaves, one of a does')
 })
 
 t.test('nothing stays behind when all have left', async (t) => {
@@ -148,6 +148,23 @@ t.test(
     admitTo('other', images('other', 10))
   },
 )
+
+t.test('a principal that floods a domain leaves room in it for others', async (t) => {
+  for (const options of [
+    { maxImages: 1000, maxImagesOfDomain: 100 },
+    { maxImages: 100, maxImagesOfDomain: 100 },
+  ]) {
+    const { refused, images, admitTo } = harness(options)
+    for (let n = 0; n < 200; n++) {
+      try {
+        admitTo('flood', images('popular', 1))
+      } catch {}
+    }
+    t.ok(refused.length > 100)
+    t.equal(refused.at(-1), 'domain_queue_full')
+    admitTo('other', images('popular', 20))
+  }
+})
 
 t.test('bytes are bounded for a principal too, over all its domains', async (t) => {
   const { admission, refused, images, admitTo, leave } = harness()

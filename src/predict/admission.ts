@@ -5,10 +5,11 @@
  * from its admission to its answer: while it waits to be decoded, for its adapter and for a run, and while it runs.
  * The images of a request are admitted together or not at all.
  *
- * A principal that has images in the service may have `SHARE_OF_FREE` times as many images and bytes as are free. A
- * domain may have no more than its principal then has left, and no more images than are free. However many principals
- * flood, the service keeps room for one that does not, and within a principal for a domain that does not (dynamic
- * thresholds: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+ * A principal that has images in the service may have `SHARE_OF_FREE` times as many images and bytes as are free, and of
+ * a domain `SHARE_OF_FREE` times as many as the domain may still have. While it has some of a domain, the domain may have
+ * no more than the principal then has left, and no more images than are free. However many principals flood, the
+ * service keeps room for one that does not, also in the domains that they flood, and within a principal for a domain
+ * that does not (dynamic thresholds: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
  */
 import { FacetError } from '../errors.js'
 
@@ -51,7 +52,20 @@ class Load implements Amount {
   }
 }
 
-/** A principal may have four times as much as is free: one alone can use 80% of the service. */
+/** What is in the service of one domain. */
+class DomainLoad extends Load {
+  /** Images of each principal that has some. */
+  readonly ofPrincipal = new Map<string, number>()
+
+  addTo(principal: string, images: number, bytes: number): void {
+    this.add(images, bytes)
+    const own = (this.ofPrincipal.get(principal) ?? 0) + images
+    if (own === 0) this.ofPrincipal.delete(principal)
+    else this.ofPrincipal.set(principal, own)
+  }
+}
+
+/** A principal may have four times as much as is free: one alone can use 80% of the service, and of a domain's room. */
 const SHARE_OF_FREE = 4
 /** Seconds after which a refused client may come back, at least. */
 const MIN_RETRY_SECONDS = 1
@@ -61,7 +75,7 @@ export class Admission {
   readonly #all = new Load()
   /** Of principals and of domains that have images in the service. */
   readonly #principals = new Map<string, Load>()
-  readonly #domains = new Map<string, Load>()
+  readonly #domains = new Map<string, DomainLoad>()
 
   constructor(options: AdmissionOptions) {
     this.#options = options
@@ -89,7 +103,7 @@ export class Admission {
     const byDomain = new Map<string, Load>()
     for (const { domain, image } of images) {
       wanted.add(1, image.byteLength)
-      loadOf(byDomain, domain).add(1, image.byteLength)
+      loadOf(byDomain, domain, Load).add(1, image.byteLength)
     }
     if (wanted.images > maxImages) throw this.#neverFits(wanted.images, maxImages, '--max-queue')
     for (const [domain, { images }] of byDomain)
@@ -107,7 +121,7 @@ export class Admission {
       images: SHARE_OF_FREE * free.images - own.images,
       bytes: SHARE_OF_FREE * free.bytes - own.bytes,
     }
-    this.#checkDomains(byDomain, free, left)
+    this.#checkDomains(byDomain, principal, free, left)
     this.#checkPrincipal(own, wanted, left)
   }
 
@@ -125,31 +139,36 @@ export class Admission {
     }
   }
 
-  #checkDomains(byDomain: ReadonlyMap<string, Amount>, free: Amount, left: Amount): void {
-    const mostImages = Math.min(this.#options.maxImagesOfDomain, free.images, left.images)
-    const option = mostImages < this.#options.maxImagesOfDomain ? '--max-queue' : '--max-queue-per-domain'
+  #checkDomains(byDomain: ReadonlyMap<string, Amount>, principal: string, free: Amount, left: Amount): void {
+    const { maxImagesOfDomain } = this.#options
+    const mostImages = Math.min(free.images, left.images)
     for (const [domain, wanted] of byDomain) {
       const own = this.#domains.get(domain)
       if (own === undefined) continue
       const { images, bytes } = own
       const ahead = Math.min(this.#all.images, images * this.#domains.size)
+      const full = (what: string) => this.#full('domain_queue_full', what, ahead)
+      if (images + wanted.images > maxImagesOfDomain)
+        throw full(`it has ${images} images of '${domain}' (--max-queue-per-domain)`)
+      const ofCaller = own.ofPrincipal.get(principal)
+      if (ofCaller === undefined) continue
       if (images + wanted.images > mostImages)
-        throw this.#full('domain_queue_full', `it has ${images} images of '${domain}' (${option})`, ahead)
-      if (bytes + wanted.bytes > left.bytes) {
-        const what = `its images of '${domain}' have ${bytes} bytes (--max-bodies)`
-        throw this.#full('domain_queue_full', what, ahead)
-      }
+        throw full(`it has ${images} images of '${domain}' (--max-queue)`)
+      if (ofCaller + wanted.images > SHARE_OF_FREE * (maxImagesOfDomain - images))
+        throw full(`it has ${ofCaller} images of '${domain}' of this caller (--max-queue-per-domain)`)
+      if (bytes + wanted.bytes > left.bytes)
+        throw full(`its images of '${domain}' have ${bytes} bytes (--max-bodies)`)
     }
   }
 
   /** Counts the images of a principal's request as in the service, until each of them leaves. */
   enter(images: readonly Arrival[], principal: string): void {
-    const caller = loadOf(this.#principals, principal)
+    const caller = loadOf(this.#principals, principal, Load)
     for (const { domain, image } of images) {
       const bytes = image.byteLength
       this.#all.add(1, bytes)
       caller.add(1, bytes)
-      loadOf(this.#domains, domain).add(1, bytes)
+      loadOf(this.#domains, domain, DomainLoad).addTo(principal, 1, bytes)
     }
   }
 
@@ -159,7 +178,7 @@ export class Admission {
     const own = this.#domains.get(domain)!
     this.#all.add(-1, -bytes)
     caller.add(-1, -bytes)
-    own.add(-1, -bytes)
+    own.addTo(principal, -1, -bytes)
     if (caller.images === 0) this.#principals.delete(principal)
     if (own.images === 0) this.#domains.delete(domain)
   }
@@ -183,10 +202,10 @@ export class Admission {
   }
 }
 
-function loadOf(loads: Map<string, Load>, name: string): Load {
+function loadOf<L extends Load>(loads: Map<string, L>, name: string, Kind: new () => L): L {
   let load = loads.get(name)
   if (load === undefined) {
-    load = new Load()
+    load = new Kind()
     loads.set(name, load)
   }
   return load
