@@ -47,6 +47,8 @@ export class MemoryDomains implements Domains {
   /** Awaited inside `put`, so that a test can hold an upload. */
   gate: Promise<void> = Promise.resolve()
   active = 0
+  /** Packs whose bytes were read. */
+  packsRead = 0
 
   has(id: string): boolean {
     return this.#domains.has(id)
@@ -137,9 +139,14 @@ export class MemoryDomains implements Domains {
     domain.versions = domain.versions.filter((other) => other.version !== version)
   }
 
-  async pack(id: string, prefix?: string) {
+  pack(id: string, prefix?: string) {
     const domain = this.#domain(id)
-    return this.#find(domain, prefix ?? domain.active ?? '')
+    const { version, bytes } = this.#find(domain, prefix ?? domain.active ?? '')
+    const read = async () => {
+      this.packsRead++
+      return bytes
+    }
+    return { version, read }
   }
 
   async acquire(id: string, prefix: string | undefined): Promise<Lease> {

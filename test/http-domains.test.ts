@@ -148,6 +148,7 @@ t.test('GET of a pack answers its bytes and its tag, and 304 to a client that ha
   t.strictSame(staged.rawPayload, next)
   t.equal(staged.headers.etag, `"${sha256(next)}"`, 'its own tag, not the active one')
 
+  const read = domains.packsRead
   for (const tag of [`"${old}"`, `W/"${old}"`, `"x", "${old}"`, '*']) {
     const again = await app.inject({ url: '/v1/domains/colours/pack', headers: { 'if-none-match': tag } })
     t.equal(again.statusCode, 304, tag)
@@ -155,6 +156,7 @@ t.test('GET of a pack answers its bytes and its tag, and 304 to a client that ha
     t.equal(again.headers.etag, `"${old}"`)
     t.equal(again.headers['cache-control'], 'private, no-cache')
   }
+  t.equal(domains.packsRead, read, 'the bytes are not read for that')
   const other = await app.inject({ url: '/v1/domains/colours/pack', headers: { 'if-none-match': '"x"' } })
   t.equal(other.statusCode, 200)
   const moved = await app.inject({ url: '/v1/domains/colours/pack', headers: { 'if-match': '"x"' } })

@@ -209,7 +209,7 @@ t.test('the base is there, resident, and cannot be changed', async (t) => {
   })
   t.match(await rig.registry.acquire('base'), { row: 0, version: base.version })
   t.match(await rig.registry.acquire('base', base.version.slice(0, 12)), { row: 0 })
-  t.same(Buffer.from((await rig.registry.pack('base')).bytes), Buffer.from(base.bytes))
+  t.same(Buffer.from(await rig.registry.pack('base').read()), Buffer.from(base.bytes))
   const refused = { code: 'base_immutable', status: 409 }
   await t.rejects(rig.put('base', one), refused)
   await t.rejects(rig.registry.remove('base', {}), refused)
@@ -237,11 +237,14 @@ t.test('pack gives the bytes of a version', async (t) => {
   const rig = await openRig(t)
   await rig.put('pets', one)
   await rig.put('pets', two)
-  const active = await rig.registry.pack('pets')
+  const active = rig.registry.pack('pets')
   t.equal(active.version, two.version)
-  t.same(Buffer.from(active.bytes), Buffer.from(two.bytes))
-  t.same(Buffer.from((await rig.registry.pack('pets', one.version)).bytes), Buffer.from(one.bytes))
-  await t.rejects(rig.registry.pack('pets', 'abcdef'), { code: 'unknown_version' })
+  t.same(Buffer.from(await active.read()), Buffer.from(two.bytes))
+  const older = rig.registry.pack('pets', one.version)
+  t.same(Buffer.from(await older.read()), Buffer.from(one.bytes))
+  t.throws(() => rig.registry.pack('pets', 'abcdef'), { code: 'unknown_version' })
+  await rig.registry.removeVersion('pets', one.version, {})
+  await t.rejects(older.read(), { code: 'unknown_version' }, 'deleted before it was read')
 })
 
 t.test('preconditions hold or the change is refused', async (t) => {

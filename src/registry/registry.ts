@@ -19,7 +19,7 @@ import { Records } from './records.js'
 import type { Residency, WaitOptions } from '../residency/residency.js'
 import type { Resident } from '../residency/rows.js'
 import type { MemoryAccount, ResidencyState } from '../residency/types.js'
-import type { DomainView, Lease, ListOptions, LoadedDomain, Preconditions } from './types.js'
+import type { DomainView, Lease, ListOptions, LoadedDomain, PackOfVersion, Preconditions } from './types.js'
 import { resolveVersion } from './versions.js'
 import { domainView, residencyOf, type Shown } from './view.js'
 
@@ -248,18 +248,19 @@ export class Registry {
     return domainView(await this.#mutations.pin(domain, change.pinned, pre), this.#shown)
   }
 
-  /** The bytes of the active pack, or of `version`.
-   * @throws FacetError `unknown_domain`, `unknown_version`, `no_active_version`, `ambiguous_version`,
-   * `domain_failed` */
-  async pack(domain: string, version?: string): Promise<{ version: string; bytes: Uint8Array }> {
+  /** The active pack, or that of `version`. Its bytes are read when they are asked for.
+   * @throws FacetError `unknown_domain`, `unknown_version`, `no_active_version`, `ambiguous_version` */
+  pack(domain: string, version?: string): PackOfVersion {
     const found = this.#resolve(domain, version)
-    try {
-      const { bytes } = await this.#packs.read(found)
-      return { version: found, bytes }
-    } catch (error) {
-      if (!this.#lists(domain, found)) this.#resolve(domain, version)
-      throw named(domain, error)
+    const read = async () => {
+      try {
+        return (await this.#packs.read(found)).bytes
+      } catch (error) {
+        if (!this.#lists(domain, found)) this.#resolve(domain, version)
+        throw named(domain, error)
+      }
     }
+    return { version: found, read }
   }
 
   /** The version a request means. */

@@ -37,6 +37,14 @@ export interface Preconditions {
   ifNoneMatch?: readonly string[] | '*'
 }
 
+/** A version's pack. */
+export interface PackOfVersion {
+  /** SHA-256 hex. */
+  version: string
+  /** Its bytes, from the store or the shipped pack. @throws FacetError `domain_failed`, `store_failed` */
+  read(): Promise<Uint8Array>
+}
+
 /** A reference to a resident version: its row keeps its content until `release`. */
 export interface Lease {
   domain: string

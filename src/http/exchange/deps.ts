@@ -8,7 +8,7 @@ import type { ErrorCode } from '../../errors.js'
 import type { Clock } from '../../concurrency/clock.js'
 import type { FamilyManifest } from '../../manifest/manifest.js'
 import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../../predict/predictor.js'
-import type { DomainView, ListOptions, Preconditions } from '../../registry/types.js'
+import type { DomainView, ListOptions, PackOfVersion, Preconditions } from '../../registry/types.js'
 import type { MemoryAccount } from '../../residency/types.js'
 import type { Principal } from '../access/tokens.js'
 
@@ -28,7 +28,7 @@ export interface Domains {
   patch(domain: string, change: { pinned: boolean }, pre: Preconditions): Promise<DomainView>
   remove(domain: string, pre: Preconditions): Promise<void>
   removeVersion(domain: string, version: string, pre: Preconditions): Promise<void>
-  pack(domain: string, version?: string): Promise<{ version: string; bytes: Uint8Array }>
+  pack(domain: string, version?: string): PackOfVersion
   memory(): MemoryAccount
 }
 

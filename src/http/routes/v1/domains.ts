@@ -84,12 +84,11 @@ export function domainRoutes(
     async (request, reply) => {
       const { domain } = request.params
       const wanted = queryOf(request, ['version']).version
-      const { version, bytes } = await registry.pack(
-        domain,
-        wanted === undefined ? undefined : checkVersion(wanted),
-      )
+      const { version, read } = registry.pack(domain, wanted === undefined ? undefined : checkVersion(wanted))
+      const status = conditionOf(request, version)
+      const bytes = status === 200 ? await read() : null
       setETag(reply, version)
-      if (conditionOf(request, version) === 304) return reply.code(304).send()
+      if (bytes === null) return reply.code(status).send()
       const file = `${domain}-${version.slice(0, 12)}.safetensors`
       return reply
         .type('application/octet-stream')
