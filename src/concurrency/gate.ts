@@ -57,8 +57,8 @@ interface Task {
 }
 
 const NOBODY: readonly string[] = []
-/** Of what is known about times, this much is kept at the end of each task. */
-const KEPT = 0.98
+/** Weight of the times and sizes known so far, at the end of each task: about the last fifty tasks count. */
+const KEPT_WEIGHT = 0.98
 
 export class Gate {
   readonly #options: GateOptions
@@ -199,8 +199,8 @@ export class Gate {
   #end(turn: Turn<Task>, ms: number): void {
     const { size, weight, beside, extra } = turn.item
     this.#queue.end(turn, this.#cost(turn.item, ms))
-    this.#endedMs = KEPT * this.#endedMs + ms
-    this.#endedSize = KEPT * this.#endedSize + size
+    this.#endedMs = KEPT_WEIGHT * this.#endedMs + ms
+    this.#endedSize = KEPT_WEIGHT * this.#endedSize + size
     if (extra) this.#smallRuns = false
     else this.#running--
     this.#weight -= weight

@@ -2,8 +2,9 @@
  * The store's records, each with the revision that was last seen of it.
  *
  * A write replaces the revision that was seen and no other: the store refuses it where another process has changed the
- * record since. What that process wrote is read at the next start, and the domain cannot be changed before. The revisions are kept beside the domains' states and not in them, because the
- * record of a deleted shipped domain has one too, and no state.
+ * record since. What that process wrote is read at the next start, and the domain cannot be changed before. The
+ * revisions are kept beside the domains' states and not in them, because the record of a deleted shipped domain has one
+ * too, and no state.
  */
 import { FacetError } from '../errors.js'
 import { type DomainRecord, RecordConflict, type Revision, type Store } from '../store/store.js'

@@ -2,15 +2,15 @@
  * How often each version was asked for lately: a count that decays exponentially, so it follows the rate of requests.
  *
  * Times are in units of the minimum residency, the time in which a version in a row shows whether it is asked for.
- * Requests close together count once: requests that wait for the same load are no rate. Cold versions count too: a version that had to leave is
- * as much in demand as before.
+ * Requests close together count once: requests that wait for the same load are no rate. Cold versions count too: a
+ * version that had to leave is as much in demand as before.
  */
 import type { Clock } from '../concurrency/clock.js'
 
-/** In minimum residencies: the count falls to 1/e in this time. */
-const DECAY = 2.5
-/** In minimum residencies: requests that follow a counted one sooner are not counted. */
-const PAUSE = 0.1
+/** The count falls to 1/e in so many minimum residencies. */
+const DECAY_RESIDENCIES = 2.5
+/** Requests that follow a counted one sooner than in so many minimum residencies are not counted. */
+const PAUSE_RESIDENCIES = 0.1
 /** Versions that are remembered before those that nobody asks for are looked for. */
 const MIN_SWEPT = 1024
 /** A count below this says nothing. */
@@ -32,8 +32,8 @@ export class Demand {
   /** @param minResidencyMs 0 for no counting: nothing is in demand then */
   constructor(clock: Pick<Clock, 'now'>, minResidencyMs: number) {
     this.#clock = clock
-    this.#decayMs = DECAY * minResidencyMs
-    this.#pauseMs = PAUSE * minResidencyMs
+    this.#decayMs = DECAY_RESIDENCIES * minResidencyMs
+    this.#pauseMs = PAUSE_RESIDENCIES * minResidencyMs
   }
 
   /** Versions that are remembered. */
