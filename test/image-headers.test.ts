@@ -244,3 +244,64 @@ t.test('an AVIF is as large as its AV1 data says, whatever its boxes say', async
   small.writeUInt32BE(8, size + 4)
   t.match(await header(small), { width: 8, height: 8, codedPixels: 64 * 48 })
 })
+
+t.test('what a file announces is not gone through beyond what is read', async (t) => {
+  const tiff = await noise(8, 8).tiff({ compression: 'none' }).toBuffer()
+  const page = tiff.readUInt32LE(4)
+  for (let tag = 0; tag < tiff.readUInt16LE(page); tag++) {
+    const at = page + 2 + 12 * tag
+    const name = tiff.readUInt16LE(at)
+    if (name === 258) tiff.writeUInt32LE(0xffffffff, at + 4)
+    if (name !== 277) continue
+    tiff.writeUInt16LE(4, at + 2)
+    tiff.writeUInt32LE(0xffffffff, at + 8)
+  }
+  await t.rejects(header(tiff), { code: 'undecodable_image', message: /has 4294967295 samples a pixel/ })
+
+  const box = (name: string, content: Buffer) => {
+    const size = Buffer.alloc(4)
+    size.writeUInt32BE(8 + content.length)
+    return Buffer.concat([size, Buffer.from(name, 'latin1'), content])
+  }
+  const table = Buffer.alloc(8)
+  table.writeUInt32BE(100_000, 4)
+  const tables = Buffer.concat(Array.from({ length: 3 }, () => box('ipma', table)))
+  const meta = box('meta', Buffer.concat([Buffer.alloc(4), box('iprp', tables)]))
+  const type = box('ftyp', Buffer.from('avif\0\0\0\0avif', 'latin1'))
+  const avif = Buffer.concat([type, meta, Buffer.alloc(400_000)])
+  await t.rejects(header(avif), { code: 'undecodable_image', message: /tables have more than 5000 entries/ })
+})
+
+t.test('strips of JPEG in a TIFF do not share their data', async (t) => {
+  const jpeg = await noise(16, 16).toColourspace('b-w').jpeg().toBuffer()
+  const strips = 16
+  const page = Buffer.alloc(2 + 12 * 9 + 4)
+  const [offsets, lengths] = [Buffer.alloc(4 * strips), Buffer.alloc(4 * strips)]
+  for (let strip = 0; strip < strips; strip++) {
+    offsets.writeUInt32LE(8, 4 * strip)
+    lengths.writeUInt32LE(jpeg.length, 4 * strip)
+  }
+  const end = 8 + jpeg.length + page.length
+  const tags: [tag: number, value: number, count?: number][] = [
+    [256, 16],
+    [257, 16],
+    [258, 8],
+    [259, 7],
+    [262, 1],
+    [273, end, strips],
+    [277, 1],
+    [278, 1],
+    [279, end + offsets.length, strips],
+  ]
+  page.writeUInt16LE(tags.length)
+  for (const [i, [tag, value, count = 1]] of tags.entries()) {
+    page.writeUInt16LE(tag, 2 + 12 * i)
+    page.writeUInt16LE(4, 4 + 12 * i)
+    page.writeUInt32LE(count, 6 + 12 * i)
+    page.writeUInt32LE(value, 10 + 12 * i)
+  }
+  const start = Buffer.from('II*\0\0\0\0\0', 'latin1')
+  start.writeUInt32LE(8 + jpeg.length, 4)
+  const tiff = Buffer.concat([start, jpeg, page, offsets, lengths])
+  await t.rejects(header(tiff), { code: 'undecodable_image', message: /share their data/ })
+})

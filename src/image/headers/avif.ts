@@ -34,6 +34,8 @@ interface Meta {
   items: Map<number, Item>
   properties: Property[]
   references: { kind: string; from: number; to: number[] }[]
+  /** Entries read of the tables that say how many they have. */
+  entries: number
 }
 
 /** Bounds of the tables. A picture from a camera has some 20 items, a grid of 12 x 8 tiles about 100. */
@@ -41,6 +43,8 @@ const MAX_BOXES = 2000
 const MAX_ITEMS = 2000
 const MAX_REFERENCES = 5000
 const MAX_EXTENTS = 16
+/** Entries of the tables of places and of properties, in all. */
+const MAX_ENTRIES = 5000
 /** Units of AV1 data of all images. A tile has two or three. */
 const MAX_UNITS = 20_000
 
@@ -167,7 +171,7 @@ class ItemData {
 }
 
 function readMeta(bytes: Uint8Array, view: DataView): Meta {
-  const meta: Meta = { primary: undefined, items: new Map(), properties: [], references: [] }
+  const meta: Meta = { primary: undefined, items: new Map(), properties: [], references: [], entries: 0 }
   const boxes = new Boxes(view)
   const outer = boxes.within({ start: 0, end: bytes.length }).find(({ name }) => name === 'meta')
   if (outer === undefined) throw unsupported('avif', 'has no items: it may be a sequence of images only')
@@ -222,6 +226,12 @@ function itemOf(meta: Meta, id: number): Item {
   return item
 }
 
+/** A table may announce any number of entries, and tables may be many. */
+function countEntry(meta: Meta): void {
+  if (++meta.entries > MAX_ENTRIES)
+    throw undecodable('avif', `its tables have more than ${MAX_ENTRIES} entries`)
+}
+
 function readItems(view: DataView, boxes: Boxes, box: Property, meta: Meta): void {
   const entries = { start: box.at + (view.getUint8(box.at) === 0 ? 6 : 8), end: box.end }
   for (const { name, at } of boxes.within(entries)) {
@@ -248,6 +258,7 @@ function readLocations(view: DataView, box: Property, meta: Meta, idat: number |
   }
   const count = number(version < 2 ? 2 : 4)
   for (let i = 0; i < count; i++) {
+    countEntry(meta)
     const item = itemOf(meta, number(version < 2 ? 2 : 4))
     const construction = version > 0 ? number(2) & 15 : 0
     if (construction > 1) throw unsupported('avif', 'has an item that is made of other items')
@@ -291,6 +302,7 @@ function readAssociations(view: DataView, box: Property, meta: Meta): void {
   const entries = view.getUint32(box.at + 4)
   let at = box.at + 8
   for (let entry = 0; entry < entries; entry++) {
+    countEntry(meta)
     const item = itemOf(meta, unsigned(view, at, wideIds ? 4 : 2))
     at += wideIds ? 4 : 2
     const count = view.getUint8(at++)

@@ -51,6 +51,8 @@ const typeBytes: Readonly<Record<number, number>> = {
 /** Only the first page is decoded, but libtiff reads the tags of all. */
 const MAX_PAGES = 1000
 const MAX_TAGS = 1000
+/** Samples a pixel that are looked at. */
+const MAX_SAMPLES = 64
 /** Photometric interpretation of a palette, which libvips hands on as RGB. */
 const PALETTE = 3
 /** Compression. */
@@ -109,11 +111,10 @@ export async function readTiff(bytes: Uint8Array, view: DataView): Promise<TiffH
   const [width, height] = [value(tags.width, 0), value(tags.height, 0)]
   const samplesPerPixel = value(tags.samplesPerPixel, 1)
   const bits = value(tags.bits, 1)
-  for (let sample = 1; sample < Math.min(samplesPerPixel, found.get(tags.bits)?.count ?? 1); sample++)
-    if (sample < 64 && value(tags.bits, bits, sample) !== bits)
-      throw unsupported('tiff', 'has samples of different depths')
-  if (samplesPerPixel < 1 || samplesPerPixel > 64)
+  if (samplesPerPixel < 1 || samplesPerPixel > MAX_SAMPLES)
     throw unsupported('tiff', `has ${samplesPerPixel} samples a pixel`)
+  for (let sample = 1; sample < samplesPerPixel; sample++)
+    if (value(tags.bits, bits, sample) !== bits) throw unsupported('tiff', 'has samples of different depths')
   const photometric = value(tags.photometric, -1)
   const compression = value(tags.compression, 1)
   const planar = value(tags.planar, 1) === 2
@@ -178,11 +179,14 @@ async function checkJpegBlocks(
     )
   const offsets = found.get(tags.tileOffsets) ?? found.get(tags.stripOffsets)
   const lengths = found.get(tags.tileBytes) ?? found.get(tags.stripBytes)
+  let total = 0
   for (let block = 0; block < blocks; block++) {
     const start = tagValue(fields, offsets, 0, block)
     const part = bytes.subarray(start, start + tagValue(fields, lengths, 0, block))
     // A block of no bytes is one that the file leaves out.
     if (part.length === 0) continue
+    total += part.length
+    if (total > 2 * bytes.length) throw undecodable('tiff', 'its strips or tiles share their data')
     const view = new DataView(part.buffer, part.byteOffset, part.byteLength)
     const { progressive, scans, scannedSamples, samples } = await readJpeg(part, view)
     if (progressive || scans > 1 || scannedSamples !== samples)
