@@ -64,6 +64,7 @@ const owned: Record<string, string[]> = {
   'onnx-proto': ['onnx'],
   'prom-client': ['serve'],
   'pino-pretty': ['serve'],
+  '@fastify/multipart': ['http/bodies'],
 }
 
 /**

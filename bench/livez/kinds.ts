@@ -84,6 +84,7 @@ function multipartKinds(jpeg: Buffer): Kind[] {
       'multipart: a long boundary, nearly',
       form([part(repeated(Buffer.from(`\r\n--${long.slice(1)}`)), long)], long),
     ),
+    fixed('multipart: a short boundary, nearly', form([part(repeated(Buffer.from('\r\n--X')), 'X1')], 'X1')),
     fixed('multipart: line ends', form([part(repeated(Buffer.from('\r\n')))])),
     fixed('multipart: beginnings of boundaries', form([part(repeated(Buffer.from('\r\n--')))])),
     fixed(

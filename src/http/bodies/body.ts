@@ -12,7 +12,7 @@ import { clientClosed, FacetError } from '../../errors.js'
 import { principalOf } from '../access/auth.js'
 import { decodeBase64 } from './base64.js'
 import { onlyField, parseJsonBody } from './json.js'
-import { type FormPart, splitForm } from './multipart.js'
+import { type FormPart, prepareForms, readForm } from './multipart.js'
 import type { Pace } from './pace.js'
 import { readRaw } from './raw-body.js'
 
@@ -46,6 +46,7 @@ export async function readBodies(app: FastifyInstance, pace: Pace): Promise<void
   app.decorateRequest('share', null)
   app.addHook('onClose', async () => pace.close())
   app.removeAllContentTypeParsers()
+  await prepareForms(app)
   app.addContentTypeParser('*', async (request: FastifyRequest, payload: IncomingMessage) => {
     // Nothing asked for this body. Node reads it away behind the answer.
     if (request.routeOptions.config.accepts === undefined) return undefined
@@ -142,10 +143,12 @@ async function partsOf(
   limits: BodyLimits,
   accept?: (part: FormPart) => void,
 ): Promise<Part[]> {
-  const type = request.headers['content-type']!
-  const body = request.body as Buffer
-  const steps = splitForm(body, type, limits.parts, () => tooMany(limits, 'part'))
-  const form = await inTurn(request, steps)
+  const form = await readForm(
+    request,
+    limits.parts,
+    () => tooMany(limits, 'part'),
+    (steps) => inTurn(request, steps),
+  )
   if (form.length === 0) throw new FacetError('empty_body', 'The multipart body has no parts.')
   return form.map((part, index) => {
     const { name, bytes } = part

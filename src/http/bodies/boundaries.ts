@@ -1,0 +1,82 @@
+/**
+ * Where the parts of a multipart body begin and end, by the rules of RFC 2046, section 5.1: white space may follow a
+ * boundary, and there may be text before the first boundary and behind the last one. `@fastify/multipart` takes what
+ * follows a boundary for the part's header, white space too. What is in a part is not looked at here.
+ */
+import type { Steps } from '../../concurrency/turns.js'
+import { FacetError } from '../../errors.js'
+
+/** Bytes that are searched or read in a step, at most a millisecond's work. */
+export const STRETCH = 2 ** 18
+/** Characters of the longest boundary that is read. RFC 2046 allows 70; some clients write longer ones. */
+const MAX_BOUNDARY_LENGTH = 200
+/** White space behind a boundary. */
+const MAX_PADDING_LENGTH = 1000
+
+/** The boundary parameter of a content type, quoted or not. */
+const BOUNDARY = /;\s*boundary=(?:"([^"]*)"|([^\s;]+))/i
+const BOUNDARY_CHARACTERS = /^[ -~]*[!-~]$/
+const [TAB, LF, CR, SPACE, DASH] = [0x09, 0x0a, 0x0d, 0x20, 0x2d] as const
+
+/** @throws FacetError `malformed_request` where the content type names no boundary, or one that cannot be */
+export function boundaryOf(contentType: string): string {
+  const [, quoted, plain] = BOUNDARY.exec(contentType) ?? []
+  const boundary = quoted ?? plain ?? ''
+  if (boundary.length > MAX_BOUNDARY_LENGTH || !BOUNDARY_CHARACTERS.test(boundary))
+    throw malformed(
+      'The Content-Type of a multipart body names its boundary, of 70 characters at most. HTTP clients set this field themselves where it is left to them.',
+    )
+  return boundary
+}
+
+/**
+ * Goes through the parts of a body, in steps. Ends behind the boundary that closes it.
+ *
+ * @param tooMany the error for a body of more than `maxParts` parts
+ * @param visit gets what lies between two boundaries: a line break, header fields, an empty line, content
+ * @throws FacetError `malformed_request`, with the index of the part that is wrong; the errors of `tooMany` and `visit`
+ */
+export function* eachPart(
+  body: Buffer,
+  boundary: string,
+  maxParts: number,
+  tooMany: () => FacetError,
+  visit: (part: Buffer, index: number) => Steps<void>,
+): Steps<void> {
+  const delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1')
+  // The first boundary needs no line break before it where it begins the body.
+  const atStart = body.subarray(0, delimiter.length - 2).equals(delimiter.subarray(2))
+  const first = atStart ? -2 : yield* find(body, delimiter, 0)
+  if (!atStart && first === -1)
+    throw malformed('The boundary that Content-Type names does not begin any line of the body.')
+  let at = first + delimiter.length
+  for (let index = 0; body[at] !== DASH || body[at + 1] !== DASH; index++) {
+    for (const end = at + MAX_PADDING_LENGTH; at < end && (body[at] === SPACE || body[at] === TAB); ) at++
+    if (at >= body.length) throw cutOff(index)
+    if (body[at] !== CR || body[at + 1] !== LF)
+      throw malformed('A boundary is followed by something else than the end of its line.', index)
+    if (index === maxParts) throw tooMany()
+    const end = yield* find(body, delimiter, at)
+    if (end === -1) throw cutOff(index)
+    yield* visit(body.subarray(at, end), index)
+    at = end + delimiter.length
+  }
+}
+
+/** Where `wanted` begins, at `from` or behind it; -1 if it is not there. */
+function* find(body: Buffer, wanted: Buffer, from: number): Steps<number> {
+  for (let at = from; at < body.length; at += STRETCH) {
+    yield
+    const found = body.subarray(at, at + STRETCH + wanted.length - 1).indexOf(wanted)
+    if (found !== -1) return at + found
+  }
+  return -1
+}
+
+function cutOff(index: number): FacetError {
+  return malformed('The multipart body stops half-way: the boundary that closes it is missing.', index)
+}
+
+function malformed(message: string, index?: number): FacetError {
+  return new FacetError('malformed_request', message, index === undefined ? {} : { index })
+}
