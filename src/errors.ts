@@ -43,6 +43,7 @@ export const errorTable = {
   internal: { status: 500, title: 'Internal error' },
   inference_failed: { status: 500, title: 'Inference failed' },
   store_failed: { status: 500, title: 'Store failed' },
+  decoder_unavailable: { status: 503, title: 'Decoder is not available' },
   draining: { status: 503, title: 'Shutting down' },
   engine_restarting: { status: 503, title: 'Engine is restarting' },
   bank_full: { status: 503, title: 'No bank row is free' },

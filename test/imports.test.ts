@@ -41,7 +41,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['compiler/slots', 'manifest pack onnx'],
   ['scheduler', 'concurrency errors'],
   ['store', 'bytes concurrency errors domain-id'],
-  ['image', 'image/headers manifest bytes errors'],
+  ['image', 'image/headers manifest concurrency bytes errors'],
   ['image/headers', 'bytes errors'],
   ['family', 'pack manifest strict errors'],
   ['pack', 'manifest manifest/kinds safetensors strict concurrency bytes errors'],

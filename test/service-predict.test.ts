@@ -8,6 +8,7 @@ import t from 'tap'
 import { readSafetensors } from '../src/safetensors/safetensors.js'
 import { family, relativeError } from './engine-rig.js'
 import { Fault } from './faulty-worker-control.js'
+import { settle } from './manual-clock.js'
 import { packBytes, pngImage, type Prediction, post, put, runService } from './service-rig.js'
 
 const ALL = 'top_k=100000'
@@ -180,4 +181,25 @@ t.test('an answer says how long it took and which request it is of', async (t) =
   t.equal(response.headers.get('x-request-id'), 'shelf-7.1')
   const made = (await ask({ 'x-request-id': 'not ours!' })).headers.get('x-request-id')
   t.match(made, /^[0-9a-f-]{36}$/)
+})
+
+t.test('an AVIF is decoded in a process of its own, which ends with the service', async (t) => {
+  const { service, url } = await runService(t)
+  const picture = sharp(await pngImage(5, 300))
+  const as = async (image: Promise<Buffer>) => {
+    const response = await post(url, '/v1/domains/base/embed', (await image) as Buffer<ArrayBuffer>)
+    t.equal(response.status, 200)
+    const { results } = (await response.json()) as { results: { features: number[] }[] }
+    return Float32Array.from(results[0]!.features)
+  }
+  const processes = () => process.getActiveResourcesInfo().filter((name) => name === 'ProcessWrap').length
+  const before = processes()
+  const wanted = await as(picture.clone().png().toBuffer())
+  t.equal(processes(), before)
+  const found = await as(picture.clone().avif({ lossless: true, effort: 0 }).toBuffer())
+  t.equal(processes(), before + 1)
+  t.ok(relativeError(found, wanted) < 0.05)
+  await service.stop()
+  await settle()
+  t.equal(processes(), before)
 })

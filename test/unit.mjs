@@ -32,6 +32,8 @@ const LEFT_OUT = [
   'residency-hot',
   'scheduler-fairness',
   'pack-write',
+  'image-apart',
+  'image-deadline',
   'image-formats',
   'image-headers',
   'image-plain',

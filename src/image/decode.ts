@@ -9,7 +9,8 @@
  * libvips (through sharp) does the work on libuv's threads, except for small PNGs (small-png.ts). Only six
  * formats, recognised by their first bytes, reach libvips; all its other loaders are switched off. Before it
  * decodes a pixel, the image's header says what that will take (headers/, cost.ts), and what takes too much is
- * refused (docs/decisions/0021-what-an-image-may-cost.md). Knows no HTTP and no model.
+ * refused (docs/decisions/0021-what-an-image-may-cost.md). What may outlive its deadline is decoded in another process
+ * (apart/). Knows no HTTP and no model.
  *
  * package.json pins sharp's exact version, and with it libvips': enlarge.ts and small-png.ts repeat its
  * arithmetic to the bit (docs/decisions/0007-pixels-as-training-makes-them.md).
@@ -27,7 +28,7 @@ import { type Geometry, geometryOf } from './geometry.js'
 import { readHeader } from './headers/header.js'
 import type { ImageHeader } from './headers/types.js'
 import { checkProfile } from './profile.js'
-import { checkCost, checkSize, type ImageLimits } from './limits.js'
+import { checkCost, checkSize, type ImageLimits, mayOutlive } from './limits.js'
 import { decodeSmallPng } from './small-png.js'
 import { type ImageType, sniffImage, unknownFormat } from './headers/sniff.js'
 
@@ -73,9 +74,13 @@ sharp.unblock({
 
 const DECODE_TIMEOUT_SECONDS = 10
 
+/** Decodes in another process what cannot be ended in this one: `DecodeProcesses.decode`. */
+export type DecodeApart = (bytes: Uint8Array, input: InputSpec, options: DecodeOptions) => Promise<Uint8Array>
+
 /**
  * Reads the image's header and checks it. Takes milliseconds at most, whatever the image.
  *
+ * @param apart decodes what must be possible to end; without it all is decoded here
  * @throws FacetError `unsupported_media_type` for other formats; `image_too_large` for an image that is too large
  * or would take too much memory or time; `undecodable_image` for empty bytes and a header that makes no sense
  */
@@ -83,6 +88,7 @@ export async function openImage(
   bytes: Uint8Array,
   input: InputSpec,
   limits: ImageLimits,
+  apart?: DecodeApart,
 ): Promise<OpenImage> {
   if (bytes.byteLength === 0) throw new FacetError('undecodable_image', 'The image is empty.')
   const type = sniffImage(bytes)
@@ -94,7 +100,10 @@ export async function openImage(
   return {
     header,
     cost,
-    decode: (options = {}) => decode(bytes, header, input, options),
+    decode:
+      apart !== undefined && mayOutlive(header, cost)
+        ? (options = {}) => apart(bytes, input, options)
+        : (options = {}) => decode(bytes, header, input, options),
   }
 }
 

@@ -18,6 +18,8 @@ export const MAX_SIDE = 65_535
 export const MAX_ASPECT = 1000
 /** CPU time that one image may take to decode, ms, on the machine that cost.ts is calibrated on. */
 export const MAX_CPU_MS = 2000
+/** CPU time for which a decode may go on after its request's deadline, ms. */
+const MAX_ONE_STEP_MS = 500
 
 /** @throws FacetError `image_too_large` */
 export function checkSize({ width, height }: ImageHeader, { maxPixels }: ImageLimits): void {
@@ -28,6 +30,28 @@ export function checkSize({ width, height }: ImageHeader, { maxPixels }: ImageLi
     throw tooLarge(`${size}; a side of at most ${MAX_SIDE} is accepted.`)
   if (Math.max(width, height) > MAX_ASPECT * Math.min(width, height))
     throw tooLarge(`${size}; its longer side may be at most ${MAX_ASPECT} times its shorter one.`)
+}
+
+/**
+ * Whether decoding may go on for long after the request's deadline. libvips stops at it where it works line by line; a
+ * codec that decodes an image in one step does not, and takes what was reckoned. AVIF may take more than that: AV1 has
+ * many tools, and a stream may be made of the slow ones.
+ */
+export function mayOutlive(header: ImageHeader, { cpuMs }: DecodeCost): boolean {
+  return header.type === 'avif' || (isOneStep(header) && cpuMs > MAX_ONE_STEP_MS)
+}
+
+function isOneStep(header: ImageHeader): boolean {
+  switch (header.type) {
+    case 'jpeg':
+      return header.progressive || header.scans > 1
+    case 'png':
+      return header.interlaced
+    case 'tiff':
+      return false
+    default:
+      return true
+  }
 }
 
 /** @throws FacetError `image_too_large` */

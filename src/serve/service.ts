@@ -24,6 +24,9 @@ import { Principals } from '../http/access/token-file.js'
 import type { Scope } from '../http/access/tokens.js'
 import { checkAddress, listen } from '../http/connections/port.js'
 import type { HttpConfig } from '../http/exchange/deps.js'
+import type { Child } from '../image/apart/process.js'
+import { DecodeProcesses } from '../image/apart/processes.js'
+import type { DecodeApart } from '../image/decode.js'
 import { Admission } from '../predict/admission.js'
 import { Predictor } from '../predict/predictor.js'
 import { RateLimit } from '../predict/rate-limit.js'
@@ -62,6 +65,8 @@ export interface ServiceParts {
   clock: Clock
   /** The engine's thread. */
   createWorker?: () => Worker
+  /** A process that decodes images. */
+  startDecoder?: () => Child
   /** The store's file system. */
   fs?: StoreFs
 }
@@ -83,6 +88,7 @@ interface Assembly {
   runtime: FamilyRuntime
   registry: Registry
   readiness: Readiness
+  processes: DecodeProcesses
 }
 
 /**
@@ -127,7 +133,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
 async function assemble(
   { family, principals, engine }: Ground,
   config: ServeConfig,
-  { logger, clock, fs }: ServiceParts,
+  { logger, clock, fs, startDecoder }: ServiceParts,
 ): Promise<Assembly> {
   const [seeds, openapi, { buildApp }, { openImage }, { Metrics }, { knownRequests }] = await Promise.all([
     readSeeds(config.adapters, describePack),
@@ -158,12 +164,18 @@ async function assemble(
     clock,
     purpose: 'for the image to be decoded',
   })
+  const processes = new DecodeProcesses({
+    clock,
+    ended: (reason) => logger.warn({ reason }, 'a process that decodes images has ended'),
+    ...(startDecoder && { start: startDecoder }),
+  })
+  const decodeApart: DecodeApart = (bytes, input, options) => processes.decode(bytes, input, options)
   const runtime = new FamilyRuntime({
     family,
     engine,
     versions,
     config,
-    openImage,
+    openImage: (bytes, input, limits) => openImage(bytes, input, limits, decodeApart),
     decoding,
     clock,
     logger,
@@ -219,7 +231,7 @@ async function assemble(
     openapi,
     version: VERSION,
   })
-  return { app, predictor, runtime, registry, readiness }
+  return { app, predictor, runtime, registry, readiness, processes }
 }
 
 /** The path of a request over the one family there is. */
@@ -298,7 +310,7 @@ function address(app: FastifyInstance): string {
  * answered with `draining`; then all connections are closed.
  */
 function stopper(
-  { app, predictor, runtime, registry, readiness }: Assembly,
+  { app, predictor, runtime, registry, readiness, processes }: Assembly,
   principals: Principals,
   clock: Clock,
   gracePeriodMs: number,
@@ -321,7 +333,7 @@ function stopper(
       try {
         await registry.close()
       } finally {
-        await engine.stop()
+        await Promise.all([engine.stop(), processes.stop()])
       }
     }
   }

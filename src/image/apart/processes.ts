@@ -1,0 +1,115 @@
+/**
+ * Decodes images in processes that can be killed: at the request's deadline, and after so much CPU time. For codecs that
+ * decode an image in one step of native code, which nothing else ends
+ * (docs/decisions/0023-decoding-that-can-be-ended.md).
+ *
+ * A process is started when an image needs one and all others are busy, so there are no more than images that are
+ * decoded at once. One that has nothing to do for a while is ended, and its memory with it.
+ */
+import type { Clock } from '../../concurrency/clock.js'
+import { clientClosed, draining, FacetError } from '../../errors.js'
+import type { InputSpec } from '../../manifest/manifest.js'
+import type { DecodeOptions } from '../decode.js'
+import { MAX_CPU_MS } from '../limits.js'
+import { type Child, DecodeProcess, startChild } from './process.js'
+
+export interface DecodeProcessesOptions {
+  clock: Clock
+  /** Most CPU time of an image, ms; `MAX_CPU_MS` unless told. */
+  cpuMs?: number
+  /** Told when a process has ended that was not ended by us. */
+  ended?: (reason: string) => void
+  start?: () => Child
+}
+
+/** A process that has nothing to do is ended after this time. */
+const IDLE_MS = 30_000
+/** Longest time of an image whose request has no deadline. */
+const LONGEST_SECONDS = 10
+
+export class DecodeProcesses {
+  readonly #options: DecodeProcessesOptions
+  readonly #all = new Set<DecodeProcess>()
+  /** Those without a job, the last used last, each with what cancels its end. */
+  readonly #idle: { decoder: DecodeProcess; cancel: () => void }[] = []
+  #stopped = false
+
+  constructor(options: DecodeProcessesOptions) {
+    this.#options = options
+  }
+
+  /** Processes that run. */
+  get size(): number {
+    return this.#all.size
+  }
+
+  /**
+   * Decodes as `OpenImage.decode` does.
+   *
+   * @throws FacetError the same; `image_too_large` after too much CPU time, `undecodable_image` where the image makes
+   * its decoder crash, `decoder_unavailable` where a process cannot be started or is killed by somebody else
+   */
+  async decode(
+    bytes: Uint8Array,
+    input: InputSpec,
+    { signal, timeoutSeconds = LONGEST_SECONDS }: DecodeOptions = {},
+  ): Promise<Uint8Array> {
+    if (signal?.aborted) throw clientClosed()
+    const { clock, cpuMs = MAX_CPU_MS } = this.#options
+    const decoder = this.#take()
+    const cancel = clock.after(timeoutSeconds * 1000, () => decoder.kill(tooLate()))
+    try {
+      return await decoder.decode({ input, cpuMs }, bytes)
+    } finally {
+      cancel()
+      this.#giveBack(decoder)
+    }
+  }
+
+  /** Ends all processes. Images in them get 503, and so do those that come later. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    for (const { cancel } of this.#idle.splice(0)) cancel()
+    const ends = [...this.#all].map((decoder) => {
+      decoder.kill(draining())
+      return decoder.gone
+    })
+    await Promise.all(ends)
+  }
+
+  #take(): DecodeProcess {
+    if (this.#stopped) throw draining()
+    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
+      idle.cancel()
+      if (idle.decoder.alive) return idle.decoder
+    }
+    return this.#start()
+  }
+
+  #start(): DecodeProcess {
+    const { start = startChild, ended } = this.#options
+    const decoder = new DecodeProcess(start())
+    this.#all.add(decoder)
+    void decoder.gone.then((reason) => {
+      this.#all.delete(decoder)
+      if (!decoder.expected) ended?.(reason)
+    })
+    return decoder
+  }
+
+  #giveBack(decoder: DecodeProcess): void {
+    if (!decoder.alive || this.#stopped) return
+    const cancel = this.#options.clock.after(IDLE_MS, () => {
+      this.#idle.splice(
+        this.#idle.findIndex((idle) => idle.decoder === decoder),
+        1,
+      )
+      decoder.kill(draining())
+    })
+    this.#idle.push({ decoder, cancel })
+  }
+}
+
+function tooLate(): FacetError {
+  return new FacetError('deadline_exceeded', 'The image took longer to decode than the request may take.')
+}
