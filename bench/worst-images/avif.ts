@@ -1,6 +1,11 @@
-/** AVIFs from sharp's encoder, and grids of one of its images by hand. */
+/** AVIFs from sharp's encoder, and by hand grids of one of its images, and images that repeat their frames. */
 import { type Content, contents, picture } from './content.js'
 import { type Kind, shapes, sides } from './kind.js'
+
+/** libheif reads no more of them. */
+const MAX_TILES = 256
+/** Kinds of units of AV1 data. */
+const [SEQUENCE_HEADER, TEMPORAL_DELIMITER] = [1, 2]
 
 export const avif: Kind = {
   format: 'avif',
@@ -45,7 +50,7 @@ export const avif: Kind = {
   },
 }
 
-/** One tile of 512 x 512 pixels that a grid names again and again: a file of a KB. */
+/** One tile that a grid names again and again: a file of a KB. */
 export const gridAvif: Kind = {
   format: 'avif',
   choices: {
@@ -54,11 +59,18 @@ export const gridAvif: Kind = {
     sampling: ['4:4:4', '4:2:0'],
     bits: [8, 10],
     content: contents,
+    tile: [512, 64, 256],
   },
-  corners: [{}, { megapixels: 12, bits: 10 }, { megapixels: 4, content: 'noise' }],
+  corners: [
+    {},
+    { megapixels: 12, bits: 10 },
+    { megapixels: 4, content: 'noise' },
+    { megapixels: 1, tile: 64 },
+  ],
   async make(parameters) {
     const { width, height } = sides(parameters)
-    const tile = await picture(parameters.content as Content, 512, 512)
+    const side = Number(parameters.tile)
+    const tile = await picture(parameters.content as Content, side, side)
     const file = await tile
       .avif({
         effort: 0,
@@ -66,22 +78,67 @@ export const gridAvif: Kind = {
         chromaSubsampling: parameters.sampling as string,
       })
       .toBuffer()
-    const [across, down] = [Math.ceil(width / 512), Math.ceil(height / 512)]
-    return across > 256 || down > 256 ? null : grid(file, across, down)
+    const [across, down] = [Math.ceil(width / side), Math.ceil(height / side)]
+    return across * down > MAX_TILES ? null : grid(file, side, across, down)
   },
 }
 
-/** A file whose picture is the image of `file`, so many times across and down. */
-function grid(file: Buffer, across: number, down: number): Buffer {
+/** An image whose data holds its frames again and again: all are decoded, the last one is shown. */
+export const repeatedAvif: Kind = {
+  format: 'avif',
+  choices: {
+    megapixels: [1, 0.001, 0.01, 0.1, 4],
+    aspect: shapes.aspect,
+    times: [20, 2, 100, 1000, 9000],
+    content: contents,
+  },
+  corners: [
+    {},
+    { megapixels: 0.001, times: 9000 },
+    { megapixels: 0.01, times: 1000 },
+    { megapixels: 0.1, times: 100, content: 'noise' },
+  ],
+  async make(parameters) {
+    const { width, height } = sides(parameters, 16_384)
+    const image = await picture(parameters.content as Content, width, height)
+    return repeated(await image.avif({ effort: 0 }).toBuffer(), Number(parameters.times))
+  },
+}
+
+/** @param file from sharp's encoder: its picture is one item */
+export function repeated(file: Buffer, times: number): Buffer {
+  const data = contentOf(file, 'mdat')
+  const frames = data.subarray(firstFrame(data))
+  const whole = Buffer.concat([data, ...Array<Buffer>(times - 1).fill(frames)])
+  const meta = Buffer.from(boxOf(file, 'meta'))
+  // The item's length is the last number of the box that locates it.
+  const locations = meta.indexOf('iloc', 0, 'latin1') - 4
+  const length = locations + meta.readUInt32BE(locations) - 4
+  if (meta.readUInt32BE(length) !== data.length)
+    throw new Error('the encoder locates its item in another way')
+  meta.writeUInt32BE(whole.length, length)
+  return Buffer.concat([boxOf(file, 'ftyp'), meta, box('mdat', whole)])
+}
+
+/** Where the first frame begins: behind a time mark and the sequence's header. */
+function firstFrame(data: Buffer): number {
+  const kind = (at: number) => (data[at]! >> 3) & 15
+  let at = 0
+  while (kind(at) === TEMPORAL_DELIMITER || kind(at) === SEQUENCE_HEADER) at += 2 + data[at + 1]!
+  return at
+}
+
+/** A file whose picture is the square image of `file`, so many times across and down. */
+function grid(file: Buffer, side: number, across: number, down: number): Buffer {
   const data = contentOf(file, 'mdat')
   const configuration = boxOf(file, 'av1C')
   const pixelDepth = boxOf(file, 'pixi')
   // Version, flags (sides of 32 bits), rows and columns less one, sides.
-  const description = Buffer.from([0, 1, down - 1, across - 1, ...u32(across * 512), ...u32(down * 512)])
+  const description = Buffer.from([0, 1, down - 1, across - 1, ...u32(across * side), ...u32(down * side)])
   const size = (width: number, height: number) => full('ispe', [...u32(width), ...u32(height)])
   const properties = box(
     'ipco',
-    Buffer.concat([size(across * 512, down * 512), size(512, 512), configuration, pixelDepth]),
+    Buffer.concat([size(across * side, down * side), size(side, side), configuration, pixelDepth]),
   )
   const associations = full('ipma', [...u32(2), ...u16(1), 2, 1, 4, ...u16(2), 3, 2, 0x80 | 3, 4])
   const item = (id: number, type: string) => full('infe', [...u16(id), 0, 0, ...Buffer.from(`${type}\0`)], 2)

@@ -14,21 +14,22 @@ import { settings } from '../../src/config/settings.js'
 import { MAX_CPU_MS } from '../../src/image/limits.js'
 import { Random } from '../../test/random.js'
 import { machine } from '../machine.js'
-import { avif, gridAvif } from './avif.js'
+import { avif, gridAvif, repeatedAvif } from './avif.js'
 import { gif } from './gif.js'
 import { encodedJpeg, scannedJpeg } from './jpeg.js'
 import type { Kind } from './kind.js'
 import { png } from './png.js'
+import { profiledJpeg, profiledPng } from './profile.js'
 import { byMemory, byMemoryRatio, byTime, byTimeRatio, Search, type Trial, worstOf } from './search.js'
 import { encodedTiff, tiff } from './tiff.js'
 import { animatedWebp, webp } from './webp.js'
 
 const formats: Readonly<Record<string, readonly Kind[]>> = {
-  jpeg: [scannedJpeg, encodedJpeg],
-  png: [png],
+  jpeg: [scannedJpeg, encodedJpeg, profiledJpeg],
+  png: [png, profiledPng],
   webp: [webp, animatedWebp],
   gif: [gif],
-  avif: [avif, gridAvif],
+  avif: [avif, gridAvif, repeatedAvif],
   tiff: [tiff, encodedTiff],
 }
 const { values: options } = parseArgs({
