@@ -2,33 +2,15 @@
 import { crc32, deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
-import { settings } from '../src/config/settings.js'
-import { FacetError } from '../src/errors.js'
 import { decodeCost } from '../src/image/cost.js'
 import { openImage } from '../src/image/decode.js'
 import type { ImageHeader } from '../src/image/headers/types.js'
 import { checkCost, checkSize } from '../src/image/limits.js'
-import type { InputSpec } from '../src/manifest/manifest.js'
-
-const input: InputSpec = {
-  height: 224,
-  width: 224,
-  resize: 256,
-  kernel: 'linear',
-  mean: [0, 0, 0],
-  std: [1, 1, 1],
-}
-const limits = { maxPixels: settings.maxImagePixels.default, memory: settings.decodeMemory.default }
+import { refusal, servedInput, servedLimits } from './images.js'
 
 /** The refusal of an image; null where it is accepted. */
-async function refusalOf(bytes: Uint8Array, own = limits): Promise<FacetError | null> {
-  try {
-    await openImage(bytes, input, own)
-    return null
-  } catch (error) {
-    if (error instanceof FacetError) return error
-    throw error
-  }
+function refusalOf(bytes: Uint8Array, limits = servedLimits) {
+  return refusal(openImage(bytes, servedInput, limits))
 }
 
 /** A PNG with no more than its header: nothing else is read before it is accepted. */
@@ -164,11 +146,11 @@ t.test('ordinary photographs of 12 to 50 megapixels are accepted', async (t) => 
     ],
   ]
   for (const [name, header] of accepted) {
-    const cost = decodeCost(header, input)
+    const cost = decodeCost(header, servedInput)
     t.doesNotThrow(
       () => {
-        checkSize(header, limits)
-        checkCost(header, cost, limits)
+        checkSize(header, servedLimits)
+        checkCost(header, cost, servedLimits)
       },
       `${name}: ${JSON.stringify(cost)}`,
     )
@@ -178,7 +160,7 @@ t.test('ordinary photographs of 12 to 50 megapixels are accepted', async (t) => 
 t.test('the memory that one image may take is that of the option', async (t) => {
   const image = png(4000, 3000, 8, 6, true)
   t.equal(await refusalOf(image), null)
-  t.match(await refusalOf(image, { ...limits, memory: 64 * 2 ** 20 }), {
+  t.match(await refusalOf(image, { ...servedLimits, memory: 64 * 2 ** 20 }), {
     code: 'image_too_large',
     message: /at most 64 MiB are given \(--decode-memory\)/,
   })

@@ -8,24 +8,14 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import sharp from 'sharp'
 import t from 'tap'
-import { FacetError } from '../src/errors.js'
+import type { FacetError } from '../src/errors.js'
 import { decodeImage } from '../src/image/decode.js'
-import type { InputSpec } from '../src/manifest/manifest.js'
+import { compare, fixture, fixtures, input, refusal } from './images.js'
 
-const input: InputSpec = {
-  height: 64,
-  width: 64,
-  resize: 72,
-  kernel: 'linear',
-  mean: [0, 0, 0],
-  std: [1, 1, 1],
-}
 const limits = { maxPixels: 1_000_000 }
-const fixtures = new URL('./fixtures/', import.meta.url)
 const filesOf = (folder: string) =>
   readdirSync(new URL(folder, fixtures)).filter((name) => !name.includes('golden'))
-const bytesOf = (name: string, folder = 'images') => readFileSync(new URL(`${folder}/${name}`, fixtures))
-const pixelsOf = (name: string) => decodeImage(bytesOf(name), input, limits)
+const pixelsOf = (name: string) => decodeImage(fixture(name), input, limits)
 
 async function drawn(name: string): Promise<Buffer> {
   return sharp(readFileSync(new URL(name, fixtures)))
@@ -35,25 +25,10 @@ async function drawn(name: string): Promise<Buffer> {
     .toBuffer()
 }
 
-function compare(found: Uint8Array, wanted: Uint8Array): { mean: number; max: number } {
-  if (found.length !== wanted.length) throw new Error(`${found.length} bytes, wanted ${wanted.length}`)
-  let [sum, max] = [0, 0]
-  for (let i = 0; i < found.length; i++) {
-    const difference = Math.abs(found[i]! - wanted[i]!)
-    sum += difference
-    max = Math.max(max, difference)
-  }
-  return { mean: sum / found.length, max }
-}
-
 async function refusalOf(bytes: Uint8Array): Promise<FacetError> {
-  try {
-    await decodeImage(bytes, input, limits)
-  } catch (error) {
-    if (error instanceof FacetError) return error
-    throw error
-  }
-  throw new Error('It was read.')
+  const error = await refusal(decodeImage(bytes, input, limits))
+  if (error === null) throw new Error('It was read.')
+  return error
 }
 
 t.test('all files of these formats give the pixels that are kept for training to compare', async (t) => {
@@ -178,21 +153,21 @@ t.test('bytes without a meaning that libjpeg warns of do not refuse a JPEG', asy
   await hold(t, 'colour', 2, 'sos-bytes.jpg separate-scans-sos-bytes.jpg jfif-version.jpg')
   t.same(await pixelsOf('separate-scans-sos-bytes.jpg'), await pixelsOf('separate-scans.jpg'))
   t.same(await pixelsOf('sos-bytes.jpg'), await pixelsOf('fill-bytes.jpg'))
-  const before = bytesOf('sos-bytes.jpg')
+  const before = fixture('sos-bytes.jpg')
   const given = Buffer.from(before)
   await decodeImage(given, input, limits)
   t.same(given, before, 'the bytes themselves stay as they were')
 })
 
 t.test('such bytes do not make damage readable', async (t) => {
-  const bytes = bytesOf('sos-bytes.jpg')
+  const bytes = fixture('sos-bytes.jpg')
   t.equal((await refusalOf(bytes.subarray(0, -400))).code, 'undecodable_image', 'truncated')
   const damaged = Buffer.from(bytes)
   const scan = damaged.indexOf(Buffer.from([0xff, 0xda]))
   damaged.fill(0xff, scan + 400, scan + 440)
   t.equal((await refusalOf(damaged)).code, 'undecodable_image', 'damaged')
   // In a progressive JPEG the same bytes have a meaning.
-  const progressive = Buffer.from(bytesOf('colour-progressive.jpg'))
+  const progressive = Buffer.from(fixture('colour-progressive.jpg'))
   const first = progressive.indexOf(Buffer.from([0xff, 0xda]))
   progressive[first + 5 + 2 * progressive[first + 4]! + 1] = 63
   t.equal((await refusalOf(progressive)).code, 'undecodable_image', 'progressive')
@@ -233,11 +208,11 @@ t.test('a profile that is broken or does not fit the image is ignored, and so is
 
 t.test('a profile with a list of steps, and one of more than 4 MiB, is refused by name', async (t) => {
   for (const type of ['jpg', 'png', 'webp', 'avif', 'tiff']) {
-    const error = await refusalOf(bytesOf(`steps-profile.${type}`, 'refused-images'))
+    const error = await refusalOf(fixture(`steps-profile.${type}`, 'refused-images'))
     const message = /has a colour profile with a list of steps \(multiProcessElements, tag D2B0\)/
     t.match(error, { code: 'undecodable_image', status: 422, message }, type)
   }
-  const large = await refusalOf(bytesOf('large-profile.png', 'refused-images'))
+  const large = await refusalOf(fixture('large-profile.png', 'refused-images'))
   t.match(large, {
     code: 'undecodable_image',
     message: /colour profile of 52\d{5} bytes; at most 4194304 are read. Convert it to sRGB/,
@@ -281,7 +256,7 @@ t.test('kinds of TIFF that are not read are named, and what is read', async (t) 
     sensor: /colour filter array/,
   }
   for (const [name, pattern] of Object.entries(found)) {
-    const error = await refusalOf(bytesOf(`${name}.tiff`, 'refused-images'))
+    const error = await refusalOf(fixture(`${name}.tiff`, 'refused-images'))
     t.match(error, { code: 'undecodable_image', status: 422, message: pattern }, name)
     const read =
       'unsigned integers of 8 or 16 bits are read, with 1 (grey) or 3 (RGB) bands of colour, with or without alpha'
@@ -293,7 +268,7 @@ t.test('kinds of TIFF that are not read are named, and what is read', async (t) 
     'planes-in-tiles': /bands apart and in tiles/,
   }
   for (const [name, pattern] of Object.entries(others))
-    t.match((await refusalOf(bytesOf(`${name}.tiff`, 'refused-images'))).message, pattern, name)
+    t.match((await refusalOf(fixture(`${name}.tiff`, 'refused-images'))).message, pattern, name)
 })
 
 t.test('kinds of JPEG that are not read are named', async (t) => {
@@ -304,7 +279,7 @@ t.test('kinds of JPEG that are not read are named', async (t) => {
     'no-height': /no height in its header/,
   }
   for (const [name, pattern] of Object.entries(found)) {
-    const error = await refusalOf(bytesOf(`${name}.jpg`, 'refused-images'))
+    const error = await refusalOf(fixture(`${name}.jpg`, 'refused-images'))
     t.match(error, { code: 'undecodable_image', status: 422, message: pattern }, name)
   }
 })
@@ -315,7 +290,7 @@ t.test(
     const names = filesOf('refused-images').filter((name) => /^(truncated|damaged|no-end)/.test(name))
     t.equal(names.length, 10)
     for (const name of names) {
-      const error = await refusalOf(bytesOf(name, 'refused-images'))
+      const error = await refusalOf(fixture(name, 'refused-images'))
       t.match(error, { code: 'undecodable_image', message: /truncated or damaged/ }, name)
     }
   },

@@ -2,26 +2,16 @@
  * Plain JPEGs and PNGs take a faster path, small ones without libvips' resizing: the pixels are equal to the
  * bit.
  */
-import { readFileSync } from 'node:fs'
 import sharp, { type Sharp } from 'sharp'
 import t from 'tap'
 import { decodeImage } from '../src/image/decode.js'
 import { readHeader } from '../src/image/headers/header.js'
 import type { ImageType } from '../src/image/headers/sniff.js'
-import type { InputSpec } from '../src/manifest/manifest.js'
+import { fixture, input } from './images.js'
 import { Random } from './random.js'
 
-const input: InputSpec = {
-  height: 64,
-  width: 64,
-  resize: 72,
-  kernel: 'linear',
-  mean: [0, 0, 0],
-  std: [1, 1, 1],
-}
 const limits = { maxPixels: 1_000_000 }
 const draw = new Random(7)
-const fixture = (name: string): Buffer => readFileSync(new URL(`./fixtures/images/${name}`, import.meta.url))
 
 /** Whether the header proves that the image is plain. */
 async function isPlain(bytes: Uint8Array, type: ImageType): Promise<boolean> {

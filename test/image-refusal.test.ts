@@ -1,35 +1,18 @@
 /**
  * What is no image, is broken or too large gets a clear error, never a hang, a crash or a half-grey answer.
  */
-import { readFileSync } from 'node:fs'
 import { deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
-import { FacetError } from '../src/errors.js'
-import type { InputSpec } from '../src/manifest/manifest.js'
+import type { FacetError } from '../src/errors.js'
 import { decodeImage } from '../src/image/decode.js'
+import { fixture, input, refusal } from './images.js'
 import { drawPng } from './png.js'
 
-const input: InputSpec = {
-  height: 64,
-  width: 64,
-  resize: 72,
-  kernel: 'linear',
-  mean: [0, 0, 0],
-  std: [1, 1, 1],
-}
 const limits = { maxPixels: 16_000_000 }
 
-const fixture = (name: string): Buffer => readFileSync(new URL(`./fixtures/images/${name}`, import.meta.url))
-
-async function failureOf(bytes: Uint8Array, own = limits): Promise<FacetError | null> {
-  try {
-    await decodeImage(bytes, input, own)
-    return null
-  } catch (error) {
-    if (error instanceof FacetError) return error
-    throw error
-  }
+function failureOf(bytes: Uint8Array, own = limits): Promise<FacetError | null> {
+  return refusal(decodeImage(bytes, input, own))
 }
 
 t.test('formats that are not supported are named', async (t) => {

@@ -1,24 +1,13 @@
 /** Every supported kind of image gives the pixels that PIL gives (fixtures/make_images.py). */
-import { readFileSync } from 'node:fs'
 import { deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
 import type { InputSpec } from '../src/manifest/manifest.js'
 import { decodeImage, sniffImage } from '../src/image/decode.js'
+import { compare, fixture, input } from './images.js'
 import { drawPng } from './png.js'
 
-const input: InputSpec = {
-  height: 64,
-  width: 64,
-  resize: 72,
-  kernel: 'linear',
-  mean: [0, 0, 0],
-  std: [1, 1, 1],
-}
 const limits = { maxPixels: 16_000_000 }
-const folder = new URL('./fixtures/images/', import.meta.url)
-
-const fixture = (name: string): Buffer => readFileSync(new URL(name, folder))
 
 async function difference(name: string, drawing: string): Promise<{ mean: number; max: number }> {
   const golden = await sharp(fixture(`${drawing}.golden.png`))
@@ -27,15 +16,6 @@ async function difference(name: string, drawing: string): Promise<{ mean: number
     .raw()
     .toBuffer()
   return compare(await decodeImage(fixture(name), input, limits), golden)
-}
-
-function compare(found: Uint8Array, wanted: Uint8Array): { mean: number; max: number } {
-  if (found.length !== wanted.length) throw new Error(`${found.length} bytes, wanted ${wanted.length}`)
-  const differences = found.map((value, i) => Math.abs(value - wanted[i]!))
-  return {
-    mean: differences.reduce((sum, value) => sum + value, 0) / found.length,
-    max: differences.reduce((a, b) => Math.max(a, b), 0),
-  }
 }
 
 t.test('lossless files match PIL in every form and size', async (t) => {

@@ -1,5 +1,6 @@
 /** What the tests of images share: fixtures, what they are decoded to, and how answers are compared. */
 import { readFileSync } from 'node:fs'
+import { settings } from '../src/config/settings.js'
 import { FacetError } from '../src/errors.js'
 import type { InputSpec } from '../src/manifest/manifest.js'
 
@@ -13,6 +14,13 @@ export const input: InputSpec = {
   kernel: 'linear',
   mean: [0, 0, 0],
   std: [1, 1, 1],
+}
+
+/** As the shipped family is served, and with the limits that are the service's unless told. */
+export const servedInput: InputSpec = { ...input, height: 224, width: 224, resize: 256 }
+export const servedLimits = {
+  maxPixels: settings.maxImagePixels.default,
+  memory: settings.decodeMemory.default,
 }
 
 /** The bytes of a fixture that make_images.py or make_formats.py made. */

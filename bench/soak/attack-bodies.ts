@@ -1,6 +1,8 @@
 /** Bodies that attackers send: images that cost much to decode, JSON and packs that cost much to read. */
 import { crc32, deflateSync } from 'node:zlib'
 import sharp from 'sharp'
+import { repeated } from '../worst-images/avif.js'
+import { rgbProfile, withProfile } from '../worst-images/profile.js'
 
 const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')
 
@@ -35,6 +37,17 @@ export function widePng(width: number, height: number, interlaced = false): Buff
 export function flatAvif(width: number, height: number): Promise<Buffer> {
   const flat = { create: { width, height, channels: 3, background: 'navy' } } as const
   return sharp(flat).avif({ effort: 0 }).toBuffer()
+}
+
+/** An AVIF of a KB whose data holds its frame so many times: all are decoded, one is shown. */
+export async function avifOfManyFrames(width: number, height: number, times: number): Promise<Buffer> {
+  return repeated(await flatAvif(width, height), times)
+}
+
+/** A small JPEG with a colour profile of 74 KB that takes minutes to convert. */
+export async function jpegOfSlowProfile(): Promise<Buffer> {
+  const flat = { create: { width: 64, height: 64, channels: 3, background: 'grey' } } as const
+  return withProfile(await sharp(flat).jpeg().toBuffer(), rgbProfile('steps', 33))
 }
 
 /** JSON of so many empty objects where base64 is meant. */

@@ -9,8 +9,10 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { answer } from '../processes.js'
 import {
+  avifOfManyFrames,
   flatAvif,
   jpegOfManyScans,
+  jpegOfSlowProfile,
   jsonOfObjects,
   largeJpeg,
   packOfManyTensors,
@@ -84,8 +86,10 @@ class Attackers {
       jpegOfManyScans(7000, 7000, 90),
       jpegOfManyScans(2000, 2000, 400),
     ])
-    const [avif, wide, tall, interlaced] = [
+    const [avif, frames, profile, wide, tall, interlaced] = [
       await flatAvif(6000, 6000),
+      await avifOfManyFrames(1000, 1000, 20),
+      await jpegOfSlowProfile(),
       widePng(30_000, 1500),
       widePng(100, 400_000),
       widePng(6000, 6000, true),
@@ -104,6 +108,8 @@ class Attackers {
       'JPEG of 90 scans': send(scans),
       'JPEG of 400 scans': send(manyScans),
       'flat AVIF': several(send(avif), 2),
+      'AVIF of 20 frames': several(send(frames), 2),
+      'profile of many steps': several(send(profile), 2),
       'wide PNG': several(send(wide), 2),
       'tall PNG': send(tall),
       'interlaced PNG': several(send(interlaced), 2),

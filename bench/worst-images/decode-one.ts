@@ -6,10 +6,9 @@
  */
 import { readFileSync } from 'node:fs'
 import sharp from 'sharp'
-import { settings } from '../../src/config/settings.js'
 import { FacetError } from '../../src/errors.js'
 import { openImage } from '../../src/image/decode.js'
-import type { InputSpec } from '../../src/manifest/manifest.js'
+import { servedInput, servedLimits } from '../../test/images.js'
 
 /** What came of one image. */
 export interface Outcome {
@@ -21,29 +20,21 @@ export interface Outcome {
   error: { code: string; message: string } | null
 }
 
-const input: InputSpec = {
-  height: 224,
-  width: 224,
-  resize: 256,
-  kernel: 'linear',
-  mean: [0, 0, 0],
-  std: [1, 1, 1],
-}
 const limits =
   process.argv[3] === 'beyond'
     ? { maxPixels: 1e9, memory: Number.POSITIVE_INFINITY, cpuMs: Number.POSITIVE_INFINITY }
-    : { maxPixels: settings.maxImagePixels.default, memory: settings.decodeMemory.default }
+    : servedLimits
 const file = readFileSync(process.argv[2]!)
 const small = await sharp({ create: { width: 300, height: 300, channels: 3, background: 'red' } })
   .jpeg()
   .toBuffer()
-await (await openImage(small, input, limits)).decode()
+await (await openImage(small, servedInput, limits)).decode()
 
 const outcome: Outcome = { estimate: null, measured: null, error: null }
 const idle = memory('VmRSS')
 const before = process.cpuUsage()
 try {
-  const image = await openImage(file, input, limits)
+  const image = await openImage(file, servedInput, limits)
   outcome.estimate = image.cost
   try {
     await image.decode()

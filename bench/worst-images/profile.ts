@@ -134,8 +134,8 @@ function curvesAndTable(grid: number): Buffer {
   const points = Buffer.concat([Buffer.alloc(16).fill(grid, 0, 3), Buffer.from([2, 0, 0, 0]), corners3(grid)])
   const matrix = fixed(1, 0.01, 0, 0, 1, 0.01, 0.01, 0, 1, 0, 0, 0)
   const parts = [Buffer.concat(three), matrix, Buffer.concat(three), points, Buffer.concat(three)].map(padded)
-  let at = 32
-  const offsets = parts.map((part) => u32((at += part.length) - part.length))
+  const start = (index: number) => parts.slice(0, index).reduce((at, { length }) => at + length, 32)
+  const offsets = parts.map((_, index) => u32(start(index)))
   return typed('mAB ', Buffer.from([3, 3, 0, 0]), ...offsets, ...parts)
 }
 
