@@ -177,9 +177,11 @@ t.test('the process is given no token', async (t) => {
 t.test('decoded apart are AVIF and what a codec decodes in one step for long', async (t) => {
   const apart: string[] = []
   const place = async (name: string, bytes: Uint8Array) => {
-    const opened = await openImage(bytes, input, limits, async () => {
-      apart.push(name)
-      return new Uint8Array()
+    const opened = await openImage(bytes, input, limits, {
+      apart: async () => {
+        apart.push(name)
+        return new Uint8Array()
+      },
     })
     await opened.decode()
   }

@@ -37,7 +37,7 @@ t.test('all files of these formats give the pixels that are kept for training to
   const names = filesOf('images')
   for (const name of names) {
     const pixels = await pixelsOf(name)
-    if (process.env['FACET_WRITE_SERVED'] === '1') {
+    if (process.env.FACET_WRITE_SERVED === '1') {
       const raw = { width: 64, height: 64, channels: 3 } as const
       writeFileSync(
         new URL(`${name}.webp`, folder),

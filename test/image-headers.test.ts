@@ -2,18 +2,20 @@
 import { readdirSync } from 'node:fs'
 import sharp, { type Sharp } from 'sharp'
 import t from 'tap'
+import { finish } from '../src/concurrency/turns.js'
 import { corrected } from '../src/image/corrected.js'
+import { openImage } from '../src/image/decode.js'
 import { readHeader } from '../src/image/headers/header.js'
 import { sniffImage } from '../src/image/headers/sniff.js'
 import type { ImageHeader } from '../src/image/headers/types.js'
-import { fixture, fixtures, refusal } from './images.js'
+import { fixture, fixtures, refusal, servedInput, servedLimits } from './images.js'
 import { Random } from './random.js'
 
 const folder = new URL('images/', fixtures)
 const draw = new Random(19)
 
-function header(bytes: Uint8Array): Promise<ImageHeader> {
-  return readHeader(bytes, sniffImage(bytes)!)
+function header(bytes: Uint8Array): ImageHeader {
+  return finish(readHeader(bytes, sniffImage(bytes)!))
 }
 
 function noise(width: number, height: number, channels: 1 | 3 | 4 = 3): Sharp {
@@ -22,14 +24,16 @@ function noise(width: number, height: number, channels: 1 | 3 | 4 = 3): Sharp {
 
 async function codeOf(bytes: Uint8Array): Promise<string | null> {
   const type = sniffImage(bytes)
-  return type === null ? null : ((await refusal(readHeader(bytes, type)))?.code ?? null)
+  if (type === null) return null
+  const reading = async () => finish(readHeader(bytes, type))
+  return (await refusal(reading()))?.code ?? null
 }
 
 t.test('every kind of image that is read has the sides and channels that libvips sees', async (t) => {
   const names = readdirSync(folder).filter((name) => !name.endsWith('.golden.png') && /\.[a-z]+$/.test(name))
   for (const name of names) {
     const bytes = fixture(name)
-    const found = await header(bytes)
+    const found = header(bytes)
     const { width, height, channels, depth, hasAlpha, icc } = await sharp(corrected(bytes, found)).metadata()
     const sides = [found.width, found.height]
     // libvips turns AVIF images while it reads them.
@@ -95,11 +99,11 @@ t.test('what decides over the cost of a format is read', async (t) => {
       { block: { width: 48 }, compression: 5 },
     ],
   ]
-  for (const [name, bytes, wanted] of cases) t.match(await header(bytes), wanted, name)
+  for (const [name, bytes, wanted] of cases) t.match(header(bytes), wanted, name)
   const frames = await Promise.all([1, 2, 3].map(() => noise(8, 8).png().toBuffer()))
   const animation = sharp(frames, { join: { animated: true } })
-  t.match(await header(await animation.clone().gif().toBuffer()), { frames: 3, width: 8, height: 8 })
-  t.match(await header(await animation.clone().webp().toBuffer()), {
+  t.match(header(await animation.clone().gif().toBuffer()), { frames: 3, width: 8, height: 8 })
+  t.match(header(await animation.clone().webp().toBuffer()), {
     frames: 3,
     animated: true,
     alpha: false,
@@ -155,14 +159,14 @@ t.test('scans, frames and pages are counted only so far', async (t) => {
   const scan = Buffer.from([0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, 0])
   const withScans = (count: number) =>
     Buffer.concat([jpeg.subarray(0, -2), Buffer.alloc(scan.length * count, scan), jpeg.subarray(-2)])
-  t.match(await header(withScans(900)), { scans: 910, scannedSamples: 900 * 256 + 2048 })
+  t.match(header(withScans(900)), { scans: 910, scannedSamples: 900 * 256 + 2048 })
   t.equal(await codeOf(withScans(1000)), 'image_too_large')
 
   const gif = await noise(8, 8).gif().toBuffer()
   const image = gif.indexOf(0x2c, 13 + 3 * 2 ** ((gif[10]! & 7) + 1))
   const withFrames = (count: number) =>
     Buffer.concat([gif.subarray(0, image), ...Array(count).fill(gif.subarray(image, -1)), gif.subarray(-1)])
-  t.match(await header(withFrames(10_000)), { frames: 10_000 })
+  t.match(header(withFrames(10_000)), { frames: 10_000 })
   t.equal(await codeOf(withFrames(10_001)), 'image_too_large')
 
   const tiff = await noise(8, 8).tiff({ compression: 'none' }).toBuffer()
@@ -175,12 +179,12 @@ t.test('scans, frames and pages are counted only so far', async (t) => {
     whole.writeUInt32LE(tiff.length, first + 2 + 12 * tiff.readUInt16LE(first))
     return whole
   }
-  t.match(await header(pages(900)), { pages: 901 })
+  t.match(header(pages(900)), { pages: 901 })
   t.equal(await codeOf(pages(1000)), 'image_too_large')
   const loop = Buffer.from(tiff)
   const first = tiff.readUInt32LE(4)
   loop.writeUInt32LE(first, first + 2 + 12 * tiff.readUInt16LE(first))
-  t.match(await header(loop), { pages: 1 })
+  t.match(header(loop), { pages: 1 })
 })
 
 t.test('kinds of images that are not read are named', async (t) => {
@@ -188,14 +192,14 @@ t.test('kinds of images that are not read are named', async (t) => {
   const frame = jpeg.indexOf(Buffer.from([0xff, 0xc0]))
   const lossless = Buffer.from(jpeg)
   lossless[frame + 1] = 0xc3
-  await t.rejects(header(lossless), { code: 'undecodable_image', message: /lossless \(SOF3\)/ })
+  t.throws(() => header(lossless), { code: 'undecodable_image', message: /lossless \(SOF3\)/ })
   const deep = Buffer.from(jpeg)
   deep[frame + 4] = 12
-  await t.rejects(header(deep), { code: 'undecodable_image', message: /12 bits a sample/ })
+  t.throws(() => header(deep), { code: 'undecodable_image', message: /12 bits a sample/ })
   const avif = await noise(16, 16).avif({ effort: 0 }).toBuffer()
   const overlay = Buffer.from(avif)
   overlay.write('iovl', avif.indexOf('av01', avif.indexOf('infe')))
-  await t.rejects(header(overlay), { code: 'undecodable_image', message: /"iovl" where AV1 is read/ })
+  t.throws(() => header(overlay), { code: 'undecodable_image', message: /"iovl" where AV1 is read/ })
 })
 
 t.test('strips of JPEG in a TIFF have one scan each', async (t) => {
@@ -224,9 +228,9 @@ t.test('strips of JPEG in a TIFF have one scan each', async (t) => {
     return Buffer.concat([start, jpeg, page])
   }
   const grey = noise(16, 16).toColourspace('b-w')
-  t.match(await header(inTiff(await grey.clone().jpeg().toBuffer())), { compression: 7, blocks: 1 })
+  t.match(header(inTiff(await grey.clone().jpeg().toBuffer())), { compression: 7, blocks: 1 })
   const progressive = inTiff(await grey.clone().jpeg({ progressive: true }).toBuffer())
-  await t.rejects(header(progressive), { code: 'undecodable_image', message: /JPEG in several scans/ })
+  t.throws(() => header(progressive), { code: 'undecodable_image', message: /JPEG in several scans/ })
 })
 
 t.test('an AVIF is as large as its AV1 data says, whatever its boxes say', async (t) => {
@@ -235,7 +239,7 @@ t.test('an AVIF is as large as its AV1 data says, whatever its boxes say', async
   const size = avif.indexOf('ispe') + 8
   small.writeUInt32BE(8, size)
   small.writeUInt32BE(8, size + 4)
-  t.match(await header(small), { width: 8, height: 8, codedPixels: 64 * 48 })
+  t.match(header(small), { width: 8, height: 8, codedPixels: 64 * 48 })
 })
 
 t.test('what a file announces is not gone through beyond what is read', async (t) => {
@@ -249,7 +253,7 @@ t.test('what a file announces is not gone through beyond what is read', async (t
     tiff.writeUInt16LE(4, at + 2)
     tiff.writeUInt32LE(0xffffffff, at + 8)
   }
-  await t.rejects(header(tiff), { code: 'undecodable_image', message: /has 4294967295 samples a pixel/ })
+  t.throws(() => header(tiff), { code: 'undecodable_image', message: /has 4294967295 samples a pixel/ })
 
   const box = (name: string, content: Buffer) => {
     const size = Buffer.alloc(4)
@@ -262,7 +266,7 @@ t.test('what a file announces is not gone through beyond what is read', async (t
   const meta = box('meta', Buffer.concat([Buffer.alloc(4), box('iprp', tables)]))
   const type = box('ftyp', Buffer.from('avif\0\0\0\0avif', 'latin1'))
   const avif = Buffer.concat([type, meta, Buffer.alloc(400_000)])
-  await t.rejects(header(avif), { code: 'undecodable_image', message: /tables have more than 5000 entries/ })
+  t.throws(() => header(avif), { code: 'undecodable_image', message: /tables have more than 5000 entries/ })
 })
 
 t.test('strips of JPEG in a TIFF do not share their data', async (t) => {
@@ -296,5 +300,49 @@ t.test('strips of JPEG in a TIFF do not share their data', async (t) => {
   const start = Buffer.from('II*\0\0\0\0\0', 'latin1')
   start.writeUInt32LE(8 + jpeg.length, 4)
   const tiff = Buffer.concat([start, jpeg, page, offsets, lengths])
-  await t.rejects(header(tiff), { code: 'undecodable_image', message: /share their data/ })
+  t.throws(() => header(tiff), { code: 'undecodable_image', message: /share their data/ })
 })
+
+t.test('what must be walked through whole is walked through in short steps', async (t) => {
+  const jpeg = await noise(16, 16).jpeg({ progressive: true }).toBuffer()
+  const gif = await noise(16, 16).gif().toBuffer()
+  const megabyte = 2 ** 20
+  const comment = Buffer.from([0xff, 0xfe, 0, 2])
+  const trailer = Buffer.of(0x3b)
+  const cases: [string, Buffer][] = [
+    [
+      'segments of four bytes',
+      Buffer.concat([jpeg.subarray(0, 2), repeated(comment, megabyte), jpeg.subarray(2)]),
+    ],
+    [
+      'entropy-coded data',
+      Buffer.concat([jpeg.subarray(0, -2), Buffer.alloc(megabyte, 1), jpeg.subarray(-2)]),
+    ],
+    [
+      'blocks of one byte',
+      Buffer.concat([gif.subarray(0, -2), repeated(Buffer.of(1, 0), megabyte), Buffer.of(0), trailer]),
+    ],
+  ]
+  for (const [name, bytes] of cases) {
+    const steps = readHeader(bytes, sniffImage(bytes)!)
+    let count = 0
+    while (!steps.next().done) count++
+    t.ok(count >= 60, `${name}: ${count} steps`)
+  }
+})
+
+t.test('an image is looked through no longer than somebody waits for it', async (t) => {
+  const jpeg = await noise(16, 16).jpeg({ progressive: true }).toBuffer()
+  const comments = repeated(Buffer.from([0xff, 0xfe, 0, 2]), 2 ** 22)
+  const bytes = Buffer.concat([jpeg.subarray(0, 2), comments, jpeg.subarray(2)])
+  let slices = 0
+  const check = () => {
+    if (++slices === 3) throw new Error('the client has left')
+  }
+  await t.rejects(openImage(bytes, servedInput, servedLimits, { check }), { message: 'the client has left' })
+})
+
+/** The same bytes again and again, `length` in all. */
+function repeated(bytes: Buffer, length: number): Buffer {
+  return Buffer.alloc(length, bytes)
+}

@@ -4,6 +4,7 @@
  */
 import sharp, { type Sharp } from 'sharp'
 import t from 'tap'
+import { finish } from '../src/concurrency/turns.js'
 import { decodeImage } from '../src/image/decode.js'
 import { readHeader } from '../src/image/headers/header.js'
 import type { ImageType } from '../src/image/headers/sniff.js'
@@ -14,8 +15,8 @@ const limits = { maxPixels: 1_000_000 }
 const draw = new Random(7)
 
 /** Whether the header proves that the image is plain. */
-async function isPlain(bytes: Uint8Array, type: ImageType): Promise<boolean> {
-  return (await readHeader(bytes, type)).plain
+function isPlain(bytes: Uint8Array, type: ImageType): boolean {
+  return finish(readHeader(bytes, type)).plain
 }
 
 function noise(width: number, height: number): Sharp {
@@ -48,7 +49,7 @@ t.test('small images are enlarged to the pixels of libvips', async (t) => {
   while (sizes.length < 60) sizes.push([1 + draw.below(100), 1 + draw.below(100)])
   for (const [width, height] of sizes) {
     const [png, tiff] = await bothWays(noise(width, height))
-    t.ok(await isPlain(png, 'png'), 'is plain')
+    t.ok(isPlain(png, 'png'), 'is plain')
     for (const spec of specs) {
       const same = Buffer.from(await decodeImage(tiff, spec, limits)).equals(
         await decodeImage(png, spec, limits),
@@ -83,8 +84,8 @@ t.test('a JPEG gives the same pixels whichever way it takes', async (t) => {
   ] as const) {
     for (const progressive of [false, true]) {
       const jpeg = await noise(width, height).blur(2).jpeg({ progressive }).toBuffer()
-      t.match(await readHeader(jpeg, 'jpeg'), { width, height, plain: true })
-      t.notOk(await isPlain(withXmp(jpeg), 'jpeg'))
+      t.match(finish(readHeader(jpeg, 'jpeg')), { width, height, plain: true })
+      t.notOk(isPlain(withXmp(jpeg), 'jpeg'))
       const same = Buffer.from(await decodeImage(jpeg, input, limits)).equals(
         await decodeImage(withXmp(jpeg), input, limits),
       )
@@ -103,9 +104,9 @@ t.test('images that may be turned, transparent or deeper than 8 bits are left to
     'grey-alpha.png',
     'animated.png',
   ]) {
-    t.notOk(await isPlain(fixture(name), name.endsWith('png') ? 'png' : 'jpeg'), name)
+    t.notOk(isPlain(fixture(name), name.endsWith('png') ? 'png' : 'jpeg'), name)
   }
-  t.notOk(await isPlain(fixture('colour.webp'), 'webp'))
+  t.notOk(isPlain(fixture('colour.webp'), 'webp'))
 })
 
 t.test(
@@ -115,13 +116,13 @@ t.test(
     const empty = Buffer.from([0, 0, 0, 0, ...Buffer.from('IDAT'), 0x35, 0xaf, 0x06, 0x1e])
     const withEmpty = (chunks: number) =>
       Buffer.concat([png.subarray(0, 33), Buffer.alloc(12 * chunks, empty), png.subarray(33)])
-    t.ok(await isPlain(withEmpty(3), 'png'))
-    t.notOk(await isPlain(withEmpty(10_000), 'png'))
+    t.ok(isPlain(withEmpty(3), 'png'))
+    t.notOk(isPlain(withEmpty(10_000), 'png'))
     const jpeg = fixture('colour.jpg')
     const comment = Buffer.from([0xff, 0xfe, 0, 2])
     const withComments = (count: number) =>
       Buffer.concat([jpeg.subarray(0, 2), Buffer.alloc(4 * count, comment), jpeg.subarray(2)])
-    t.ok(await isPlain(withComments(3), 'jpeg'))
-    t.notOk(await isPlain(withComments(10_000), 'jpeg'))
+    t.ok(isPlain(withComments(3), 'jpeg'))
+    t.notOk(isPlain(withComments(10_000), 'jpeg'))
   },
 )

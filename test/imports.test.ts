@@ -42,7 +42,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['scheduler', 'concurrency errors'],
   ['store', 'bytes concurrency errors domain-id'],
   ['image', 'image/headers manifest concurrency bytes errors'],
-  ['image/headers', 'bytes errors'],
+  ['image/headers', 'concurrency bytes errors'],
   ['family', 'pack manifest strict errors'],
   ['pack', 'manifest manifest/kinds safetensors strict concurrency bytes errors'],
   ['manifest', 'manifest/kinds strict'],

@@ -18,6 +18,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import { free, freeForeign } from '../bytes/free.js'
+import { turns, type WorkOptions } from '../concurrency/turns.js'
 import { clientClosed, FacetError } from '../errors.js'
 import type { InputSpec } from '../manifest/manifest.js'
 import { corrected } from './corrected.js'
@@ -77,23 +78,29 @@ const DECODE_TIMEOUT_SECONDS = 10
 /** Decodes in another process what cannot be ended in this one: `DecodeProcesses.decode`. */
 export type DecodeApart = (bytes: Uint8Array, input: InputSpec, options: DecodeOptions) => Promise<Uint8Array>
 
+/** `owner` and `check` are those of reading the header, which may take some turns of the event loop. */
+export interface OpenOptions extends WorkOptions {
+  /** Decodes what must be possible to end; without it all is decoded in this process. */
+  apart?: DecodeApart
+}
+
 /**
  * Reads the image's header and checks it. Takes milliseconds at most, whatever the image.
  *
- * @param apart decodes what must be possible to end; without it all is decoded here
  * @throws FacetError `unsupported_media_type` for other formats; `image_too_large` for an image that is too large
- * or would take too much memory or time; `undecodable_image` for empty bytes and a header that makes no sense
+ * or would take too much memory or time; `undecodable_image` for empty bytes and a header that makes no sense; what
+ * `check` throws
  */
 export async function openImage(
   bytes: Uint8Array,
   input: InputSpec,
   limits: ImageLimits,
-  apart?: DecodeApart,
+  { apart, ...work }: OpenOptions = {},
 ): Promise<OpenImage> {
   if (bytes.byteLength === 0) throw new FacetError('undecodable_image', 'The image is empty.')
   const type = sniffImage(bytes)
   if (type === null) throw unknownFormat(bytes)
-  const header = await readHeader(bytes, type)
+  const header = await turns.run(readHeader(bytes, type), work)
   checkSize(header, limits)
   const cost = decodeCost(header, input)
   checkCost(header, cost, limits)

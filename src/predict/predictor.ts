@@ -70,8 +70,11 @@ export interface AcceptedImage {
 
 /** What predicting needs of the family a domain belongs to. */
 export interface PredictingFamily {
-  /** Reads the header of an encoded image. @throws FacetError for an image that is refused by it */
-  open(image: Uint8Array): Promise<AcceptedImage>
+  /**
+   * Reads the header of an encoded image, in turn with the long work of other principals.
+   * @throws FacetError for an image that is refused by it; `client_closed`, `deadline_exceeded` where it takes longer
+   */
+  open(image: Uint8Array, asker: Wait & { principal: string }): Promise<AcceptedImage>
   readonly scheduler: Pick<Scheduler<Sample, SampleResult>, 'submit'>
 }
 
@@ -268,7 +271,7 @@ export class Predictor {
   ): Promise<{ pixels: Uint8Array; decodeMs: number }> {
     const { clock, warm } = this.#options
     const opened = clock.now()
-    const image = await family.open(encoded)
+    const image = await family.open(encoded, asker)
     const openMs = clock.now() - opened
     await warm?.(domain, version, asker)
     const start = clock.now()

@@ -10,11 +10,11 @@ import type { ServeConfig } from '../config/config.js'
 import { showBytes } from '../config/quantities.js'
 import { rowBytes } from '../engine/bank-spec.js'
 import { Engine } from '../engine/engine.js'
-import { engineRestarting, type FacetError } from '../errors.js'
+import { clientClosed, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import type { openImage } from '../image/decode.js'
 import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
-import type { AcceptedImage, PredictingFamily } from '../predict/predictor.js'
+import type { AcceptedImage, PredictingFamily, Wait } from '../predict/predictor.js'
 import { createCanary } from '../residency/canary.js'
 import { Residency, type ResidencyObserver } from '../residency/residency.js'
 import type { Versions } from '../residency/versions.js'
@@ -99,10 +99,17 @@ export class FamilyRuntime implements PredictingFamily {
     return { provider: this.engine.provider, lanes, maxBatch: this.sizer.size, bankDtype }
   }
 
-  async open(image: Uint8Array): Promise<AcceptedImage> {
+  async open(image: Uint8Array, asker: Wait & { principal: string }): Promise<AcceptedImage> {
     const { clock, config, decoding, family, openImage } = this.#options
     const limits = { maxPixels: config.maxImagePixels, memory: config.decodeMemory }
-    const { cost, decode } = await openImage(image, family.manifest.input, limits)
+    const { cost, decode } = await openImage(image, family.manifest.input, limits, {
+      owner: asker.principal,
+      check: () => {
+        if (asker.signal?.aborted) throw clientClosed()
+        if (asker.deadline !== undefined && clock.now() > asker.deadline)
+          throw new FacetError('deadline_exceeded', 'The deadline passed while the image was looked through.')
+      },
+    })
     return {
       decode: (wait) => {
         const task = () =>

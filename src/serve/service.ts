@@ -175,7 +175,8 @@ async function assemble(
     engine,
     versions,
     config,
-    openImage: (bytes, input, limits) => openImage(bytes, input, limits, decodeApart),
+    openImage: (bytes, input, limits, work) =>
+      openImage(bytes, input, limits, { ...work, apart: decodeApart }),
     decoding,
     clock,
     logger,

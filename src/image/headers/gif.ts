@@ -3,19 +3,19 @@
  *
  * libvips' reader looks at all frames before it decodes the first one, and keeps a record of each.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Steps } from '../../concurrency/turns.js'
 import { tooLarge, undecodable } from './failures.js'
 import type { GifHeader } from './types.js'
 
 const [EXTENSION, IMAGE, TRAILER] = [0x21, 0x2c, 0x3b]
 const MAX_FRAMES = 10_000
-/** Blocks that are walked past in one turn of the event loop: about a millisecond. */
-const BLOCKS_PER_TURN = 100_000
+/** Blocks that are walked past in a step. */
+const BLOCKS_A_STEP = 1000
 /** Screens that old programs wrote whatever the image's size; the reader then goes by the first frame. */
 const unlikelyScreens = ['640x480', '640x512', '800x600', '1024x768', '1280x1024', '1600x1200', '0x0']
 const MAX_LIKELY_SIDE = 2048
 
-export async function readGif(bytes: Uint8Array, view: DataView): Promise<GifHeader> {
+export function* readGif(bytes: Uint8Array, view: DataView): Steps<GifHeader> {
   const screen = { width: view.getUint16(6, true), height: view.getUint16(8, true) }
   const header: GifHeader = {
     type: 'gif',
@@ -51,7 +51,7 @@ export async function readGif(bytes: Uint8Array, view: DataView): Promise<GifHea
     for (;;) {
       const length = bytes[at] ?? 0
       at += 1 + length
-      if (++blocks % BLOCKS_PER_TURN === 0) await nextTurn()
+      if (++blocks % BLOCKS_A_STEP === 0) yield
       if (length === 0) break
     }
   }

@@ -2,9 +2,10 @@
  * Reads the header of an image from its own bytes, so that what decoding will take is known before libvips
  * decodes a pixel.
  *
- * One parser a format. Each does bounded work, or yields to the event loop where it must walk through a whole
- * file, and refuses what it cannot make sense of.
+ * One parser a format. Each does bounded work, in steps where it must walk through a whole file, and refuses
+ * what it cannot make sense of.
  */
+import type { Steps } from '../../concurrency/turns.js'
 import { FacetError } from '../../errors.js'
 import { undecodable } from './failures.js'
 import type { ImageType } from './sniff.js'
@@ -16,7 +17,7 @@ import { readTiff } from './tiff.js'
 import type { ImageHeader } from './types.js'
 import { readWebp } from './webp.js'
 
-type Reader = (bytes: Uint8Array, view: DataView) => ImageHeader | Promise<ImageHeader>
+type Reader = (bytes: Uint8Array, view: DataView) => ImageHeader | Steps<ImageHeader>
 
 const readers: Readonly<Record<ImageType, Reader>> = {
   jpeg: readJpeg,
@@ -28,13 +29,16 @@ const readers: Readonly<Record<ImageType, Reader>> = {
 }
 
 /**
+ * The header of an image, in steps.
+ *
  * @param type what `sniffImage` says of `bytes`
  * @throws FacetError `undecodable_image` for a header that is cut off, contradicts itself or is of an unsupported
  * kind; `image_too_large` for one with more parts than are counted
  */
-export async function readHeader(bytes: Uint8Array, type: ImageType): Promise<ImageHeader> {
+export function* readHeader(bytes: Uint8Array, type: ImageType): Steps<ImageHeader> {
   try {
-    const header = await readers[type](bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+    const read = readers[type](bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+    const header = 'next' in read ? yield* read : read
     if (header.width < 1 || header.height < 1) throw undecodable(type, 'it has no pixels')
     return header
   } catch (error) {

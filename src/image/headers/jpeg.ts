@@ -5,7 +5,7 @@
  * holds all coefficients and passes over them once a scan, and a file of some KB may have hundreds of scans. So
  * they are counted. An image of one scan, the usual one, is not walked through.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Steps } from '../../concurrency/turns.js'
 import { tooLarge, undecodable, unsupported } from './failures.js'
 import type { Correction, JpegHeader } from './types.js'
 
@@ -36,8 +36,8 @@ const neutralMarkers: readonly number[] = [0xc4, 0xdb, 0xdd, 0xfe]
 const MAX_PLAIN_SEGMENTS = 4096
 /** No writer makes more: ten are usual, one for each coefficient of three components would be 192. */
 export const MAX_SCANS = 1000
-/** Bytes that are walked through in one turn of the event loop: a millisecond or less. */
-const SLICE_BYTES = 1 << 19
+/** Bytes that are walked through in a step: half a millisecond at most, where every four of them are a segment. */
+const STEP_BYTES = 1 << 14
 
 interface Component {
   id: number
@@ -46,20 +46,20 @@ interface Component {
   scanned: boolean
 }
 
-/** Where reading is, and how far it may go in this turn of the event loop. */
+/** Where reading is, and how far it may go in this step. */
 interface Walk {
   at: number
   until: number
 }
 
-export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegHeader> {
+export function* readJpeg(bytes: Uint8Array, view: DataView): Steps<JpegHeader> {
   let header: JpegHeader | undefined
   let components: readonly Component[] = []
   let plain = true
   let segments = 0
   let profileBytes = 0
   const corrections: Correction[] = []
-  const walk: Walk = { at: 2, until: SLICE_BYTES }
+  const walk: Walk = { at: 2, until: STEP_BYTES }
   for (;;) {
     const marker = nextMarker(bytes, walk)
     if (marker === 'end') {
@@ -68,8 +68,8 @@ export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegH
       throw undecodable('jpeg', 'its header is cut off')
     }
     if (marker === 'more') {
-      await nextTurn()
-      walk.until = walk.at + SLICE_BYTES
+      yield
+      walk.until = walk.at + STEP_BYTES
       continue
     }
     if (marker === EOI && header !== undefined && header.scans > 0) {
@@ -119,7 +119,7 @@ export async function readJpeg(bytes: Uint8Array, view: DataView): Promise<JpegH
 }
 
 /**
- * Moves behind the next marker and returns it; `more` where the turn's slice ends before, `end` at the end of the
+ * Moves behind the next marker and returns it; `more` where the step ends before, `end` at the end of the
  * file. Entropy-coded data, which may come before a marker, has no 0xff but before 0x00 and in restart markers.
  */
 function nextMarker(bytes: Uint8Array, walk: Walk): number | 'more' | 'end' {

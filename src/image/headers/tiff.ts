@@ -2,7 +2,7 @@
  * The header of a TIFF, classic or BigTIFF: the tags of its first page, and how many pages follow.
  * Tags: https://www.awaresystems.be/imaging/tiff/tifftags.html
  */
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Steps } from '../../concurrency/turns.js'
 import { tooLarge, undecodable, unsupported } from './failures.js'
 import { readJpeg } from './jpeg.js'
 import { checkSamples } from './tiff-kinds.js'
@@ -57,8 +57,6 @@ const MAX_SAMPLES = 64
 const PALETTE = 3
 /** Compression. */
 const JPEG = 7
-/** Strips or tiles of JPEG that are looked at in one turn of the event loop. */
-const BLOCKS_PER_TURN = 100
 const MAX_JPEG_BLOCKS = 65_536
 /** Sample format. */
 const UNSIGNED = 1
@@ -101,7 +99,7 @@ interface Tag {
   at: number
 }
 
-export async function readTiff(bytes: Uint8Array, view: DataView): Promise<TiffHeader> {
+export function* readTiff(bytes: Uint8Array, view: DataView): Steps<TiffHeader> {
   const fields = new Fields(view)
   const first = fields.offset(fields.big ? 8 : 4)
   const found = readTags(fields, first)
@@ -138,7 +136,7 @@ export async function readTiff(bytes: Uint8Array, view: DataView): Promise<TiffH
   if (block.width < 1 || block.height < 1) throw undecodable('tiff', 'its strips or tiles have no size')
   const blocksOfPlane = Math.ceil(width / block.width) * Math.ceil(height / block.height)
   const blocks = blocksOfPlane * (planar ? samplesPerPixel : 1)
-  if (compression === JPEG) await checkJpegBlocks(bytes, fields, found, blocks)
+  if (compression === JPEG) yield* checkJpegBlocks(bytes, fields, found, blocks)
   const channels = photometric === PALETTE ? 3 : samplesPerPixel
   return {
     type: 'tiff',
@@ -156,7 +154,7 @@ export async function readTiff(bytes: Uint8Array, view: DataView): Promise<TiffH
     tiled,
     block,
     blocks,
-    pages: countPages(fields, first),
+    pages: yield* countPages(fields, first),
     bytes: bytes.length,
     plain: false,
   }
@@ -167,12 +165,12 @@ function profileBytes({ length }: Fields, tag: Tag | undefined): number {
 }
 
 /** A strip of JPEG may itself be stored in many scans, which nobody needs: such a file is refused. */
-async function checkJpegBlocks(
+function* checkJpegBlocks(
   bytes: Uint8Array,
   fields: Fields,
   found: ReadonlyMap<number, Tag>,
   blocks: number,
-): Promise<void> {
+): Steps<void> {
   if (blocks > MAX_JPEG_BLOCKS)
     throw tooLarge(
       `The TIFF image has ${blocks} strips or tiles of JPEG; at most ${MAX_JPEG_BLOCKS} are accepted.`,
@@ -188,10 +186,10 @@ async function checkJpegBlocks(
     total += part.length
     if (total > 2 * bytes.length) throw undecodable('tiff', 'its strips or tiles share their data')
     const view = new DataView(part.buffer, part.byteOffset, part.byteLength)
-    const { progressive, scans, scannedSamples, samples } = await readJpeg(part, view)
+    const { progressive, scans, scannedSamples, samples } = yield* readJpeg(part, view)
     if (progressive || scans > 1 || scannedSamples !== samples)
       throw unsupported('tiff', 'has a strip or tile of JPEG in several scans; one scan is read')
-    if (block % BLOCKS_PER_TURN === BLOCKS_PER_TURN - 1) await nextTurn()
+    yield
   }
 }
 
@@ -228,7 +226,7 @@ function tagValue(fields: Fields, tag: Tag | undefined, standard: number, index:
 }
 
 /** Pages in the chain. libtiff reads the values of all their tags, so pages that share theirs are refused. */
-function countPages(fields: Fields, first: number): number {
+function* countPages(fields: Fields, first: number): Steps<number> {
   const seen = new Set<number>()
   let valueBytes = 0
   // Where the chain breaks or turns back, libtiff ends it.
@@ -244,6 +242,7 @@ function countPages(fields: Fields, first: number): number {
     if (seen.size > 1 && valueBytes > 2 * fields.length)
       throw undecodable('tiff', 'its pages share the values of their tags')
     page = fields.offset(next)
+    yield
   }
   return seen.size
 }
