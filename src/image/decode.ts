@@ -49,7 +49,7 @@ export interface OpenImage {
    * JPEGs at least four times as large as needed are decoded at a reduced scale, which is still twice what is needed.
    *
    * @throws FacetError `undecodable_image` for truncated or damaged bytes; `deadline_exceeded` after
-   * `timeoutSeconds`; `client_closed` if `signal` was aborted
+   * `timeoutMs`; `client_closed` if `signal` was aborted
    */
   decode(options?: DecodeOptions): Promise<Uint8Array>
 }
@@ -58,10 +58,10 @@ export interface DecodeOptions {
   /** Aborted when the client left: the image is not decoded then. */
   signal?: AbortSignal | undefined
   /**
-   * libvips gives up an image after so many whole seconds, from 1. A codec that decodes an image in one step is not
-   * interrupted; the bound on CPU time holds for it.
+   * After this time the image is given up: at once in a process of its own (apart/); by libvips after whole seconds, from
+   * 1. A codec that decodes an image in one step is not interrupted; the bound on CPU time holds for it.
    */
-  timeoutSeconds?: number
+  timeoutMs?: number
 }
 
 // One libvips thread an image: parallelism comes from many images. The cache would keep clients' pixels in
@@ -73,7 +73,8 @@ sharp.unblock({
   operation: ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff'].map((name) => `VipsForeignLoad${name}`),
 })
 
-const DECODE_TIMEOUT_SECONDS = 10
+/** What an image may take that is decoded without a deadline, ms. */
+const DECODE_TIMEOUT_MS = 10_000
 
 /** Decodes in another process what cannot be ended in this one: `DecodeProcesses.decode`. */
 export type DecodeApart = (bytes: Uint8Array, input: InputSpec, options: DecodeOptions) => Promise<Uint8Array>
@@ -143,9 +144,10 @@ async function decodeReadable(
   bytes: Uint8Array,
   header: ImageHeader,
   input: InputSpec,
-  { signal, timeoutSeconds = DECODE_TIMEOUT_SECONDS }: DecodeOptions,
+  { signal, timeoutMs = DECODE_TIMEOUT_MS }: DecodeOptions,
 ): Promise<Uint8Array> {
-  const open = () => sharp(bytes, opening).timeout({ seconds: timeoutSeconds })
+  const seconds = Math.max(1, Math.ceil(timeoutMs / 1000))
+  const open = () => sharp(bytes, opening).timeout({ seconds })
   if (header.plain && header.profileBytes === 0) return plainPixels(bytes, open, header, input)
   const metadata = await sharp(bytes, opening).metadata()
   checkMetadata(metadata, header)

@@ -43,8 +43,8 @@ export interface FamilyRuntimeOptions {
   observe: FamilyObserver
 }
 
-/** libvips gives up an image after this time, whatever the request's deadline. */
-const MAX_DECODE_SECONDS = 10
+/** An image is given up after this time, whatever the request's deadline; ms. */
+const MAX_DECODE_MS = 10_000
 
 export class FamilyRuntime implements PredictingFamily {
   readonly family: Family
@@ -115,7 +115,7 @@ export class FamilyRuntime implements PredictingFamily {
         const task = () =>
           this.#abandoned
             ? Promise.reject(this.#abandoned)
-            : decode({ signal: wait.signal, timeoutSeconds: secondsTo(wait.deadline, clock) })
+            : decode({ signal: wait.signal, timeoutMs: timeTo(wait.deadline, clock) })
         return decoding.run(task, { ...wait, size: cost.cpuMs, weight: cost.bytes })
       },
     }
@@ -128,10 +128,9 @@ export class FamilyRuntime implements PredictingFamily {
   }
 }
 
-/** Whole seconds to a deadline, 1 at least and the longest time that decoding is given at most. */
-function secondsTo(deadline: number | undefined, clock: Clock): number {
-  const seconds = deadline === undefined ? MAX_DECODE_SECONDS : Math.ceil((deadline - clock.now()) / 1000)
-  return Math.max(1, Math.min(MAX_DECODE_SECONDS, seconds))
+/** Milliseconds to a deadline, at most the longest time that decoding is given. */
+function timeTo(deadline: number | undefined, clock: Clock): number {
+  return deadline === undefined ? MAX_DECODE_MS : Math.min(MAX_DECODE_MS, Math.max(0, deadline - clock.now()))
 }
 
 /**

@@ -24,8 +24,8 @@ export interface DecodeProcessesOptions {
 
 /** A process that has nothing to do is ended after this time. */
 const IDLE_MS = 30_000
-/** Longest time of an image whose request has no deadline. */
-const LONGEST_SECONDS = 10
+/** Longest time of an image whose request has no deadline, ms. */
+const LONGEST_MS = 10_000
 
 export class DecodeProcesses {
   readonly #options: DecodeProcessesOptions
@@ -52,12 +52,12 @@ export class DecodeProcesses {
   async decode(
     bytes: Uint8Array,
     input: InputSpec,
-    { signal, timeoutSeconds = LONGEST_SECONDS }: DecodeOptions = {},
+    { signal, timeoutMs = LONGEST_MS }: DecodeOptions = {},
   ): Promise<Uint8Array> {
     if (signal?.aborted) throw clientClosed()
     const { clock, cpuMs = MAX_CPU_MS } = this.#options
     const decoder = this.#take()
-    const cancel = clock.after(timeoutSeconds * 1000, () => decoder.kill(tooLate()))
+    const cancel = clock.after(timeoutMs, () => decoder.kill(tooLate()))
     try {
       return await decoder.decode({ input, cpuMs }, bytes)
     } finally {
