@@ -112,8 +112,14 @@ export class Program {
 
   kill(signal: NodeJS.Signals): void {
     if (!this.#asInit) this.#child.kill(signal)
-    else if (this.#child.exitCode === null && this.#child.signalCode === null)
-      process.kill(this.#initOf(this.#child.pid!), signal)
+    else if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      try {
+        process.kill(this.#initOf(this.#child.pid!), signal)
+      } catch (error) {
+        // It has ended, and `unshare` is about to.
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+      }
+    }
   }
 
   /** The process that `unshare` made, by its number here. */

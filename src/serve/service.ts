@@ -169,6 +169,7 @@ async function assemble(
     ended: (reason) => logger.warn({ reason }, 'a process that decodes images has ended'),
     ...(startDecoder && { start: startDecoder }),
   })
+  processes.warm()
   const decodeApart: DecodeApart = (bytes, input, options) => processes.decode(bytes, input, options)
   const runtime = new FamilyRuntime({
     family,

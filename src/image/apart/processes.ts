@@ -3,8 +3,10 @@
  * decode an image in one step of native code, which nothing else ends
  * (docs/decisions/0023-decoding-that-can-be-ended.md).
  *
- * A process is started when an image needs one and all others are busy, so there are no more than images that are
- * decoded at once. One that has nothing to do for a while is ended, and its memory with it.
+ * Starting a process holds the calling thread, the longer the more memory it has: 95 ms at 1 GB. So one is started before
+ * the service has any, and is kept; and a decode that is nearly done at its deadline may end by itself. Others are
+ * started when an image needs one and all are busy, so there are no more than images that are decoded at once, and are
+ * ended when they have nothing to do for a while.
  */
 import type { Clock } from '../../concurrency/clock.js'
 import { clientClosed, draining, FacetError } from '../../errors.js'
@@ -22,8 +24,10 @@ export interface DecodeProcessesOptions {
   start?: () => Child
 }
 
-/** A process that has nothing to do is ended after this time. */
+/** A process beside the one that is kept is ended after so long without work. */
 const IDLE_MS = 30_000
+/** How long after its deadline a decode may still end by itself. */
+const GRACE_MS = 1000
 /** Longest time of an image whose request has no deadline, ms. */
 const LONGEST_MS = 10_000
 
@@ -38,9 +42,14 @@ export class DecodeProcesses {
     this.#options = options
   }
 
-  /** Processes that run. */
+  /** Starts the process that is kept. */
+  warm(): void {
+    this.#giveBack(this.#start())
+  }
+
+  /** Processes that run and were not ended by us. */
   get size(): number {
-    return this.#all.size
+    return [...this.#all].filter(({ alive }) => alive).length
   }
 
   /**
@@ -57,7 +66,7 @@ export class DecodeProcesses {
     if (signal?.aborted) throw clientClosed()
     const { clock, cpuMs = MAX_CPU_MS } = this.#options
     const decoder = this.#take()
-    const cancel = clock.after(timeoutMs, () => decoder.kill(tooLate()))
+    const cancel = clock.after(timeoutMs + GRACE_MS, () => decoder.kill(tooLate()))
     try {
       return await decoder.decode({ input, cpuMs }, bytes)
     } finally {
@@ -99,14 +108,13 @@ export class DecodeProcesses {
 
   #giveBack(decoder: DecodeProcess): void {
     if (!decoder.alive || this.#stopped) return
-    const cancel = this.#options.clock.after(IDLE_MS, () => {
-      this.#idle.splice(
-        this.#idle.findIndex((idle) => idle.decoder === decoder),
-        1,
-      )
+    const idle = { decoder, cancel: () => {} }
+    idle.cancel = this.#options.clock.after(IDLE_MS, () => {
+      if (this.size === 1) return
+      this.#idle.splice(this.#idle.indexOf(idle), 1)
       decoder.kill(draining())
     })
-    this.#idle.push({ decoder, cancel })
+    this.#idle.push(idle)
   }
 }
 
