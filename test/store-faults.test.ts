@@ -1,4 +1,5 @@
 /** Every operation on the disk fails once, with each kind of error: the change fails, and nothing else. */
+import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { FacetError } from '../src/errors.js'
 import type { LocalStore } from '../src/store/local.js'
@@ -185,7 +186,7 @@ t.test('a store that cannot be made durable at start serves, and refuses changes
 
 t.test('a read-only folder is served without changes', async (t) => {
   const disk = (await furnish()).crash('kept')
-  disk.apply({ name: 'create', path: '/data/tmp/left', file: 0 })
+  disk.apply({ name: 'create', path: `/data/tmp/${randomUUID()}`, file: 0 })
   const reading = ['list', 'stat', 'read']
   const fs = new MemoryFs({
     disk,

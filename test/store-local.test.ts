@@ -1,5 +1,5 @@
 /** The store on a real folder: what it keeps, what it refuses, and what it says about damage. */
-import { cp, mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { cp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { nodeFs } from '../src/store/fs.js'
@@ -259,27 +259,6 @@ t.test('a torn record is reported and ignored, and stays until the domain is wri
     t.notOk((await readdir(join(dir, 'domains'))).includes('one.json'), 'or until it is removed')
   }
 })
-
-t.test(
-  'temporary files of interrupted writes go at start; foreign files are reported and stay',
-  async (t) => {
-    const dir = await furnished(t)
-    await writeFile(join(dir, 'tmp', 'half'), 'x')
-    await writeFile(join(dir, 'domains', 'NOTES.txt'), 'x')
-    await writeFile(join(dir, 'blobs', 'notes'), 'x')
-    await mkdir(join(dir, 'blobs', 'ff'), { recursive: true })
-    await writeFile(join(dir, 'blobs', 'ff', 'x.safetensors'), 'x')
-    const store = storeAt(dir)
-    t.teardown(() => store.close())
-    t.strictSame((await store.open()).map(({ subject }) => subject).sort(), [
-      'blobs/ff/x.safetensors',
-      'blobs/notes',
-      'domains/NOTES.txt',
-    ])
-    t.strictSame(await readdir(join(dir, 'tmp')), [])
-    t.ok((await readdir(join(dir, 'domains'))).includes('NOTES.txt'))
-  },
-)
 
 t.test('formats: a newer one, a damaged one and a folder that is no store are refused', async (t) => {
   const dir = await furnished(t)

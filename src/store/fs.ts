@@ -4,7 +4,6 @@
  */
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readdir, rename, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
 import { lockFolder } from './lock.js'
 
 /** A file being written for the first time. */
@@ -50,7 +49,8 @@ export interface StoreFs {
   /** Unlinks a file. */
   remove(path: string): Promise<void>
   openFolder(path: string): Promise<StoreFolder>
-  /** Locks the folder for this process; the returned function unlocks it.
+  /** Takes the lock that is kept in the folder `path`, which is created where it is missing; the returned function
+   * gives it back.
    * @throws LockedError where another process holds the lock */
   lock(path: string): Promise<() => Promise<void>>
 }
@@ -85,7 +85,7 @@ export const nodeFs: StoreFs = {
   rename,
   remove: unlink,
   openFolder: (path) => open(path, 'r'),
-  lock: (path) => lockFolder(join(path, 'lock')),
+  lock: lockFolder,
 }
 
 /** Opens a regular file while `use` runs. A link is not followed, and a pipe is not waited for. */

@@ -6,8 +6,9 @@
  *     lock/                                    see lock.ts
  *     blobs/<first 2 hex>/<sha256>.safetensors a pack's bytes under their version
  *     domains/<domain>.json                    a domain's record, with its checksum
- *     tmp/                                     files being written; emptied at every start
+ *     tmp/                                     files being written; those left over are removed at every start
  */
+import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { checkDomainId, domainIdRule, isDomainId } from '../domain-id.js'
 import { FacetError } from '../errors.js'
@@ -23,6 +24,9 @@ export const MAX_BLOB_BYTES = 2 ** 31 - 1
 
 const VERSION = /^[0-9a-f]{64}$/
 const PREFIX = /^[0-9a-f]{2}$/
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
+/** The temporary file of FORMAT, also in `tmp/`. */
+const TEMPORARY_FORMAT = 'FORMAT'
 const BLOB_SUFFIX = '.safetensors'
 const RECORD_SUFFIX = '.json'
 
@@ -40,6 +44,11 @@ export function isBlobPrefix(name: string): boolean {
 export function versionOfFile(name: string): string | null {
   const version = name.slice(0, -BLOB_SUFFIX.length)
   return name.endsWith(BLOB_SUFFIX) && isVersion(version) ? version : null
+}
+
+/** True for the name of a file that the store makes in `tmp/`. */
+export function isTemporaryName(name: string): boolean {
+  return UUID.test(name) || name === TEMPORARY_FORMAT
 }
 
 /** The domain that a record's file name names, or null. */
@@ -68,6 +77,8 @@ export class Layout {
   readonly blobs: string
   readonly domains: string
   readonly temporary: string
+  readonly temporaryFormat: string
+  readonly lock: string
 
   constructor(dir: string) {
     this.root = dir
@@ -75,6 +86,8 @@ export class Layout {
     this.blobs = join(dir, 'blobs')
     this.domains = join(dir, 'domains')
     this.temporary = join(dir, 'tmp')
+    this.temporaryFormat = join(this.temporary, TEMPORARY_FORMAT)
+    this.lock = join(dir, 'lock')
   }
 
   /** The folder that holds the blob of `version`. */
@@ -97,8 +110,13 @@ export class Layout {
     return join(this.domains, domain + RECORD_SUFFIX)
   }
 
+  /** @param name one that `isTemporaryName` accepts */
   temporaryFile(name: string): string {
     return join(this.temporary, name)
+  }
+
+  newTemporaryFile(): string {
+    return this.temporaryFile(randomUUID())
   }
 }
 

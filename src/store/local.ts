@@ -8,7 +8,6 @@
  * After a failed fsync of a folder it is unknown which state survives a crash. The store then refuses writes
  * until it is opened again; reads go on.
  */
-import { randomUUID } from 'node:crypto'
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
@@ -161,7 +160,7 @@ export class LocalStore implements Store {
       const prefix = version.slice(0, 2)
       if (!this.#prefixes.has(prefix)) await this.#disk.makeFolder(this.#layout.blobFolder(version))
       this.#prefixes.add(prefix)
-      await this.#disk.replaceFile(this.#temporary(), target, bytes)
+      await this.#disk.replaceFile(this.#layout.newTemporaryFile(), target, bytes)
     } finally {
       this.#reserved -= growth
     }
@@ -215,7 +214,7 @@ export class LocalStore implements Store {
         this.#checkBlobs(stored.record)
         if (!this.#hasRecords) await this.#disk.makeFolder(this.#layout.domains)
         this.#hasRecords = true
-        await this.#disk.replaceFile(this.#temporary(), this.#layout.record(domain), bytes)
+        await this.#disk.replaceFile(this.#layout.newTemporaryFile(), this.#layout.record(domain), bytes)
         this.#records.set(domain, stored)
         this.#unreadable.delete(domain)
       })
@@ -336,10 +335,6 @@ export class LocalStore implements Store {
       for (const { version, seed } of record.versions) if (seed !== true) named.add(version)
     }
     return named
-  }
-
-  #temporary(): string {
-    return this.#layout.temporaryFile(randomUUID())
   }
 }
 

@@ -29,6 +29,14 @@ const MAX_SOCKET_PATH_BYTES = 100
 /** Room for a socket's name, `/new-` and a UUID. */
 const MAX_SOCKET_NAME_BYTES = 40
 
+const NUMBER = /^[1-9][0-9]*$/
+const NEW = /^new-[0-9a-f-]{36}$/
+
+/** True for the name of a socket that a process makes in the folder of the lock. */
+export function isLockName(name: string): boolean {
+  return NUMBER.test(name) || NEW.test(name)
+}
+
 /** Another process holds the folder. */
 export class LockedError extends Error {
   /** The holder as it describes itself, such as `process 4711 on host a1b2`. */
@@ -84,7 +92,7 @@ async function take(folder: string, short: string): Promise<() => Promise<void>>
 
 async function numbers(folder: string): Promise<number[]> {
   const names = await readdir(folder)
-  return names.filter((name) => /^[1-9][0-9]*$/.test(name)).map(Number)
+  return names.filter((name) => NUMBER.test(name)).map(Number)
 }
 
 /** True when the socket `name` became the newest, number `mine`; false when another process was first. */
@@ -104,13 +112,16 @@ async function claim(folder: string, name: string, mine: number): Promise<boolea
     await unlink(path)
     return false
   }
-  await removeAllBut(folder, String(mine))
+  await removeSocketsBut(folder, String(mine))
   return true
 }
 
-async function removeAllBut(folder: string, kept: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (name !== kept) await unlink(join(folder, name)).catch(ignoreMissing)
+/** Removes the sockets of other processes, and nothing that no such process made. */
+async function removeSocketsBut(folder: string, kept: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const { name } = entry
+    if (name === kept || !isLockName(name) || !entry.isSocket()) continue
+    await unlink(join(folder, name)).catch(ignoreMissing)
   }
 }
 

@@ -1,5 +1,5 @@
 /** Opening a data folder: create it where it is missing, take its lock, read it, clean up after a crash. */
-import { basename, dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import type { Logger } from 'pino'
 import { FacetError } from '../errors.js'
 import { type DurableWriter, UnknownOutcome } from './durable.js'
@@ -7,7 +7,10 @@ import { reason, writeFailure } from './failures.js'
 import { ensureFolder, errorCode, type StoreFs, withFolder } from './fs.js'
 import { type Layout, STORE_FORMAT } from './layout.js'
 import { LockedError } from './lock.js'
-import { checkFormat, lostRecords, type Scan, scan } from './scan.js'
+import { checkFormat, foreignEntries, lostRecords, type Scan, scan } from './scan.js'
+
+/** Entries that a message names. */
+const NAMED_ENTRIES = 5
 
 export interface OpenFolder {
   found: Scan
@@ -17,7 +20,7 @@ export interface OpenFolder {
   unlock: () => Promise<void>
 }
 
-/** @throws FacetError `store_failed` when the folder is locked, of a newer format or not readable */
+/** @throws FacetError `store_failed` when the folder is locked, somebody else's, of a newer format or not readable */
 export async function openFolder(
   fs: StoreFs,
   disk: DurableWriter,
@@ -27,8 +30,10 @@ export async function openFolder(
   let refusal: string | null = null
   let unlock = async (): Promise<void> => {}
   try {
+    // Before the lock: it makes a folder, and a folder that is somebody else's stays as it is.
+    if (await isThere(fs, layout.root)) await isStore(fs, layout)
     await makeFolders(fs, layout.root)
-    unlock = await lockData(fs, layout.root)
+    unlock = await lockData(fs, layout)
   } catch (error) {
     // A folder that cannot be written is served as it is. It needs no lock, because this process changes
     // nothing in it.
@@ -36,7 +41,7 @@ export async function openFolder(
     refusal = `The store is read-only (${errorCode(error)}): changes are refused.`
   }
   try {
-    if (!(await checkFormat(fs, layout))) {
+    if (!(await isStore(fs, layout))) {
       if (refusal !== null) throw unusable(layout, 'it is empty and cannot be written')
       await initialise(fs, disk, layout)
     }
@@ -49,16 +54,16 @@ export async function openFolder(
   }
 }
 
-/** Takes the lock of the folder `root`. @throws FacetError `store_failed` that names the holder; Node's
+/** Takes the lock of a data folder. @throws FacetError `store_failed` that names the holder; Node's
  * errors */
-export async function lockData(fs: StoreFs, root: string): Promise<() => Promise<void>> {
+export async function lockData(fs: StoreFs, layout: Layout): Promise<() => Promise<void>> {
   try {
-    return await fs.lock(root)
+    return await fs.lock(layout.lock)
   } catch (error) {
     if (!(error instanceof LockedError)) throw error
     throw new FacetError(
       'store_failed',
-      `The data folder ${root} is ${error.message}: stop that one, or use another folder (--data).`,
+      `The data folder ${layout.root} is ${error.message}: stop that one, or use another folder (--data).`,
       { cause: error },
     )
   }
@@ -75,6 +80,28 @@ function unusable(layout: Layout, why: unknown): FacetError {
     'store_failed',
     `The data folder (--data) ${layout.root} cannot be used: ${text}. Name a folder that is there and yours, or one that can be made.`,
     { cause: why },
+  )
+}
+
+async function isThere(fs: StoreFs, folder: string): Promise<boolean> {
+  return fs.list(folder).then(
+    () => true,
+    () => false,
+  )
+}
+
+/** Whether the folder is a store; false for one that may become one. @throws FacetError `store_failed` for any other */
+async function isStore(fs: StoreFs, layout: Layout): Promise<boolean> {
+  if (await checkFormat(fs, layout)) return true
+  const foreign = await foreignEntries(fs, layout)
+  if (foreign.length === 0) return false
+  const named = foreign.slice(0, NAMED_ENTRIES).map((name) => JSON.stringify(name))
+  const more = foreign.length - named.length
+  throw new FacetError(
+    'store_failed',
+    `The data folder (--data) ${layout.root} is no store and holds what a store does not make: ${named.join(', ')}` +
+      `${more > 0 ? ` and ${more} more` : ''}. A store is made in a new or empty folder only: name one, such as ` +
+      `${join(layout.root, 'store')}. Nothing has changed.`,
   )
 }
 
@@ -102,9 +129,8 @@ async function makeFolders(fs: StoreFs, path: string): Promise<void> {
 async function initialise(fs: StoreFs, disk: DurableWriter, layout: Layout): Promise<void> {
   try {
     await ensureFolder(fs, layout.temporary)
-    const temporary = layout.temporaryFile('FORMAT')
-    await fs.remove(temporary).catch(ignoreMissing)
-    await disk.replaceFile(temporary, layout.format, Buffer.from(`${STORE_FORMAT}\n`))
+    await fs.remove(layout.temporaryFormat).catch(ignoreMissing)
+    await disk.replaceFile(layout.temporaryFormat, layout.format, Buffer.from(`${STORE_FORMAT}\n`))
   } catch (error) {
     throw writeFailure(error)
   }

@@ -2,24 +2,29 @@
  * Reads a data folder and lists what is wrong with it. Changes nothing: `LocalStore.open` recovers from what
  * is found, `verifyStore` reports it.
  */
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { FacetError } from '../errors.js'
 import { readFailure, reason } from './failures.js'
-import { errorCode, type StoreFs } from './fs.js'
+import { type Entry, errorCode, type StoreFs } from './fs.js'
 import {
   domainOfFile,
   isBlobPrefix,
+  isTemporaryName,
   type Layout,
   MAX_FORMAT_BYTES,
   MAX_RECORD_BYTES,
   STORE_FORMAT,
   versionOfFile,
 } from './layout.js'
+import { isLockName } from './lock.js'
 import { decodeRecord, RecordError } from './record.js'
 import type { DomainRecord, StoredRecord, StoreProblem } from './store.js'
 
 /** Packs that a killed process leaves without a record where there was none before: those of uploads under way. */
 const MAX_INTERRUPTED = 8
+
+/** Entries of an empty folder: ext4 has this one at the root of each file system. */
+const NOBODYS = new Set(['lost+found'])
 
 export interface Scan {
   records: Map<string, StoredRecord>
@@ -27,7 +32,7 @@ export interface Scan {
   blobs: Map<string, number>
   /** Prefix folders of `blobs/` that exist. */
   prefixes: string[]
-  /** Names in `tmp/`. */
+  /** Files in `tmp/` that the store made. */
   temporary: string[]
   /** Domains that have a record which cannot be read. */
   unreadable: Set<string>
@@ -44,10 +49,9 @@ export async function checkFormat(fs: StoreFs, layout: Layout): Promise<boolean>
     text = Buffer.from(await fs.read(layout.format, MAX_FORMAT_BYTES)).toString('utf8')
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw readFailure(error)
-    const names = await fs.list(layout.root).catch((error: unknown): string[] => {
-      if (errorCode(error) === 'ENOENT') return []
-      throw error
-    })
+    const names = await listRoot(fs, layout)
+    // A service that starts on the folder too has just made it a store.
+    if (names.includes(basename(layout.format))) return true
     if (!names.includes('blobs') && !names.includes('domains')) return false
     throw new FacetError(
       'store_failed',
@@ -66,6 +70,24 @@ export async function checkFormat(fs: StoreFs, layout: Layout): Promise<boolean>
   )
 }
 
+/** Names in a folder that is no store yet and that no store made there; what an interrupted first start leaves behind
+ * is the store's own. */
+export async function foreignEntries(fs: StoreFs, layout: Layout): Promise<string[]> {
+  const foreign: string[] = []
+  for (const name of await listRoot(fs, layout)) {
+    if (NOBODYS.has(name)) continue
+    if (name === basename(layout.temporary)) {
+      const temporary = await sort(fs, layout.temporary, 'file', isTemporaryName)
+      foreign.push(...temporary.foreign.map((inside) => `${name}/${inside}`))
+    } else if (name === basename(layout.lock)) {
+      foreign.push(...(await foreignInLock(fs, layout)).map((inside) => `${name}/${inside}`))
+    } else {
+      foreign.push(name)
+    }
+  }
+  return foreign.sort()
+}
+
 /** Everything in the folder. @throws FacetError `store_failed` where a folder cannot be listed */
 export async function scan(fs: StoreFs, layout: Layout): Promise<Scan> {
   const found: Scan = {
@@ -78,7 +100,12 @@ export async function scan(fs: StoreFs, layout: Layout): Promise<Scan> {
     problems: [],
   }
   try {
-    found.temporary = (await listFolder(fs, layout.temporary)) ?? []
+    const temporary = await sort(fs, layout.temporary, 'file', isTemporaryName)
+    found.temporary = temporary.own
+    found.problems.push(
+      ...temporary.foreign.map((name) => stray(`tmp/${name}`, 'a temporary file of this store')),
+      ...(await foreignInLock(fs, layout)).map((name) => stray(`lock/${name}`, 'a lock of this store')),
+    )
     await scanBlobs(fs, layout, found)
     await scanRecords(fs, layout, found)
   } catch (error) {
@@ -173,6 +200,38 @@ export function lostRecords({ blobs, hasRecords, records, unreadable }: Scan): b
 
 function stray(path: string, what: string): StoreProblem {
   return { kind: 'stray_file', subject: path, message: `${path} is not ${what}; ignored.` }
+}
+
+/** Names in the data folder, which may be a link; none where it is missing. */
+async function listRoot(fs: StoreFs, layout: Layout): Promise<string[]> {
+  return fs.list(layout.root).catch((error: unknown): string[] => {
+    if (errorCode(error) === 'ENOENT') return []
+    throw error
+  })
+}
+
+async function foreignInLock(fs: StoreFs, layout: Layout): Promise<string[]> {
+  return (await sort(fs, layout.lock, 'other', isLockName)).foreign
+}
+
+/** Names in a folder, by whether the store made them: names that `isOwn` accepts, of entries of `kind`. Those that
+ * another process removes meanwhile are left out.
+ * @throws FacetError `store_failed` for a link, or for no folder */
+async function sort(
+  fs: StoreFs,
+  path: string,
+  kind: Entry['kind'],
+  isOwn: (name: string) => boolean,
+): Promise<{ own: string[]; foreign: string[] }> {
+  const sorted = { own: [] as string[], foreign: [] as string[] }
+  for (const name of (await listFolder(fs, path)) ?? []) {
+    const found = await fs.stat(join(path, name)).catch((error: unknown) => {
+      if (errorCode(error) === 'ENOENT') return null
+      throw error
+    })
+    if (found !== null) (isOwn(name) && found.kind === kind ? sorted.own : sorted.foreign).push(name)
+  }
+  return sorted
 }
 
 /** Names in a folder; null where it is missing. @throws FacetError `store_failed` for a link, or for no folder */

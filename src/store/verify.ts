@@ -62,7 +62,7 @@ async function checkIsStore(fs: StoreFs, layout: Layout): Promise<void> {
 
 async function lockUnlessReadOnly(fs: StoreFs, layout: Layout): Promise<() => Promise<void>> {
   try {
-    return await lockData(fs, layout.root)
+    return await lockData(fs, layout)
   } catch (error) {
     if (isReadOnly(error)) return async () => {}
     throw error instanceof FacetError ? error : readFailure(error)
