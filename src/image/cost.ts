@@ -1,7 +1,7 @@
 /**
  * What decoding an image takes at most, by its header: bytes of memory and milliseconds of CPU time.
  *
- * Memory counts what libvips, the codecs under it and decode.ts hold at once, without the encoded bytes. CPU time is
+ * Memory counts what libvips, the codecs under it and pixels.ts hold at once, without the encoded bytes. CPU time is
  * that of the machine that the figures were measured on: 2 cores of an AMD EPYC (docs/security.md).
  *
  * The coefficients come from `npm run worst-images`, which searches for images that take more than is said here and
@@ -103,7 +103,7 @@ function pipelineCost(header: ImageHeader, profile: boolean, shrink = 1): Decode
 
 /**
  * How many times smaller libjpeg decodes an image at least: in powers of two, by half of what it is resized by
- * (decode.ts).
+ * (pixels.ts).
  */
 function shrinkOnLoad({ width, height }: ImageHeader, input: InputSpec): number {
   const shrink = Math.min(width, height) / input.resize

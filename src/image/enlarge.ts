@@ -1,6 +1,6 @@
 /**
  * Enlarges a small decoded image with bilinear interpolation, equal to libvips to the bit: vips_affine with
- * its bilinear interpolator to twice the size, of which every second row and column is kept (decode.ts says
+ * its bilinear interpolator to twice the size, of which every second row and column is kept (pixels.ts says
  * why).
  *
  * An operation of libvips costs half a millisecond before its first pixel; this takes a tenth of that. Many
