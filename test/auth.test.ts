@@ -263,7 +263,7 @@ t.test('a wrong token file names its lines and shows no hash', async (t) => {
     [{ ...good, sha256: sha256('x'), id: 'a b' }, /line 2: id/],
     [{ ...good, sha256: 'abc' }, /line 2: sha256/],
     [{ ...good, sha256: sha256('x').toUpperCase() }, /line 2: sha256/],
-    [good, /line 2: the same token/],
+    [good, /line 2: the same token as line 1/],
     [{ ...good, sha256: sha256('x'), scopes: [] }, /line 2: scopes/],
     [{ ...good, sha256: sha256('x'), scopes: ['root'] }, /line 2: scopes/],
     [{ ...good, sha256: sha256('x'), scopes: ['predict'], domains: ['No'] }, /line 2: domains must/],

@@ -72,6 +72,7 @@ t.test('a mistyped domain', async (t) => {
 t.test('a mistyped domain: only domains that the caller may see are named', async (t) => {
   const principal: Principal = {
     id: 'acme',
+    source: 'line 1',
     digest: Buffer.from(sha256('token'), 'hex'),
     scopes: new Set(['predict']),
     domains: new Set(['shapes', 'colour', 'shapez']),

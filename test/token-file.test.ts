@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { exposures } from '../src/http/access/exposure.js'
-import { POLL_INTERVAL_MS, Principals } from '../src/http/access/token-file.js'
+import { POLL_INTERVAL_MS, Principals, type TokenSources } from '../src/http/access/token-file.js'
 import { identify, variablePrincipals } from '../src/http/access/tokens.js'
 import { sha256, testApp } from './http-app.js'
 import { ManualClock } from './manual-clock.js'
@@ -89,6 +89,11 @@ t.test('a file that cannot be used changes nothing, and the log says so once', a
     ['empty', () => writeFile(file, '\n'), /holds no token/],
     ['gone', () => rm(file), /--token-file.*no such file/],
     [
+      "the variable's token",
+      () => writeFile(file, good + line('reader', 'by-variable-1234', ['predict'])),
+      /line 3: the same token as FACET_ADMIN_TOKEN/,
+    ],
+    [
       'a scope nobody holds any more',
       () => writeFile(file, line('ops', 'other', ['admin'])),
       /nobody would hold the scope metrics/,
@@ -103,6 +108,7 @@ t.test('a file that cannot be used changes nothing, and the log says so once', a
     t.equal(logs.length, 1, `${what}: one line`)
     t.notMatch(JSON.stringify(logs), sha256('other'), 'and no hash')
     t.strictSame([knows('ops-token'), knows('scrape-token')], ['ops', 'scraper'], what)
+    t.equal(knows('by-variable-1234'), 'admin', what)
     await writeFile(file, good)
     await look(principals)
   }
@@ -122,19 +128,41 @@ t.test('a token file that cannot be read ends the start, by its option and with 
   await t.rejects(open(join(dir, 'empty')), { message: /holds no token.*leave --token-file out/ })
 })
 
+t.test('one token in two places ends the start, by both places', async (t) => {
+  const both = 'one-token-for-all'
+  const file = join(
+    t.testdir({ tokens: line('ops', 'other', ['admin']) + line('x', both, ['metrics']) }),
+    'tokens',
+  )
+  const open = (sources: TokenSources) =>
+    Principals.open(sources, new ManualClock(), pino({ level: 'silent' }))
+  const twice = /FACET_ADMIN_TOKEN and FACET_PREDICT_TOKEN hold the same token: give each its own/
+  await t.rejects(open({ adminToken: both, predictToken: both }), twice)
+  for (const [key, name] of [
+    ['adminToken', 'FACET_ADMIN_TOKEN'],
+    ['predictToken', 'FACET_PREDICT_TOKEN'],
+  ] as const) {
+    await t.rejects(
+      open({ [key]: both, tokenFile: file }),
+      new RegExp(`line 2: the same token as ${name}: give`),
+    )
+  }
+})
+
 t.test('the log of an exposed service names its risks, each with a remedy', async (t) => {
   const risks = (host: string, variables: { adminToken?: string; predictToken?: string }) =>
     exposures(host, variablePrincipals(variables), variables)
   const long = 'a-long-and-random-token-0123456789'
   t.same(risks('127.0.0.1', {}), [], 'loopback without tokens is meant to be')
-  t.same(risks('::1', { adminToken: long, predictToken: long }), [])
+  const both = { adminToken: long, predictToken: `${long}-reader` }
+  t.same(risks('::1', both), [])
   t.match(risks('localhost', { adminToken: 'short' }), [/^FACET_ADMIN_TOKEN has 5 characters.*openssl rand/])
   t.match(risks('127.0.0.1', { predictToken: 'short' }), [/^FACET_PREDICT_TOKEN has 5 characters/])
   const open = risks('0.0.0.0', {})
   t.match(open, [/without a predict token.*FACET_PREDICT_TOKEN/, /\/metrics open/, /control plane is off/])
   t.equal(open.length, 3)
-  t.match(risks('0.0.0.0', { adminToken: long, predictToken: long }), [/\/metrics open/])
-  const all = { id: 'x', digest: Buffer.alloc(32), domains: null }
+  t.match(risks('0.0.0.0', both), [/\/metrics open/])
+  const all = { id: 'x', source: 'line 1', digest: Buffer.alloc(32), domains: null }
   const scopes = new Set(['admin', 'predict', 'metrics'] as const)
   t.same(exposures('::', [{ ...all, scopes }], {}), [])
 })

@@ -93,7 +93,7 @@ export class Principals {
 
   /** @throws Error if the text is not a token file, or would leave a guarded scope unguarded */
   #accept(text: string): void {
-    const next = [...this.#fixed, ...parseTokens(text, this.#file!)]
+    const next = [...this.#fixed, ...parseTokens(text, this.#file!, this.#fixed)]
     const holds = (list: readonly Principal[], scope: (typeof scopes)[number]) =>
       list.some((principal) => principal.scopes.has(scope))
     const opened = scopes.filter((scope) => holds(this.#current, scope) && !holds(next, scope))
