@@ -1,5 +1,6 @@
 /** The rule for domain ids. Ids become file names of the store, labels of metrics and segments of URLs. */
 import { FacetError } from './errors.js'
+import { quoted } from './shown-text.js'
 
 const pattern = /^[a-z0-9][a-z0-9._-]{0,62}$/
 
@@ -13,8 +14,7 @@ export function isDomainId(id: string): boolean {
 /** Returns a valid id unchanged. @throws FacetError `bad_domain_id` (400) */
 export function checkDomainId(id: string): string {
   if (isDomainId(id)) return id
-  const shown = JSON.stringify(id.length > 80 ? `${id.slice(0, 80)}…` : id)
-  throw new FacetError('bad_domain_id', `${shown} is not a domain id: ${domainIdRule}.`)
+  throw new FacetError('bad_domain_id', `${quoted(id)} is not a domain id: ${domainIdRule}.`)
 }
 
 /** Changes of one character by which a similar id may differ; fewer in a short id. */

@@ -4,6 +4,7 @@
  * Other code throws `FacetError`; only `http/exchange/` turns it into a response. This file
  * knows no HTTP library.
  */
+import { quoted } from './shown-text.js'
 
 export const errorTable = {
   malformed_request: { status: 400, title: 'Malformed request' },
@@ -124,7 +125,7 @@ export function engineRestarting(cause?: unknown): FacetError {
  */
 export function unknownDomain(domain: string, similar: string | null = null): FacetError {
   const hint = similar === null ? '' : `did you mean '${similar}'? `
-  const message = `There is no domain ${JSON.stringify(domain.slice(0, 63))}; ${hint}GET /v1/domains lists them.`
+  const message = `There is no domain ${quoted(domain)}; ${hint}GET /v1/domains lists them.`
   return new FacetError('unknown_domain', message)
 }
 

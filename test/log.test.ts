@@ -70,9 +70,13 @@ t.test('levels hold, and an error has its stack', async (t) => {
 })
 
 t.test('what a client sent does not steer the terminal', async (t) => {
-  const { logger, written } = await open('pretty', NO_TERMINAL)
-  const text = `a${ESCAPE}[2Jb`
-  logger.error({ err: new Error(text), domain: text }, text)
-  t.match(written.text, 'a\ufffd[2Jb')
-  t.notMatch(written.text, ESCAPE)
+  const text = `a${ESCAPE}[2Jb\u009b2J\rc\u202ed`
+  const unsafe = /[^\P{Cc}\n]|\p{Bidi_Control}/u
+  for (const format of ['pretty', 'json'] as const) {
+    const { logger, written } = await open(format, NO_TERMINAL)
+    logger.child({ peer: text }).error({ err: new Error(text), domain: text }, text)
+    t.notMatch(written.text, unsafe, format)
+    if (format === 'pretty') t.match(written.text, 'Error: a\ufffd[2Jb\ufffd2J\ufffdc\ufffdd\n')
+    else t.match(JSON.parse(written.text), { err: { message: text }, peer: text, domain: text, msg: text })
+  }
 })

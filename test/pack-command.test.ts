@@ -52,11 +52,11 @@ async function folder(t: Test, change: Partial<Pack> = {}): Promise<{ dir: strin
 }
 
 t.test('show describes a pack, with its family the slots too', async (t) => {
-  const { dir, file } = await folder(t, { name: 'Pets\u001b[31m', metrics: { top1: 0.91 } })
+  const { dir, file } = await folder(t, { name: 'Pets\u001b[31m\u202e', metrics: { top1: 0.91 } })
   const alone = await run(t, 'show', file)
   t.equal(alone.code, 0)
   for (const line of [
-    /^name +Pets \[31m$/m,
+    /^name +Pets\ufffd\[31m\ufffd$/m,
     /^version +[0-9a-f]{64}$/m,
     /^design +parallel$/m,
     /^labels +3: cat, dog, owl$/m,

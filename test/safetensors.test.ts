@@ -196,8 +196,8 @@ t.test('the problems of a hostile header are bounded', async (t) => {
 })
 
 t.test('control characters of a name do not reach a message', async (t) => {
-  const [problem] = problemsOf(rawFile('{"\\u001b[2J\\n":1}'))
-  t.equal(problem, 'tensor "\\u001b[2J\\n" must be an object, not 1')
+  const [problem] = problemsOf(rawFile('{"\\u001b[2J\\n\u009b\u202e":1}'))
+  t.equal(problem, 'tensor "\\u001b[2J\\n\\u009b\\u202e" must be an object, not 1')
 })
 
 t.test('the header limit can be chosen', async (t) => {

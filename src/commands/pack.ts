@@ -15,6 +15,7 @@ import type { Pack } from '../pack/pack.js'
 import { type PackSummary, readPack, readPackInfo } from '../pack/read.js'
 import { end, readNamedFamily } from './ends.js'
 import { kindOf } from '../bytes/file-kind.js'
+import { printable } from '../shown-text.js'
 
 const FAMILY = 'The family (--family)'
 
@@ -117,9 +118,4 @@ function adapted(pack: Pack, { manifest }: Family): string {
 
 function preview(labels: string[]): string {
   return labels.length > 12 ? `${labels.slice(0, 12).join(', ')}, ...` : labels.join(', ')
-}
-
-/** Removes control characters: a pack's texts are untrusted and must not control the terminal. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, ' ')
 }

@@ -5,7 +5,8 @@
  * lose the last ones when the process ends. Where JSON is written, none of this is loaded.
  */
 import { isatty } from 'node:tty'
-import { type DestinationStream, type Logger, pino } from 'pino'
+import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino'
+import { printable, printableJson } from '../shown-text.js'
 
 export type LogFormat = 'auto' | 'json' | 'pretty'
 
@@ -27,7 +28,13 @@ export async function openLog(
   terminal = standardOutput(),
   open: (sync: boolean) => DestinationStream = (sync) => pino.destination({ dest: STDOUT, sync }),
 ): Promise<Logger> {
-  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime }
+  const options: LoggerOptions = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    // JSON reaches terminals too: that of a container's log, say.
+    hooks: { streamWrite: printableJson },
+  }
   if (format === 'json' || (format === 'auto' && !terminal.isTerminal)) return pino(options, open(false))
   const prettify = await prettifier(terminal.isTerminal && terminal.colours)
   const out = open(true)
@@ -42,14 +49,14 @@ async function prettifier(colorize: boolean): Promise<(line: string) => string> 
   // A command is shown without quotes, so that it can be copied.
   const spread = prettyFactory({ ...common, customPrettifiers: { try: String } })
   return (line) => {
-    const log = JSON.parse(withoutEscapes(line)) as Record<string, unknown>
+    const log = JSON.parse(line, printableLines) as Record<string, unknown>
     return log.try === undefined ? inOne(log) : spread(log)
   }
 }
 
-/** The stack of an error is shown as it is; what a client sent must not steer the terminal from there. */
-function withoutEscapes(line: string): string {
-  return line.replaceAll(String.raw`\u001b`, String.raw`\ufffd`)
+/** What a client sent must not steer the terminal. An error's stack has lines. */
+function printableLines(_key: string, value: unknown): unknown {
+  return typeof value === 'string' ? value.split('\n').map(printable).join('\n') : value
 }
 
 function standardOutput(): Terminal {

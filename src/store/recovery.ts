@@ -8,6 +8,7 @@ import { ensureFolder, errorCode, type StoreFs, withFolder } from './fs.js'
 import { type Layout, STORE_FORMAT } from './layout.js'
 import { LockedError } from './lock.js'
 import { checkFormat, foreignEntries, lostRecords, type Scan, scan } from './scan.js'
+import { quoted } from '../shown-text.js'
 
 /** Entries that a message names. */
 const NAMED_ENTRIES = 5
@@ -95,7 +96,7 @@ async function isStore(fs: StoreFs, layout: Layout): Promise<boolean> {
   if (await checkFormat(fs, layout)) return true
   const foreign = await foreignEntries(fs, layout)
   if (foreign.length === 0) return false
-  const named = foreign.slice(0, NAMED_ENTRIES).map((name) => JSON.stringify(name))
+  const named = foreign.slice(0, NAMED_ENTRIES).map((name) => quoted(name))
   const more = foreign.length - named.length
   throw new FacetError(
     'store_failed',

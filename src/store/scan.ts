@@ -19,6 +19,7 @@ import {
 import { isLockName } from './lock.js'
 import { decodeRecord, RecordError } from './record.js'
 import type { DomainRecord, StoredRecord, StoreProblem } from './store.js'
+import { printable } from '../shown-text.js'
 
 /** Packs that a killed process leaves without a record where there was none before: those of uploads under way. */
 const MAX_INTERRUPTED = 8
@@ -199,7 +200,7 @@ export function lostRecords({ blobs, hasRecords, records, unreadable }: Scan): b
 }
 
 function stray(path: string, what: string): StoreProblem {
-  return { kind: 'stray_file', subject: path, message: `${path} is not ${what}; ignored.` }
+  return { kind: 'stray_file', subject: path, message: `${printable(path)} is not ${what}; ignored.` }
 }
 
 /** Names in the data folder, which may be a link; none where it is missing. */

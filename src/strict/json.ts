@@ -8,6 +8,7 @@
  */
 import { finish, type Steps } from '../concurrency/turns.js'
 import { decodeEscapes } from './escapes.js'
+import { quoted } from '../shown-text.js'
 
 /** Bytes are strings that are longer than `ParseOptions.textBytes`. */
 export type JsonValue = null | boolean | number | string | Uint8Array | JsonValue[] | Map<string, JsonValue>
@@ -350,7 +351,7 @@ class Parser {
   #unexpected(expected: string): JsonError {
     // The first character of up to four bytes.
     const [found] = this.#bytes.toString('utf8', this.#at, this.#at + 4)
-    return new JsonError(`expected ${expected}, found ${found ? JSON.stringify(found) : 'the end'}`, this.#at)
+    return new JsonError(`expected ${expected}, found ${found ? quoted(found) : 'the end'}`, this.#at)
   }
 }
 

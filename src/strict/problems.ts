@@ -4,8 +4,10 @@
  * Bounded: a hostile file with 100,000 bad tensors must not cause an answer of 100 MB.
  */
 
+import { quoted } from '../shown-text.js'
+
 const MAX_PROBLEMS = 100
-const MAX_QUOTED_CHARACTERS = 80
+const MAX_LIST_CHARACTERS = 80
 
 export class Problems {
   readonly #list: string[] = []
@@ -35,10 +37,8 @@ export function quote(value: unknown): string {
   if (value instanceof Map) return 'an object'
   if (Array.isArray(value)) {
     const text = `[${value.slice(0, 8).map(quote).join(',')}${value.length > 8 ? ',…' : ''}]`
-    return text.length > MAX_QUOTED_CHARACTERS ? `${text.slice(0, MAX_QUOTED_CHARACTERS)}…` : text
+    return text.length > MAX_LIST_CHARACTERS ? `${text.slice(0, MAX_LIST_CHARACTERS)}…` : text
   }
   if (typeof value !== 'string') return String(value)
-  return JSON.stringify(
-    value.length > MAX_QUOTED_CHARACTERS ? `${value.slice(0, MAX_QUOTED_CHARACTERS)}…` : value,
-  )
+  return quoted(value)
 }

@@ -4,6 +4,7 @@
  */
 import type { Steps } from '../../concurrency/turns.js'
 import { FacetError } from '../../errors.js'
+import { quoted } from '../../shown-text.js'
 
 /** Characters that are decoded in a step: a fraction of a millisecond's work. */
 const STRETCH = 2 ** 16
@@ -68,7 +69,7 @@ function prefixLength(text: Buffer, index: number): number {
 function checkPadding(text: Buffer, at: number, index: number): void {
   if (text.length - at <= MAX_PADDING_LENGTH && PADDING.test(text.toString('latin1', at))) return
   const [character] = text.toString('utf8', at, at + 4)
-  throw notBase64(`${JSON.stringify(character)} at character ${at + 1} is no digit of it`, index)
+  throw notBase64(`${quoted(character!)} at character ${at + 1} is no digit of it`, index)
 }
 
 function notBase64(why: string, index: number): FacetError {

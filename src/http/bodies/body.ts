@@ -9,6 +9,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Steps, turns } from '../../concurrency/turns.js'
 import { clientClosed, FacetError } from '../../errors.js'
+import { quoted } from '../../shown-text.js'
 import { principalOf } from '../access/auth.js'
 import { decodeBase64 } from './base64.js'
 import { onlyField, parseJsonBody } from './json.js'
@@ -67,7 +68,7 @@ async function checkContentType(request: FastifyRequest, reply: FastifyReply): P
     void reply.header('accept-encoding', 'identity')
     throw new FacetError(
       'unsupported_media_type',
-      `Compressed bodies are not read: leave out Content-Encoding ${encoding.slice(0, 80)}. Images and packs hardly shrink.`,
+      `Compressed bodies are not read: leave out Content-Encoding ${quoted(encoding)}. Images and packs hardly shrink.`,
     )
   }
   const readable = `This route reads ${accepts.join(', ')}`
@@ -82,7 +83,7 @@ const UNTYPED = 'application/octet-stream'
 
 function wrongType(type: string | undefined, readable: string): string {
   if (type === undefined) return `There is no Content-Type. ${readable}.`
-  const message = `${readable}, not ${type.slice(0, 80)}.`
+  const message = `${readable}, not ${quoted(type)}.`
   if (type !== 'application/x-www-form-urlencoded') return message
   return `${message} curl sends this type where none is named: add -H 'Content-Type: image/jpeg', say.`
 }

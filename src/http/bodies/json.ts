@@ -4,6 +4,7 @@
  */
 import { FacetError } from '../../errors.js'
 import type { Steps } from '../../concurrency/turns.js'
+import { quoted } from '../../shown-text.js'
 import { JsonError, type ParsedJson, parseJsonSteps, toPlain } from '../../strict/json.js'
 
 /** Levels of nesting. Deep nesting takes memory far beyond the text's own length. */
@@ -22,10 +23,7 @@ export function* parseJsonBody(body: Buffer): Steps<unknown> {
   if (body.length === 0) throw new FacetError('empty_body', 'The body is empty; this route reads JSON.')
   const { value, duplicates } = yield* parseStrictly(body)
   if (duplicates.length > 0)
-    throw new FacetError(
-      'malformed_request',
-      `The body gives ${JSON.stringify(duplicates[0])} more than once.`,
-    )
+    throw new FacetError('malformed_request', `The body gives ${quoted(duplicates[0]!)} more than once.`)
   return toPlain(value)
 }
 

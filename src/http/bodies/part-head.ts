@@ -4,6 +4,7 @@
  * refuses names such as `constructor`.
  */
 import { FacetError } from '../../errors.js'
+import { quoted } from '../../shown-text.js'
 
 /** Bytes and fields of a part's header. */
 export const MAX_HEADER_BYTES = 8192
@@ -105,7 +106,10 @@ function malformed(message: string, index: number): FacetError {
   return new FacetError('malformed_request', message, { index })
 }
 
+/** Characters of a part's header that an error shows. */
+const MAX_SHOWN_CHARACTERS = 40
+
 /** A client's text in quotes, shortened. */
 export function shown(text: string): string {
-  return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text)
+  return quoted(text, MAX_SHOWN_CHARACTERS)
 }

@@ -7,9 +7,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
-
-/** Characters of a client's text that an error shows. */
-const MAX_SHOWN_CHARACTERS = 80
+import { quoted } from '../../shown-text.js'
 
 /** @throws FacetError `bad_parameter` */
 export function checkVersion(version: unknown): string {
@@ -74,10 +72,8 @@ export function timeoutOf(request: FastifyRequest, usual: number, most: number):
   return Math.min(wholeNumber('X-Request-Timeout', String(header), 1, Number.MAX_SAFE_INTEGER), most)
 }
 
-/** A client's text in quotes, escaped and shortened, so that an error can show it. */
+/** A client's value, so that an error can show it. */
 function shown(value: unknown): string {
   if (typeof value !== 'string') return value === undefined ? 'nothing' : 'a value of another type'
-  return JSON.stringify(
-    value.length > MAX_SHOWN_CHARACTERS ? `${value.slice(0, MAX_SHOWN_CHARACTERS)}…` : value,
-  )
+  return quoted(value)
 }

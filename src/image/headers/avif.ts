@@ -7,6 +7,7 @@
 import { undecodable, unsupported } from './failures.js'
 import { type Av1Image, readAv1 } from './av1.js'
 import type { AvifHeader, Correction } from './types.js'
+import { quoted } from '../../shown-text.js'
 
 /** A part of the file. */
 interface Range {
@@ -100,7 +101,7 @@ function pictureOf(
   if (item === undefined) throw undecodable('avif', 'it names an item that is not there')
   const size = sizeOf(view, meta, item)
   if (item.type === 'av01') return { ...size, images: [codedImage(data, item, size)] }
-  if (item.type !== 'grid') throw unsupported('avif', `holds ${JSON.stringify(item.type)} where AV1 is read`)
+  if (item.type !== 'grid') throw unsupported('avif', `holds ${quoted(item.type)} where AV1 is read`)
   const grid = readGrid(data.of(item))
   const tiles = meta.references
     .filter(({ kind, from }) => kind === 'dimg' && from === id)
