@@ -15,6 +15,8 @@ function build(
     free?: number
     generation?: number
     maxImages?: number
+    /** Rows whose features overflow for an image of white, and rows whose head does. */
+    overflows?: { features?: number; head?: number }
     /** A promise that each run waits for. */
     until?: Promise<void>
     /** Loads a cold domain. */
@@ -46,9 +48,16 @@ function build(
           features[2 * index] = pixels[3 * index]! + pixels[3 * index + 1]! + pixels[3 * index + 2]!
           features[2 * index + 1] = rows[index]!
         }
+        const overflowing = (row: number, index: number, which: number | undefined) =>
+          row === which && pixels[3 * index] === 255
+        rows.forEach((row, index) => {
+          if (overflowing(row, index, options.overflows?.features)) features[2 * index] = Infinity
+        })
         return {
           features,
-          logits: Array.from(rows, (row) => Float32Array.of(row, -row)),
+          logits: Array.from(rows, (row, index) =>
+            Float32Array.of(overflowing(row, index, options.overflows?.head) ? Number.NaN : row, -row),
+          ),
           inferenceMs: 4,
           runs: 1,
         }
@@ -228,6 +237,26 @@ t.test('two requests of more domains than there are rows do not lock each other 
   )
 })
 
+t.test(
+  'an image for which a pack overflows is told with domain and version, other images are answered',
+  async (t) => {
+    for (const overflows of [{ features: 1 }, { head: 1 }]) {
+      const { predictor, held } = build({ overflows })
+      const white = (domain: string) => item(domain, 255, 255, 255)
+      const items = [white('a'), item('b', 1, 2, 3), white('b')]
+      await t.rejects(predictor.predict(items, { needHead: true }), {
+        code: 'inference_failed',
+        index: 2,
+        message:
+          /^The pack of domain b, version version-of-b, gives no finite answer for this image: .*register another/,
+      })
+      const { results } = await predictor.predict(items.slice(0, 2), { needHead: true })
+      t.equal(results.length, 2)
+      t.equal(held.size, 0)
+    }
+  },
+)
+
 t.test('samples of an earlier engine generation fail alone', async (t) => {
   const run = batchRunner(
     {
@@ -246,8 +275,8 @@ t.test('samples of an earlier engine generation fail alone', async (t) => {
   )
   const pixels = Uint8Array.of(0)
   const outcomes = await run([
-    { pixels, row: 5, generation: 1 },
-    { pixels, row: 6, generation: 2 },
+    { domain: 'a', version: 'one', pixels, row: 5, generation: 1 },
+    { domain: 'b', version: 'two', pixels, row: 6, generation: 2 },
   ])
   t.match(outcomes[0], { code: 'engine_restarting', retryAfter: 1 })
   t.same([...(outcomes[1] as SampleResult).features], [6])

@@ -77,8 +77,9 @@ export class BankSide {
 
   /** Queues one image for the domain in `row`. */
   async predict(row: number, pixels: Uint8Array): Promise<SampleResult> {
-    const item = { pixels, row, generation: this.engine.generation }
-    return (await this.#scheduler.submit(String(row), item)).value
+    const domain = String(row)
+    const item = { domain, version: domain, pixels, row, generation: this.engine.generation }
+    return (await this.#scheduler.submit(domain, item)).value
   }
 
   /** One run of exactly these rows, without the queue. Images are reused in turn if there are fewer. */

@@ -52,8 +52,8 @@ async function feed({ domains, images, atOnce }: Extract<ToService, { type: 'fee
       const domain = domains[Math.floor(next() * domains.length)]!
       const lease = await registry.acquire(domain)
       try {
-        const { row, generation } = lease
-        await runtime.scheduler.submit(domain, { pixels, row, generation })
+        const { version, row, generation } = lease
+        await runtime.scheduler.submit(domain, { domain, version, pixels, row, generation })
       } finally {
         lease.release()
       }

@@ -5,6 +5,9 @@ import { engineRestarting, FacetError } from '../errors.js'
 
 /** One image of one leased domain, as the scheduler queues it. */
 export interface Sample {
+  /** Domain and version that answer it. */
+  domain: string
+  version: string
   /** `[H, W, 3]` */
   pixels: Uint8Array
   /** Bank row of its domain's version. */
@@ -71,11 +74,19 @@ export function batchRunner(
       const index = next++
       const own = result.features.subarray(index * features, (index + 1) * features)
       const logits = result.logits[index] ?? null
-      if (!allFinite(own) || !(logits === null || allFinite(logits)))
-        return new FacetError('inference_failed', 'The model gives no finite answer for this image.')
+      if (!allFinite(own) || !(logits === null || allFinite(logits))) return notFinite(sample)
       return { features: own, logits, inferenceMs: result.inferenceMs }
     })
   }
+}
+
+/** The canary run of a new pack finds most of them, but not every image is like one of its images. */
+function notFinite({ domain, version }: Sample): FacetError {
+  return new FacetError(
+    'inference_failed',
+    `The pack of domain ${domain}, version ${version.slice(0, 12)}, gives no finite answer for this image: its numbers ` +
+      'overflow. Other images may be answered; for this one, register another pack for the domain.',
+  )
 }
 
 function allFinite(values: Float32Array): boolean {

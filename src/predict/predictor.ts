@@ -247,11 +247,12 @@ export class Predictor {
     if (wait.signal?.aborted) throw clientClosed()
     const lease = await acquire(domain, version, asker)
     try {
-      const { row, generation, labels, activation } = lease
+      const { version: answering, row, generation, labels, activation } = lease
       if (needHead && labels === null) throw noHead(domain)
-      const { value, queueMs } = await family.scheduler.submit(domain, { pixels, row, generation }, asker)
+      const sample = { domain, version: answering, pixels, row, generation }
+      const { value, queueMs } = await family.scheduler.submit(domain, sample, asker)
       const { features, logits, inferenceMs } = value
-      const result = { domain, version: lease.version, labels, activation, logits, features }
+      const result = { domain, version: answering, labels, activation, logits, features }
       return { result, decodeMs, queueMs, inferenceMs }
     } finally {
       lease.release()
