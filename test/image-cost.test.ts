@@ -13,7 +13,7 @@ function refusalOf(bytes: Uint8Array, limits = servedLimits) {
   return refusal(openImage(bytes, servedInput, limits))
 }
 
-/** A PNG with no more than its header: nothing else is read before it is accepted. */
+/** A PNG with hardly more than its header and its end: no pixels are read before it is accepted. */
 function png(width: number, height: number, bits: number, colour: number, interlaced: boolean): Buffer {
   const body = Buffer.from(`IHDR\0\0\0\0\0\0\0\0\0\0\0\0\0`, 'latin1')
   body.writeUInt32BE(width, 4)
@@ -25,7 +25,8 @@ function png(width: number, height: number, bits: number, colour: number, interl
   const length = Buffer.alloc(4)
   length.writeUInt32BE(data.length)
   const signature = Buffer.from('\x89PNG\r\n\x1a\n\0\0\0\r', 'latin1')
-  return Buffer.concat([signature, body, check, length, Buffer.from('IDAT'), data, Buffer.alloc(4)])
+  const end = Buffer.from('\0\0\0\0IEND\xae\x42\x60\x82', 'latin1')
+  return Buffer.concat([signature, body, check, length, Buffer.from('IDAT'), data, Buffer.alloc(4), end])
 }
 
 t.test('a few bytes that would take gigabytes or seconds are refused, with what was counted', async (t) => {

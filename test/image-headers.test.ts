@@ -255,6 +255,17 @@ t.test('what a file announces is not gone through beyond what is read', async (t
   }
   t.throws(() => header(tiff), { code: 'undecodable_image', message: /has 4294967295 samples a pixel/ })
 
+  const tall = await noise(8, 8).tiff({ compression: 'none' }).toBuffer()
+  for (let tag = 0; tag < tall.readUInt16LE(page); tag++) {
+    const at = page + 2 + 12 * tag
+    const [name, type] = [tall.readUInt16LE(at), tall.readUInt16LE(at + 2)]
+    if (name === 257) {
+      tall.writeUInt16LE(4, at + 2)
+      tall.writeUInt32LE(0xffffffff, at + 8)
+    } else if (name === 278) tall[type === 3 ? 'writeUInt16LE' : 'writeUInt32LE'](1, at + 8)
+  }
+  t.match(header(tall), { blocks: 0xffffffff })
+
   const box = (name: string, content: Buffer) => {
     const size = Buffer.alloc(4)
     size.writeUInt32BE(8 + content.length)
@@ -303,9 +314,31 @@ t.test('strips of JPEG in a TIFF do not share their data', async (t) => {
   t.throws(() => header(tiff), { code: 'undecodable_image', message: /share their data/ })
 })
 
+t.test('every tile of a TIFF lies in the file, wherever it stands', async (t) => {
+  const tiff = await noise(48, 40).tiff({ tile: true, tileWidth: 32, tileHeight: 16 }).toBuffer()
+  const page = tiff.readUInt32LE(4)
+  const last = (name: number) => {
+    for (let at = page + 2; ; at += 12) {
+      if (tiff.readUInt16LE(at) !== name) continue
+      const bytes = tiff.readUInt16LE(at + 2) === 3 ? 2 : 4
+      const place = tiff.readUInt32LE(at + 8) + 5 * bytes
+      return { place, value: tiff.readUIntLE(place, bytes) }
+    }
+  }
+  const [offset, length] = [last(324), last(325)]
+  const tile = tiff.subarray(offset.value, offset.value + length.value)
+  const behind = Buffer.concat([tiff, tile])
+  behind.writeUInt32LE(tiff.length, offset.place)
+  t.match(header(behind), { blocks: 6 })
+  const cut = behind.subarray(0, -1)
+  t.throws(() => header(cut), { code: 'undecodable_image', message: /its end is missing/ })
+})
+
 t.test('what must be walked through whole is walked through in short steps', async (t) => {
   const jpeg = await noise(16, 16).jpeg({ progressive: true }).toBuffer()
+  const baseline = await noise(16, 16).jpeg().toBuffer()
   const gif = await noise(16, 16).gif().toBuffer()
+  const png = await noise(16, 16).png().toBuffer()
   const megabyte = 2 ** 20
   const comment = Buffer.from([0xff, 0xfe, 0, 2])
   const trailer = Buffer.of(0x3b)
@@ -317,6 +350,18 @@ t.test('what must be walked through whole is walked through in short steps', asy
     [
       'entropy-coded data',
       Buffer.concat([jpeg.subarray(0, -2), Buffer.alloc(megabyte, 1), jpeg.subarray(-2)]),
+    ],
+    [
+      'data of the only scan',
+      Buffer.concat([baseline.subarray(0, -2), Buffer.alloc(megabyte, 0xff), baseline.subarray(-2)]),
+    ],
+    [
+      'chunks of no data',
+      Buffer.concat([
+        png.subarray(0, 33),
+        repeated(Buffer.from('\0\0\0\0tEXt\0\0\0\0'), 12 * 80_000),
+        png.subarray(33),
+      ]),
     ],
     [
       'blocks of one byte',

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { crc32, deflateSync } from 'node:zlib'
 import sharp, { type Sharp } from 'sharp'
 import t from 'tap'
+import { finish } from '../src/concurrency/turns.js'
 import { readPng } from '../src/image/headers/png.js'
 import type { PngHeader } from '../src/image/headers/types.js'
 import { decodeSmallPng } from '../src/image/small-png.js'
@@ -14,7 +15,7 @@ const fixture = (name: string): Buffer => readFileSync(new URL(`./fixtures/image
 
 function headerOf(bytes: Uint8Array): PngHeader | null {
   try {
-    return readPng(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+    return finish(readPng(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)))
   } catch {
     return null
   }

@@ -9,6 +9,7 @@ PIL hides libjpeg's and libpng's warnings, by which the service refuses a file t
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 
@@ -26,6 +27,8 @@ SRGB = ImageCms.createProfile("sRGB")
 # The largest colour profile that is read, and tags of a profile that hold any number of steps: the service refuses both.
 MAX_PROFILE_BYTES = 4 << 20
 UNBOUNDED_TAGS = {direction + digit for direction in (b"D2B", b"B2D") for digit in (b"0", b"1", b"2", b"3")}
+# The marker of a segment: no fill byte, and none of those that stand alone.
+JPEG_SEGMENT = re.compile(b"\xff[^\x00\x01\xd0-\xd7\xff]")
 # Tags of a TIFF.
 BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, TILE_WIDTH, EXTRA, SAMPLE_FORMAT = 258, 259, 262, 277, 284, 322, 338, 339
 # None, CCITT (three kinds), LZW, JPEG, deflate (two numbers), PackBits, WebP.
@@ -81,22 +84,29 @@ def loaded(image: Image.Image) -> None:
 
 
 def whole_jpeg(data: bytes) -> bool:
-    """Whether an end marker follows the first scan. Within a scan no other bytes look like one."""
-    scan = data.find(b"\xff\xda")
-    return scan >= 0 and data.find(b"\xff\xd9", scan) >= 0
+    """Whether an end marker follows the first scan. Within a scan no other bytes look like one, but a thumbnail has one too."""
+    at = 2
+    while segment := JPEG_SEGMENT.search(data, at):
+        at = segment.end() + int.from_bytes(data[segment.end():segment.end() + 2], "big")
+        if segment.group() == b"\xff\xda":
+            return data.find(b"\xff\xd9", at) >= 0
+    return False
 
 
 def check_png(data: bytes) -> None:
-    """Raises Unreadable if a chunk of pixels does not fit its checksum, which PIL does not compare."""
+    """Raises Unreadable if a chunk of pixels does not fit its checksum, which PIL does not compare, or the last chunk is not there."""
     at = 8
     while at + 12 <= len(data):
         length, name = struct.unpack(">I4s", data[at:at + 8])
         end = at + 8 + length
+        if end + 4 > len(data):
+            break
         if name == b"IDAT" and zlib.crc32(data[at + 4:end]).to_bytes(4, "big") != data[end:end + 4]:
             raise Unreadable("the PNG is damaged: a checksum is wrong")
         if name == b"IEND":
             return
         at = end + 4
+    raise Unreadable("the PNG has no end: it is cut off")
 
 
 def check_profile(profile: bytes) -> None:

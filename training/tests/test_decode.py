@@ -63,6 +63,10 @@ class Decode(unittest.TestCase):
                 with self.subTest(path.name), self.assertRaises(decode.Unreadable):
                     data.decode(path.read_bytes())
 
+    def test_the_end_of_a_thumbnail_is_not_that_of_its_image(self):
+        self.assertFalse(decode.whole_jpeg((FIXTURES / "refused-images" / "no-end-but-of-thumbnail.jpg").read_bytes()))
+        self.assertTrue(decode.whole_jpeg((FIXTURES / "images" / "second-image.jpg").read_bytes()))
+
     def test_ordinary_files_are_read_as_PIL_reads_them(self):
         """So the shipped packs, trained before decode.py was there, are not touched by it."""
         for name in ("colour.jpg", "colour-progressive.jpg", "grey.jpg", "large.jpg", "colour.png", "grey.png", "colour-alpha.png",

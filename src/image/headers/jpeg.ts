@@ -3,7 +3,7 @@
  *
  * A progressive image is stored in scans; so is a sequential one that keeps its components apart. libjpeg then
  * holds all coefficients and passes over them once a scan, and a file of some KB may have hundreds of scans. So
- * they are counted. An image of one scan, the usual one, is not walked through.
+ * they are counted. An image of one scan, the usual one, is not walked through: its end is looked for.
  */
 import type { Steps } from '../../concurrency/turns.js'
 import { tooLarge, undecodable, unsupported } from './failures.js'
@@ -30,6 +30,7 @@ const otherFrames: ReadonlyMap<number, string> = new Map([
   [0xf7, 'JPEG-LS'],
 ])
 const [SOI, EOI, SOS, APP0, APP1, APP2, TEM] = [0xd8, 0xd9, 0xda, 0xe0, 0xe1, 0xe2, 0x01]
+const END_MARKER = Buffer.from([0xff, EOI])
 /** Markers of segments that change nothing here: Huffman and quantisation tables, restart interval, comment. */
 const neutralMarkers: readonly number[] = [0xc4, 0xdb, 0xdd, 0xfe]
 /** A plain image has no more segments. */
@@ -52,7 +53,34 @@ interface Walk {
   until: number
 }
 
+/**
+ * The header of a file, which must have its end marker: libvips decodes no more lines than the crop needs, so it does
+ * not find out whether those below are there.
+ */
 export function* readJpeg(bytes: Uint8Array, view: DataView): Steps<JpegHeader> {
+  const { header, at } = yield* readScans(bytes, view)
+  yield* findEnd(bytes, at)
+  return header
+}
+
+/** The header of a strip or tile of a TIFF. The TIFF says how long it is; an end marker tells nothing more. */
+export function* readJpegStrip(bytes: Uint8Array, view: DataView): Steps<JpegHeader> {
+  const { header } = yield* readScans(bytes, view)
+  return header
+}
+
+/** Looks for the end marker. Entropy-coded data has no bytes like it. */
+function* findEnd(bytes: Uint8Array, start: number): Steps<void> {
+  for (let at = start; at < bytes.length; at += STEP_BYTES) {
+    const length = Math.min(STEP_BYTES + 1, bytes.length - at)
+    if (Buffer.from(bytes.buffer, bytes.byteOffset + at, length).includes(END_MARKER)) return
+    yield
+  }
+  throw undecodable('jpeg', 'its end is missing')
+}
+
+/** Reads to the end of the header, or of the last scan where there are several. `at`: where the end marker may be. */
+function* readScans(bytes: Uint8Array, view: DataView): Steps<{ header: JpegHeader; at: number }> {
   let header: JpegHeader | undefined
   let components: readonly Component[] = []
   let plain = true
@@ -63,8 +91,7 @@ export function* readJpeg(bytes: Uint8Array, view: DataView): Steps<JpegHeader> 
   for (;;) {
     const marker = nextMarker(bytes, walk)
     if (marker === 'end') {
-      // libjpeg says whether what is missing matters.
-      if (header !== undefined && header.scans > 0) return header
+      if (header !== undefined && header.scans > 0) return { header, at: walk.at }
       throw undecodable('jpeg', 'its header is cut off')
     }
     if (marker === 'more') {
@@ -75,7 +102,7 @@ export function* readJpeg(bytes: Uint8Array, view: DataView): Steps<JpegHeader> 
     if (marker === EOI && header !== undefined && header.scans > 0) {
       // libjpeg would fill the component with grey.
       if (!components.every(({ scanned }) => scanned)) throw undecodable('jpeg', 'a component has no scan')
-      return header
+      return { header, at: walk.at - END_MARKER.length }
     }
     if (marker === EOI || marker === SOI) throw undecodable('jpeg', 'it ends before its pixels')
     const length = view.getUint16(walk.at)
@@ -104,7 +131,8 @@ export function* readJpeg(bytes: Uint8Array, view: DataView): Steps<JpegHeader> 
       header.scans++
       header.scannedSamples += scanned
       header.refinedCoefficients += scanned * refinedShare(view, start)
-      if (!header.progressive && scanned === header.samples && header.scans === 1) return header
+      if (!header.progressive && scanned === header.samples && header.scans === 1)
+        return { header, at: walk.at }
       if (header.scans > MAX_SCANS)
         throw tooLarge(`The JPEG image has more than ${MAX_SCANS} scans; at most ${MAX_SCANS} are accepted.`)
     } else {

@@ -1,5 +1,6 @@
 /** The header of a PNG (https://www.w3.org/TR/png-3/), and what its other chunks say. */
 import { constants, inflateSync } from 'node:zlib'
+import type { Steps } from '../../concurrency/turns.js'
 import { undecodable } from './failures.js'
 import type { PngHeader } from './types.js'
 
@@ -10,8 +11,12 @@ const plainChunks = new Set(
 const [IHDR, IEND, tRNS, iCCP] = ['IHDR', 'IEND', 'tRNS', 'iCCP'].map(chunkName)
 /** Chunks that libpng inflates beside the image. */
 const deflatedChunks = new Set(['iCCP', 'zTXt', 'iTXt'].map(chunkName))
-/** Chunks beyond these are not looked at: walking through them must not block the event loop. */
-const MAX_CHUNKS = 4096
+/** A plain image has no more chunks. */
+const MAX_PLAIN_CHUNKS = 4096
+/** Chunks that are looked at in a step. */
+const CHUNKS_A_STEP = 1000
+/** A chunk has its length and its name before its data, and its checksum behind it. */
+const [BEFORE_DATA, AROUND_DATA] = [8, 12]
 /** By colour type: grey, RGB, palette, grey with alpha, RGB with alpha. */
 const channelsOf: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 3, 4: 2, 6: 4 }
 const bitsOf: Readonly<Record<number, readonly number[]>> = {
@@ -30,7 +35,7 @@ const PROFILE_START_BYTES = 256
 /** From the start of the file: the signature, and IHDR with its length, name and checksum. */
 const AFTER_IHDR = 33
 
-export function readPng(bytes: Uint8Array, view: DataView): PngHeader {
+export function* readPng(bytes: Uint8Array, view: DataView): Steps<PngHeader> {
   if (view.getUint32(8) !== 13 || view.getUint32(12) !== IHDR)
     throw undecodable('png', 'its header is not first')
   const [bits, colour, interlace] = [view.getUint8(24), view.getUint8(25), view.getUint8(28)]
@@ -53,38 +58,40 @@ export function readPng(bytes: Uint8Array, view: DataView): PngHeader {
     bytes: bytes.length,
     plain: false,
   }
-  readChunks(view, header)
+  yield* readChunks(view, header)
   return header
 }
 
-/** Reads all chunks, also those after the image data: an orientation (eXIf) may stand there. */
-function readChunks(view: DataView, header: PngHeader): void {
+/**
+ * Reads all chunks, also those after the image data: an orientation (eXIf) may stand there. The last one must be there:
+ * libvips decodes no more lines than the crop needs, so it does not find out whether those below are there.
+ */
+function* readChunks(view: DataView, header: PngHeader): Steps<void> {
   let plain = header.bits <= 8 && !header.alpha
   let at = AFTER_IHDR
-  for (let chunk = 0; at + 8 <= view.byteLength; chunk++) {
-    if (chunk === MAX_CHUNKS) {
-      // What follows may be anything.
-      header.textBytes += view.byteLength - at
-      header.profileBytes = MAX_PROFILE_BYTES
-      return
-    }
+  for (let chunk = 1; at + AROUND_DATA <= view.byteLength; chunk++) {
     const length = view.getUint32(at)
     const name = view.getUint32(at + 4)
+    const next = at + AROUND_DATA + length
+    if (next > view.byteLength) break
     if (name === IEND) {
-      header.plain = plain
+      header.plain = plain && chunk <= MAX_PLAIN_CHUNKS
       return
     }
     plain &&= plainChunks.has(name)
     if (deflatedChunks.has(name)) header.textBytes += length
     // One is read; a file of several may mean any of them.
     if (name === iCCP)
-      header.profileBytes = header.profileBytes > 0 ? MAX_PROFILE_BYTES : profileBytes(view, at + 8, length)
+      header.profileBytes =
+        header.profileBytes > 0 ? MAX_PROFILE_BYTES : profileBytes(view, at + BEFORE_DATA, length)
     if (name === tRNS && !header.alpha) {
       header.alpha = true
       header.channels++
     }
-    at += 12 + length
+    if (chunk % CHUNKS_A_STEP === 0) yield
+    at = next
   }
+  throw undecodable('png', 'its end is missing')
 }
 
 /**
@@ -92,8 +99,7 @@ function readChunks(view: DataView, header: PngHeader): void {
  * that hides them counts as the longest.
  */
 function profileBytes(view: DataView, start: number, length: number): number {
-  const end = Math.min(start + length, view.byteLength)
-  const chunk = new Uint8Array(view.buffer, view.byteOffset + start, Math.max(0, end - start))
+  const chunk = new Uint8Array(view.buffer, view.byteOffset + start, length)
   // A name that ends with 0, and the method of compression.
   const data = chunk.subarray(0, MAX_NAME_BYTES + 1).indexOf(0) + 2
   try {

@@ -4,7 +4,7 @@
  */
 import type { Steps } from '../../concurrency/turns.js'
 import { tooLarge, undecodable, unsupported } from './failures.js'
-import { readJpeg } from './jpeg.js'
+import { readJpegStrip } from './jpeg.js'
 import { checkSamples } from './tiff-kinds.js'
 import type { TiffHeader } from './types.js'
 
@@ -58,6 +58,8 @@ const PALETTE = 3
 /** Compression. */
 const JPEG = 7
 const MAX_JPEG_BLOCKS = 65_536
+/** Strips or tiles whose places are looked at in a step. */
+const BLOCKS_A_STEP = 1000
 /** Sample format. */
 const UNSIGNED = 1
 
@@ -136,7 +138,9 @@ export function* readTiff(bytes: Uint8Array, view: DataView): Steps<TiffHeader> 
   if (block.width < 1 || block.height < 1) throw undecodable('tiff', 'its strips or tiles have no size')
   const blocksOfPlane = Math.ceil(width / block.width) * Math.ceil(height / block.height)
   const blocks = blocksOfPlane * (planar ? samplesPerPixel : 1)
-  if (compression === JPEG) yield* checkJpegBlocks(bytes, fields, found, blocks)
+  const places = new Places(fields, found)
+  yield* checkPlaces(fields, places, blocks)
+  if (compression === JPEG) yield* checkJpegBlocks(bytes, places, blocks)
   const channels = photometric === PALETTE ? 3 : samplesPerPixel
   return {
     type: 'tiff',
@@ -164,29 +168,56 @@ function profileBytes({ length }: Fields, tag: Tag | undefined): number {
   return tag === undefined ? 0 : Math.min(length, (typeBytes[tag.type] ?? 0) * tag.count)
 }
 
+/** Where the strips or tiles are. One of no bytes is left out of the file. */
+class Places {
+  readonly #fields: Fields
+  readonly #offsets: Tag | undefined
+  readonly #lengths: Tag | undefined
+
+  constructor(fields: Fields, found: ReadonlyMap<number, Tag>) {
+    this.#fields = fields
+    this.#offsets = found.get(tags.tileOffsets) ?? found.get(tags.stripOffsets)
+    this.#lengths = found.get(tags.tileBytes) ?? found.get(tags.stripBytes)
+  }
+
+  /** Of how many the file says it. Looking up one that lies beyond the end of the file throws a RangeError. */
+  get count(): number {
+    return this.#offsets?.count ?? 0
+  }
+
+  of(block: number): { start: number; length: number } {
+    return {
+      start: tagValue(this.#fields, this.#offsets, 0, block),
+      length: tagValue(this.#fields, this.#lengths, 0, block),
+    }
+  }
+}
+
+/** Strips below the crop are not decoded, so libvips does not find out whether they are there. */
+function* checkPlaces(fields: Fields, places: Places, blocks: number): Steps<void> {
+  for (let block = 0; block < Math.min(blocks, places.count); block++) {
+    const { start, length } = places.of(block)
+    if (length > 0 && start + length > fields.length)
+      throw undecodable('tiff', 'its end is missing, where a strip or tile should be')
+    if (block % BLOCKS_A_STEP === 0) yield
+  }
+}
+
 /** A strip of JPEG may itself be stored in many scans, which nobody needs: such a file is refused. */
-function* checkJpegBlocks(
-  bytes: Uint8Array,
-  fields: Fields,
-  found: ReadonlyMap<number, Tag>,
-  blocks: number,
-): Steps<void> {
+function* checkJpegBlocks(bytes: Uint8Array, places: Places, blocks: number): Steps<void> {
   if (blocks > MAX_JPEG_BLOCKS)
     throw tooLarge(
       `The TIFF image has ${blocks} strips or tiles of JPEG; at most ${MAX_JPEG_BLOCKS} are accepted.`,
     )
-  const offsets = found.get(tags.tileOffsets) ?? found.get(tags.stripOffsets)
-  const lengths = found.get(tags.tileBytes) ?? found.get(tags.stripBytes)
   let total = 0
   for (let block = 0; block < blocks; block++) {
-    const start = tagValue(fields, offsets, 0, block)
-    const part = bytes.subarray(start, start + tagValue(fields, lengths, 0, block))
-    // A block of no bytes is one that the file leaves out.
+    const { start, length } = places.of(block)
+    const part = bytes.subarray(start, start + length)
     if (part.length === 0) continue
     total += part.length
     if (total > 2 * bytes.length) throw undecodable('tiff', 'its strips or tiles share their data')
     const view = new DataView(part.buffer, part.byteOffset, part.byteLength)
-    const { progressive, scans, scannedSamples, samples } = yield* readJpeg(part, view)
+    const { progressive, scans, scannedSamples, samples } = yield* readJpegStrip(part, view)
     if (progressive || scans > 1 || scannedSamples !== samples)
       throw unsupported('tiff', 'has a strip or tile of JPEG in several scans; one scan is read')
     yield
