@@ -103,6 +103,10 @@ t.test('Expect: a body is asked for when its request has passed', async (t) => {
 
 t.test('what is no request of ours is answered with a problem too', async (t) => {
   const { port } = await listening(t)
+  const withFields = (...fields: string[]) =>
+    `GET /livez HTTP/1.1\r\nConnection: close\r\n${fields.join('\r\n')}\r\n\r\n`
+  const chunked = (coding: string) =>
+    `POST /v1/domains/colours/predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: text/plain\r\nTransfer-Encoding: ${coding}\r\n\r\n0\r\n\r\n`
   const cases: [string, number, RegExp][] = [
     ['CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n', 405, /no proxy/],
     ['PROPFIND /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n', 405, /GET/],
@@ -115,6 +119,18 @@ t.test('what is no request of ours is answered with a problem too', async (t) =>
       /chunk size/,
     ],
     ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 400, /not HTTP\/1\.1/],
+    [chunked('gzip, chunked'), 400, /Transfer-Encoding "gzip, chunked" is not read; chunked alone is/],
+    [chunked('chunked, gzip'), 400, /not HTTP\/1\.1/],
+    [chunked('Chunked'), 415, /not text\/plain/],
+    [withFields('Host: a,b'), 400, /names no host/],
+    [withFields('Host: a:80:80'), 400, /names no host/],
+    [withFields('Host: a', 'Host: a'), 400, /more than one Host/],
+    [withFields('Host: a', 'Authorization: Bearer x', 'authorization: Bearer y'), 400, /one Authorization/],
+    [
+      withFields('Host: a', 'Content-Type: image/png', 'Content-Type: application/json'),
+      400,
+      /one Content-Type/,
+    ],
   ]
   for (const [text, status, detail] of cases) {
     const answer = await ask(port, text)

@@ -137,6 +137,70 @@ t.test('multipart: what is not is refused with its reason', async (t) => {
   t.equal((await app.inject(form((part) => `--X\r\n${part('a')}--X--`))).statusCode, 200)
 })
 
+t.test('multipart: a boundary is named once, and may have 200 characters', async (t) => {
+  const { app } = await testApp(t)
+  const send = (boundary: string, parameters: string) =>
+    app.inject({
+      method: 'POST',
+      url: path,
+      headers: { 'content-type': `multipart/form-data; ${parameters}` },
+      payload: Buffer.from(
+        `--${boundary}\r\nContent-Disposition: form-data; name="a"\r\n\r\nIMG\x01\r\n--${boundary}--\r\n`,
+      ),
+    })
+  const taken = ['boundary="b;c"', 'x="; boundary=y"; BOUNDARY="b;c"', 'boundary="b;c"; charset=utf-8']
+  for (const parameters of taken) t.equal((await send('b;c', parameters)).statusCode, 200, parameters)
+  const long = 'y'.repeat(200)
+  t.equal((await send(long, `boundary=${long}`)).statusCode, 200)
+  const refused: [parameters: string, detail: RegExp][] = [
+    ['boundary=X; boundary=Y', /names more than one boundary/],
+    ['boundary=X; Boundary=X', /names more than one boundary/],
+    [`boundary=${long}y`, /a boundary of 201 characters; 200 are the most/],
+    ['charset=utf-8', /names no boundary/],
+    ['boundary=', /names no boundary/],
+    ['boundary="X "', /space at its end/],
+  ]
+  for (const [parameters, detail] of refused)
+    t.match(
+      (await send('X', parameters)).json(),
+      { status: 400, code: 'malformed_request', detail },
+      parameters,
+    )
+})
+
+t.test('multipart: a compressed part is refused, and not taken for an image', async (t) => {
+  const { app } = await testApp(t)
+  const parts = (encoding: string) =>
+    form((part) => `--X\r\n${part('a')}--X\r\nContent-Encoding: ${encoding}\r\n${part('b')}--X--`)
+  t.equal((await app.inject(parts('Identity'))).statusCode, 200)
+  t.match((await app.inject(parts('gzip'))).json(), {
+    status: 415,
+    code: 'unsupported_media_type',
+    index: 1,
+    detail: /part is compressed.*leave out Content-Encoding "gzip"/,
+  })
+})
+
+t.test('JSON: a byte order mark is named', async (t) => {
+  const { app } = await testApp(t)
+  const headers = { 'content-type': 'application/json' }
+  const answer = await app.inject({ method: 'POST', url: path, headers, payload: '\ufeff{"images":[]}' })
+  t.match(answer.json(), { status: 400, detail: /byte order mark.*without BOM.*byte 0/ })
+})
+
+t.test('a Content-Type that names no type is told so', async (t) => {
+  const { app } = await testApp(t)
+  for (const type of ['', ' ', ';;;']) {
+    const answer = await app.inject({
+      method: 'POST',
+      url: path,
+      headers: { 'content-type': type },
+      payload: image(1),
+    })
+    t.match(answer.json(), { status: 415, detail: /names no type.*image\/\*/ }, JSON.stringify(type))
+  }
+})
+
 t.test('a body without Content-Type says itself what it is', async (t) => {
   const { app } = await testApp(t)
   // `inject` adds no type to bytes.

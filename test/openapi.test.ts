@@ -104,6 +104,25 @@ t.test('operations have distinct ids, their path parameters and a security entry
   }
 })
 
+t.test('query parameters that the document does not name, and repeated ones, are refused', async (t) => {
+  const { app } = await testApp(t)
+  for (const [path, method, operation] of operations()) {
+    const known = (operation.parameters ?? [])
+      .map((parameter) => resolve(parameter))
+      .filter((parameter) => parameter.in === 'query')
+      .map(({ name }) => name!)
+    const url = path.replace(/\{\w+\}/g, 'abcdef')
+    const unknown = await app.inject({ method, url: `${url}?nonsense=1` })
+    const detail = `Unknown query parameter "nonsense"; this route reads ${known.join(', ') || 'none'}.`
+    t.match(unknown.json(), { status: 400, code: 'bad_parameter', detail }, `${method} ${path}`)
+    t.ok(operation.responses['400'], `${method} ${path}`)
+    for (const name of known) {
+      const twice = await app.inject({ method, url: `${url}?${name}=1&${name}=1` })
+      t.match(twice.json(), { status: 400, code: 'bad_parameter', detail: /more than once/ }, name)
+    }
+  }
+})
+
 t.test(
   'every operation documents the answers to an unknown method and to a header that is too long',
   async (t) => {

@@ -14,8 +14,9 @@ import { orderPipelines } from './connections/pipelines.js'
 import { endSilentConnections } from './connections/silent-connections.js'
 import type { AppDeps } from './exchange/deps.js'
 import { answerExpectations } from './exchange/expect.js'
-import { answerFailure } from './exchange/failures.js'
-import { checkHost } from './exchange/host.js'
+import { answerFailure, MAX_SEGMENT_LENGTH } from './exchange/failures.js'
+import { checkFields } from './exchange/fields.js'
+import { checkQueries } from './exchange/parameters.js'
 import { setHeaders } from './exchange/plane.js'
 import { problemPlane } from './exchange/problems.js'
 import { recordRequests, requestId } from './exchange/record.js'
@@ -23,8 +24,6 @@ import { refuseUnknownPaths } from './exchange/unknown-paths.js'
 import { operations } from './routes/operations.js'
 import { v1 } from './routes/v1/v1.js'
 
-/** Characters of the longest path segment that is looked at; a domain id has at most 63. */
-const MAX_SEGMENT_LENGTH = 256
 /** Longest time for a request's header to arrive, ms. */
 const MAX_HEADER_TIMEOUT_MS = 30_000
 /** Longest time between two checks for requests that arrive too slowly, ms. */
@@ -98,9 +97,10 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     clock: deps.clock,
     refused: () => metrics.connectionRefused('max_connections_per_peer'),
   })
-  checkHost(app)
+  checkFields(app)
   answerExpectations(app)
   refuseUnknownPaths(app)
+  checkQueries(app)
 
   await app.register(v1, { prefix: '/v1', deps })
   await app.register(operations, { deps })

@@ -57,6 +57,8 @@ const SHORT_BYTES = 200
 const VALUES_A_STEP = 200
 const BYTES_A_STEP = 1 << 16
 
+/** What some editors put before a text. JSON has no place for it (RFC 8259, section 8.1), and it is not seen. */
+const BYTE_ORDER_MARK = '\ufeff'
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const COMMA = 0x2c
@@ -351,7 +353,13 @@ class Parser {
   #unexpected(expected: string): JsonError {
     // The first character of up to four bytes.
     const [found] = this.#bytes.toString('utf8', this.#at, this.#at + 4)
-    return new JsonError(`expected ${expected}, found ${found ? quoted(found) : 'the end'}`, this.#at)
+    const shown =
+      found === BYTE_ORDER_MARK
+        ? 'a byte order mark (write the text as UTF-8 without BOM)'
+        : found === undefined
+          ? 'the end'
+          : quoted(found)
+    return new JsonError(`expected ${expected}, found ${shown}`, this.#at)
   }
 }
 

@@ -12,6 +12,7 @@ import { clientClosed, FacetError } from '../../errors.js'
 import { quoted } from '../../shown-text.js'
 import { principalOf } from '../access/auth.js'
 import { decodeBase64 } from './base64.js'
+import { compressed, isCompressed } from './encoding.js'
 import { onlyField, parseJsonBody } from './json.js'
 import { type FormPart, prepareForms, readForm } from './multipart.js'
 import type { Pace } from './pace.js'
@@ -63,13 +64,10 @@ async function checkContentType(request: FastifyRequest, reply: FastifyReply): P
   // Clients that send the same fields with every request send a type without a body too.
   if (!hasBody(request)) delete headers['content-type']
   if (accepts === undefined) return
-  const encoding = headers['content-encoding']?.trim().toLowerCase() ?? 'identity'
-  if (encoding !== 'identity') {
+  const encoding = headers['content-encoding']
+  if (isCompressed(encoding)) {
     void reply.header('accept-encoding', 'identity')
-    throw new FacetError(
-      'unsupported_media_type',
-      `Compressed bodies are not read: leave out Content-Encoding ${quoted(encoding)}. Images and packs hardly shrink.`,
-    )
+    throw compressed('body', encoding)
   }
   const readable = `This route reads ${accepts.join(', ')}`
   if (!hasBody(request)) throw new FacetError('empty_body', `The body is empty. ${readable}.`)
@@ -83,6 +81,7 @@ const UNTYPED = 'application/octet-stream'
 
 function wrongType(type: string | undefined, readable: string): string {
   if (type === undefined) return `There is no Content-Type. ${readable}.`
+  if (type === '') return `The Content-Type names no type. ${readable}.`
   const message = `${readable}, not ${quoted(type)}.`
   if (type !== 'application/x-www-form-urlencoded') return message
   return `${message} curl sends this type where none is named: add -H 'Content-Type: image/jpeg', say.`

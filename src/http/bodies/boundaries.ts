@@ -13,20 +13,31 @@ const MAX_BOUNDARY_LENGTH = 200
 /** White space behind a boundary. */
 const MAX_PADDING_LENGTH = 1000
 
-/** The boundary parameter of a content type, quoted or not. */
-const BOUNDARY = /;\s*boundary=(?:"([^"]*)"|([^\s;]+))/i
+/** One parameter of a content type: its name, and its value quoted or not. */
+const PARAMETER = /;\s*([^\s;="]+)=(?:"([^"]*)"|([^\s;]*))/g
 const BOUNDARY_CHARACTERS = /^[ -~]*[!-~]$/
 const [TAB, LF, CR, SPACE, DASH] = [0x09, 0x0a, 0x0d, 0x20, 0x2d] as const
 
-/** @throws FacetError `malformed_request` where the content type names no boundary, or one that cannot be */
+/** @throws FacetError `malformed_request` where the content type names no boundary, two, or one that cannot be */
 export function boundaryOf(contentType: string): string {
-  const [, quoted, plain] = BOUNDARY.exec(contentType) ?? []
-  const boundary = quoted ?? plain ?? ''
-  if (boundary.length > MAX_BOUNDARY_LENGTH || !BOUNDARY_CHARACTERS.test(boundary))
-    throw malformed(
-      'The Content-Type of a multipart body names its boundary, of 70 characters at most. HTTP clients set this field themselves where it is left to them.',
-    )
-  return boundary
+  const boundaries = [...contentType.matchAll(PARAMETER)]
+    .filter(([, name]) => name!.toLowerCase() === 'boundary')
+    .map(([, , quoted, plain]) => quoted ?? plain ?? '')
+  const problem = problemOf(boundaries)
+  if (problem === null) return boundaries[0]!
+  throw malformed(
+    `The Content-Type of the multipart body names ${problem}. HTTP clients set this field themselves where it is left to them.`,
+  )
+}
+
+function problemOf([boundary = '', ...more]: string[]): string | null {
+  if (more.length > 0) return 'more than one boundary'
+  if (boundary === '') return 'no boundary'
+  if (boundary.length > MAX_BOUNDARY_LENGTH)
+    return `a boundary of ${boundary.length} characters; ${MAX_BOUNDARY_LENGTH} are the most`
+  if (!BOUNDARY_CHARACTERS.test(boundary))
+    return 'a boundary with characters that it may not have, or with a space at its end'
+  return null
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 import { FacetError } from '../../errors.js'
 import { quoted } from '../../shown-text.js'
+import { compressed, isCompressed } from './encoding.js'
 
 /** Bytes and fields of a part's header. */
 export const MAX_HEADER_BYTES = 8192
@@ -34,7 +35,7 @@ export interface PartHead {
 /**
  * @param part the line break behind a boundary, header fields, an empty line, content
  * @param index position of the part in the body
- * @throws FacetError `malformed_request`
+ * @throws FacetError `malformed_request`, `unsupported_media_type`
  */
 export function headOf(part: Buffer, index: number): PartHead {
   const length = part.subarray(0, MAX_HEADER_BYTES).indexOf('\r\n\r\n')
@@ -43,6 +44,8 @@ export function headOf(part: Buffer, index: number): PartHead {
     throw malformed(`The part is not form data: its header has no end${where}.`, index)
   }
   const fields = fieldsOf(part.toString('utf8', 2, length), index)
+  const encoding = fields.get('content-encoding')
+  if (isCompressed(encoding)) throw compressed('part', encoding, index)
   const disposition = fields.get('content-disposition')
   if (disposition === undefined) return { length, disposition, marked: null }
   checkParameters(disposition, index)

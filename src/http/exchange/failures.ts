@@ -25,6 +25,8 @@ declare module 'fastify' {
   }
 }
 
+/** Characters of the longest path segment that is looked at; a domain id has at most 63. */
+export const MAX_SEGMENT_LENGTH = 256
 /** Bytes of a refused body that are read and dropped, so that the client gets to see the answer. */
 const MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 
@@ -35,7 +37,10 @@ const parserErrors: Record<string, readonly [ErrorCode, string]> = {
     'The Content-Type is malformed, or not one this route reads, such as image/jpeg.',
   ],
   FST_ERR_BAD_URL: ['malformed_request', 'The path has a broken percent-encoding.'],
-  FST_ERR_MAX_PARAM_LENGTH: ['malformed_request', 'A segment of the path is too long.'],
+  FST_ERR_MAX_PARAM_LENGTH: [
+    'malformed_request',
+    `A segment of the path has more than ${MAX_SEGMENT_LENGTH} characters. A domain id has 63 at most, and a version 64.`,
+  ],
   ECONNRESET: ['client_closed', 'The connection closed before the body was whole.'],
   ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'The request did not arrive in time.'],
   HPE_HEADER_OVERFLOW: [

@@ -5,9 +5,16 @@
  * Unknown and repeated query parameters are refused: a misspelt `topk` must not silently mean the default.
  */
 
-import type { FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
 import { quoted } from '../../shown-text.js'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The query parameters that a route reads; none where it names none. */
+    query?: readonly string[]
+  }
+}
 
 /** @throws FacetError `bad_parameter` */
 export function checkVersion(version: unknown): string {
@@ -18,27 +25,25 @@ export function checkVersion(version: unknown): string {
   )
 }
 
-/**
- * The query's parameters, each at most once.
- *
- * @throws FacetError `bad_parameter` for one that is not among `known` or that is repeated.
- */
-export function queryOf<Name extends string>(
-  request: FastifyRequest,
-  known: readonly Name[],
-): Partial<Record<Name, string>> {
-  const query: Partial<Record<Name, string>> = {}
-  for (const [name, value] of Object.entries(request.query as Record<string, string | string[]>)) {
-    if (!known.includes(name as Name))
-      throw new FacetError(
-        'bad_parameter',
-        `Unknown query parameter ${shown(name)}; ${known.length > 0 ? `this route reads ${known.join(', ')}` : 'this route reads none'}.`,
-      )
-    if (typeof value !== 'string')
-      throw new FacetError('bad_parameter', `Query parameter '${name}' is given more than once.`)
-    query[name as Name] = value
-  }
-  return query
+/** Refuses query parameters that the route does not declare, and repeated ones, on every route. */
+export function checkQueries(app: FastifyInstance): void {
+  app.addHook('onRequest', async ({ query, routeOptions }) => {
+    const known = routeOptions.config.query ?? []
+    for (const [name, value] of Object.entries(query as Record<string, string | string[]>)) {
+      if (!known.includes(name))
+        throw new FacetError(
+          'bad_parameter',
+          `Unknown query parameter ${shown(name)}; this route reads ${known.join(', ') || 'none'}.`,
+        )
+      if (typeof value !== 'string')
+        throw new FacetError('bad_parameter', `Query parameter '${name}' is given more than once.`)
+    }
+  })
+}
+
+/** The query's parameters, each at most once: those of the route's `config.query`. */
+export function queryOf<Name extends string>({ query }: FastifyRequest): Partial<Record<Name, string>> {
+  return query as Partial<Record<Name, string>>
 }
 
 /**

@@ -52,8 +52,8 @@ export function domainRoutes(
     bodyLimit: MAX_CHANGE_BYTES,
   })
 
-  app.get('/domains', { config: { scope: 'predict' } }, async (request) => {
-    const query = queryOf(request, ['limit', 'cursor'])
+  app.get('/domains', { config: { scope: 'predict', query: ['limit', 'cursor'] } }, async (request) => {
+    const query = queryOf<'limit' | 'cursor'>(request)
     const limit =
       query.limit === undefined ? DEFAULT_PAGE_SIZE : wholeNumber('limit', query.limit, 1, MAX_PAGE_SIZE)
     const { cursor } = query
@@ -62,13 +62,11 @@ export function domainRoutes(
     return { domains: domains.map(summary), next_cursor: nextCursor }
   })
 
-  app.get<OfDomain>('/domains/:domain', listing, async (request, reply) => {
-    queryOf(request, [])
-    return answer(reply, registry.get(request.params.domain))
-  })
+  app.get<OfDomain>('/domains/:domain', listing, async (request, reply) =>
+    answer(reply, registry.get(request.params.domain)),
+  )
 
   app.get<OfDomain>('/domains/:domain/versions', listing, async (request, reply) => {
-    queryOf(request, [])
     const { domain, version, versions } = registry.get(request.params.domain)
     setETag(reply, version)
     return { domain, version, versions }
@@ -77,13 +75,13 @@ export function domainRoutes(
   app.get<OfDomain>(
     '/domains/:domain/pack',
     {
-      config: { scope: 'admin', headers: { 'cache-control': 'private, no-cache' } },
+      config: { scope: 'admin', query: ['version'], headers: { 'cache-control': 'private, no-cache' } },
       onRequest: admitDomain,
       errorHandler,
     },
     async (request, reply) => {
       const { domain } = request.params
-      const wanted = queryOf(request, ['version']).version
+      const wanted = queryOf<'version'>(request).version
       const { version, read } = registry.pack(domain, wanted === undefined ? undefined : checkVersion(wanted))
       const status = conditionOf(request, version)
       const bytes = status === 200 ? await read() : null
@@ -103,6 +101,7 @@ export function domainRoutes(
       config: {
         scope: 'admin',
         audit: 'domain.put',
+        query: ['activate'],
         limitedBy: '--max-pack',
         accepts: ['application/octet-stream', 'multipart/form-data'],
       },
@@ -112,7 +111,7 @@ export function domainRoutes(
     (request, reply) =>
       uploads.hold(request, async () => {
         const { domain } = request.params
-        const text = queryOf(request, ['activate']).activate
+        const text = queryOf<'activate'>(request).activate
         const active = text === undefined || trueOrFalse('activate', text)
         request.changed = { activate: active }
         const pre = preconditionsOf(request)
@@ -127,7 +126,6 @@ export function domainRoutes(
   )
 
   app.post<OfDomain>('/domains/:domain/activate', jsonChange('version.activate'), async (request, reply) => {
-    queryOf(request, [])
     const version = checkVersion(onlyField(request.body, 'version', '{"version": "<sha256>"}'))
     request.changed = { version }
     const view = await registry.activate(request.params.domain, version, preconditionsOf(request))
@@ -136,7 +134,6 @@ export function domainRoutes(
   })
 
   app.patch<OfDomain>('/domains/:domain', jsonChange('domain.patch'), async (request, reply) => {
-    queryOf(request, [])
     const pinned = onlyField(request.body, 'pinned', '{"pinned": true}')
     if (typeof pinned !== 'boolean')
       throw new FacetError('malformed_request', "'pinned' must be true or false.")
@@ -147,7 +144,6 @@ export function domainRoutes(
   })
 
   app.delete<OfDomain>('/domains/:domain', change('domain.delete'), async (request, reply) => {
-    queryOf(request, [])
     const { domain } = request.params
     request.changed = { version: registry.has(domain) ? registry.get(domain).version : null }
     await registry.remove(domain, preconditionsOf(request))
@@ -158,7 +154,6 @@ export function domainRoutes(
     '/domains/:domain/versions/:version',
     change('version.delete'),
     async (request, reply) => {
-      queryOf(request, [])
       const { domain } = request.params
       const version = checkVersion(request.params.version)
       request.changed = { version }

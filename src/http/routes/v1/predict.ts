@@ -86,9 +86,13 @@ export function predictRoutes(
 
   app.post<OfDomain>(
     '/domains/:domain/predict',
-    { config: route, bodyLimit: config.maxBody, onRequest: [admitDomain, bodies.admit] },
+    {
+      config: { ...route, query: ['top_k', 'version'] },
+      bodyLimit: config.maxBody,
+      onRequest: [admitDomain, bodies.admit],
+    },
     holdingBody<FastifyRequest<OfDomain>>(async (request, reply) => {
-      const query = queryOf(request, ['top_k', 'version'])
+      const query = queryOf<'top_k' | 'version'>(request)
       const k = topKOf(query.top_k)
       const version = versionOf(query.version)
       const parts = await imagesOf(request, limits, refuseParameter)
@@ -100,9 +104,13 @@ export function predictRoutes(
 
   app.post<OfDomain>(
     '/domains/:domain/embed',
-    { config: route, bodyLimit: config.maxBody, onRequest: [admitDomain, bodies.admit] },
+    {
+      config: { ...route, query: ['version'] },
+      bodyLimit: config.maxBody,
+      onRequest: [admitDomain, bodies.admit],
+    },
     holdingBody<FastifyRequest<OfDomain>>(async (request, reply) => {
-      const query = queryOf(request, ['version'])
+      const query = queryOf<'version'>(request)
       const version = versionOf(query.version)
       const parts = await imagesOf(request, limits, refuseParameter)
       const items = parts.map((part) => itemOf(request.params.domain, version, part))
@@ -114,12 +122,12 @@ export function predictRoutes(
   app.post(
     '/predict',
     {
-      config: { scope: 'predict', accepts: ['multipart/form-data'], limitedBy: '--max-body' },
+      config: { ...route, accepts: ['multipart/form-data'], query: ['top_k'] },
       bodyLimit: config.maxBody,
       onRequest: bodies.admit,
     },
     holdingBody(async (request, reply) => {
-      const k = topKOf(queryOf(request, ['top_k']).top_k)
+      const k = topKOf(queryOf<'top_k'>(request).top_k)
       const parts = await imagesOf(request, limits, (part) => {
         const { name } = part
         if (name === null) throw new FacetError('bad_domain_id', 'The part has no name; it is the domain id.')
