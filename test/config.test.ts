@@ -200,8 +200,30 @@ t.test('a wrong setting is named, with its value and what is accepted', async (t
     ],
     [
       ['--max-body', '1'],
-      [/--max-body/, /at least 1KiB/],
+      [/--max-body/, /from 1KiB to 1GiB/],
     ],
+    [
+      ['--max-body', '1TiB'],
+      [/--max-body/, /from 1KiB to 1GiB/, /units: B, KB, MB, GB, TB, KiB, MiB, GiB, TiB/],
+    ],
+    [
+      ['--bank-memory', '1PiB'],
+      [/--bank-memory/, /1PiB/, /from 1 to 1TiB/, /units: B, .*TiB/],
+    ],
+    [
+      ['--max-header', '1GiB'],
+      [/--max-header/, /to 1MiB/],
+    ],
+    [
+      ['--min-body-rate', '1GiB'],
+      [/--min-body-rate/, /from 0 to 1MiB/],
+    ],
+    [
+      ['--max-queue-per-domain', '99999'],
+      [/--max-queue-per-domain 99999/, /--max-queue 2048/],
+    ],
+    [['--rate-burst', '100'], [/--rate-burst 100 does nothing without --rate-limit/]],
+    [['--store-quota', '1'], [/--max-pack 64MiB is more than --store-quota 1/]],
     [
       ['--request-timeout', '10'],
       [/--request-timeout/, /500ms, 30s or 2m/],
@@ -255,6 +277,15 @@ t.test('a wrong setting is named, with its value and what is accepted', async (t
     for (const pattern of patterns) t.match(output, pattern)
   }
 })
+
+t.test(
+  'the images of one domain are never more than those of all, where only these are bounded',
+  async (t) => {
+    const { config } = await serve(['--max-queue', '100'])
+    t.match(config, { maxQueue: 100, maxQueuePerDomain: 100 })
+    t.equal((await serve([])).config?.maxQueuePerDomain, 512)
+  },
+)
 
 t.test('a wrong or unknown variable is named', async (t) => {
   const wrong = await serve([], { FACET_MAX_QUEUE: 'many' })

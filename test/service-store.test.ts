@@ -162,7 +162,7 @@ t.test('a pack that was registered says its family in the record', async (t) => 
 t.test('over the quota: 507, nothing has changed; a deletion makes room', async (t) => {
   const packs = { one: packBytes(1, 'one'), two: packBytes(2, 'two') }
   const quota = packs.one.length + packs.two.length - 1
-  const { url, data } = await runService(t, ['--store-quota', String(quota)])
+  const { url, data } = await runService(t, ['--store-quota', String(quota), '--max-pack', String(quota)])
   await register(url, { one: packs.one })
   const list = async () => (await fetch(`${url}/v1/domains?limit=1000`)).text()
   const before = await list()

@@ -11,7 +11,7 @@ import { largestBatch } from '../scheduler/batch-size.js'
 import type { BankMode } from '../engine/messages.js'
 import { packageFile } from '../host/package.js'
 import { QuantityError, showBytes, showDuration } from './quantities.js'
-import { type Flags, poolThreads, type Setting, settings } from './settings.js'
+import { DOMAIN_QUEUE, type Flags, poolThreads, type Setting, settings } from './settings.js'
 
 /** The most images of a run; `fixed` where it is not to be measured. */
 export interface BatchLimit {
@@ -29,6 +29,7 @@ export interface ServeConfig
     | 'lanes'
     | 'maxBatch'
     | 'maxConnectionsPerPeer'
+    | 'maxQueuePerDomain'
     | 'rateBurst'
     | 'threads'
     | 'tokenFile'
@@ -46,6 +47,7 @@ export interface ServeConfig
   threads: number
   maxBatch: BatchLimit
   maxConnectionsPerPeer: number
+  maxQueuePerDomain: number
   rateBurst: number
   tokenFile?: string
   /** `FACET_ADMIN_TOKEN` */
@@ -68,8 +70,9 @@ Tokens (variables only, a process's flags are seen by all):
                        they are open
 
 Signals:
-  SIGTERM, SIGINT      stop in order: not ready, answer what is in flight, exit 0;
-                       what hangs is killed (137) within --grace-period and 2s
+  SIGTERM, SIGINT,     stop in order: no new connections, not ready, answer what is
+  SIGHUP               in flight, exit 0; what hangs is killed (137) within
+                       --grace-period and 2s
   a second one         ends the process at once, with the exit code of that signal;
                        so does one while the service starts`
 
@@ -99,7 +102,7 @@ export function serveCommand(action: (config: ServeConfig) => Promise<void>): Co
   }
   return command.action(async (flags: Flags) => {
     const config = complete(flags)
-    const problem = unknownVariable() ?? conflict(config)
+    const problem = unknownVariable() ?? conflict(config, flags)
     if (problem !== undefined) command.error(`error: ${problem}`)
     await action(config)
   })
@@ -125,6 +128,7 @@ function complete(flags: Flags): ServeConfig {
     maxBatch:
       maxBatch === 'auto' ? { max: largestBatch[cuda ? 'cuda' : 'cpu'] } : { max: maxBatch, fixed: maxBatch },
     maxConnectionsPerPeer: flags.maxConnectionsPerPeer ?? Math.ceil(flags.maxConnections / 2),
+    maxQueuePerDomain: flags.maxQueuePerDomain ?? Math.min(DOMAIN_QUEUE, flags.maxQueue),
     rateBurst: rateBurst ?? Math.max(Math.ceil(flags.rateLimit), flags.maxImages),
     ...(tokenFile !== undefined && { tokenFile: resolve(tokenFile) }),
     ...(adminToken !== undefined && { adminToken }),
@@ -146,14 +150,20 @@ function unknownVariable(): string | undefined {
 }
 
 /** A contradiction between options whose values are right by themselves. */
-function conflict(config: ServeConfig): string | undefined {
+function conflict(config: ServeConfig, given: Flags): string | undefined {
   const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
-  const { maxBody, maxBodies, rateLimit, rateBurst } = config
+  const { maxBody, maxBodies, maxPack, storeQuota, rateLimit, rateBurst } = config
+  if (maxQueuePerDomain > maxQueue) {
+    return `--max-queue-per-domain ${maxQueuePerDomain} is more than --max-queue ${maxQueue}, which bounds the images of all domains`
+  }
   if (maxImages > maxQueue) {
     return `--max-images ${maxImages} is more than --max-queue ${maxQueue}: such a request could never be admitted`
   }
   if (maxImages > maxQueuePerDomain) {
     return `--max-images ${maxImages} is more than --max-queue-per-domain ${maxQueuePerDomain}: such a request could never be admitted`
+  }
+  if (rateLimit === 0 && given.rateBurst !== undefined) {
+    return `--rate-burst ${given.rateBurst} does nothing without --rate-limit: give both, or neither`
   }
   if (rateLimit > 0 && maxImages > rateBurst) {
     return `--max-images ${maxImages} is more than --rate-burst ${rateBurst}: such a request could never pass`
@@ -161,6 +171,10 @@ function conflict(config: ServeConfig): string | undefined {
   if (maxBody > maxBodies) {
     const [one, all] = [showBytes(maxBody), showBytes(maxBodies)]
     return `--max-body ${one} is more than --max-bodies ${all}: such a body could never be taken`
+  }
+  if (maxPack > storeQuota) {
+    const [one, all] = [showBytes(maxPack), showBytes(storeQuota)]
+    return `--max-pack ${one} is more than --store-quota ${all}: such a pack could never be stored`
   }
   if (requestTimeout > maxRequestTimeout) {
     const [standard, longest] = [showDuration(requestTimeout), showDuration(maxRequestTimeout)]

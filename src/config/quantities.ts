@@ -15,6 +15,7 @@ const byteUnits = {
   KiB: 2 ** 10,
   MiB: 2 ** 20,
   GiB: 2 ** 30,
+  TiB: 2 ** 40,
 }
 const timeUnits = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 
@@ -28,11 +29,14 @@ export function count(least: number, most: number): (text: string) => number {
 }
 
 /** Bytes: `16MiB`, `1.5GB`, `4096`. */
-export function bytes(least: number): (text: string) => number {
+export function bytes(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = Math.floor(scaled(text, byteUnits))
-    if (value >= least && Number.isSafeInteger(value)) return value
-    throw new QuantityError(`A size such as 16MiB, 1.5GB or 4096, at least ${showBytes(least)}, is accepted.`)
+    if (value >= least && value <= most) return value
+    const units = Object.keys(byteUnits).filter((unit) => unit !== '')
+    throw new QuantityError(
+      `A size such as 16MiB, 1.5GB or 4096, from ${showBytes(least)} to ${showBytes(most)}, is accepted; units: ${units.join(', ')}.`,
+    )
   }
 }
 

@@ -39,8 +39,11 @@ const access = 'Access:'
 const observing = 'Logs and metrics:'
 
 const cores = availableCores()
-/** Upper bound of counts that nothing else bounds. */
+/** Upper bounds of counts and of sizes that nothing else bounds. */
 const MAX_COUNT = 1_000_000
+const MAX_SIZE = 2 ** 40
+/** Images of one domain in the service at once, where --max-queue is not less. */
+export const DOMAIN_QUEUE = 512
 
 export const settings = {
   host: setting(
@@ -89,7 +92,7 @@ export const settings = {
     alone: 'yes',
   },
   keepVersions: number(serving, count(1, 1000), 5, 'versions a domain keeps, the active one included'),
-  storeQuota: size(serving, 0, Number.POSITIVE_INFINITY, 'bytes of packs in the store'),
+  storeQuota: size(serving, [1, 1024 * MAX_SIZE], Number.POSITIVE_INFINITY, 'bytes of packs in the store'),
 
   device: setting(engine, 'device', device, { kind: 'cpu' }, 'cpu', 'cpu, cuda or cuda:NUMBER'),
   threads: number(engine, count(1, 1024), cores, 'threads of all runs', 'the cores this process may use'),
@@ -117,7 +120,12 @@ export const settings = {
     'f32',
     'numbers of resident adapters: f32, f16',
   ),
-  bankMemory: size(engine, 1, 2 ** 30, 'memory for resident adapters and heads, the base included'),
+  bankMemory: size(
+    engine,
+    [1, MAX_SIZE],
+    2 ** 30,
+    'memory for resident adapters and heads, the base included',
+  ),
   loadTimeout: time(engine, 1, 5000, 'a request waits at most this long for a cold adapter'),
   minResidency: time(
     engine,
@@ -140,7 +148,14 @@ export const settings = {
     2048,
     'images in the service at once: being decoded, waiting or running',
   ),
-  maxQueuePerDomain: number(queue, count(1, MAX_COUNT), 512, 'images in the service at once, of one domain'),
+  maxQueuePerDomain: setting(
+    queue,
+    'n',
+    count(1, MAX_COUNT),
+    undefined,
+    `${DOMAIN_QUEUE}, at most --max-queue`,
+    'images in the service at once, of one domain',
+  ),
   rateLimit: setting(queue, 'n', rate, 0, 'none', 'images a second of each domain; more are refused'),
   rateBurst: setting(
     queue,
@@ -153,17 +168,22 @@ export const settings = {
   requestTimeout: time(queue, 1, 10_000, 'deadline of a request that names none'),
   maxRequestTimeout: time(queue, 1, 60_000, 'longest deadline a client may ask for'),
 
-  maxBody: size(limits, 1024, 16 * 2 ** 20, 'body of a predict or embed request'),
+  maxBody: size(limits, [1024, 2 ** 30], 16 * 2 ** 20, 'body of a predict or embed request'),
   maxBodies: size(
     limits,
-    1024,
+    [1024, MAX_SIZE],
     256 * 2 ** 20,
     'bodies of all predict and embed requests at once, as far as they have come',
   ),
-  minBodyRate: size(limits, 0, 4096, 'bytes a second of a body, over any 5 seconds; 0 for no bound'),
-  maxPack: size(limits, 1024, 64 * 2 ** 20, 'body of a pack upload'),
+  minBodyRate: size(
+    limits,
+    [0, 2 ** 20],
+    4096,
+    'bytes a second of a body, over any 5 seconds; 0 for no bound',
+  ),
+  maxPack: size(limits, [1024, 2 ** 30], 64 * 2 ** 20, 'body of a pack upload'),
   maxUploads: number(limits, count(1, 1000), 4, 'pack uploads at once'),
-  maxHeader: size(limits, 1024, 16 * 2 ** 10, 'all header fields of a request'),
+  maxHeader: size(limits, [1024, 2 ** 20], 16 * 2 ** 10, 'all header fields of a request'),
   maxImages: number(limits, count(1, 10_000), 64, 'images of one request'),
   maxImagePixels: number(limits, count(1, 1e9), 50_000_000, 'width x height of an image'),
   decodeThreads: number(
@@ -175,7 +195,7 @@ export const settings = {
   ),
   decodeMemory: size(
     limits,
-    16 * 2 ** 20,
+    [16 * 2 ** 20, MAX_SIZE],
     512 * 2 ** 20,
     'memory for decoding images, of all at once; one that needs more by itself is refused',
   ),
@@ -251,8 +271,13 @@ function number(
   return setting(group, 'n', parse, standard, shown, help)
 }
 
-function size(group: string, least: number, standard: number, help: string): Setting<number, number> {
-  return setting(group, 'size', bytes(least), standard, showBytes(standard), help)
+function size(
+  group: string,
+  [least, most]: readonly [number, number],
+  standard: number,
+  help: string,
+): Setting<number, number> {
+  return setting(group, 'size', bytes(least, most), standard, showBytes(standard), help)
 }
 
 function time(group: string, least: number, standard: number, help: string): Setting<number, number> {
