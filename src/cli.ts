@@ -2,7 +2,7 @@
 /** `facet`: takes the signals over, then finds the sub-command and runs it. */
 import type { Command } from 'commander'
 import { runAsInit } from './serve/init.js'
-import { StopSignals } from './serve/signals.js'
+import { refuseDebugger, StopSignals } from './serve/signals.js'
 
 const called = process.argv[2] ?? ''
 const signals = new StopSignals()
@@ -40,6 +40,7 @@ async function run(): Promise<void> {
   }
 }
 
+if (called === 'serve') refuseDebugger()
 if (called === 'serve' && process.pid === 1) {
   runAsInit()
 } else {

@@ -4,10 +4,10 @@ import { once } from 'node:events'
 import sharp from 'sharp'
 import t from 'tap'
 import { FrameReader, frame } from '../src/image/apart/frames.js'
-import { type Child, environment } from '../src/image/apart/process.js'
+import { type Child, DecodeProcess, environment } from '../src/image/apart/process.js'
 import { DecodeProcesses, type DecodeProcessesOptions } from '../src/image/apart/processes.js'
 import { decodeImage, openImage } from '../src/image/decode.js'
-import { startDecoder } from './decoder.js'
+import { startDecoder, startDecoderAloud } from './decoder.js'
 import { fixture, input, refusal } from './images.js'
 import { ManualClock, settle } from './manual-clock.js'
 
@@ -173,6 +173,22 @@ t.test('the process ends at once with the service that started it', async (t) =>
   child.stdin.end()
   await once(child, 'close')
   t.equal(child.signalCode, 'SIGKILL', 'it does not wait for a codec')
+})
+
+t.test('the process opens no debugger at SIGUSR1', async (t) => {
+  const child = startDecoderAloud()
+  let said = ''
+  child.stderr.on('data', (bytes: Buffer) => {
+    said += bytes.toString()
+  })
+  const decoder = new DecodeProcess(child as unknown as Child)
+  const job = { input, cpuMs: 60_000 }
+  await decoder.decode(job, avif)
+  child.kill('SIGUSR1')
+  await decoder.decode(job, avif)
+  child.stdin.end()
+  await decoder.gone
+  t.equal(said, '')
 })
 
 t.test('the process is given no token', async (t) => {

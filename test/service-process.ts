@@ -9,6 +9,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { cp, mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
+import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { transpile } from './loader/transpile.mjs'
 
@@ -67,13 +68,13 @@ export class Program {
   /** @param args of `facet` */
   constructor(cli: string, args: string[], { openFiles, preload, cwd, asInit = false }: ProgramOptions = {}) {
     const own = [process.execPath, ...(preload === undefined ? [] : ['--import', preload]), cli, ...args]
-    const limited = ['/bin/sh', '-c', `ulimit -n ${openFiles} && exec "$0" "$@"`, ...own]
     const alone = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', ...own]
-    const [command, ...rest] = asInit ? alone : openFiles === undefined ? own : limited
+    const limit = openFiles === undefined ? '' : `ulimit -n ${openFiles} && `
+    // tap would have the child load its hooks, which take signals over.
+    const bare = ['-c', `unset NODE_OPTIONS && ${limit}exec "$0" "$@"`, ...(asInit ? alone : own)]
     this.#asInit = asInit
-    // An empty environment: with that of the test runner, the child would load tap's hooks.
     const env = asInit ? { PATH: process.env.PATH } : {}
-    this.#child = spawn(command!, rest, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = spawn('/bin/sh', bare, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child.stdout!.on('data', (bytes: Buffer) => {
       this.#out += bytes.toString()
     })
@@ -164,6 +165,19 @@ export function open(url: string, method: string, path: string, type: string, le
     write: (bytes) => void sent.write(bytes),
     end: (bytes) => void sent.end(bytes),
     answer,
+  }
+}
+
+/** Resolves when the service no longer accepts connections. */
+export async function refusing(url: string): Promise<void> {
+  for (;;) {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    const refused = await Promise.race([
+      once(socket, 'connect').then(() => false),
+      once(socket, 'error').then(() => true),
+    ]).catch(() => true)
+    socket.destroy()
+    if (refused) return
   }
 }
 

@@ -6,7 +6,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { type Answer, compileProgram, open, Program, type Sent } from './service-process.js'
+import { type Answer, compileProgram, open, Program, refusing, type Sent } from './service-process.js'
 import { packBytes, pngImage } from './service-rig.js'
 
 const dir = t.testdir()
@@ -39,19 +39,6 @@ function predicting(url: string, domain: string): Sent {
 async function readNumber(url: string, metric: string): Promise<number> {
   const text = await (await fetch(`${url}/metrics`)).text()
   return Number(new RegExp(`^${metric} (\\S+)$`, 'm').exec(text)![1])
-}
-
-/** Resolves when the service no longer accepts connections. */
-async function refusing(url: string): Promise<void> {
-  for (;;) {
-    const socket = connect(Number(new URL(url).port), '127.0.0.1')
-    const refused = await Promise.race([
-      once(socket, 'connect').then(() => false),
-      once(socket, 'error').then(() => true),
-    ]).catch(() => true)
-    socket.destroy()
-    if (refused) return
-  }
 }
 
 t.test(

@@ -1,9 +1,10 @@
 /** The real process under signals: while it starts, while a part of it hangs, and as process 1 of a container. */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
-import { compileProgram, open, Program, type ProgramOptions } from './service-process.js'
+import { compileProgram, open, Program, type ProgramOptions, refusing } from './service-process.js'
 import { pngImage } from './service-rig.js'
 
 const dir = t.testdir()
@@ -50,6 +51,64 @@ t.test('a signal during the first run of the engine ends the start', async (t) =
   const { code, signal, out } = await program.exit
   t.match({ code, signal }, { code: null, signal: 'SIGINT' })
   t.notMatch(out, 'listening')
+})
+
+t.test('SIGHUP, as when a terminal is closed, stops in order', async (t) => {
+  const program = serve([])
+  const sent = predicting(await program.url())
+  await sent.admitted
+  program.kill('SIGHUP')
+  t.match(await program.logged('stopping'), { signal: 'SIGHUP' })
+  sent.end(jpeg)
+  t.match(await sent.answer, { status: 200 })
+  t.match(await program.exit, { code: null, signal: 'SIGHUP', err: '' })
+  await program.logged('stopped')
+})
+
+/** Runs a command in a terminal, shows what it prints, closes the terminal at a line of input, and tells the signal. */
+const terminal = `
+import os, pty, select, sys
+pid, terminal = pty.fork()
+if pid == 0: os.execve(sys.argv[1], sys.argv[1:], {})
+while 0 not in select.select([0, terminal], [], [])[0]: os.write(1, os.read(terminal, 4096))
+os.close(terminal)
+os.write(1, b'ended by %d' % os.WTERMSIG(os.waitpid(pid, 0)[1]))
+`
+const noPython = spawnSync('python3', ['--version']).status === 0 ? false : 'there is no python3'
+
+t.test('so it does when its terminal is gone, which takes no lines', { skip: noPython }, async (t) => {
+  const args = [process.execPath, cli, 'serve', ...flags, '--data', join(dir, `data-${folders++}`)]
+  const child = spawn('python3', ['-c', terminal, ...args], { env: { PATH: process.env.PATH } })
+  t.teardown(() => child.kill('SIGKILL'))
+  const closed = once(child, 'close')
+  let shown = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    shown += text
+  })
+  let url: string | undefined
+  while (url === undefined) {
+    await Promise.race([once(child.stdout, 'data'), closed])
+    url = /http:[/][/]127.0.0.1:[0-9]+(?=[/"])/.exec(shown)?.[0]
+  }
+  const sent = predicting(url)
+  await sent.admitted
+  child.stdin.write('close it')
+  await refusing(url)
+  sent.end(jpeg)
+  t.match(await sent.answer, { status: 200 })
+  await closed
+  t.match(shown, /ended by 1$/, 'SIGHUP')
+})
+
+t.test('SIGUSR1 opens no debugger', async (t) => {
+  const program = serve([])
+  const url = await program.url()
+  program.kill('SIGUSR1')
+  const sent = predicting(url)
+  sent.end(jpeg)
+  t.match(await sent.answer, { status: 200 })
+  program.kill('SIGTERM')
+  t.match(await program.exit, { code: 0, signal: null, err: '' })
 })
 
 t.test('a lane that hangs keeps neither requests nor the process beyond the grace period', async (t) => {

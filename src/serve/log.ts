@@ -26,7 +26,7 @@ const STDOUT = 1
 export async function openLog(
   { level, format }: { level: string; format: LogFormat },
   terminal = standardOutput(),
-  open: (sync: boolean) => DestinationStream = (sync) => pino.destination({ dest: STDOUT, sync }),
+  open: (sync: boolean) => DestinationStream = standardOutputLines,
 ): Promise<Logger> {
   const options: LoggerOptions = {
     level,
@@ -39,6 +39,16 @@ export async function openLog(
   const prettify = await prettifier(terminal.isTerminal && terminal.colours)
   const out = open(true)
   return pino(options, { write: (line) => out.write(prettify(line)) })
+}
+
+/** Standard output. A terminal that was closed takes no lines: that must not keep the service from stopping in order. */
+function standardOutputLines(sync: boolean): DestinationStream {
+  const out = pino.destination({ dest: STDOUT, sync })
+  const nothing = () => true
+  return out.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EIO') throw error
+    Object.assign(out, { write: nothing, flush: nothing, flushSync: nothing, end: nothing })
+  })
 }
 
 /** From a line of JSON to lines for people: one, and for the start of the service one for each field. */

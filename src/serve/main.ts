@@ -22,7 +22,7 @@ const LAST_LINE_MS = 100
 /** Milliseconds more for a parent that watches. */
 const LATER_MS = 250
 
-/** Runs the service until SIGTERM or SIGINT. @throws what `startService` throws when the start fails */
+/** Runs the service until SIGTERM, SIGINT or SIGHUP. @throws what `startService` throws when the start fails */
 export async function serve(config: ServeConfig, signals: StopSignals): Promise<void> {
   tuneCollector()
   const logger = await openLog({ level: config.logLevel, format: config.logFormat })
@@ -43,6 +43,7 @@ export async function serve(config: ServeConfig, signals: StopSignals): Promise<
       () => {
         stopped = true
         logger.info('stopped')
+        if (signal === 'SIGHUP') setTimeout(() => signals.end(signal), LAST_LINE_MS)
       },
       (error: unknown) => {
         logger.error({ err: error }, 'did not stop cleanly')

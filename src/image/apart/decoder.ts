@@ -23,6 +23,8 @@ const NOTHING = new Uint8Array()
 
 const jobs = new FrameReader<Job>((job, bytes) => void decode(job, bytes))
 process.stdin.on('data', (chunk: Uint8Array) => jobs.take(chunk))
+// By default this signal opens a debugger, in which every user of the machine could run code.
+process.on('SIGUSR1', () => {})
 // The service has ended, or wants no more.
 process.stdin.on('end', die)
 
