@@ -96,10 +96,14 @@ t.test('a host with brackets, as in a URL, and one with a port', async (t) => {
     )
 })
 
-t.test('connections of one peer are half of all by default', async (t) => {
-  t.equal((await serve([])).config?.maxConnectionsPerPeer, 512)
-  t.equal((await serve(['--max-connections', '3'])).config?.maxConnectionsPerPeer, 2)
+t.test('connections of one peer are a quarter of all by default, and never more than all', async (t) => {
+  t.equal((await serve([])).config?.maxConnectionsPerPeer, 256)
+  t.equal((await serve(['--max-connections', '7'])).config?.maxConnectionsPerPeer, 2)
   t.equal((await serve(['--max-connections-per-peer', '9'])).config?.maxConnectionsPerPeer, 9)
+  t.match(
+    (await serve(['--max-connections', '8', '--max-connections-per-peer', '9'])).output,
+    /--max-connections-per-peer 9 is more than --max-connections 8/,
+  )
 })
 
 t.test(

@@ -14,8 +14,9 @@ async function listening(t: Test, options: TestAppOptions = {}) {
   return { ...made, port: (made.app.server.address() as AddressInfo).port }
 }
 
-async function open(port: number): Promise<Socket> {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+/** @param from the client's own address, all of which are this machine's */
+async function open(port: number, from = '127.0.0.1'): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, localAddress: from })
   socket.on('error', () => {})
   await once(socket, 'connect')
   return socket
@@ -266,13 +267,106 @@ t.test('a flood of connections beyond the bound is closed without an answer', as
   first.destroy()
 })
 
-t.test('connections beyond the bound of the whole service are closed at once, and counted', async (t) => {
-  const { app, port } = await listening(t, { config: { maxConnections: 2 } })
-  const kept = [await open(port), await open(port)]
-  while ((await openConnections(app.server)) < 2) await new Promise(setImmediate)
-  t.equal(await said(await open(port)), '')
-  t.match((await app.inject('/metrics')).body, /refused_total\{bound="max_connections"\} 1/)
-  for (const socket of kept) socket.destroy()
+/** A service whose predictions go on until their client leaves. */
+async function crowded(t: Test, config: NonNullable<TestAppOptions['config']>) {
+  let asked = () => {}
+  const made = await listening(t, {
+    config,
+    predictor: {
+      predict: (_items, { signal }) => {
+        asked()
+        return new Promise((_resolve, reject) => {
+          signal!.addEventListener('abort', () => reject(signal!.reason))
+        })
+      },
+    },
+  })
+  const opened: Socket[] = []
+  t.teardown(() => {
+    for (const socket of opened) socket.destroy()
+  })
+  /** Opens a connection; the server has it when this returns. */
+  const join = async (from: string) => {
+    const [socket] = await Promise.all([open(made.port, from), once(made.app.server, 'connection')])
+    opened.push(socket)
+    return socket
+  }
+  /** The same, with a request at work on it. */
+  const work = async (from: string) => {
+    const socket = await join(from)
+    const atWork = new Promise<void>((resolve) => {
+      asked = resolve
+    })
+    const length = image(1).length
+    socket.write(
+      `POST /v1/domains/colours/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${length}\r\n\r\n`,
+    )
+    socket.write(image(1))
+    await atWork
+    return socket
+  }
+  const refused = async () =>
+    Number(
+      /refused_total\{bound="max_connections"\} (\d+)/.exec((await made.app.inject('/metrics')).body)![1],
+    )
+  return { ...made, join, work, refused }
+}
+
+async function isAnswered(socket: Socket): Promise<boolean> {
+  socket.write(live)
+  return String((await once(socket, 'data'))[0]).startsWith('HTTP/1.1 200 ')
+}
+
+t.test('where requests are at work on all connections, a new one is closed, and counted', async (t) => {
+  const { app, join, work, refused } = await crowded(t, { maxConnections: 2 })
+  const first = await work('127.0.0.2')
+  await work('127.0.0.3')
+  t.equal(await said(await join('127.0.0.4')), '')
+  t.equal(await refused(), 1)
+  first.destroy()
+  while ((await openConnections(app.server)) > 1) await new Promise(setImmediate)
+  t.ok(await isAnswered(await join('127.0.0.4')), 'a place that is given back is free')
+})
+
+t.test('a silent connection of the peer that has most of them makes room for a new one', async (t) => {
+  const { join, work, refused } = await crowded(t, { maxConnections: 6 })
+  await work('127.0.0.2')
+  const other = await join('127.0.0.3')
+  const saidNothing = await join('127.0.0.2')
+  const halfHead = await join('127.0.0.2')
+  halfHead.write('GET /livez HTTP/1.1\r\nHost: loc')
+  const answered = await join('127.0.0.2')
+  const last = await join('127.0.0.2')
+  t.ok(await isAnswered(answered))
+  // Its silence begins with the end of its answer.
+  for (const [name, socket] of Object.entries({ saidNothing, halfHead, last })) {
+    await work('127.0.0.4')
+    t.equal(await said(socket), '', name)
+  }
+  t.equal(await refused(), 3)
+  // Now two peers have one each: the one that is silent for longer goes.
+  t.ok(await isAnswered(await join('127.0.0.5')))
+  t.equal(await said(other), '')
+  t.ok(await isAnswered(answered))
+})
+
+t.test('who opens connections beyond his bound takes nobody’s place', async (t) => {
+  const { join, work, refused } = await crowded(t, { maxConnections: 3, maxConnectionsPerPeer: 2 })
+  const quiet = await join('127.0.0.3')
+  await work('127.0.0.2')
+  await work('127.0.0.2')
+  t.equal(await said(await join('127.0.0.2')), '')
+  t.ok(await isAnswered(quiet))
+  t.equal(await refused(), 1)
+})
+
+t.test('silent connections of a trusted proxy make room after those of all others', async (t) => {
+  const { join } = await crowded(t, { maxConnections: 3, trustProxy: ['127.0.0.9'] })
+  const proxied = [await join('127.0.0.9'), await join('127.0.0.9')]
+  const other = await join('127.0.0.2')
+  const asking = await join('127.0.0.3')
+  t.equal(await said(other), '')
+  for (const socket of [...proxied, asking]) t.ok(await isAnswered(socket))
 })
 
 t.test('connections of a trusted proxy are not bounded by its address', async (t) => {

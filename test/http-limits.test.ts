@@ -194,19 +194,6 @@ t.test('header fields: none is dropped because there are many, so none can be hi
   t.equal(domains.get('colours').pinned, false)
 })
 
-t.test('connections: one too many is closed at once, the others go on', async (t) => {
-  const { port } = await listening(t, { config: { maxConnections: 2 } })
-  const [first] = [await open(port), await open(port)]
-  const third = await open(port)
-  third.write('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
-  t.equal(await said(third), '')
-  first!.write('GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
-  t.match(await said(first!), /^HTTP\/1\.1 200 /)
-  const next = await open(port)
-  next.write('GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
-  t.match(await said(next), /^HTTP\/1\.1 200 /, 'and its place is free')
-})
-
 t.test('an orderly end does not wait for a connection on which nothing was said', async (t) => {
   const { app, port } = await listening(t)
   const socket = await open(port)

@@ -1,6 +1,6 @@
-/** Which addresses are one peer: an IPv6 host has a whole network of addresses. */
+/** Which addresses are one peer: an IPv6 host has a whole network of addresses. Which are those of trusted proxies. */
 import t from 'tap'
-import { peerOf } from '../src/http/access/peer.js'
+import { peerOf, trustedProxies } from '../src/http/access/peer.js'
 
 const cases: [address: string, peer: string][] = [
   ['192.0.2.7', '192.0.2.7'],
@@ -17,3 +17,18 @@ const cases: [address: string, peer: string][] = [
 ]
 
 for (const [address, peer] of cases) t.test(address, async (t) => t.equal(peerOf(address), peer))
+
+t.test('trusted proxies are found by address and by network', async (t) => {
+  const isProxy = trustedProxies(['10.0.0.0/8', '192.0.2.7', '2001:db8:1::/48', '2001:db8:2::7', 'fe80::/10'])
+  for (const address of [
+    '10.9.8.7',
+    '::ffff:10.9.8.7',
+    '192.0.2.7',
+    '2001:db8:1:2::3',
+    '2001:db8:2::7',
+    'fe80::1%eth0',
+  ])
+    t.ok(isProxy(address), address)
+  for (const address of ['11.0.0.1', '192.0.2.8', '::ffff:192.0.2.8', '2001:db8:3::1', '2001:db8:2::8', ''])
+    t.notOk(isProxy(address), address)
+})

@@ -127,7 +127,7 @@ function complete(flags: Flags): ServeConfig {
     // A GPU may want large batches; on a CPU the measuring ends long before.
     maxBatch:
       maxBatch === 'auto' ? { max: largestBatch[cuda ? 'cuda' : 'cpu'] } : { max: maxBatch, fixed: maxBatch },
-    maxConnectionsPerPeer: flags.maxConnectionsPerPeer ?? Math.ceil(flags.maxConnections / 2),
+    maxConnectionsPerPeer: flags.maxConnectionsPerPeer ?? Math.ceil(flags.maxConnections / 4),
     maxQueuePerDomain: flags.maxQueuePerDomain ?? Math.min(DOMAIN_QUEUE, flags.maxQueue),
     rateBurst: rateBurst ?? Math.max(Math.ceil(flags.rateLimit), flags.maxImages),
     ...(tokenFile !== undefined && { tokenFile: resolve(tokenFile) }),
@@ -153,6 +153,7 @@ function unknownVariable(): string | undefined {
 function conflict(config: ServeConfig, given: Flags): string | undefined {
   const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
   const { maxBody, maxBodies, maxPack, storeQuota, rateLimit, rateBurst } = config
+  const { maxConnections, maxConnectionsPerPeer } = config
   if (maxQueuePerDomain > maxQueue) {
     return `--max-queue-per-domain ${maxQueuePerDomain} is more than --max-queue ${maxQueue}, which bounds the images of all domains`
   }
@@ -175,6 +176,9 @@ function conflict(config: ServeConfig, given: Flags): string | undefined {
   if (maxPack > storeQuota) {
     const [one, all] = [showBytes(maxPack), showBytes(storeQuota)]
     return `--max-pack ${one} is more than --store-quota ${all}: such a pack could never be stored`
+  }
+  if (maxConnectionsPerPeer > maxConnections) {
+    return `--max-connections-per-peer ${maxConnectionsPerPeer} is more than --max-connections ${maxConnections}: no address could have so many`
   }
   if (requestTimeout > maxRequestTimeout) {
     const [standard, longest] = [showDuration(requestTimeout), showDuration(maxRequestTimeout)]

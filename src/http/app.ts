@@ -9,7 +9,7 @@ import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import { guard } from './access/auth.js'
 import { BrokenRequests } from './connections/broken.js'
 import { answerHalfClosed } from './connections/half-closed.js'
-import { boundPeers } from './connections/peers.js'
+import { boundConnections } from './connections/peers.js'
 import { orderPipelines } from './connections/pipelines.js'
 import { endSilentConnections } from './connections/silent-connections.js'
 import type { AppDeps } from './exchange/deps.js'
@@ -63,8 +63,6 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     },
   })
   const server = app.server as Server
-  server.maxConnections = config.maxConnections
-  server.on('drop', () => metrics.connectionRefused('max_connections'))
   // By default Node silently drops header fields beyond the first 2000. A proxy adds its own last, so a
   // request through it could then pass for a local one. The size of all fields is bounded above.
   server.maxHeadersCount = 0
@@ -91,11 +89,12 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   server.on('connect', broken.refuseTunnel)
   answerHalfClosed(app, deps.clock, (socket) => broken.replyOf(socket))
   guard(app, config.host, deps.principals)
-  boundPeers(app, {
-    most: config.maxConnectionsPerPeer,
+  boundConnections(app, {
+    most: config.maxConnections,
+    mostOfPeer: config.maxConnectionsPerPeer,
     trusted: config.trustProxy,
     clock: deps.clock,
-    refused: () => metrics.connectionRefused('max_connections_per_peer'),
+    refused: (bound) => metrics.connectionRefused(bound),
   })
   checkFields(app)
   answerExpectations(app)

@@ -117,7 +117,7 @@ export class Metrics {
   )
   readonly #connectionsRefused = this.#counter(
     'facet_connections_refused_total',
-    'Connections beyond a bound: max_connections, closed at once; max_connections_per_peer, told so by 429 if they ask.',
+    'Connections beyond a bound: max_connections, for which a silent one is closed, or else they are; max_connections_per_peer, told so by 429 if they ask.',
     ['bound'],
   )
   readonly #loadSeconds = this.#histogram(

@@ -1,19 +1,22 @@
 /**
- * Bounds the connections of one peer, so that nobody can take them all. Trusted proxies may have any number: their
- * connections are those of their clients.
+ * Bounds the connections of all, and of one peer, so that nobody can take them all. Trusted proxies may have any number:
+ * their connections are those of their clients.
  *
- * A connection beyond the bound gets an answer to its first request and is closed, or is closed in a moment if it
- * sends none.
+ * A connection beyond the bound of its peer gets an answer to its first request and is closed, or is closed in a moment
+ * if it sends none. Where all places are taken, a silent connection is closed for a new one (open-connections.ts), or
+ * the new one where it is beyond the bound of its peer or none is silent.
  */
 import { once } from 'node:events'
 import type { Server } from 'node:http'
-import { BlockList, isIPv6, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Clock } from '../../concurrency/clock.js'
 import { FacetError } from '../../errors.js'
-import { peerOf } from '../access/peer.js'
+import { peerOf, trustedProxies } from '../access/peer.js'
 import { holdsBodyBack } from '../exchange/expect.js'
 import { discard } from '../exchange/failures.js'
+import type { ConnectionBound } from '../exchange/deps.js'
+import { OpenConnections } from './open-connections.js'
 
 /** Time that a surplus connection has for a request, ms. */
 const SURPLUS_MS = 2000
@@ -22,24 +25,29 @@ const MAX_SURPLUS = 32
 /** Seconds after which a refused client may come back. */
 const RETRY_SECONDS = 1
 
-export interface PeerOptions {
-  /** Connections of one peer. */
+export interface ConnectionsOptions {
+  /** Connections of all peers. */
   most: number
-  /** Addresses or networks that are not bounded. */
+  /** Connections of one peer. */
+  mostOfPeer: number
+  /** Addresses or networks whose connections are bounded only with those of all. */
   trusted: readonly string[]
   clock: Clock
-  /** A connection beyond the bound was opened. */
-  refused(): void
+  /** A connection beyond a bound was opened. */
+  refused(bound: ConnectionBound): void
 }
 
-/** Counts the connections of each peer, and refuses the requests on those beyond the bound. */
-export function boundPeers(app: FastifyInstance, { most, trusted, clock, refused }: PeerOptions): void {
+/** Counts the connections, closes those beyond the bound of all, and refuses the requests on those beyond a peer's. */
+export function boundConnections(
+  app: FastifyInstance,
+  { most, mostOfPeer, trusted, clock, refused }: ConnectionsOptions,
+): void {
   const counts = new Map<string, number>()
   const surplus = new Set<Socket>()
-  const proxies = listOf(trusted)
+  const isProxy = trustedProxies(trusted)
 
   const refuse = (socket: Socket) => {
-    refused()
+    refused('max_connections_per_peer')
     if (surplus.size >= MAX_SURPLUS) {
       socket.destroy()
       return
@@ -53,13 +61,22 @@ export function boundPeers(app: FastifyInstance, { most, trusted, clock, refused
   }
 
   const server = app.server as Server
+  const open = new OpenConnections(server, most)
   server.on('connection', (socket) => {
-    const { remoteAddress } = socket
-    if (remoteAddress === undefined) return
-    const peer = peerOf(remoteAddress)
-    if (proxies.check(peer, isIPv6(peer) ? 'ipv6' : 'ipv4')) return
+    // None where the client has gone already.
+    const { remoteAddress = '' } = socket
+    const [peer, proxy] = [peerOf(remoteAddress), isProxy(remoteAddress)]
     const count = counts.get(peer) ?? 0
-    if (count >= most) {
+    const surplus = !proxy && count >= mostOfPeer
+    if (open.full) {
+      refused('max_connections')
+      if (surplus || !open.makeRoom()) {
+        socket.destroy()
+        return
+      }
+    }
+    open.add(socket, peer, proxy)
+    if (surplus) {
       refuse(socket)
       return
     }
@@ -81,19 +98,8 @@ export function boundPeers(app: FastifyInstance, { most, trusted, clock, refused
     void reply.header('connection', 'close')
     throw new FacetError(
       'too_many_connections',
-      `Your address has ${most} connections open (--max-connections-per-peer); close some, or use them again.`,
+      `Your address has ${mostOfPeer} connections open (--max-connections-per-peer); close some, or use them again.`,
       { retryAfter: RETRY_SECONDS },
     )
   })
-}
-
-function listOf(addresses: readonly string[]): BlockList {
-  const list = new BlockList()
-  for (const each of addresses) {
-    const [address, bits] = each.split('/') as [string, string?]
-    const family = isIPv6(address) ? 'ipv6' : 'ipv4'
-    if (bits === undefined) list.addAddress(address, family)
-    else list.addSubnet(address, Number(bits), family)
-  }
-  return list
 }

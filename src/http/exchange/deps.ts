@@ -85,7 +85,7 @@ export interface HttpConfig {
   maxUploads: number
   /** All header fields of a request together. */
   maxHeaderSize: number
-  /** Number of open connections; any more are closed immediately. */
+  /** Number of open connections; for any more, silent ones are closed. */
   maxConnections: number
   /** Of one peer that is no trusted proxy. The requests of any more are refused. */
   maxConnectionsPerPeer: number
