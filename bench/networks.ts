@@ -7,22 +7,12 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buildFamily } from '../src/compiler/build.js'
-import {
-  FLOAT,
-  type Model,
-  type Node,
-  UINT8,
-  floatTensor,
-  int64Tensor,
-  intAttribute,
-  intsAttribute,
-  saveModel,
-  type Tensor,
-} from '../src/onnx/onnx.js'
+import { FLOAT, UINT8, intAttribute, intsAttribute } from '../src/onnx/onnx.js'
 import { inputAffine } from '../src/manifest/layout.js'
 import type { Family } from '../src/family/family.js'
 import { readFamily } from '../src/family/folder.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import { type Conv, Drawing } from './drawing.js'
 import { random, uniform } from './random.js'
 
 const SIDE = 64
@@ -30,13 +20,6 @@ const BLOCKS = 4
 const WIDTHS = [64, 128, 256]
 const STEM = 32
 export const CLASSES = 100
-
-interface Conv {
-  name: string
-  in: number
-  out: number
-  stride: number
-}
 
 /** The frozen weights and the classifier, drawn once. */
 export interface Backbone {
@@ -67,48 +50,6 @@ export function randomBackbone(seed = 1): Backbone {
   )
   const head = { weight: uniform(next, CLASSES * channels, 0.1), bias: uniform(next, CLASSES, 0.1) }
   return { convs, weights, head }
-}
-
-/** Draws a graph node by node; each call returns the name of its value. */
-class Drawing {
-  readonly nodes: Node[] = []
-  readonly constants = new Map<string, Tensor>()
-
-  add(op: string, inputs: string[], attributes: Node['attributes'] = [], output?: string): string {
-    const name = output ?? `v${this.nodes.length}`
-    this.nodes.push({ name, op, inputs, outputs: [name], attributes })
-    return name
-  }
-
-  floats(name: string, dims: number[], values: Iterable<number>): string {
-    this.constants.set(name, floatTensor(dims, values))
-    return name
-  }
-
-  ints(name: string, values: readonly number[]): string {
-    this.constants.set(name, int64Tensor(values))
-    return name
-  }
-
-  conv(conv: Conv, x: string, weight: Float32Array, bias?: Float32Array): string {
-    const inputs = [x, this.floats(`${conv.name}.weight`, [conv.out, conv.in, 3, 3], weight)]
-    if (bias) inputs.push(this.floats(`${conv.name}.bias`, [conv.out], bias))
-    return this.add('Conv', inputs, [
-      intsAttribute('kernel_shape', [3, 3]),
-      intsAttribute('strides', [conv.stride, conv.stride]),
-      intsAttribute('pads', [1, 1, 1, 1]),
-    ])
-  }
-
-  norm(name: string, x: string, scale: Float32Array, bias: Float32Array): string {
-    const channels = scale.length
-    // This variance plus the node's epsilon is 1, so that the norm multiplies by `scale` and adds `bias`
-    // only.
-    const parts = [scale, bias, new Float32Array(channels), new Float32Array(channels).fill(1 - 1e-5)]
-    const names = ['weight', 'bias', 'running_mean', 'running_var']
-    const inputs = parts.map((values, part) => this.floats(`${name}.${names[part]}`, [channels], values))
-    return this.add('BatchNormalization', [x, ...inputs])
-  }
 }
 
 /**
@@ -142,21 +83,6 @@ function drawResnet(
   to.add('Gemm', [flat, weight, bias], [intAttribute('transB', 1)], 'logits')
 }
 
-function model(to: Drawing, input: Model['inputs'][number]): Uint8Array {
-  return saveModel({
-    irVersion: 8,
-    opset: 17,
-    nodes: to.nodes,
-    constants: to.constants,
-    inputs: [input],
-    outputs: [{ name: 'logits', type: FLOAT, dims: ['N', CLASSES] }],
-    values: [],
-    producer: 'facet-bench',
-    metadata: [],
-    doc: '',
-  })
-}
-
 /** The backbone as a training framework exports it, with its normalisations not folded. */
 export function backboneOnnx(backbone: Backbone): Uint8Array {
   const to = new Drawing()
@@ -174,7 +100,7 @@ export function backboneOnnx(backbone: Backbone): Uint8Array {
       ),
     (name, x) => to.norm(name, x, ones(WIDTHS.at(-1)!), new Float32Array(WIDTHS.at(-1)!)),
   )
-  return model(to, { name: 'image', type: FLOAT, dims: ['N', 3, SIDE, SIDE] })
+  return to.save({ name: 'image', type: FLOAT, dims: ['N', 3, SIDE, SIDE] }, CLASSES)
 }
 
 /**
@@ -197,7 +123,7 @@ export function dedicatedOnnx(backbone: Backbone, pack: Pack): Uint8Array {
     },
     (name, x) => to.norm(name, x, pack.slots.get(name)!.scale, pack.slots.get(name)!.bias),
   )
-  return model(to, { name: 'pixels', type: UINT8, dims: ['N', SIDE, SIDE, 3] })
+  return to.save({ name: 'pixels', type: UINT8, dims: ['N', SIDE, SIDE, 3] }, CLASSES)
 }
 
 function merged(conv: Conv, frozen: Float32Array, { scale, matrix }: SlotWeights): Float32Array {
@@ -209,12 +135,17 @@ function merged(conv: Conv, frozen: Float32Array, { scale, matrix }: SlotWeights
   return weight
 }
 
-/** Builds the family of `backbone` in the folder `dir`, with the builder behind `facet family build`. */
-export async function makeFamily(backbone: Backbone, dir: string): Promise<Family> {
-  const built = buildFamily(backboneOnnx(backbone), {
-    name: 'resnet26-full-random',
+/** Builds the family of `backbone` in the folder `dir`. */
+export function makeFamily(backbone: Backbone, dir: string): Promise<Family> {
+  return familyOf(backboneOnnx(backbone), 'resnet26-full-random', 72, dir)
+}
+
+/** Builds a family of random weights in the folder `dir`, with the builder behind `facet family build`. */
+export async function familyOf(onnx: Uint8Array, name: string, resize: number, dir: string): Promise<Family> {
+  const built = buildFamily(onnx, {
+    name,
     design: 'parallel',
-    resize: 72,
+    resize,
     kernel: 'linear',
     mean: [0.485, 0.456, 0.406],
     std: [0.229, 0.224, 0.225],
@@ -225,7 +156,7 @@ export async function makeFamily(backbone: Backbone, dir: string): Promise<Famil
     tool: 'facet bench',
   })
   await mkdir(dir, { recursive: true })
-  for (const [name, bytes] of built.files) await writeFile(join(dir, name), bytes)
+  for (const [file, bytes] of built.files) await writeFile(join(dir, file), bytes)
   return readFamily(dir)
 }
 

@@ -31,10 +31,14 @@ export class Connection {
     socket.on('close', () => this.#settle?.reject(new Error('the server closed the connection')))
   }
 
-  /** @param url of the server; its path is not looked at */
-  static async open(url: string): Promise<Connection> {
+  /**
+   * @param url of the server; its path is not looked at
+   * @param timeoutMs breaks the connection where nothing moves on it for so long; without one it waits
+   */
+  static async open(url: string, timeoutMs = 0): Promise<Connection> {
     const { host, hostname, port } = new URL(url)
     const socket = connect({ host: hostname, port: Number(port), noDelay: true })
+    socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)))
     await once(socket, 'connect')
     return new Connection(socket, host)
   }
