@@ -1,7 +1,7 @@
 /**
  * Child processes that answer questions over IPC, and their CPU time and memory as the kernel counts them.
  */
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, type ForkOptions, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -31,9 +31,18 @@ export class Child {
     })
   }
 
-  /** Starts a script; resolves when it answers. @param script the compiled file */
-  static async start(script: URL, args: readonly string[] = []): Promise<Child> {
-    const child = new Child(fork(fileURLToPath(script), args, { serialization: 'advanced', execArgv: [] }))
+  /**
+   * Starts a script; resolves when it answers.
+   * @param script the compiled file
+   * @param env variables beside those of this process
+   */
+  static async start(script: URL, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Promise<Child> {
+    const options: ForkOptions = {
+      serialization: 'advanced',
+      execArgv: [],
+      env: { ...process.env, ...env },
+    }
+    const child = new Child(fork(fileURLToPath(script), args, options))
     await child.ask({ type: 'hello' })
     return child
   }

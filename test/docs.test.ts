@@ -15,6 +15,7 @@ const pages = [
   ...readdirSync(root).filter((name) => name.endsWith('.md')),
   ...list('docs', '.md'),
   'training/README.md',
+  'bench/race/README.md',
 ]
 
 /** A heading as code hosts name it in links. */

@@ -9,6 +9,8 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 export interface DedicatedOptions {
   threads: number
   spinning: boolean
+  /** onnxruntime keeps the memory of a run for the next one, a session each; true unless given. */
+  arena?: boolean
   device: { kind: 'cpu' } | { kind: 'cuda'; id: number }
 }
 
@@ -20,7 +22,7 @@ export type ToDedicated =
 /** The answer to `open` or `run`. After a run, `logits` are `[N, classes]`. */
 export type FromDedicated = { id: number; logits: Float32Array | null; error?: string }
 
-const { threads, spinning, device } = workerData as DedicatedOptions
+const { threads, spinning, device, arena = true } = workerData as DedicatedOptions
 const sessions = new Map<number, InferenceSession>()
 const port = parentPort!
 
@@ -32,6 +34,7 @@ const options: InferenceSession.SessionOptions = {
   executionMode: 'sequential',
   graphOptimizationLevel: 'all',
   enableMemPattern: false,
+  enableCpuMemArena: arena,
   extra: { session: { intra_op: { allow_spinning: spinning ? '1' : '0' } } },
 }
 

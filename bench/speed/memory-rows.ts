@@ -2,7 +2,9 @@
  * Private memory (`smaps_rollup`) of the service and of dedicated sessions, at the paper's full width.
  *
  * The service is measured up to the last domain. Dedicated sessions are measured up to twenty and
- * extrapolated by a straight line, since a thousand would not fit into memory.
+ * extrapolated by a straight line, since a thousand would not fit into memory. They are as small as they get:
+ * without arenas, and the heap gives back what loading needed. At onnxruntime's and the heap's defaults a
+ * session takes three quarters more; `npm run race -- --memory` compares the settings.
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -26,6 +28,8 @@ interface MemoryRig {
   many: number
 }
 
+/** glibc maps blocks from this size on by themselves, so that they go back to the system when they are freed. */
+const GIVE_BACK = { MALLOC_MMAP_THRESHOLD_: '65536' }
 /** Numbers of domains at which memory is read. */
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 1000]
 /** The bytes of one more domain are the slope from this number of domains on. */
@@ -88,10 +92,11 @@ async function growService(
 
 async function growDedicated({ dir, threads, rival }: BenchOptions): Promise<Points> {
   const options = rival ?? { workers: 1, threads, spinning: false, device: { kind: 'cpu' } }
-  const child = await Child.start(new URL('./dedicated-process.js', import.meta.url), [
-    JSON.stringify(options),
-    join(dir, 'full-again'),
-  ])
+  const child = await Child.start(
+    new URL('./dedicated-process.js', import.meta.url),
+    [JSON.stringify({ ...options, arena: false }), join(dir, 'full-again')],
+    GIVE_BACK,
+  )
   try {
     const points: Points = []
     for (const to of [1, 2, 5, 10, 20]) {
