@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 PATH = "/v1/domains/{domain}/predict"
+#: A connection that was idle for longer is not used again: servers close those, uvicorn after five seconds.
+IDLE_SECONDS = 2
 
 
 class Client:
@@ -16,8 +18,11 @@ class Client:
     def __init__(self, port: int):
         self.port = port
         self.connection: http.client.HTTPConnection | None = None
+        self.used = 0.0
 
     def send(self, method: str, path: str, type: str, body: bytes, timeout: float = 60) -> tuple[int, bytes]:
+        if time.monotonic() - self.used > IDLE_SECONDS:
+            self.close()
         if self.connection is None:
             self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
@@ -27,6 +32,8 @@ class Client:
         except (OSError, http.client.HTTPException):
             self.close()
             raise
+        finally:
+            self.used = time.monotonic()
 
     def predict(self, domain: str, jpeg: bytes) -> list[tuple[int, float]] | None:
         """The best classes by index with their scores, best first; None where the answer is another than 200."""

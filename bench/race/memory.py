@@ -26,7 +26,7 @@ def measure_memory(race: Race) -> int:
     table: dict[str, Points] = {}
     for name, contestant in race.contestants.items():
         table[name] = {}
-        for count in sorted({race.fits(contestant, count) for count in race.counts}):
+        for count in sorted({race.served[name, count] for count in race.counts}):
             with Server(name, contestant, race.network, domain_names(count)) as server:
                 taken = settled(server, race.lengths.connections)
             table[name][count] = taken

@@ -96,6 +96,8 @@ class Race:
         self.network, self.counts, self.lengths = network, counts, lengths
         self.file = results / f"{time.strftime('%Y%m%d-%H%M%S')}-{network}.jsonl"
         self.rows: list[dict] = []
+        #: Domains that a contestant really gets where so many are asked for, by its name and their number.
+        self.served: dict[tuple[str, int], int] = {}
 
     def prepare(self) -> None:
         """
@@ -105,16 +107,15 @@ class Race:
         if missing := missing_environments(needed):
             raise SystemExit(f"There is no virtual environment for {', '.join(missing)}. Make it: npm run race -- --setup")
         build()
-        most = max(self.counts)
+        # One domain of each kind shows how large they are.
         prepare(self.network, 1, 1)
-        by_files = {
-            kind: max((self.fits(one, most) for one in self.contestants.values() if one.files == kind), default=1)
-            for kind in ("packs", "nets")
-        }
-        prepare(self.network, max(by_files.values()), by_files["nets"])
-
-    def fits(self, contestant: Contestant, count: int) -> int:
-        return fitting(contestant, self.network, count, processes.available_bytes())
+        available = processes.available_bytes()
+        most = {"packs": 1, "nets": 1}
+        for name, one in self.contestants.items():
+            for count in self.counts:
+                served = self.served[name, count] = fitting(one, self.network, count, available)
+                most[one.files] = max(most[one.files], served)
+        prepare(self.network, max(most.values()), most["nets"])
 
     def run(self, rounds: int, minutes: float) -> Report:
         """
@@ -135,7 +136,7 @@ class Race:
                     say(f"no time is left for round {round + 1} (--minutes {minutes:g})")
                     break
             contestant = self.contestants[name]
-            served = self.fits(contestant, count)
+            served = self.served[name, count]
             row = run(name, contestant, self.network, count, served, round, self.lengths)
             row["load_average"] = os.getloadavg()[0]
             self.rows.append(row)

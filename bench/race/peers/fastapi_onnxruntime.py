@@ -13,11 +13,19 @@ from service import Domains, application, best
 ARENA = os.environ.get("RACE_ARENA", "shared")
 INTRA = int(os.environ.get("RACE_INTRA", "1"))
 SPINNING = os.environ.get("RACE_SPINNING", "0")
-TRIM = os.environ.get("RACE_TRIM", "1") == "1"
+TRIM = os.environ.get("RACE_TRIM", "1") == "1" and hasattr(ctypes.CDLL(None), "malloc_trim")
+#: Sessions that are loaded before the heap is trimmed again, so that a thousand need no more at the start than later.
+TRIM_EVERY = 16
 
 if ARENA == "shared":
     cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(cpu, ort.OrtArenaCfg(0, -1, -1, -1))
+
+
+def trim() -> None:
+    """What loading left in the heap goes back to the system: a quarter of all for fifty sessions."""
+    if TRIM:
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def load(path: str) -> tuple[ort.InferenceSession, list[str]]:
@@ -37,8 +45,5 @@ def answer(domain: str, jpeg: bytes) -> dict:
     return best(domain, labels, scores)
 
 
-domains = Domains(".onnx", load)
-if TRIM and hasattr(ctypes.CDLL(None), "malloc_trim"):
-    # What loading left in the heap goes back to the system: a quarter of all for fifty sessions.
-    ctypes.CDLL(None).malloc_trim(0)
+domains = Domains(".onnx", load, TRIM_EVERY, trim)
 app = application(answer)

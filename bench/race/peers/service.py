@@ -24,13 +24,22 @@ class UnknownDomain(KeyError):
 class Domains:
     """What was loaded for each domain: all files at the start, later ones when they are first asked for."""
 
-    def __init__(self, suffix: str, load: Callable[[str], Any]):
+    def __init__(
+        self, suffix: str, load: Callable[[str], Any], every: int = 1, between: Callable[[], None] = lambda: None
+    ):
+        """
+        @param load: a file's path to what is kept of it
+        @param between: called at the start after each `every` files, and after the last one
+        """
         self.suffix, self.load = suffix, load
         self.loaded: dict[str, Any] = {}
         self.lock = threading.Lock()
-        for name in sorted(os.listdir(FILES)):
+        for number, name in enumerate(sorted(os.listdir(FILES)), 1):
             if name.endswith(suffix):
                 self.get(name.removesuffix(suffix))
+            if number % every == 0:
+                between()
+        between()
 
     def get(self, domain: str) -> Any:
         found = self.loaded.get(domain)
