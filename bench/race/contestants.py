@@ -36,7 +36,7 @@ class Contestant:
     #: Settings in words, for the report.
     what: str
     command: Callable[[Place], list[str]]
-    #: Files that it takes, as preparation makes them: `packs` (.safetensors) or `nets` (.onnx).
+    #: Files that it takes, as preparation makes them: `packs`, `nets` (dedicated networks) or `int8` (those quantised).
     files: str
     #: Name of its virtual environment; None: it runs on Node.
     environment: str | None = None
@@ -107,6 +107,15 @@ CONTESTANTS = {
     "facet": Contestant(what="facet serve, defaults", command=facet(), files="packs", adds="put", memory_over_file=2.5),
     "fastapi": FASTAPI,
     "torch": TORCH,
+    # Another network: faster and smaller, and its answers are not the same.
+    "fastapi-int8": replace(
+        FASTAPI,
+        what="fastapi over dedicated networks that onnxruntime's tools quantised to 8 bits",
+        files="int8",
+        tolerance=None,
+        memory_over_file=2.0,
+        extra=True,
+    ),
     # Other settings of the same, to see that each is at its best.
     "fastapi-own-arenas": replace(FASTAPI, what="fastapi with onnxruntime's default arenas", env={"RACE_ARENA": "own"}, extra=True),
     "fastapi-no-arena": replace(FASTAPI, what="fastapi without arenas", env={"RACE_ARENA": "none"}, extra=True),

@@ -25,6 +25,7 @@ from dedicated import Family
 from networks import NETWORKS, NEWCOMER, domain_names
 from packs import over_base, read_pack, with_noise
 from paths import REPOSITORY, compiled, data_of
+from quantised import quantise
 
 #: Raise when what is made changes its form.
 VERSION = 1
@@ -93,6 +94,15 @@ class Preparation:
                 pictures.whole(path, family.merge(over_base(base, pack)))
                 yield name
 
+    def int8(self, names: list[str]) -> Iterator[str]:
+        """The dedicated networks in 8 bits, their ranges taken from the load's images."""
+        folder, images = self.folder("int8"), list(self.pixels("images").values())
+        for name in names:
+            path = folder / f"{name}.onnx"
+            if not path.exists():
+                pictures.whole(path, quantise(self.dir / "nets" / path.name, images))
+                yield name
+
     def frozen(self) -> None:
         """The trunk's convolutions, for a peer that runs adapters beside them."""
         path = self.dir / "frozen.npz"
@@ -115,15 +125,16 @@ class Preparation:
         missing = [name for name in names if name not in known]
         if not missing:
             return
-        size = Family(self.family_dir).manifest["input"]
-        kinds = {
-            kind: {path.name: pictures.pixels_of(path, size) for path in sorted((self.dir / kind).glob("*.jpg"))}
-            for kind in ("exact", "images")
-        }
+        kinds = {kind: self.pixels(kind) for kind in ("exact", "images")}
         for name in missing:
             session = onnxruntime.InferenceSession(str(self.dir / "nets" / f"{name}.onnx"), providers=["CPUExecutionProvider"])
             known[name] = {kind: answers(session, images) for kind, images in kinds.items()}
         pictures.whole(path, json.dumps(known).encode())
+
+    def pixels(self, kind: str) -> dict[str, np.ndarray]:
+        """Training's pixels of the images of a folder, by the file's name."""
+        size = Family(self.family_dir).manifest["input"]
+        return {path.name: pictures.pixels_of(path, size) for path in sorted((self.dir / kind).glob("*.jpg"))}
 
     def folder(self, name: str) -> Path:
         folder = self.dir / name
@@ -154,17 +165,21 @@ def follow(what: str, total: int, made: Iterator[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", required=True, choices=NETWORKS)
-    parser.add_argument("--domains", required=True, type=int)
+    parser.add_argument("--packs", required=True, type=int, help="domains")
     parser.add_argument("--nets", required=True, type=int, help="domains that dedicated networks are made for")
+    parser.add_argument("--int8", required=True, type=int, help="domains that they are quantised for; 0: none")
     given = parser.parse_args()
     preparation = Preparation(given.network)
-    names = [NEWCOMER, *domain_names(given.domains)]
+    checked = min(CHECKED, given.packs)
+    nets = max(given.nets, given.int8, checked)
+    names = [NEWCOMER, *domain_names(max(given.packs, nets))]
     follow("packs", len(names), preparation.packs(names))
-    with_net = names[: 1 + max(given.nets, min(CHECKED, given.domains))]
-    follow("dedicated networks", len(with_net), preparation.nets(with_net))
+    follow("dedicated networks", 1 + nets, preparation.nets(names[: 1 + nets]))
     preparation.frozen()
     preparation.images()
-    preparation.expected(names[: 1 + min(CHECKED, given.domains)])
+    if given.int8:
+        follow("quantised networks", 1 + given.int8, preparation.int8(names[: 1 + given.int8]))
+    preparation.expected(names[: 1 + checked])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from networks import NEWCOMER
 from paths import HERE, REPOSITORY, data_of, environment_python
 from report import Report, progress
 from run import Lengths, run
+from server import SUFFIX
 
 #: Part of the available memory that a contestant's domains may take.
 MEMORY_SHARE = 0.75
@@ -33,12 +34,11 @@ def build() -> None:
     subprocess.run(["npm", "run", "--silent", "build"], cwd=REPOSITORY, check=True)
 
 
-def prepare(network: str, domains: int, nets: int) -> None:
-    """Makes what is missing on disk; the first time takes a minute or two for each fifty domains."""
-    say(f"preparing {network}: {domains} domains, {nets} dedicated networks ...")
-    python = environment_python("fastapi")
-    command = [str(python), str(HERE / "prepare.py"), "--network", network]
-    subprocess.run([*command, "--domains", str(domains), "--nets", str(nets)], check=True)
+def prepare(network: str, counts: dict[str, int]) -> None:
+    """Makes what is missing on disk, for so many domains of each kind of file."""
+    say(f"preparing {network}: {', '.join(f'{kind} of {count} domains' for kind, count in counts.items() if count)} ...")
+    command = [str(environment_python("fastapi")), str(HERE / "prepare.py"), "--network", network]
+    subprocess.run([*command, *(f"--{kind}={count}" for kind, count in counts.items())], check=True)
 
 
 def file_bytes(network: str, kind: str) -> int:
@@ -108,14 +108,14 @@ class Race:
             raise SystemExit(f"There is no virtual environment for {', '.join(missing)}. Make it: npm run race -- --setup")
         build()
         # One domain of each kind shows how large they are.
-        prepare(self.network, 1, 1)
+        most = {kind: int(any(one.files == kind for one in self.contestants.values())) for kind in SUFFIX}
+        prepare(self.network, {**most, "packs": 1})
         available = processes.available_bytes()
-        most = {"packs": 1, "nets": 1}
         for name, one in self.contestants.items():
             for count in self.counts:
                 served = self.served[name, count] = fitting(one, self.network, count, available)
                 most[one.files] = max(most[one.files], served)
-        prepare(self.network, max(most.values()), most["nets"])
+        prepare(self.network, {**most, "packs": max(most.values())})
 
     def run(self, rounds: int, minutes: float) -> Report:
         """

@@ -16,7 +16,8 @@ from contestants import Contestant, Place
 from networks import family_folder
 from paths import LOGS, PEERS, WORK, data_of
 
-SUFFIX = {"packs": ".safetensors", "nets": ".onnx"}
+#: Kinds of files that preparation makes, one a domain.
+SUFFIX = {"packs": ".safetensors", "nets": ".onnx", "int8": ".onnx"}
 #: Seconds until the first answer, and from SIGTERM until a server is killed.
 READY_PATIENCE, STOP_PATIENCE = 300, 15
 
