@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from contestants import CONTESTANTS, Contestant, facet
-from environments import setup
+from environments import MINIMUM, setup
 from memory import measure_memory
 from networks import NETWORKS
 from paths import RESULTS
@@ -28,7 +28,7 @@ examples:
   npm run race                                  half width, 10 and 50 domains, 3 rounds: some ten minutes
   npm run race -- --check                       answers only, a minute or two; its figures mean nothing
   npm run race -- --network full --domains 10
-  npm run race -- --variant 'f16=--bank-dtype f16' --peers facet,f16,fastapi
+  npm run race -- --variant 'f16=--bank-dtype f16' --tolerance 0.01 --peers facet,f16,fastapi
   npm run race -- --memory --domains 10,50      memory only: no load, any noise on the machine does
 """
 
@@ -49,6 +49,13 @@ def parser() -> argparse.ArgumentParser:
     who.add_argument("--facet-args", default="", metavar="FLAGS", help="more flags of `facet serve` for the contestant facet")
     who.add_argument(
         "--variant", action="append", default=[], metavar="NAME=FLAGS", help="one more contestant: `facet serve` with these flags"
+    )
+    who.add_argument(
+        "--tolerance",
+        type=float,
+        default=CONTESTANTS["facet"].tolerance,
+        metavar="D",
+        help="largest difference of a score of facet and its variants, where no image is resized (default: %(default)s)",
     )
     who.add_argument("--network", default="half", choices=NETWORKS, help="; ".join(f"{name}: {one.what}" for name, one in NETWORKS.items()))
     who.add_argument("--domains", metavar="N,N", help="numbers of domains (default: 10,50 at half width, 10 at full width, 1 of resnet50)")
@@ -74,20 +81,24 @@ def chosen(given: argparse.Namespace) -> dict[str, Contestant]:
 
     @raise SystemExit: there is none of that name
     """
-    known = dict(CONTESTANTS)
-    flags = shlex.split(given.facet_args)
-    if flags:
-        known["facet"] = replace(known["facet"], what=f"facet serve {given.facet_args}", command=facet(*flags))
+    ours = replace(CONTESTANTS["facet"], tolerance=given.tolerance)
+    known = {**CONTESTANTS, "facet": ours}
+    if given.facet_args:
+        known["facet"] = with_flags(ours, given.facet_args)
     names = given.peers.split(",")
     for variant in given.variant:
         name, equals, text = variant.partition("=")
         if not equals or name in known:
             raise SystemExit(f"--variant {variant}: give a name that no contestant has, = and flags, as in f16='--bank-dtype f16'")
-        known[name] = replace(CONTESTANTS["facet"], what=f"facet serve {text}", command=facet(*shlex.split(text)))
+        known[name] = with_flags(ours, text)
         names += [] if name in names else [name]
     if unknown := [name for name in names if name not in known]:
         raise SystemExit(f"No contestant is called {', '.join(unknown)}. There are: {', '.join(known)}.")
     return {name: known[name] for name in names}
+
+
+def with_flags(ours: Contestant, text: str) -> Contestant:
+    return replace(ours, what=f"facet serve {text}", command=facet(*shlex.split(text)))
 
 
 def counts_of(given: argparse.Namespace) -> list[int]:
@@ -104,6 +115,10 @@ def counts_of(given: argparse.Namespace) -> list[int]:
 
 def main() -> int:
     given = parser().parse_args()
+    if sys.version_info < MINIMUM:
+        raise SystemExit(f"Python {'.'.join(map(str, MINIMUM))} or later is needed; this is {sys.version.split()[0]}.")
+    if sys.platform != "linux":
+        raise SystemExit("The race reads CPU time and memory from /proc, so it runs on Linux only.")
     if given.setup:
         return 0 if setup(given.torch_python, given.torch_wheel) else 1
     if given.check:

@@ -13,6 +13,7 @@ from paths import HERE, WORK, environment_python
 #: Modules that an environment takes from the interpreter it is made with, as distributions package them.
 FROM_DISTRIBUTION = {"torch": ("torch", "numpy")}
 NAMES = ("fastapi", "torch")
+#: Python that the race itself and its environments need.
 MINIMUM = (3, 11)
 #: What a results' file says of the versions.
 TOLD = ("fastapi", "uvicorn", "numpy", "onnxruntime", "simplejpeg", "opencv-python-headless", "torch")
@@ -44,8 +45,6 @@ def missing_environments(names: set[str]) -> list[str]:
 
 def setup(torch_python: str | None, torch_wheel: str | None) -> bool:
     """Makes the environments that are not there or are older than their list; False where PyTorch was not found."""
-    if sys.version_info < MINIMUM:
-        raise SystemExit(f"Python {'.'.join(map(str, MINIMUM))} or later is needed; this is {sys.version.split()[0]}")
     WORK.mkdir(parents=True, exist_ok=True)
     make("fastapi", sys.executable, [])
     if torch_wheel:

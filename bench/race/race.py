@@ -105,7 +105,10 @@ class Race:
         """
         needed = {one.environment for one in self.contestants.values() if one.environment} | {"fastapi"}
         if missing := missing_environments(needed):
-            raise SystemExit(f"There is no virtual environment for {', '.join(missing)}. Make it: npm run race -- --setup")
+            raise SystemExit(
+                f"There is no virtual environment for {', '.join(missing)}. Make it with npm run race -- --setup, "
+                "or name the contestants that need none of it with --peers."
+            )
         build()
         # One domain of each kind shows how large they are.
         most = {kind: int(any(one.files == kind for one in self.contestants.values())) for kind in SUFFIX}

@@ -74,6 +74,10 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(list(found), ["facet", "fastapi", "f16"])
         self.assertEqual(found["f16"].what, "facet serve --bank-dtype f16")
 
+    def test_the_tolerance_is_that_of_ours(self):
+        found = command.chosen(given("--variant", "f16=--bank-dtype f16", "--tolerance", "0.01"))
+        self.assertEqual([found[name].tolerance for name in ("facet", "f16", "fastapi")], [0.01, 0.01, 1e-5])
+
     def test_a_variant_runs_where_it_is_named(self):
         found = command.chosen(given("--peers", "f16,facet", "--variant", "f16=--bank-dtype f16"))
         self.assertEqual(list(found), ["f16", "facet"])
