@@ -192,8 +192,8 @@ t.test('the process opens no debugger at SIGUSR1', async (t) => {
 })
 
 t.test('the process is given no token', async (t) => {
-  const all = { FACET_ADMIN_TOKEN: 'secret', PATH: '/bin', LD_PRELOAD: 'libjemalloc.so.2' }
-  t.same(environment(all), { LD_PRELOAD: 'libjemalloc.so.2' })
+  const allocator = { LD_PRELOAD: 'libjemalloc.so.2', MALLOC_MMAP_THRESHOLD_: '1048576' }
+  t.same(environment({ FACET_ADMIN_TOKEN: 'secret', PATH: '/bin', ...allocator }), allocator)
 })
 
 t.test('decoded apart are AVIF and what a codec decodes in one step for long', async (t) => {

@@ -11,8 +11,8 @@ import type { Answer, Job } from './messages.js'
 
 export type Child = ChildProcessByStdio<Writable, Readable, null>
 
-/** Environment variables that the process keeps: of the allocator and the loader. It gets no token. */
-const KEPT_VARIABLES = ['LD_PRELOAD', 'LD_LIBRARY_PATH', 'MALLOC_ARENA_MAX', 'MALLOC_CONF']
+/** Environment variables that the process keeps: of the loader and the allocator. It gets no token. */
+const KEPT_VARIABLES = /^(LD_PRELOAD|LD_LIBRARY_PATH|GLIBC_TUNABLES|MALLOC_[A-Z_]+)$/
 /** Signals by which native code ends that has gone wrong: the image's doing. */
 const CRASHES: readonly (string | null)[] = ['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP']
 
@@ -24,10 +24,8 @@ export function startChild(flags: readonly string[] = []): Child {
   })
 }
 
-export function environment(all: NodeJS.ProcessEnv): Record<string, string> {
-  return Object.fromEntries(
-    KEPT_VARIABLES.flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]])),
-  )
+export function environment(all: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(all).filter(([name]) => KEPT_VARIABLES.test(name)))
 }
 
 export class DecodeProcess {
