@@ -75,6 +75,30 @@ async function value(metrics: Metrics, sample: string): Promise<number | undefin
   return undefined
 }
 
+t.test(
+  'a scrape asks once for the memory account and the loaded domains, which are long to make',
+  async (t) => {
+    const asked = { memory: 0, loaded: 0 }
+    const metrics = new Metrics({ maxDomains: 1, version: '1.2.3', family: 'resnet26' })
+    metrics.observe({
+      ...source,
+      ids: () => ['known-a', 'known-b'],
+      memory: () => {
+        asked.memory++
+        return source.memory()
+      },
+      loaded: () => {
+        asked.loaded++
+        return [{ domain: 'known-b', tier: 'store', pinned: false }]
+      },
+    })
+    await metrics.text()
+    t.same(asked, { memory: 1, loaded: 1 })
+    await metrics.text()
+    t.same(asked, { memory: 2, loaded: 2 })
+  },
+)
+
 t.test('every metric exists, with its type', async (t) => {
   const families = parse(await create().text())
   const types = {

@@ -31,63 +31,63 @@ export interface MetricsSource {
   storeProblems(): Readonly<Record<string, number>>
 }
 
-/** @param label the value of the label `domain` for a domain, as the counters have it */
+/**
+ * @param label the value of the label `domain` for a domain, as the counters have it
+ * @returns sets all gauges, to be called before each scrape with `loaded()`
+ */
 export function addGauges(
   registry: Registry,
   source: MetricsSource,
   label: (domain: string) => string,
-): void {
+): (loaded: Iterable<LoadedDomain>) => void {
   const registers = [registry]
-  const one = (name: string, help: string, value: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(value())
-      },
-    })
+  const reads: ((memory: MemoryAccount) => void)[] = []
+  const one = (name: string, help: string, value: (memory: MemoryAccount) => number) => {
+    const gauge = new Gauge({ name, help, registers })
+    reads.push((memory) => gauge.set(value(memory)))
+  }
   const each = (
     name: string,
     help: string,
     labelName: string,
-    values: () => Readonly<Record<string, number>>,
-  ) =>
-    new Gauge({
-      name,
-      help,
-      labelNames: [labelName],
-      registers,
-      collect() {
-        for (const [key, value] of Object.entries(values())) this.set({ [labelName]: key }, value)
-      },
+    values: (memory: MemoryAccount) => Readonly<Record<string, number>>,
+  ) => {
+    const gauge = new Gauge({ name, help, labelNames: [labelName], registers })
+    reads.push((memory) => {
+      for (const [key, value] of Object.entries(values(memory))) gauge.set({ [labelName]: key }, value)
     })
+  }
   one('facet_queue_length', 'Images waiting for a batch.', () => source.queueLength())
-  one('facet_trunk_bytes', 'Weights of the trunk, shared by all domains.', () => source.memory().trunk)
+  one('facet_trunk_bytes', 'Weights of the trunk, shared by all domains.', ({ trunk }) => trunk)
   one(
     'facet_dedicated_equivalent_bytes',
     'Weights that dedicated networks for the resident domains would take.',
-    () => source.memory().dedicated,
+    ({ dedicated }) => dedicated,
   )
   one(
     'facet_memory_saving_ratio',
     'Bytes of dedicated networks over trunk and resident adapters; below 1 while few domains are resident.',
-    () => source.memory().saving,
+    ({ saving }) => saving,
   )
   one(
     'facet_memory_break_even_domains',
     'Resident domains, the base included, from which on the saving ratio is 1 or more.',
-    () => source.memory().breakEven,
+    ({ breakEven }) => breakEven,
   )
-  one('facet_bank_rows_used', 'Bank rows in use, the base included.', () => source.memory().rows.used)
-  one('facet_bank_rows_capacity', 'Bank rows there may be.', () => source.memory().rows.capacity)
+  one('facet_bank_rows_used', 'Bank rows in use, the base included.', ({ rows }) => rows.used)
+  one('facet_bank_rows_capacity', 'Bank rows there may be.', ({ rows }) => rows.capacity)
   each('facet_domains', 'Domains by the state of their active version.', 'state', () => {
     return source.domains()
   })
-  each('facet_adapter_bytes', 'Bytes of adapters and heads, by where they are.', 'tier', () => ({
-    resident: residentBytes(source.memory()),
-    store: source.storeBytes(),
-  }))
+  each(
+    'facet_adapter_bytes',
+    'Bytes of adapters and heads, by where they are.',
+    'tier',
+    ({ adapters, heads }) => ({
+      resident: adapters + heads,
+      store: source.storeBytes(),
+    }),
+  )
   one('facet_batch_size_limit', 'Most images of the next batch.', () => source.maxBatch())
   one('facet_domains_pinned', 'Domains that are never evicted.', () => source.pinned())
   one(
@@ -106,19 +106,17 @@ export function addGauges(
   })
 
   // One for each domain; `_other` has the number of those without a label of their own.
-  new Gauge({
+  const adapters = new Gauge({
     name: 'facet_adapter_loaded',
     help: 'Domains whose adapter is in the bank; tier: where its bytes are, seed for a shipped pack.',
     labelNames: ['domain', 'tier', 'pinned'],
     registers,
-    collect() {
-      this.reset()
-      for (const { domain, tier, pinned } of source.loaded())
-        this.inc({ domain: label(domain), tier, pinned: String(pinned) })
-    },
   })
-}
-
-function residentBytes({ adapters, heads }: MemoryAccount): number {
-  return adapters + heads
+  return (loaded) => {
+    const memory = source.memory()
+    for (const read of reads) read(memory)
+    adapters.reset()
+    for (const { domain, tier, pinned } of loaded)
+      adapters.inc({ domain: label(domain), tier, pinned: String(pinned) })
+  }
 }

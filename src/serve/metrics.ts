@@ -12,6 +12,7 @@
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { ConnectionBound } from '../http/exchange/deps.js'
+import type { LoadedDomain } from '../registry/types.js'
 import { addGauges, type MetricsSource } from './gauges.js'
 
 export interface MetricsOptions {
@@ -66,6 +67,7 @@ export class Metrics {
   /** Domains with a label of their own. */
   readonly #labelled = new Set<string>()
   #source: MetricsSource | undefined
+  #readGauges: (loaded: Iterable<LoadedDomain>) => void = () => {}
 
   readonly #requests = this.#counter('facet_requests_total', 'HTTP requests answered.', [
     'route',
@@ -236,12 +238,14 @@ export class Metrics {
   /** Adds the gauges of a running service. Call once. */
   observe(source: MetricsSource): void {
     this.#source = source
-    addGauges(this.registry, source, (domain) => this.#label(domain))
+    this.#readGauges = addGauges(this.registry, source, (domain) => this.#label(domain))
   }
 
   /** The exposition format, for `/metrics`; its media type is `contentType`. */
   text(): Promise<string> {
-    this.#labelDomains()
+    const loaded = [...(this.#source?.loaded() ?? [])]
+    this.#labelDomains(loaded)
+    this.#readGauges(loaded)
     return this.registry.metrics()
   }
 
@@ -258,10 +262,9 @@ export class Metrics {
   }
 
   /** Before the series are read, so that the scrape that first names a domain has all of its series. */
-  #labelDomains(): void {
-    if (!this.#source) return
-    const ids = [...this.#source.ids()]
-    if (ids.length > this.#maxDomains) for (const { domain } of this.#source.loaded()) this.#label(domain)
+  #labelDomains(loaded: readonly LoadedDomain[]): void {
+    const ids = [...(this.#source?.ids() ?? [])]
+    if (ids.length > this.#maxDomains) for (const { domain } of loaded) this.#label(domain)
     else for (const domain of ids) this.#label(domain)
   }
 
