@@ -1,19 +1,11 @@
-/** A process that decodes, from the TypeScript sources. It is not given tap's own flags, which take seconds to load. */
-import { type ChildProcessByStdio, spawn } from 'node:child_process'
-import type { Readable, Writable } from 'node:stream'
+/**
+ * Processes that decode, from the TypeScript sources. They are not given tap's own flags, which take seconds to load.
+ */
 import { fileURLToPath } from 'node:url'
-import { type Child, startChild } from '../src/image/apart/process.js'
+import { Launches, type LaunchesOptions } from '../src/image/apart/launches.js'
 
 const loader = fileURLToPath(new URL('./loader/register.mjs', import.meta.url))
 
-const flags = [`--import=${loader}`]
-
-export function startDecoder(): Child {
-  return startChild(flags)
-}
-
-/** Another one, whose standard error can be read. */
-export function startDecoderAloud(): ChildProcessByStdio<Writable, Readable, Readable> {
-  const entry = fileURLToPath(new URL('../src/image/apart/decoder.js', import.meta.url))
-  return spawn(process.execPath, [...flags, entry], { stdio: 'pipe', env: {} })
+export function createLauncher(options: LaunchesOptions): Launches {
+  return new Launches({ flags: [`--import=${loader}`], ...options })
 }

@@ -1,35 +1,50 @@
 /** What may go on after its deadline is decoded in a process that can be killed, and is killed. */
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import sharp from 'sharp'
 import t from 'tap'
 import { FrameReader, frame } from '../src/image/apart/frames.js'
-import { type Child, DecodeProcess, environment } from '../src/image/apart/process.js'
+import type { Child, LaunchesOptions } from '../src/image/apart/launches.js'
 import { DecodeProcesses, type DecodeProcessesOptions } from '../src/image/apart/processes.js'
 import { decodeImage, openImage } from '../src/image/decode.js'
-import { startDecoder, startDecoderAloud } from './decoder.js'
+import { createLauncher } from './decoder.js'
 import { fixture, input, refusal } from './images.js'
 import { ManualClock, settle } from './manual-clock.js'
 
 const limits = { maxPixels: 50_000_000 }
 const avif = fixture('colour.avif')
 
-/** Processes, stopped when the test ends, and those that they started. */
+/** Processes, stopped when the test ends, and those that they started. @param command what is started; the decoder unless told */
 function processesOf(
   t: { teardown(end: () => Promise<void>): void },
-  options: Partial<DecodeProcessesOptions> = {},
+  { command, ...more }: Partial<DecodeProcessesOptions> & Pick<LaunchesOptions, 'command'> = {},
 ) {
   const clock = new ManualClock()
-  const children: Child[] = []
+  const children: (Child & { killed: boolean })[] = []
   const ends: string[] = []
-  const { start = startDecoder, ...more } = options
+  const launcher = createLauncher({
+    clock,
+    ended: (reason) => ends.push(`launcher ${reason}`),
+    ...(command && { command }),
+  })
   const processes = new DecodeProcesses({
     clock,
     ended: (reason) => ends.push(reason),
-    start: () => {
-      const child = start()
-      children.push(child)
-      return child
+    launcher: {
+      start: () => {
+        const { stream, end, kill } = launcher.start()
+        const child = {
+          stream,
+          end,
+          killed: false,
+          kill() {
+            child.killed = true
+            kill()
+          },
+        }
+        children.push(child)
+        return child
+      },
+      stop: () => launcher.stop(),
     },
     ...more,
   })
@@ -37,9 +52,11 @@ function processesOf(
   return { processes, clock, children, ends }
 }
 
-/** Starts a process that runs this instead of the decoder. */
-const running = (code: string) => (): Child =>
-  spawn(process.execPath, ['-e', code], { stdio: ['pipe', 'pipe', 'inherit'] })
+/** A command that runs this instead of the decoder; `stream` is the service's. */
+function running(code: string): string[] {
+  const stream = "const stream = new (require('node:net').Socket)({ fd: 0, readable: true, writable: true })"
+  return [process.execPath, '-e', `${stream}; ${code}`]
+}
 
 t.test(
   'an image is decoded to the same pixels in a process, and the next one in the same process',
@@ -73,13 +90,12 @@ t.test('an image that takes more CPU time than it may ends with its process', as
   const { processes, children } = processesOf(t, { cpuMs: 1 })
   const error = await refusal(processes.decode(large, input))
   t.match(error, { code: 'image_too_large', status: 413, message: /more than 0.001 s of CPU time/ })
-  if (children[0]!.signalCode === null) await once(children[0]!, 'exit')
-  t.equal(children[0]!.signalCode, 'SIGKILL')
+  t.match(await children[0]!.end, { reason: 'SIGKILL' })
 })
 
 t.test('an image that is not decoded a second after its deadline ends with its process', async (t) => {
   const { processes, clock, children, ends } = processesOf(t, {
-    start: running('setInterval(() => {}, 1e6)'),
+    command: running('setInterval(() => {}, 1e6)'),
   })
   const first = refusal(processes.decode(avif, input, { timeoutMs: 3000 }))
   clock.advance(3999)
@@ -87,8 +103,7 @@ t.test('an image that is not decoded a second after its deadline ends with its p
   t.equal(children[0]!.killed, false)
   clock.advance(1)
   t.match(await first, { code: 'deadline_exceeded', status: 504 })
-  if (children[0]!.signalCode === null) await once(children[0]!, 'exit')
-  t.equal(children[0]!.signalCode, 'SIGKILL')
+  t.match(await children[0]!.end, { reason: 'SIGKILL' })
   const second = refusal(processes.decode(avif, input))
   t.equal(children.length, 2, 'the next image has a process of its own')
   clock.advance(11_000)
@@ -98,11 +113,11 @@ t.test('an image that is not decoded a second after its deadline ends with its p
 
 t.test('a decoder that crashes refuses its image; one that somebody kills does not', async (t) => {
   const dying = (signal: string) =>
-    running(`process.stdin.once('data', () => process.kill(process.pid, '${signal}'))`)
-  const crash = processesOf(t, { start: dying('SIGSEGV') })
+    running(`stream.once('data', () => process.kill(process.pid, '${signal}'))`)
+  const crash = processesOf(t, { command: dying('SIGSEGV') })
   const crashed = await refusal(crash.processes.decode(avif, input))
   t.match(crashed, { code: 'undecodable_image', message: /made its decoder crash \(SIGSEGV\)/ })
-  const killed = processesOf(t, { start: dying('SIGKILL') })
+  const killed = processesOf(t, { command: dying('SIGKILL') })
   const lost = await refusal(killed.processes.decode(avif, input))
   t.match(lost, { code: 'decoder_unavailable', status: 503, retryAfter: 1, message: /ended \(SIGKILL\)/ })
   await settle()
@@ -111,14 +126,12 @@ t.test('a decoder that crashes refuses its image; one that somebody kills does n
 })
 
 t.test('a process that cannot be started, or ends at once, is 503', async (t) => {
-  const none = processesOf(t, {
-    start: () => spawn('/nowhere/node', [], { stdio: ['pipe', 'pipe', 'inherit'] }),
-  })
+  const none = processesOf(t, { command: ['/nowhere/node'] })
   t.match(await refusal(none.processes.decode(avif, input)), {
     code: 'decoder_unavailable',
     message: /cannot start \(.*ENOENT/,
   })
-  const ends = processesOf(t, { start: running('process.exit(3)') })
+  const ends = processesOf(t, { command: running('process.exit(3)') })
   t.match(await refusal(ends.processes.decode(avif, input)), {
     code: 'decoder_unavailable',
     message: /ended \(exit 3\)/,
@@ -128,37 +141,61 @@ t.test('a process that cannot be started, or ends at once, is 503', async (t) =>
 t.test('a process that ended while it had nothing to do is not used again', async (t) => {
   const { processes, children } = processesOf(t)
   await processes.decode(avif, input)
-  children[0]!.kill('SIGKILL')
-  await once(children[0]!, 'close')
+  children[0]!.kill()
+  await children[0]!.end
   t.ok(await processes.decode(avif, input))
   t.equal(children.length, 2)
 })
 
-t.test('of processes without work one is kept, the others are ended after half a minute', async (t) => {
-  const { processes, clock, children } = processesOf(t)
-  processes.warm()
-  t.equal(children.length, 1)
+t.test('processes without work are ended after half a minute', async (t) => {
+  const { processes, clock, children, ends } = processesOf(t)
   await Promise.all([processes.decode(avif, input), processes.decode(avif, input)])
-  t.equal(children.length, 2, 'the one that was started before is used')
   clock.advance(29_999)
   t.equal(processes.size, 2)
   clock.advance(1)
-  await Promise.race(children.map((child) => once(child, 'close')))
-  t.equal(processes.size, 1)
-  clock.advance(1e6)
-  await settle()
-  t.equal(processes.size, 1)
+  t.equal(processes.size, 0)
+  for (const { end } of children) t.match(await end, { reason: 'SIGKILL' })
   t.ok(await processes.decode(avif, input))
-  t.equal(children.length, 2)
+  t.same([children.length, ends], [3, []])
 })
 
 t.test('at the end all processes are ended, and their images answered', async (t) => {
-  const { processes, children } = processesOf(t, { start: running('setInterval(() => {}, 1e6)') })
+  const { processes, children, ends } = processesOf(t, { command: running('setInterval(() => {}, 1e6)') })
   const waiting = refusal(processes.decode(avif, input))
+  await children[0]!.stream
   await processes.stop()
   t.match(await waiting, { code: 'draining', status: 503 })
-  t.equal(children[0]!.signalCode, 'SIGKILL')
+  t.ok(await children[0]!.end)
   t.match(await refusal(processes.decode(avif, input)), { code: 'draining' })
+  t.same(ends, [])
+})
+
+t.test('while there is no launcher images are refused, and it is started again', async (t) => {
+  const killing = running("stream.once('data', () => process.kill(process.ppid, 'SIGKILL'))")
+  const { processes, clock, ends } = processesOf(t, { command: killing })
+  const lost = {
+    code: 'decoder_unavailable',
+    status: 503,
+    message: /ended \(with the process that started it\)/,
+  }
+  t.match(await refusal(processes.decode(avif, input)), lost)
+  await settle()
+  t.same(ends, ['launcher SIGKILL', 'with the process that started it'])
+  clock.advance(9_999)
+  const refused = await refusal(processes.decode(avif, input))
+  t.match(refused, { code: 'decoder_unavailable', message: /cannot start \(.* started again/ })
+  clock.advance(1)
+  t.match(
+    await refusal(processes.decode(avif, input)),
+    lost,
+    'there is one ten seconds after the start of the last',
+  )
+  clock.advance(10_000)
+  clock.advance(10_000)
+  t.match(await refusal(processes.decode(avif, input)), lost)
+  clock.advance(0)
+  t.match(await refusal(processes.decode(avif, input)), lost, 'at once where the last one ran for so long')
+  t.equal(ends.filter((end) => end === 'launcher SIGKILL').length, 4)
 })
 
 t.test('an image whose client has left starts no process', async (t) => {
@@ -169,31 +206,63 @@ t.test('an image whose client has left starts no process', async (t) => {
 })
 
 t.test('the process ends at once with the service that started it', async (t) => {
-  const child = startDecoder()
-  child.stdin.end()
-  await once(child, 'close')
-  t.equal(child.signalCode, 'SIGKILL', 'it does not wait for a codec')
+  const { processes, children } = processesOf(t)
+  await processes.decode(avif, input)
+  const stream = await children[0]!.stream
+  stream.end()
+  t.match(await children[0]!.end, { reason: 'SIGKILL' }, 'it does not wait for a codec')
 })
 
-t.test('the process opens no debugger at SIGUSR1', async (t) => {
-  const child = startDecoderAloud()
-  let said = ''
-  child.stderr.on('data', (bytes: Buffer) => {
-    said += bytes.toString()
+t.test('a process has not ended before all that it wrote is read', async (t) => {
+  const launcher = createLauncher({
+    clock: new ManualClock(),
+    command: running(
+      "stream.write(String(process.pid).padEnd(10) + 'answer', () => process.kill(process.pid, 'SIGKILL'))",
+    ),
   })
-  const decoder = new DecodeProcess(child as unknown as Child)
-  const job = { input, cpuMs: 60_000 }
-  await decoder.decode(job, avif)
-  child.kill('SIGUSR1')
-  await decoder.decode(job, avif)
-  child.stdin.end()
-  await decoder.gone
-  t.equal(said, '')
+  t.teardown(() => launcher.stop())
+  const child = launcher.start()
+  let ended = false
+  void child.end.then(() => {
+    ended = true
+  })
+  const stream = await child.stream
+  await once(stream, 'readable')
+  const pid = Number(stream.read(10))
+  while (isThere(pid)) await settle()
+  // Reports come in order: when the second one's has come, so has that of the first one.
+  const second = launcher.start()
+  void second.stream.then((stream) => stream.resume())
+  await second.end
+  t.equal(ended, false)
+  t.equal(String(stream.read()), 'answer')
+  t.match(await child.end, { reason: 'SIGKILL' })
 })
+
+/** Whether a process is there, or has ended and its parent does not know yet. */
+function isThere(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
 
 t.test('the process is given no token', async (t) => {
-  const allocator = { LD_PRELOAD: 'libjemalloc.so.2', MALLOC_MMAP_THRESHOLD_: '1048576' }
-  t.same(environment({ FACET_ADMIN_TOKEN: 'secret', PATH: '/bin', ...allocator }), allocator)
+  const given = { FACET_ADMIN_TOKEN: 'secret', MALLOC_MMAP_THRESHOLD_: '1048576' }
+  Object.assign(process.env, given)
+  t.teardown(() => {
+    for (const name of Object.keys(given)) delete process.env[name]
+  })
+  const launcher = createLauncher({
+    clock: new ManualClock(),
+    command: running('stream.write(JSON.stringify(process.env))'),
+  })
+  t.teardown(() => launcher.stop())
+  const [text] = await once(await launcher.start().stream, 'data')
+  const { FACET_ADMIN_TOKEN, PATH, MALLOC_MMAP_THRESHOLD_ } = JSON.parse(String(text))
+  t.same([FACET_ADMIN_TOKEN, PATH], [undefined, undefined])
+  t.equal(MALLOC_MMAP_THRESHOLD_, '1048576', 'the allocator is the same')
 })
 
 t.test('decoded apart are AVIF and what a codec decodes in one step for long', async (t) => {

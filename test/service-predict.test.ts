@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises'
 import sharp from 'sharp'
 import t from 'tap'
 import { readSafetensors } from '../src/safetensors/safetensors.js'
-import { startDecoder } from './decoder.js'
+import { createLauncher } from './decoder.js'
 import { family, relativeError } from './engine-rig.js'
 import { Fault } from './faulty-worker-control.js'
 import { settle } from './manual-clock.js'
@@ -189,12 +189,20 @@ t.test('an AVIF is decoded in a process of its own, which ends with the service'
   const before = processes()
   let decoded = 0
   const { service, url } = await runService(t, [], {
-    startDecoder: () => {
-      const child = startDecoder()
-      child.stdout.on('data', (bytes: Uint8Array) => {
-        decoded += bytes.length
-      })
-      return child
+    createLauncher: (options) => {
+      const launcher = createLauncher(options)
+      return {
+        start: () => {
+          const child = launcher.start()
+          void child.stream.then((stream) =>
+            stream.on('data', (bytes: Uint8Array) => {
+              decoded += bytes.length
+            }),
+          )
+          return child
+        },
+        stop: () => launcher.stop(),
+      }
     },
   })
   const picture = sharp(await pngImage(5, 300))
@@ -208,7 +216,7 @@ t.test('an AVIF is decoded in a process of its own, which ends with the service'
   t.equal(decoded, 0)
   const found = await as(picture.clone().avif({ lossless: true, effort: 0 }).toBuffer())
   t.ok(decoded > height * width * 3)
-  t.equal(processes(), before + 1)
+  t.equal(processes(), before + 1, 'the launcher, which has started the other one')
   t.ok(relativeError(found, wanted) < 0.05)
   await service.stop()
   await settle()

@@ -111,6 +111,10 @@ export class Program {
     return String((await this.logged('listening')).url)
   }
 
+  get pid(): number {
+    return this.#child.pid!
+  }
+
   kill(signal: NodeJS.Signals): void {
     if (!this.#asInit) this.#child.kill(signal)
     else if (this.#child.exitCode === null && this.#child.signalCode === null) {

@@ -9,7 +9,7 @@ import { systemClock } from '../src/concurrency/clock.js'
 import { type ServeConfig, serveCommand } from '../src/config/config.js'
 import { writePack } from '../src/pack/write.js'
 import { type Service, type ServiceParts, startService } from '../src/serve/service.js'
-import { startDecoder } from './decoder.js'
+import { createLauncher } from './decoder.js'
 import { Control, family, random, randomPack } from './engine-rig.js'
 
 export interface Running {
@@ -37,7 +37,7 @@ export async function runService(
     logger: pino({ level: 'silent' }),
     clock: systemClock,
     createWorker: () => control.createWorker(),
-    startDecoder,
+    createLauncher,
     ...parts,
   })
   t.teardown(() => service.stop())

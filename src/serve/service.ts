@@ -24,7 +24,7 @@ import { Principals } from '../http/access/token-file.js'
 import type { Scope } from '../http/access/tokens.js'
 import { checkAddress, listen } from '../http/connections/port.js'
 import type { HttpConfig } from '../http/exchange/deps.js'
-import type { Child } from '../image/apart/process.js'
+import { type Launcher, Launches, type LaunchesOptions } from '../image/apart/launches.js'
 import { DecodeProcesses } from '../image/apart/processes.js'
 import type { DecodeApart } from '../image/decode.js'
 import { Admission } from '../predict/admission.js'
@@ -65,8 +65,8 @@ export interface ServiceParts {
   clock: Clock
   /** The engine's thread. */
   createWorker?: () => Worker
-  /** A process that decodes images. */
-  startDecoder?: () => Child
+  /** What starts processes that decode images. */
+  createLauncher?: (options: LaunchesOptions) => Launcher
   /** The store's file system. */
   fs?: StoreFs
 }
@@ -79,6 +79,7 @@ interface Ground {
   family: Family
   principals: Principals
   engine: Engine
+  processes: DecodeProcesses
 }
 
 /** The parts that are started and stopped. */
@@ -101,14 +102,16 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   const family = await readFamily(config.family)
   const principals = await Principals.open(config, parts.clock, parts.logger)
   const engine = familyEngine(family, config, parts)
+  // Before there is much memory, of which starting a process copies the page tables.
+  const processes = decodeProcesses(parts)
   // Its threads load the trunk while this one loads and builds all the rest.
   const started = engine.start()
   started.catch(() => {})
   let assembly: Assembly
   try {
-    assembly = await assemble({ family, principals, engine }, config, parts)
+    assembly = await assemble({ family, principals, engine, processes }, config, parts)
   } catch (error) {
-    await engine.stop()
+    await Promise.all([engine.stop(), processes.stop()])
     throw error
   }
   const { app, registry, runtime } = assembly
@@ -131,9 +134,9 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
 
 /** Puts all parts around an engine that is starting. */
 async function assemble(
-  { family, principals, engine }: Ground,
+  { family, principals, engine, processes }: Ground,
   config: ServeConfig,
-  { logger, clock, fs, startDecoder }: ServiceParts,
+  { logger, clock, fs }: ServiceParts,
 ): Promise<Assembly> {
   const [seeds, openapi, { buildApp }, { openImage }, { Metrics }, { knownRequests }] = await Promise.all([
     readSeeds(config.adapters, describePack),
@@ -164,12 +167,6 @@ async function assemble(
     clock,
     purpose: 'for the image to be decoded',
   })
-  const processes = new DecodeProcesses({
-    clock,
-    ended: (reason) => logger.warn({ reason }, 'a process that decodes images has ended'),
-    ...(startDecoder && { start: startDecoder }),
-  })
-  processes.warm()
   const decodeApart: DecodeApart = (bytes, input, options) => processes.decode(bytes, input, options)
   const runtime = new FamilyRuntime({
     family,
@@ -234,6 +231,18 @@ async function assemble(
     version: VERSION,
   })
   return { app, predictor, runtime, registry, readiness, processes }
+}
+
+function decodeProcesses({ clock, logger, createLauncher }: ServiceParts): DecodeProcesses {
+  const options: LaunchesOptions = {
+    clock,
+    ended: (reason) => logger.warn({ reason }, 'the process that starts decoders has ended'),
+  }
+  return new DecodeProcesses({
+    clock,
+    launcher: createLauncher?.(options) ?? new Launches(options),
+    ended: (reason) => logger.warn({ reason }, 'a process that decodes images has ended'),
+  })
 }
 
 /** The path of a request over the one family there is. */

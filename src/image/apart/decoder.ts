@@ -1,15 +1,17 @@
 /**
- * The entry of a process that decodes images for the service (processes.ts), one after the other: jobs come on standard
- * input, answers go to standard output.
+ * The entry of a process that decodes images for the service (processes.ts), one after the other: jobs come and answers go
+ * over descriptor 0, of which the service has the other end (launcher.ts).
  *
  * It watches its own CPU time, because nothing else ends a codec that decodes an image in one step of native code. Knows
  * no deadline: at that the service kills it.
  */
+import { Socket } from 'node:net'
 import { FacetError } from '../../errors.js'
 import { openImage } from '../decode.js'
 import { tooLarge } from '../headers/failures.js'
 import { FrameReader, frame } from './frames.js'
 import type { Answer, Job } from './messages.js'
+import { ignoreSignals } from './signals.js'
 
 /** How often CPU time is looked at, ms. */
 const WATCH_MS = 20
@@ -22,11 +24,12 @@ const UNBOUNDED = {
 const NOTHING = new Uint8Array()
 
 const jobs = new FrameReader<Job>((job, bytes) => void decode(job, bytes))
-process.stdin.on('data', (chunk: Uint8Array) => jobs.take(chunk))
-// By default this signal opens a debugger, in which every user of the machine could run code.
-process.on('SIGUSR1', () => {})
+const service = new Socket({ fd: 0, readable: true, writable: true })
+service.on('data', (chunk: Uint8Array) => jobs.take(chunk))
 // The service has ended, or wants no more.
-process.stdin.on('end', die)
+service.on('end', die)
+service.on('error', die)
+ignoreSignals()
 
 async function decode({ input, cpuMs }: Job, bytes: Uint8Array): Promise<void> {
   const begin = process.cpuUsage()
@@ -56,8 +59,8 @@ function refusal({ code, message }: FacetError): Answer {
 
 function answer(head: Answer, body: Uint8Array, then: () => void = () => {}): void {
   const [start, rest] = frame(head, body)
-  process.stdout.write(start)
-  process.stdout.write(rest, then)
+  service.write(start)
+  service.write(rest, then)
 }
 
 /** At once: `process.exit` would wait for the codec. */

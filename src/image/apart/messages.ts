@@ -1,4 +1,4 @@
-/** What the service and a process that decodes say to each other (frames.ts). */
+/** What the service, a process that decodes (frames.ts) and the launcher (over its IPC channel) say to each other. */
 import type { ErrorCode } from '../../errors.js'
 import type { InputSpec } from '../../manifest/manifest.js'
 
@@ -11,3 +11,21 @@ export interface Job {
 
 /** The head of an answer. Its body is the pixels, or nothing where the image was refused. */
 export type Answer = { ok: true } | { ok: false; code: ErrorCode; message: string }
+
+/** What the launcher is asked to do with the process of this number. */
+export interface Order {
+  id: number
+  what: 'start' | 'kill'
+}
+
+/** How a process ended: its signal or exit code, or why it could not be started. */
+export interface End {
+  started: boolean
+  reason: string
+}
+
+/** That a process runs, with its stream as the message's handle; or how it ended. */
+export interface Report {
+  id: number
+  end?: End
+}

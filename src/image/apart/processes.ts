@@ -3,28 +3,28 @@
  * decode an image in one step of native code, which nothing else ends
  * (docs/decisions/0023-decoding-that-can-be-ended.md).
  *
- * Starting a process holds the calling thread, the longer the more memory it has: 95 ms at 1 GB. So one is started before
- * the service has any, and is kept; and a decode that is nearly done at its deadline may end by itself. Others are
- * started when an image needs one and all are busy, so there are no more than images that are decoded at once, and are
- * ended when they have nothing to do for a while.
+ * A process is started when an image needs one and all are busy, so there are no more than images that are decoded at
+ * once, and is ended when it has nothing to do for a while. A decode that is nearly done at its deadline may end by
+ * itself: the next image would wait for a new process.
  */
 import type { Clock } from '../../concurrency/clock.js'
 import { clientClosed, draining, FacetError } from '../../errors.js'
 import type { InputSpec } from '../../manifest/manifest.js'
 import type { DecodeOptions } from '../decode.js'
 import { MAX_CPU_MS } from '../limits.js'
-import { type Child, DecodeProcess, startChild } from './process.js'
+import type { Launcher } from './launches.js'
+import { DecodeProcess } from './process.js'
 
 export interface DecodeProcessesOptions {
   clock: Clock
+  launcher: Launcher
   /** Most CPU time of an image, ms; `MAX_CPU_MS` unless told. */
   cpuMs?: number
   /** Told when a process has ended that was not ended by us. */
   ended?: (reason: string) => void
-  start?: () => Child
 }
 
-/** A process beside the one that is kept is ended after so long without work. */
+/** A process is ended after so long without work. */
 const IDLE_MS = 30_000
 /** How long after its deadline a decode may still end by itself. */
 const GRACE_MS = 1000
@@ -40,11 +40,6 @@ export class DecodeProcesses {
 
   constructor(options: DecodeProcessesOptions) {
     this.#options = options
-  }
-
-  /** Starts the process that is kept. */
-  warm(): void {
-    this.#giveBack(this.#start())
   }
 
   /** Processes that run and were not ended by us. */
@@ -79,11 +74,8 @@ export class DecodeProcesses {
   async stop(): Promise<void> {
     this.#stopped = true
     for (const { cancel } of this.#idle.splice(0)) cancel()
-    const ends = [...this.#all].map((decoder) => {
-      decoder.kill(draining())
-      return decoder.gone
-    })
-    await Promise.all(ends)
+    for (const decoder of this.#all) decoder.kill(draining())
+    await this.#options.launcher.stop()
   }
 
   #take(): DecodeProcess {
@@ -96,8 +88,8 @@ export class DecodeProcesses {
   }
 
   #start(): DecodeProcess {
-    const { start = startChild, ended } = this.#options
-    const decoder = new DecodeProcess(start())
+    const { launcher, ended } = this.#options
+    const decoder = new DecodeProcess(launcher.start())
     this.#all.add(decoder)
     void decoder.gone.then((reason) => {
       this.#all.delete(decoder)
@@ -110,7 +102,6 @@ export class DecodeProcesses {
     if (!decoder.alive || this.#stopped) return
     const idle = { decoder, cancel: () => {} }
     idle.cancel = this.#options.clock.after(IDLE_MS, () => {
-      if (this.size === 1) return
       this.#idle.splice(this.#idle.indexOf(idle), 1)
       decoder.kill(draining())
     })
