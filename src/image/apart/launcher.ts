@@ -22,6 +22,8 @@ process.on('disconnect', () => {
   for (const child of children.values()) child.kill('SIGKILL')
 })
 ignoreSignals()
+// Its children have ended. Node itself aborts, and leaves a core, where the terminal is gone in which it was started.
+process.on('exit', () => process.kill(process.pid, 'SIGKILL'))
 
 function start(id: number): void {
   const over = (end: End) => {
