@@ -1,0 +1,391 @@
+//! The rows of the bank: one region of memory for each tensor of a row, `[R, ...]`, so that a graph's input is the
+//! whole bank and no batch copies a row.
+//!
+//! A row is empty, being written, or ready. Only one that is ready can be leased, and one that is leased is neither
+//! written nor given back. That is what makes the raw memory below sound: a byte has one writer and no reader while
+//! its row is written, and readers only while it is leased.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use half::f16;
+use ort::memory::MemoryInfo;
+use ort::value::{DynValueRefMut, Shape, TensorRefMut};
+
+use crate::region::Region;
+use crate::session::{Failure, text};
+
+/// An input of the graph for batches of one domain: a piece of a row's tensor, in another shape.
+pub struct SingleInput {
+    /// Name of the graph's input.
+    pub name: CString,
+    /// Its shape.
+    pub dims: Vec<i64>,
+    /// Place in the row's tensor, in elements.
+    pub offset: usize,
+}
+
+/// One tensor of a row.
+pub struct BankTensor {
+    /// Name of the input of the graph for any domains.
+    pub name: CString,
+    /// Shape of one row.
+    pub dims: Vec<i64>,
+    /// The same numbers as inputs of the graph for one domain.
+    pub single: Vec<SingleInput>,
+}
+
+impl BankTensor {
+    fn elements(&self) -> usize {
+        elements(&self.dims)
+    }
+}
+
+fn elements(dims: &[i64]) -> usize {
+    dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).product()
+}
+
+/// A domain's classifier: weights `[classes, F]`, then biases `[classes]`. Empty for a row without a head.
+pub struct Head {
+    /// Number of classes.
+    pub classes: usize,
+    values: Region,
+}
+
+impl Head {
+    fn reserve(classes: usize, features: usize) -> Result<Self, Failure> {
+        let values = Region::reserve(4 * classes * (features + 1)).map_err(text)?;
+        Ok(Self { classes, values })
+    }
+
+    /// Weights and biases, one after the other.
+    pub fn values(&self) -> &[f32] {
+        // SAFETY: the region is aligned, as long as it says, and written before the head is shared.
+        unsafe {
+            std::slice::from_raw_parts(self.values.as_ptr().cast(), self.values.len() / 4)
+        }
+    }
+}
+
+enum Content {
+    Empty,
+    /// Not to be leased yet.
+    Written(Head),
+    Ready(Arc<Head>),
+}
+
+struct Row {
+    content: Content,
+    /// Leases that are not given back.
+    leases: usize,
+    /// Its memory is to be given back when the last lease is.
+    discard: bool,
+}
+
+/// A value over the bank's memory, to be read only. It must not outlive the bank.
+pub type BankValue = DynValueRefMut<'static>;
+
+/// The bank. All methods may be called from any thread.
+pub struct Bank {
+    /// The tensors of a row.
+    pub tensors: Vec<BankTensor>,
+    /// Length of the feature vector.
+    pub features: usize,
+    half: bool,
+    regions: Vec<Region>,
+    rows: Mutex<Vec<Row>>,
+}
+
+impl Bank {
+    /// A bank of so many empty rows; `half` where its numbers have half precision.
+    pub fn new(
+        tensors: Vec<BankTensor>,
+        rows: usize,
+        half: bool,
+        features: usize,
+    ) -> Result<Self, Failure> {
+        let width = if half { 2 } else { 4 };
+        let regions: Result<Vec<_>, _> = tensors
+            .iter()
+            .map(|tensor| Region::reserve(rows * tensor.elements() * width))
+            .collect();
+        let regions = regions.map_err(|error| {
+            format!("no memory can be reserved for {rows} rows of the bank: {error}")
+        })?;
+        let empty = || Row { content: Content::Empty, leases: 0, discard: false };
+        let rows = Mutex::new(std::iter::repeat_with(empty).take(rows).collect());
+        Ok(Self { tensors, features, half, regions, rows })
+    }
+
+    fn width(&self) -> usize {
+        if self.half { 2 } else { 4 }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
+        self.rows.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// From now on the row can be written, and not be leased.
+    pub fn begin(&self, row: usize, classes: usize) -> Result<(), Failure> {
+        let head = Head::reserve(classes, self.features)?;
+        let mut rows = self.rows();
+        let entry = rows.get_mut(row).ok_or_else(|| format!("the bank has no row {row}"))?;
+        if entry.leases > 0 {
+            return Err(format!("bank row {row} is in a run"));
+        }
+        entry.content = Content::Written(head);
+        entry.discard = false;
+        Ok(())
+    }
+
+    /// Writes bytes of a tensor of a row that is being written; `start` counts bytes.
+    pub fn write(
+        &self,
+        row: usize,
+        tensor: usize,
+        start: usize,
+        bytes: &[u8],
+    ) -> Result<(), Failure> {
+        let rows = self.rows();
+        let Some(Row { content: Content::Written(_), .. }) = rows.get(row) else {
+            return Err(format!("bank row {row} is not being written"));
+        };
+        let length = self.tensors.get(tensor).map_or(0, |tensor| tensor.elements() * self.width());
+        if start.checked_add(bytes.len()).is_none_or(|end| end > length) {
+            return Err(format!("bank row {row}, tensor {tensor}: {} bytes at {start} of {length}", bytes.len()));
+        }
+        // SAFETY: within the row's part of the region, as just checked. The row is being written, so it is not leased
+        // and nobody reads it, and the lock keeps other writers out.
+        unsafe {
+            let target = self.regions[tensor].as_ptr().add(row * length + start);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+        }
+        Ok(())
+    }
+
+    /// Writes numbers of the head of a row that is being written: weights, then biases, from element `start` on.
+    pub fn write_head(&self, row: usize, start: usize, numbers: &[f32]) -> Result<(), Failure> {
+        let rows = self.rows();
+        let Some(Row { content: Content::Written(head), .. }) = rows.get(row) else {
+            return Err(format!("bank row {row} is not being written"));
+        };
+        let length = head.values.len() / 4;
+        if start.checked_add(numbers.len()).is_none_or(|end| end > length) {
+            return Err(format!("bank row {row}, head: {} numbers at {start} of {length}", numbers.len()));
+        }
+        // SAFETY: within the region, as just checked; the head is not shared yet, and the lock keeps writers apart.
+        unsafe {
+            let target = head.values.as_ptr().cast::<f32>().add(start);
+            std::ptr::copy_nonoverlapping(numbers.as_ptr(), target, numbers.len());
+        }
+        Ok(())
+    }
+
+    /// From now on the row that was being written can be leased.
+    pub fn commit(&self, row: usize) -> Result<(), Failure> {
+        let mut rows = self.rows();
+        let entry = rows.get_mut(row).ok_or_else(|| format!("the bank has no row {row}"))?;
+        match std::mem::replace(&mut entry.content, Content::Empty) {
+            Content::Written(head) => {
+                entry.content = Content::Ready(Arc::new(head));
+                Ok(())
+            }
+            other => {
+                entry.content = other;
+                Err(format!("bank row {row} is not being written"))
+            }
+        }
+    }
+
+    /// From now on the row cannot be leased. Its memory is given back when its last lease is.
+    pub fn clear(&self, row: usize) {
+        let mut rows = self.rows();
+        let Some(entry) = rows.get_mut(row) else { return };
+        entry.content = Content::Empty;
+        entry.discard = true;
+        self.tidy(row, entry);
+    }
+
+    fn tidy(&self, row: usize, entry: &mut Row) {
+        if !entry.discard || entry.leases > 0 {
+            return;
+        }
+        entry.discard = false;
+        for (tensor, region) in self.tensors.iter().zip(&self.regions) {
+            let bytes = tensor.elements() * self.width();
+            // SAFETY: the row is neither leased nor written, and the lock keeps writers out.
+            unsafe { region.discard(row * bytes, bytes) };
+        }
+    }
+
+    /// Keeps the rows of a batch as they are until the lease is dropped.
+    pub fn lease(self: &Arc<Self>, samples: &[i64]) -> Result<Lease, Failure> {
+        let mut heads = BTreeMap::new();
+        let mut rows = self.rows();
+        for &sample in samples {
+            if heads.contains_key(&sample) {
+                continue;
+            }
+            let entry = usize::try_from(sample).ok().and_then(|row| rows.get(row));
+            let Some(Row { content: Content::Ready(head), .. }) = entry else {
+                return Err(format!("bank row {sample} is empty"));
+            };
+            heads.insert(sample, Arc::clone(head));
+        }
+        for &row in heads.keys() {
+            rows[row as usize].leases += 1;
+        }
+        drop(rows);
+        Ok(Lease { bank: Arc::clone(self), heads })
+    }
+
+    /// A value over a tensor's memory, for the library to read.
+    fn value(
+        &self,
+        tensor: usize,
+        start: usize,
+        dims: Vec<i64>,
+    ) -> Result<BankValue, Failure> {
+        let region = &self.regions[tensor];
+        assert!((start + elements(&dims)) * self.width() <= region.len(), "within the region");
+        // SAFETY: within the region, as just asserted.
+        let memory = unsafe { region.as_ptr().add(start * self.width()) };
+        let (info, shape) = (MemoryInfo::default(), Shape::from(dims));
+        // SAFETY: the memory is the CPU's and aligned to its numbers. The caller keeps the bank as long as the value.
+        // The library only reads it: it is given as an input.
+        unsafe {
+            if self.half {
+                TensorRefMut::<f16>::from_raw(info, memory.cast(), shape).map(|value| value.into_dyn())
+            } else {
+                TensorRefMut::<f32>::from_raw(info, memory.cast(), shape).map(|value| value.into_dyn())
+            }
+        }
+        .map_err(text)
+    }
+
+    /// A value for each tensor over all rows, `[R, ...dims]`. They must not outlive the bank.
+    pub fn whole(&self) -> Result<Vec<BankValue>, Failure> {
+        let rows = i64::try_from(self.rows().len()).map_err(text)?;
+        let of = |(index, tensor): (usize, &BankTensor)| {
+            self.value(index, 0, [&[rows], tensor.dims.as_slice()].concat())
+        };
+        self.tensors.iter().enumerate().map(of).collect()
+    }
+
+    /// A value for each input of the graph for one domain, in the order of the tensors, over one row. They must not
+    /// outlive the bank.
+    pub fn of_row(&self, row: usize) -> Result<Vec<BankValue>, Failure> {
+        let mut values = Vec::new();
+        for (index, tensor) in self.tensors.iter().enumerate() {
+            for SingleInput { dims, offset, .. } in &tensor.single {
+                values.push(self.value(index, row * tensor.elements() + offset, dims.clone())?);
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// The rows of one batch, which stay what they are until this is dropped.
+pub struct Lease {
+    bank: Arc<Bank>,
+    heads: BTreeMap<i64, Arc<Head>>,
+}
+
+impl Lease {
+    /// The row, where the whole batch is of one.
+    pub fn only(&self) -> Option<usize> {
+        let mut rows = self.heads.keys();
+        let first = usize::try_from(*rows.next()?).ok()?;
+        rows.next().is_none().then_some(first)
+    }
+
+    /// The head of a row of the batch.
+    pub fn head(&self, row: i64) -> &Head {
+        &self.heads[&row]
+    }
+
+    /// The rows of the batch and their heads.
+    pub fn heads(&self) -> impl Iterator<Item = (i64, &Head)> {
+        self.heads.iter().map(|(row, head)| (*row, head.as_ref()))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut rows = self.bank.rows();
+        for &row in self.heads.keys() {
+            let row = row as usize;
+            rows[row].leases -= 1;
+            self.bank.tidy(row, &mut rows[row]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bank() -> Arc<Bank> {
+        let name = |name: &str| CString::new(name).unwrap();
+        let single = SingleInput { name: name("scale"), dims: vec![1, 2], offset: 1 };
+        let tensor = BankTensor { name: name("affine"), dims: vec![3], single: vec![single] };
+        Arc::new(Bank::new(vec![tensor], 4, false, 2).unwrap())
+    }
+
+    fn write(bank: &Bank, row: usize) {
+        bank.begin(row, 1).unwrap();
+        bank.write(row, 0, 4, &2.5f32.to_le_bytes()).unwrap();
+        bank.write_head(row, 0, &[1.0, 2.0, 3.0]).unwrap();
+        bank.commit(row).unwrap();
+    }
+
+    fn refusal<T>(result: Result<T, Failure>) -> Failure {
+        result.err().expect("refused")
+    }
+
+    #[test]
+    fn a_row_can_be_leased_when_it_is_whole_and_until_it_is_cleared() {
+        let bank = bank();
+        assert_eq!(refusal(bank.lease(&[1])), "bank row 1 is empty");
+        bank.begin(1, 1).unwrap();
+        assert_eq!(refusal(bank.lease(&[1])), "bank row 1 is empty");
+        write(&bank, 1);
+        let lease = bank.lease(&[1, 1]).unwrap();
+        assert_eq!((lease.only(), lease.head(1).values()), (Some(1), &[1.0, 2.0, 3.0][..]));
+        bank.clear(1);
+        assert_eq!(refusal(bank.lease(&[1])), "bank row 1 is empty");
+        for row in [-1, 4, i64::MAX] {
+            assert_eq!(refusal(bank.lease(&[row])), format!("bank row {row} is empty"));
+        }
+    }
+
+    #[test]
+    fn a_row_in_a_run_is_neither_written_nor_given_back() {
+        let bank = bank();
+        write(&bank, 1);
+        write(&bank, 2);
+        let lease = bank.lease(&[2, 1]).unwrap();
+        assert_eq!(lease.only(), None);
+        assert_eq!(refusal(bank.begin(1, 0)), "bank row 1 is in a run");
+        bank.clear(1);
+        assert_eq!(refusal(bank.begin(1, 0)), "bank row 1 is in a run");
+        assert_eq!(lease.head(1).values(), [1.0, 2.0, 3.0]);
+        drop(lease);
+        write(&bank, 1);
+    }
+
+    #[test]
+    fn a_write_beyond_a_row_is_refused() {
+        let bank = bank();
+        assert_eq!(refusal(bank.write(1, 0, 0, &[0])), "bank row 1 is not being written");
+        bank.begin(1, 1).unwrap();
+        assert!(bank.write(1, 0, 0, &[0; 12]).is_ok());
+        assert!(bank.write(1, 0, 1, &[0; 12]).is_err());
+        assert!(bank.write(1, 0, usize::MAX, &[0; 2]).is_err());
+        assert!(bank.write(1, 1, 0, &[0]).is_err());
+        assert!(bank.write_head(1, 1, &[0.0; 3]).is_err());
+        assert!(bank.begin(4, 0).is_err());
+        assert!(bank.commit(0).is_err());
+    }
+}

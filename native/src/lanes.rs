@@ -1,0 +1,187 @@
+//! The lanes: threads that run the trunk side by side, each one batch at a time, all on one session.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use crate::bank::Bank;
+use crate::events::{Event, Events};
+use crate::faults::{Fault, Faults};
+use crate::queue::{Job, Queue};
+use crate::session::Failure;
+use crate::trunk::{Files, Input, Trunk};
+
+/// How the lanes are made.
+pub struct Plan {
+    /// The library and the graphs.
+    pub files: Files,
+    /// Sizes of the input.
+    pub input: Input,
+    /// Lanes.
+    pub lanes: usize,
+    /// Threads of one run.
+    pub threads: usize,
+    /// What a test injects.
+    pub faults: Faults,
+}
+
+/// All lanes of one start.
+pub struct Lanes {
+    /// Runs go in here.
+    pub queue: Queue,
+    events: Events,
+    /// Threads that have not ended, the one that opens the graphs included.
+    alive: AtomicUsize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Lanes {
+    /// Opens the graphs in a thread, which starts the lanes. All that happens is told by events.
+    pub fn start(plan: Plan, bank: Arc<Bank>, events: Events) -> Arc<Self> {
+        let lanes = Arc::new(Self {
+            queue: Queue::new(plan.lanes),
+            events,
+            alive: AtomicUsize::new(0),
+            threads: Mutex::new(Vec::new()),
+        });
+        let own = Arc::clone(&lanes);
+        lanes.spawn("facet-open", move || own.open(plan, bank));
+        lanes
+    }
+
+    /// Starts a thread that counts as alive. Where that fails a lane is lost.
+    fn spawn(self: &Arc<Self>, name: &str, body: impl FnOnce() + Send + 'static) {
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        match Builder::new().name(name.to_owned()).spawn(body) {
+            Ok(thread) => self.threads().push(thread),
+            Err(error) => drop(Alive { lanes: self, why: Some(error.to_string()), id: None }),
+        }
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(self: &Arc<Self>, plan: Plan, bank: Arc<Bank>) {
+        let mut alive = Alive { lanes: self, why: None, id: None };
+        let Plan { files, input, lanes, threads, faults } = plan;
+        faults.opening(&files);
+        let opened = catch_unwind(AssertUnwindSafe(|| Trunk::open(&files, bank, input, threads)));
+        match opened.unwrap_or_else(|panic| Err(words(&*panic))) {
+            Err(message) => {
+                self.queue.close();
+                self.events.send(Event { message: Some(message), ..Event::of("unopened") });
+            }
+            Ok(trunk) => {
+                let signatures = trunk.signatures().into_iter().map(Vec::from).collect();
+                let (trunk, faults) = (Arc::new(trunk), Arc::new(faults));
+                for lane in 0..lanes {
+                    let own = (Arc::clone(self), Arc::clone(&trunk), Arc::clone(&faults));
+                    self.spawn(&format!("facet-lane-{lane}"), move || own.0.serve(lane, own.1, &own.2));
+                }
+                self.events.send(Event { signatures: Some(signatures), ..Event::of("opened") });
+            }
+        }
+        alive.id = None;
+    }
+
+    /// A lane's life: runs what is there until the queue is closed.
+    fn serve(self: &Arc<Self>, lane: usize, trunk: Arc<Trunk>, faults: &Faults) {
+        let ended = || Some("it ended outside of any run".to_owned());
+        let mut alive = Alive { lanes: self, why: ended(), id: None };
+        // Dropped before `alive`: when the last lane has ended the graphs are gone.
+        let trunk = trunk;
+        let mut runs = 0;
+        while let Some(Job { id, mut batch, options }) = self.queue.take(lane) {
+            alive.id = Some(id);
+            let start = Instant::now();
+            runs += 1;
+            let fault = faults.next();
+            if let Fault::Ends(why) = fault {
+                alive.why = Some(why);
+                return;
+            }
+            let run = || fault.or_else(|| trunk.run(&mut batch, &options));
+            // A panic is a fault of this run, and the lane goes on.
+            let outcome: Result<(), Failure> =
+                catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(words(&*panic)));
+            // Before the answer: who hears it may write the rows anew.
+            drop(batch);
+            self.queue.done(id);
+            alive.id = None;
+            let event = match outcome {
+                Ok(()) => {
+                    let ms = Some(start.elapsed().as_secs_f64() * 1e3);
+                    Event { id: Some(id), ms, runs: Some(runs), ..Event::of("done") }
+                }
+                Err(message) => Event { id: Some(id), message: Some(message), ..Event::of("failed") },
+            };
+            self.events.send(event);
+        }
+        alive.why = None;
+    }
+
+    /// Tells JavaScript that a run was given up before it began.
+    pub fn given_up(&self, id: u32) {
+        let message = Some("the run was cancelled before it began".to_owned());
+        self.events.send(Event { id: Some(id), message, ..Event::of("failed") });
+    }
+
+    /// Ends everything now: what waits is dropped, what runs stops at its next operator, and nothing is told any more.
+    /// Returns when all threads have ended.
+    pub fn end_now(&self, node: Node) {
+        match node {
+            Node::Calls => self.events.close(),
+            Node::IsGone => self.events.abandon(),
+        }
+        self.queue.abort();
+        loop {
+            // The thread that opens the graphs may add some.
+            let Some(thread) = self.threads().pop() else { return };
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Whether Node.js may still be called.
+#[derive(Clone, Copy)]
+pub enum Node {
+    /// It may.
+    Calls,
+    /// It may not: the process is ending.
+    IsGone,
+}
+
+/// A thread that has not ended. Its end is told, whatever ends it.
+struct Alive<'a> {
+    lanes: &'a Lanes,
+    /// Why it is out of order that this thread ends now.
+    why: Option<String>,
+    /// The run that it is in.
+    id: Option<u32>,
+}
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        let Lanes { queue, events, alive, .. } = self.lanes;
+        if let Some(id) = self.id {
+            queue.done(id);
+        }
+        if let Some(why) = self.why.take() {
+            events.send(Event { id: self.id, message: Some(why), ..Event::of("lost") });
+        }
+        if alive.fetch_sub(1, Ordering::SeqCst) == 1 {
+            events.send(Event::of("ended"));
+            events.close();
+        }
+    }
+}
+
+/// What a panic says.
+fn words(panic: &(dyn std::any::Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the native runtime panicked: {}", text.unwrap_or_default())
+}

@@ -1,0 +1,246 @@
+//! Facet's native runtime: one session of the trunk for all lanes, and the bank in memory that no batch copies.
+//!
+//! It is optional (docs/decisions/0022-a-native-runtime.md). `src/engine/native-lanes.ts` is its only user and holds
+//! the other half of the contract; rows, batches and lanes are the words of docs/architecture.md.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `session.rs` | a graph that several threads run; the one place where the crate's exclusive access is gone round |
+//! | `trunk.rs` | both graphs over the bank; inputs of a batch |
+//! | `bank.rs`, `region.rs` | rows, and memory that can be given back |
+//! | `heads.rs` | domains' classifiers |
+//! | `lanes.rs`, `queue.rs`, `batch.rs` | threads, what waits for them, cancellation |
+//! | `events.rs`, `exit.rs` | answers to JavaScript; the end of the process |
+//! | `faults.rs` | what tests inject, with the feature `faults` alone |
+//!
+//! CPU only. A device gets its place where the bank's memory is made and named (`region.rs`, `Bank::value`) and where
+//! the graph is opened and run (`session.rs`).
+
+mod bank;
+mod batch;
+mod events;
+mod exit;
+mod faults;
+mod heads;
+mod lanes;
+mod queue;
+mod region;
+mod session;
+mod trunk;
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use napi::bindgen_prelude::{Float32ArraySlice, Function, Int32ArraySlice, Uint8ArraySlice};
+use napi::{Env, Error, Result};
+use napi_derive::napi;
+use ort::session::RunOptions;
+
+use crate::bank::{Bank, BankTensor, SingleInput};
+use crate::batch::{Batch, Borrowed};
+use crate::events::{Event, Events};
+use crate::faults::Faults;
+use crate::lanes::{Lanes, Plan};
+use crate::queue::Job;
+use crate::trunk::{Files, Input};
+
+/// Raised when what JavaScript sees changes: an add-on of another build is then told from a fitting one.
+#[napi]
+pub const INTERFACE: u32 = 1;
+
+/// An input of the graph for batches of one domain: a piece of a row's tensor.
+#[napi(object)]
+pub struct SingleOptions {
+    /// Name of the graph's input.
+    pub name: String,
+    /// Its shape.
+    pub dims: Vec<i64>,
+    /// Place in the row's tensor, in elements.
+    pub offset: u32,
+}
+
+/// One tensor of a bank row.
+#[napi(object)]
+pub struct TensorOptions {
+    /// Name of the input of the graph for any domains.
+    pub name: String,
+    /// Shape of one row.
+    pub dims: Vec<i64>,
+    /// The same numbers as inputs of the graph for one domain.
+    pub single: Vec<SingleOptions>,
+}
+
+/// What an engine is made of.
+#[napi(object)]
+pub struct EngineOptions {
+    /// Path of ONNX Runtime's library. The first engine of a process decides.
+    pub library: String,
+    /// Path of the graph for batches of any domains.
+    pub mixed_graph: String,
+    /// The same for batches of one domain; without it the mixed graph runs those too.
+    pub single_graph: Option<String>,
+    /// Whether the bank's numbers are half precision; otherwise they are float32.
+    pub half: bool,
+    /// Rows of the bank. Their memory is reserved, and taken when a row is written.
+    pub rows: u32,
+    /// The tensors of a row.
+    pub tensors: Vec<TensorOptions>,
+    /// Height of an image.
+    pub height: u32,
+    /// Width of an image.
+    pub width: u32,
+    /// Length of the feature vector.
+    pub features: u32,
+    /// Runs side by side.
+    pub lanes: u32,
+    /// Threads of one run.
+    pub threads: u32,
+}
+
+/// The lanes of one start, and their bank.
+#[napi]
+pub struct NativeEngine {
+    bank: Arc<Bank>,
+    lanes: Arc<Lanes>,
+    pixels: usize,
+}
+
+#[napi]
+impl NativeEngine {
+    /// Begins to open the graphs. `on_event` is called with what happens, first with `opened` or `unopened`; the
+    /// process does not end by itself before `ended`.
+    #[napi(constructor)]
+    pub fn new(
+        env: &Env,
+        options: EngineOptions,
+        on_event: Function<'_, Event, ()>,
+        control: Option<Int32ArraySlice<'_>>,
+    ) -> Result<Self> {
+        let tensors: Result<Vec<_>> = options.tensors.into_iter().map(tensor).collect();
+        let features = options.features as usize;
+        let bank = Bank::new(tensors?, options.rows as usize, options.half, features).map_err(Error::from_reason)?;
+        let bank = Arc::new(bank);
+        let (height, width) = (options.height as usize, options.width as usize);
+        let plan = Plan {
+            files: Files {
+                library: options.library,
+                mixed: options.mixed_graph,
+                single: options.single_graph,
+            },
+            input: Input { height, width },
+            lanes: options.lanes as usize,
+            threads: options.threads as usize,
+            faults: faults(control),
+        };
+        let lanes = Lanes::start(plan, Arc::clone(&bank), Events::to(&on_event)?);
+        exit::end_with_process(env, &lanes)?;
+        Ok(Self { bank, lanes, pixels: height * width * 3 })
+    }
+
+    /// From now on a row can be written, and not be run. It must be in no run.
+    #[napi]
+    pub fn begin_row(&self, row: u32, classes: u32) -> Result<()> {
+        self.bank.begin(row as usize, classes as usize).map_err(Error::from_reason)
+    }
+
+    /// Copies bytes to byte `start` of a tensor of a row that was begun.
+    #[napi]
+    pub fn write_row(&self, row: u32, tensor: u32, start: u32, bytes: Uint8ArraySlice<'_>) -> Result<()> {
+        self.bank.write(row as usize, tensor as usize, start as usize, &bytes).map_err(Error::from_reason)
+    }
+
+    /// Copies numbers to element `start` of the head of a row that was begun: weights, then biases.
+    #[napi]
+    pub fn write_head(&self, row: u32, start: u32, numbers: Float32ArraySlice<'_>) -> Result<()> {
+        self.bank.write_head(row as usize, start as usize, &numbers).map_err(Error::from_reason)
+    }
+
+    /// From now on a row that was begun can be run.
+    #[napi]
+    pub fn commit_row(&self, row: u32) -> Result<()> {
+        self.bank.commit(row as usize).map_err(Error::from_reason)
+    }
+
+    /// From now on a row cannot be run. Its memory is given back when no run uses it.
+    #[napi]
+    pub fn clear_row(&self, row: u32) {
+        self.bank.clear(row as usize);
+    }
+
+    /// Queues a run, for the first lane that is free or for a certain one. `done` or `failed` answers it.
+    ///
+    /// Until then the caller keeps `pixels` (`[N, H, W, 3]`), `features` (`[N, F]`) and `logits` (of each sample, one
+    /// after the other), neither detached nor used: they are read and written where they are.
+    ///
+    /// Throws where a row is empty, an array has a wrong length, or the lanes are ending.
+    #[napi]
+    #[allow(clippy::too_many_arguments)]
+    pub fn run(
+        &self,
+        id: u32,
+        rows: Int32ArraySlice<'_>,
+        pixels: Uint8ArraySlice<'_>,
+        features: Float32ArraySlice<'_>,
+        logits: Float32ArraySlice<'_>,
+        single: bool,
+        lane: Option<u32>,
+    ) -> Result<()> {
+        let samples: Vec<i64> = rows.iter().copied().map(i64::from).collect();
+        let lease = self.bank.lease(&samples).map_err(Error::from_reason)?;
+        let classes: usize = samples.iter().map(|row| lease.head(*row).classes).sum();
+        let expected = [samples.len() * self.pixels, samples.len() * self.bank.features, classes];
+        let found = [pixels.len(), features.len(), logits.len()];
+        if samples.is_empty() || found != expected {
+            let words = format!("pixels, features, logits have lengths {found:?}, not {expected:?}");
+            return Err(Error::from_reason(words));
+        }
+        // SAFETY: the contract of this function, which src/engine/native-lanes.ts keeps.
+        let (pixels, features, logits) =
+            unsafe { (Borrowed::new(&pixels), Borrowed::new(&features), Borrowed::new(&logits)) };
+        let batch = Batch { pixels, samples, lease, features, logits, single };
+        let options = RunOptions::new().map_err(|error| Error::from_reason(session::text(error)))?;
+        let job = Job { id, batch, options: Arc::new(options) };
+        if self.lanes.queue.push(job, lane.map(|lane| lane as usize)) {
+            return Ok(());
+        }
+        Err(Error::from_reason("the lanes are ending"))
+    }
+
+    /// Gives a run up. `failed` answers it, or `done` where it was about to end. A no-op for an unknown one.
+    #[napi]
+    pub fn cancel(&self, id: u32) {
+        if let Some(job) = self.lanes.queue.cancel(id) {
+            drop(job);
+            self.lanes.given_up(id);
+        }
+    }
+
+    /// Takes no further runs. The lanes end when they have answered those that are there.
+    #[napi]
+    pub fn finish(&self) {
+        self.lanes.queue.close();
+    }
+}
+
+fn tensor(options: TensorOptions) -> Result<BankTensor> {
+    let single = options.single.into_iter().map(|SingleOptions { name, dims, offset }| {
+        Ok(SingleInput { name: name_of(name)?, dims, offset: offset as usize })
+    });
+    let single: Result<Vec<_>> = single.collect();
+    Ok(BankTensor { name: name_of(options.name)?, dims: options.dims, single: single? })
+}
+
+fn name_of(name: String) -> Result<CString> {
+    CString::new(name).map_err(|error| Error::from_reason(error.to_string()))
+}
+
+#[cfg(feature = "faults")]
+fn faults(control: Option<Int32ArraySlice<'_>>) -> Faults {
+    // SAFETY: tests share an array that they keep.
+    control.map(|control| unsafe { Faults::from(&control) }).unwrap_or_default()
+}
+
+#[cfg(not(feature = "faults"))]
+fn faults(_: Option<Int32ArraySlice<'_>>) -> Faults {
+    Faults
+}

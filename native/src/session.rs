@@ -1,0 +1,151 @@
+//! One graph of the trunk, opened once and run by all lanes.
+
+use std::ffi::{CString, c_char};
+use std::path::Path;
+use std::ptr;
+use std::sync::{Mutex, OnceLock};
+
+use ort::AsPointer;
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{RunOptions, Session};
+use ort::sys;
+use ort::value::TensorRefMut;
+
+/// The text of an error of the library.
+pub type Failure = String;
+
+/// The library's environment. The library allows one for a process, so it stays for the process's life.
+static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+static LOADING: Mutex<()> = Mutex::new(());
+
+/// Loads the library at `path`, the first time that it is called.
+pub fn environment(path: &Path) -> Result<&'static Environment, Failure> {
+    let _one = LOADING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(environment) = ENVIRONMENT.get() {
+        return Ok(environment);
+    }
+    let builder = ort::init_from(path)
+        .map_err(|error| format!("{} cannot be loaded: {error}", path.display()))?;
+    let made = builder.with_telemetry(false).build().map_err(text)?;
+    share_arena(&made)?;
+    Ok(ENVIRONMENT.get_or_init(|| made))
+}
+
+/// Registers one arena for the sessions that `Graph::open` makes. With an arena each, both graphs would keep the
+/// memory of their largest batches in all lanes.
+fn share_arena(environment: &Environment) -> Result<(), Failure> {
+    use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+    let kind = (AllocatorType::Arena, MemoryType::Default);
+    let memory = MemoryInfo::new(AllocationDevice::CPU, 0, kind.0, kind.1).map_err(text)?;
+    // SAFETY: the environment and the description of the memory live until the call returns; without a configuration
+    // the arena is made as a session's own would be. The status is read once.
+    unsafe {
+        let register = ort::api().CreateAndRegisterAllocator;
+        let status = register(environment.ptr().cast_mut(), memory.ptr(), ptr::null());
+        ort::Error::result_from_status(status).map_err(text)
+    }
+}
+
+/// An error's text in one line.
+pub fn text(error: impl ToString) -> Failure {
+    error.to_string().trim().to_owned()
+}
+
+/// A loaded graph. `run` may be called from several threads at once.
+pub struct Graph {
+    session: Session,
+    output: CString,
+}
+
+impl Graph {
+    /// Loads a graph for the CPU.
+    ///
+    /// `threads` is how many run one run; `output` is the only output that is asked for.
+    pub fn open(
+        environment: &Environment,
+        file: &str,
+        threads: usize,
+        output: &str,
+    ) -> Result<Self, Failure> {
+        let session = Session::builder(environment)
+            .map_err(text)?
+            .with_optimization_level(GraphOptimizationLevel::Level3)
+            .and_then(|builder| builder.with_intra_threads(threads))
+            .and_then(|builder| builder.with_inter_threads(1))
+            // Batch sizes vary, and a memory pattern would be planned anew for each.
+            .and_then(|builder| builder.with_memory_pattern(false))
+            // The arena that all graphs share.
+            .and_then(|builder| builder.with_env_allocators())
+            // Threads that spin between runs cost CPU.
+            .and_then(|builder| builder.with_intra_op_spinning(false))
+            // Warnings are about how a graph was made.
+            .and_then(|builder| builder.with_log_level(LogLevel::Error))
+            .map_err(|error| text(ort::Error::<()>::from(error)))?
+            .commit_from_file(file)
+            .map_err(text)?;
+        let output = CString::new(output).map_err(text)?;
+        Ok(Self { session, output })
+    }
+
+    /// Names of the inputs.
+    pub fn inputs(&self) -> Vec<String> {
+        self.session.inputs().iter().map(|input| input.name().to_owned()).collect()
+    }
+
+    /// Names of the outputs.
+    pub fn outputs(&self) -> Vec<String> {
+        self.session.outputs().iter().map(|output| output.name().to_owned()).collect()
+    }
+
+    /// Runs the graph and writes its output into `into`, which has the output's shape.
+    pub fn run(
+        &self,
+        options: &RunOptions,
+        feeds: &Feeds<'_>,
+        into: &mut TensorRefMut<'_, f32>,
+    ) -> Result<(), Failure> {
+        let outputs: [*const c_char; 1] = [self.output.as_ptr()];
+        let mut values: [*mut sys::OrtValue; 1] = [into.ptr().cast_mut()];
+        // SAFETY: This is the one place where several threads are in a session at once. The crate's own `run` takes
+        // `&mut Session`, because some execution providers keep state in a session. ONNX Runtime promises that `Run`
+        // may be called from several threads on one session ("Multiple threads are allowed to run this function",
+        // `InferenceSession::Run`), its CPU provider keeps that promise, and `open` registers no other. Nothing is
+        // aliased that the call writes to: the session's state is the library's own, behind its own locks; `options`
+        // and `into` belong to this run. All pointers live until the call returns: `feeds` borrows the names and
+        // values, which have the same number, and the values borrow their memory.
+        let status = unsafe {
+            (ort::api().Run)(
+                self.session.ptr().cast_mut(),
+                options.ptr(),
+                feeds.names.as_ptr(),
+                feeds.values.as_ptr(),
+                feeds.values.len(),
+                outputs.as_ptr(),
+                outputs.len(),
+                values.as_mut_ptr(),
+            )
+        };
+        // SAFETY: the status is the one that `Run` returned, and is read once.
+        unsafe { ort::Error::result_from_status(status) }.map_err(text)?;
+        debug_assert!(ptr::eq(values[0], into.ptr()), "the output is written in place");
+        Ok(())
+    }
+}
+
+/// The inputs of one run: names, and a value for each.
+#[derive(Default)]
+pub struct Feeds<'a> {
+    names: Vec<*const c_char>,
+    values: Vec<*const sys::OrtValue>,
+    borrowed: std::marker::PhantomData<&'a ()>,
+}
+
+impl<'a> Feeds<'a> {
+    /// Adds an input. It is only read.
+    pub fn add(&mut self, name: &'a CString, value: &'a impl AsPointer<Sys = sys::OrtValue>) {
+        self.names.push(name.as_ptr());
+        self.values.push(value.ptr());
+    }
+}

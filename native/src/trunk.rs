@@ -1,0 +1,121 @@
+//! The trunk over the bank: both graphs, and their inputs for a batch.
+
+use std::ffi::{CStr, CString};
+use std::path::Path;
+use std::sync::Arc;
+
+use ort::session::RunOptions;
+use ort::value::{TensorRef, TensorRefMut};
+
+use crate::bank::{Bank, BankValue};
+use crate::batch::Batch;
+use crate::heads;
+use crate::session::{Failure, Feeds, Graph, environment, text};
+
+/// Names of the graphs' own inputs and output (src/manifest/layout.ts).
+const PIXELS: &CStr = c"pixels";
+const ROW: &CStr = c"row";
+const MATRIX_ROW: &CStr = c"matrix_row";
+const FEATURES: &str = "features";
+
+/// What is opened.
+pub struct Files {
+    /// Path of ONNX Runtime's library.
+    pub library: String,
+    /// The graph for batches of any domains.
+    pub mixed: String,
+    /// The graph for batches of one domain.
+    pub single: Option<String>,
+}
+
+/// Sizes of the input.
+pub struct Input {
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+}
+
+/// The trunk, shared by all lanes.
+pub struct Trunk {
+    mixed: Graph,
+    single: Option<Graph>,
+    /// Inputs of the mixed graph: the bank as a whole. Before `bank`, whose memory they name.
+    whole: Vec<BankValue>,
+    bank: Arc<Bank>,
+    input: Input,
+    names: [CString; 3],
+}
+
+impl Trunk {
+    /// Loads the library and the graphs. `threads` is how many run one run.
+    pub fn open(
+        files: &Files,
+        bank: Arc<Bank>,
+        input: Input,
+        threads: usize,
+    ) -> Result<Self, Failure> {
+        let environment = environment(Path::new(&files.library))?;
+        let open = |file: &String| Graph::open(environment, file, threads, FEATURES);
+        let mixed = open(&files.mixed)?;
+        let single = files.single.as_ref().map(open).transpose()?;
+        give_back_freed_memory();
+        let names = [PIXELS, ROW, MATRIX_ROW].map(CString::from);
+        Ok(Self { mixed, single, whole: bank.whole()?, bank, input, names })
+    }
+
+    /// Names of the inputs and of the outputs of each graph.
+    pub fn signatures(&self) -> Vec<[Vec<String>; 2]> {
+        let graphs = std::iter::once(&self.mixed).chain(&self.single);
+        graphs.map(|graph| [graph.inputs(), graph.outputs()]).collect()
+    }
+
+    /// Runs a batch: its features, then each domain's head on them.
+    pub fn run(&self, batch: &mut Batch, options: &RunOptions) -> Result<(), Failure> {
+        let Batch { pixels, samples, lease, features, logits, single } = batch;
+        let (features, pixels) = (features.get(), &*pixels.get());
+        let count = i64::try_from(samples.len()).map_err(text)?;
+        let Input { height, width } = self.input;
+        let [pixels_name, row_name, matrix_row_name] = &self.names;
+        let pixels = TensorRef::from_array_view(([samples.len(), height, width, 3], pixels)).map_err(text)?;
+        let length = i64::try_from(self.bank.features).map_err(text)?;
+        let mut output = TensorRefMut::from_array_view_mut(([count, length], &mut *features)).map_err(text)?;
+        let mut feeds = Feeds::default();
+        feeds.add(pixels_name, &*pixels);
+        let only = lease.only();
+        match (&self.single, only) {
+            (Some(graph), Some(row)) if *single => {
+                let values = self.bank.of_row(row)?;
+                let inputs = self.bank.tensors.iter().flat_map(|tensor| &tensor.single);
+                for (input, value) in inputs.zip(&values) {
+                    feeds.add(&input.name, &**value);
+                }
+                graph.run(options, &feeds, &mut output)?;
+            }
+            _ => {
+                // One matrix for all samples is broadcast; the graph then copies none.
+                let matrix_rows = if only.is_some() { &samples[..1] } else { &samples[..] };
+                let rows = TensorRef::from_array_view(([samples.len()], &samples[..])).map_err(text)?;
+                let matrix_rows = TensorRef::from_array_view(([matrix_rows.len()], matrix_rows)).map_err(text)?;
+                feeds.add(row_name, &*rows);
+                feeds.add(matrix_row_name, &*matrix_rows);
+                for (tensor, value) in self.bank.tensors.iter().zip(&self.whole) {
+                    feeds.add(&tensor.name, &**value);
+                }
+                self.mixed.run(options, &feeds, &mut output)?;
+            }
+        }
+        drop(output);
+        heads::logits(features, self.bank.features, samples, lease, logits.get());
+        Ok(())
+    }
+}
+
+/// Opening a graph takes several times its size for a moment, and the C library keeps what is freed.
+fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: touches nothing but free memory of the allocator.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
