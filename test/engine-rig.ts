@@ -11,12 +11,30 @@ import type { BankDtype, EngineResult, HeadTensors, RowTensors } from '../src/en
 import { readFamily } from '../src/family/folder.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { packRow } from '../src/engine/row.js'
+import { loadNative, type NativeAddon } from '../src/engine/runtime/native.js'
+import { packageFile } from '../src/host/package.js'
 import { type Fault, IN_RUN, NEXT_RUN, RELEASE, RUNS, SESSIONS } from './faulty-worker-control.js'
 import { Random } from './random.js'
 
 export const family = await readFamily('models/resnet26-half')
 const { height, width } = family.manifest.input
 export const imageBytes = height * width * 3
+
+/**
+ * The runtime under test: `FACET_RUNTIME=native` has the tests of the engine and the service run on the native one,
+ * with faults (`npm run native:build -- --faults`).
+ */
+export const runtime = process.env.FACET_RUNTIME === 'native' ? 'native' : 'stock'
+
+/** Sessions that one start of so many lanes makes: each worker has two graphs and the heads; native lanes share two. */
+export function sessionsOf(lanes: number): number {
+  return runtime === 'native' ? 2 : 3 * lanes
+}
+
+/** The native runtime with faults. */
+export const nativeWithFaults = packageFile(
+  `native/build/facet-${process.platform}-${process.arch}-faults.node`,
+)
 
 /** Workers get our TypeScript loader only, not that of tap, which takes a second to start. */
 const loaders = process.execArgv.filter((argument) => !/@tapjs\//.test(argument))
@@ -26,6 +44,20 @@ export class Control {
   /** While this is set, new workers die as they start. */
   dieAtStart = false
   readonly #shared = new Int32Array(new SharedArrayBuffer(5 * 4))
+
+  /** What an engine or a service needs for this to control it. */
+  get parts(): { native: NativeAddon } | { createWorker: () => Worker } {
+    if (runtime === 'stock') return { createWorker: () => this.createWorker() }
+    const native = loadNative(nativeWithFaults, this.#shared)
+    return {
+      native: {
+        open: (options, onEvent) => {
+          if (this.dieAtStart) throw new Error('no lane can be opened')
+          return native.open(options, onEvent)
+        },
+      },
+    }
+  }
 
   createWorker(): Worker {
     if (this.dieAtStart) return new Worker('process.exit(3)', { eval: true, execArgv: [] })
@@ -85,7 +117,7 @@ export function makeEngine(
     threads: 1,
     logger: pino({ level: 'silent' }),
     clock: systemClock,
-    createWorker: () => control.createWorker(),
+    ...control.parts,
     ...options,
   })
   t.teardown(() => engine.stop())

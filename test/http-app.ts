@@ -311,7 +311,7 @@ export async function testApp(
     clock,
     readiness: () => ({ ready: true }),
     draining: () => false,
-    execution: () => ({ provider: 'cpu', lanes: 1, maxBatch: 4, bankDtype: 'f32' }),
+    execution: () => ({ provider: 'cpu', runtime: 'stock', lanes: 1, maxBatch: 4, bankDtype: 'f32' }),
     openapi: 'openapi: 3.1.0\n',
     version: '0.0.0',
     ...deps,

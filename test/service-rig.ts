@@ -36,7 +36,7 @@ export async function runService(
   const service = await startService(config, {
     logger: pino({ level: 'silent' }),
     clock: systemClock,
-    createWorker: () => control.createWorker(),
+    ...control.parts,
     createLauncher,
     ...parts,
   })

@@ -9,6 +9,7 @@ import { basename, join, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { largestBatch } from '../scheduler/batch-size.js'
 import type { BankMode } from '../engine/messages.js'
+import { deviceName } from '../engine/runtime/runtime.js'
 import { packageFile } from '../host/package.js'
 import { QuantityError, showBytes, showDuration } from './quantities.js'
 import { DOMAIN_QUEUE, type Flags, poolThreads, type Setting, settings } from './settings.js'
@@ -153,7 +154,10 @@ function unknownVariable(): string | undefined {
 function conflict(config: ServeConfig, given: Flags): string | undefined {
   const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
   const { maxBody, maxBodies, maxPack, storeQuota, rateLimit, rateBurst } = config
-  const { maxConnections, maxConnectionsPerPeer } = config
+  const { maxConnections, maxConnectionsPerPeer, runtime, device } = config
+  if (runtime === 'native' && device.kind !== 'cpu') {
+    return `--runtime native runs on the cpu alone, not on ${deviceName(device)}: leave one of the two out`
+  }
   if (maxQueuePerDomain > maxQueue) {
     return `--max-queue-per-domain ${maxQueuePerDomain} is more than --max-queue ${maxQueue}, which bounds the images of all domains`
   }

@@ -100,6 +100,14 @@ export const settings = {
   storeQuota: size(serving, [1, 1024 * MAX_SIZE], Number.POSITIVE_INFINITY, 'bytes of packs in the store'),
 
   device: setting(engine, 'device', device, { kind: 'cpu' }, 'cpu', 'cpu, cuda or cuda:NUMBER'),
+  runtime: setting(
+    engine,
+    'name',
+    choice(['auto', 'native', 'stock']),
+    'auto',
+    'auto',
+    'what runs the trunk: native, one trunk for all lanes (npm run native:build); stock, onnxruntime-node; auto: native where it is built and the device is cpu',
+  ),
   threads: number(engine, count(1, 1024), cores, 'threads of all runs', 'the cores this process may use'),
   lanes: setting(
     engine,
@@ -107,7 +115,7 @@ export const settings = {
     count(1, 64),
     undefined,
     'one a thread on cpu, 8 at most; 1 on cuda',
-    'runs side by side, which share --threads; each holds the trunk once more',
+    'runs side by side, which share --threads; with the stock runtime each holds the trunk once more',
   ),
   bank: setting(
     engine,

@@ -1,8 +1,8 @@
 /**
  * The engine as the service sees it: rows are written, batches are run, and threads that die are replaced.
  *
- * It belongs to the thread that serves HTTP and computes nothing there: the lanes do, each in a worker
- * thread. It knows rows and no domains: the residency decides which version is in which row, and writes rows
+ * It belongs to the thread that serves HTTP and computes nothing there: the lanes do, each in a thread of its
+ * own. It knows rows and no domains: the residency decides which version is in which row, and writes rows
  * again after a restart.
  *
  * | state      | event                          | next state                            |
@@ -24,17 +24,18 @@ import { EventEmitter } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
-import { finish, turns } from '../concurrency/turns.js'
+import { turns } from '../concurrency/turns.js'
 import { draining, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { checkRow } from './bank-spec.js'
-import { Lanes } from './lanes.js'
+import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
+import { WorkerLaneMaker } from './lanes.js'
+import { NativeLaneMaker } from './native-lanes.js'
 import { packRow } from './row.js'
-import type { BankDtype, BankMode, EngineBatch, EngineInit, EngineResult, RowTensors } from './messages.js'
+import type { BankDtype, BankMode, EngineBatch, EngineResult, RowTensors, TrunkPlan } from './messages.js'
 import { Restarts } from './restarts.js'
+import type { NativeAddon } from './runtime/native.js'
 import type { Device } from './runtime/runtime.js'
-import { SharedRows } from './shared-rows.js'
-import { RequestFailed, ThreadGone } from './thread.js'
 
 export interface EngineOptions {
   family: Family
@@ -45,7 +46,7 @@ export interface EngineOptions {
   bankDtype: BankDtype
   bankMode: BankMode
   device: Device
-  /** Runs side by side, each in a thread of its own with its own sessions. */
+  /** Runs side by side, each in a thread of its own. */
   lanes: number
   /** Threads of one run. */
   threads: number
@@ -56,7 +57,9 @@ export interface EngineOptions {
   warmBatch?: number
   logger: Logger
   clock: Clock
-  /** Makes a lane's thread. Tests give one that injects faults. */
+  /** The native runtime, which runs the lanes on one session. Without it each lane has sessions of its own. */
+  native?: NativeAddon
+  /** Makes a lane's thread, without the native runtime. Tests give one that injects faults. */
   createWorker?: () => Worker
 }
 
@@ -76,7 +79,7 @@ function createWorker(): Worker {
 
 export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped'
 
-/** `down`: a thread died, and every row is lost. `up`: a lane is ready, and only the base is in the bank. */
+/** `down`: a lane was lost, and every row with it. `up`: a lane is ready, and only the base is in the bank. */
 export interface EngineEvents {
   down: [reason: Error]
   up: [generation: number]
@@ -84,8 +87,8 @@ export interface EngineEvents {
 
 export class Engine extends EventEmitter<EngineEvents> {
   readonly #options: EngineOptions
-  readonly #init: Omit<EngineInit, 'segments'>
-  readonly #sharedRows: SharedRows
+  readonly #plan: TrunkPlan
+  readonly #maker: LaneMaker
   readonly #restarts: Restarts
   /** Number of unanswered runs that use a row, by row. */
   readonly #running = new Map<number, number>()
@@ -95,7 +98,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   #generation = 0
   #provider = ''
   /** Those of the last launch. */
-  #lanes: Lanes | undefined
+  #lanes: LaneGroup | undefined
   /** What `start` and `stop` returned, for further calls. */
   #started: Promise<void> | undefined
   #stopped: Promise<void> | undefined
@@ -104,11 +107,8 @@ export class Engine extends EventEmitter<EngineEvents> {
     super()
     this.#options = options
     this.#restarts = new Restarts(options.clock)
-    const { bankDtype, family, memory = Infinity } = options
-    const init = engineInit(options)
-    this.#sharedRows = new SharedRows(init, memory, (segment) => this.#lanes?.share(segment))
-    const base = packRow(family.base, family.base, family.manifest, family.layout, bankDtype)
-    this.#init = { ...init, base: finish(this.#sharedRows.write(0, base)) }
+    this.#plan = trunkPlan(options)
+    this.#maker = laneMaker(options, this.#plan)
   }
 
   get state(): EngineState {
@@ -125,6 +125,11 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#provider
   }
 
+  /** What runs the trunk. */
+  get runtime(): 'native' | 'stock' {
+    return this.#options.native ? 'native' : 'stock'
+  }
+
   /** Rows of the bank, the base's included. */
   get rows(): number {
     return this.#options.rows
@@ -137,7 +142,7 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   /** Sessions that hold the trunk's weights, when all lanes are ready. */
   get trunks(): number {
-    return this.#options.lanes * (this.#init.singleGraph === null ? 1 : 2)
+    return this.#maker.trunks
   }
 
   /**
@@ -170,7 +175,7 @@ export class Engine extends EventEmitter<EngineEvents> {
    */
   async writeRow(row: number, tensors: RowTensors): Promise<void> {
     this.#checkNumber(row)
-    checkRow(row, tensors, this.#init)
+    checkRow(row, tensors, this.#plan)
     const lanes = this.#live()
     if (this.#running.has(row)) throw new RangeError(`bank row ${row} is in a run`)
     try {
@@ -178,9 +183,9 @@ export class Engine extends EventEmitter<EngineEvents> {
       const check = () => {
         if (this.#live() !== lanes) throw engineRestarting()
       }
-      const shared = await turns.run(this.#sharedRows.write(row, tensors), { check })
+      await turns.run(lanes.write(row, tensors), { check })
       check()
-      await lanes.setRow(row, shared)
+      await lanes.publish(row)
     } catch (error) {
       throw this.#publicError(error, 'internal', 'The adapter could not be brought into the bank.')
     }
@@ -196,17 +201,18 @@ export class Engine extends EventEmitter<EngineEvents> {
     if (this.#state !== 'ready') return
     this.#lanes?.clear(row)
     if (this.#running.has(row)) this.#cleared.add(row)
-    else this.#sharedRows.free(row)
+    else this.#lanes?.free(row)
   }
 
   /**
    * One run of the trunk over any mix of rows, and each row's head on its samples. Takes over the buffer of
    * `pixels`, unless they are a part of a larger one.
    * @param generation the generation in which the rows were written
+   * @param signal gives the run up where the lanes can do that (the native runtime's); the reason is thrown then
    * @throws FacetError `engine_restarting` (503) when the engine is down or of another generation, `draining`
    * (503) once it stops, `inference_failed` (500) when this run throws; RangeError for a misshapen batch.
    */
-  async run(batch: EngineBatch, generation: number): Promise<EngineResult> {
+  async run(batch: EngineBatch, generation: number, signal?: AbortSignal): Promise<EngineResult> {
     const { height, width } = this.#options.family.manifest.input
     const samples = batch.rows.length
     if (samples === 0 || batch.pixels.length !== samples * height * width * 3)
@@ -218,8 +224,9 @@ export class Engine extends EventEmitter<EngineEvents> {
       const lanes = this.#live()
       if (generation !== this.#generation) throw engineRestarting()
       this.#count(rows, 1)
-      return await lanes.run(batch).finally(() => this.#count(rows, -1))
+      return await lanes.run(batch, signal).finally(() => this.#count(rows, -1))
     } catch (error) {
+      if (signal?.aborted && error instanceof RequestFailed) throw signal.reason
       throw this.#publicError(error, 'inference_failed', 'The model run failed.')
     }
   }
@@ -264,12 +271,12 @@ export class Engine extends EventEmitter<EngineEvents> {
     const { clock, logger } = this.#options
     if (this.#stopped) throw draining()
     const began = clock.now()
-    // The last generation's lanes have ended, so nobody reads its rows.
-    this.#sharedRows.reset()
-    const lanes = new Lanes(this.#options.lanes, this.#options.createWorker ?? createWorker)
+    // The last generation's rows are void.
+    this.#cleared.clear()
+    const lanes = this.#maker.launch()
     this.#lanes = lanes
     void lanes.lost.then((reason) => this.#lost(reason))
-    const { provider } = await lanes.start({ ...this.#init, segments: [...this.#sharedRows.segments] })
+    const { provider } = await lanes.start()
     if (this.#stopped) throw draining()
     this.#provider = provider
     this.#generation += 1
@@ -317,7 +324,7 @@ export class Engine extends EventEmitter<EngineEvents> {
         continue
       }
       this.#running.delete(row)
-      if (this.#cleared.delete(row)) this.#sharedRows.free(row)
+      if (this.#cleared.delete(row)) this.#lanes?.free(row)
     }
   }
 
@@ -326,7 +333,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     throw new RangeError(`bank row ${row} is not a domain's: those are 1-${this.rows - 1}`)
   }
 
-  #live(): Lanes {
+  #live(): LaneGroup {
     if (this.#state === 'stopping' || this.#state === 'stopped') throw draining()
     if (this.#state !== 'ready') throw engineRestarting()
     return this.#lanes!
@@ -334,14 +341,22 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   /** The error that a client may see; its cause stays in the log. */
   #publicError(error: unknown, code: 'internal' | 'inference_failed', message: string): unknown {
-    if (error instanceof ThreadGone) return engineRestarting(error)
+    if (error instanceof LaneGone) return engineRestarting(error)
     if (!(error instanceof RequestFailed)) return error
     this.#options.logger.error({ err: error }, message)
     return new FacetError(code, message, { cause: error })
   }
 }
 
-function engineInit(options: EngineOptions): Omit<EngineInit, 'base' | 'segments'> {
+function laneMaker(options: EngineOptions, plan: TrunkPlan): LaneMaker {
+  const { family, bankDtype, native, rows, lanes, memory = Infinity } = options
+  const base = () => packRow(family.base, family.base, family.manifest, family.layout, bankDtype)
+  if (native) return new NativeLaneMaker({ plan, count: lanes, memory, base, native, rows })
+  const threads = options.createWorker ?? createWorker
+  return new WorkerLaneMaker({ plan, count: lanes, memory, base: base(), createWorker: threads })
+}
+
+function trunkPlan(options: EngineOptions): TrunkPlan {
   const { family, bankDtype, bankMode, device, threads, warmBatch = 1 } = options
   const { layout, manifest } = family
   return {

@@ -9,6 +9,7 @@ import { FEATURES, MATRIX_ROW, PIXELS, ROW } from '../manifest/layout.js'
 import { Bank } from './bank.js'
 import { BatchInputs } from './batch-inputs.js'
 import { gatherFeatures, GRAPH_MIN_MULTIPLY_ADDS, headGraph, headLogits } from './heads.js'
+import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
 import type { EngineBatch, EngineInit, EngineResult, HeadTensors, Ready, SharedRow } from './messages.js'
 import type { Device, Runtime, Session } from './runtime/runtime.js'
 
@@ -48,11 +49,9 @@ export class Lane<T> {
   static async open<T>(init: EngineInit, makeRuntime: MakeRuntime<T>): Promise<Lane<T>> {
     const runtime = makeRuntime(init.device, init.threads)
     const headRuntime = makeRuntime({ kind: 'cpu' }, 1)
-    const rowInputs = init.tensors.map(({ name }) => name)
-    const mixed = await openTrunk(runtime, init.mixedGraph, [PIXELS, ROW, MATRIX_ROW, ...rowInputs])
-    const singleInputs = init.tensors.flatMap(({ single }) => single.map(({ name }) => name))
+    const mixed = await openTrunk(runtime, init.mixedGraph, mixedInputs(init))
     const single =
-      init.singleGraph === null ? null : await openTrunk(runtime, init.singleGraph, [PIXELS, ...singleInputs])
+      init.singleGraph === null ? null : await openTrunk(runtime, init.singleGraph, singleInputs(init))
     const heads = await headRuntime.open(headGraph)
     const lane = new Lane(init, runtime, headRuntime, { mixed, single, heads })
     for (const segment of init.segments) lane.share(segment)
@@ -198,20 +197,10 @@ export class Lane<T> {
   }
 }
 
-/**
- * Opens a graph of the trunk. @throws Error where it cannot be loaded, or has other inputs than its manifest
- * says
- */
 async function openTrunk<T>(runtime: Runtime<T>, file: string, inputs: string[]): Promise<Session<T>> {
   const session = await runtime.open(file).catch((cause: Error) => {
-    throw new Error(`the trunk cannot be loaded: ${cause.message.trim()}`, { cause })
+    throw unloadable(cause.message, cause)
   })
-  const missing = inputs.filter((name) => !session.inputNames.includes(name))
-  const unknown = session.inputNames.filter((name) => !inputs.includes(name))
-  if (missing.length + unknown.length > 0)
-    throw new Error(
-      `the trunk does not fit its manifest: inputs missing [${missing.join(', ')}], unknown [${unknown.join(', ')}]; build the family again`,
-    )
-  if (!session.outputNames.includes(FEATURES)) throw new Error(`the trunk has no output '${FEATURES}'`)
+  checkSignature(session, inputs)
   return session
 }

@@ -1,24 +1,69 @@
 /**
- * The engine's lanes as one. Each lane is a thread with the trunk's sessions, and knows every row; a run goes
- * to the lane with the least to do. When one lane is lost the others answer what they were sent and end.
+ * Lanes in worker threads, as one. Each lane has the trunk's sessions, and knows every row; a run goes to the
+ * lane with the least to do. When one lane is lost the others answer what they were sent and end.
  *
  * A run has one thread where there are several lanes: threads that share the operators of one run wait for
  * each other at each operator (docs/experiments/2026-11-22-two-lanes.md). Lanes that are gone are replaced by
  * the engine, with new ones.
  */
 import type { Worker } from 'node:worker_threads'
-import type { EngineBatch, EngineInit, EngineResult, Ready, SharedRow } from './messages.js'
+import { finish, type Steps } from '../concurrency/turns.js'
+import type { LaneGroup, LaneMaker } from './lane-group.js'
+import type { EngineBatch, EngineResult, Ready, RowTensors, SharedRow, TrunkPlan } from './messages.js'
+import { SharedRows } from './shared-rows.js'
 import { EngineThread } from './thread.js'
 
-export class Lanes {
-  /** Resolves with the reason when the first thread has exited, whatever ended it. Never rejects. */
+export interface WorkerLanesOptions {
+  plan: TrunkPlan
+  /** Lanes of a group. */
+  count: number
+  /** Bytes of all rows and heads at most. */
+  memory: number
+  /** The base's row. */
+  base: RowTensors
+  createWorker: () => Worker
+}
+
+export class WorkerLaneMaker implements LaneMaker {
+  readonly #options: WorkerLanesOptions
+  readonly #rows: SharedRows
+  readonly #base: SharedRow
+  #group: Lanes | undefined
+
+  /** @throws RangeError where the memory has no room for the base */
+  constructor(options: WorkerLanesOptions) {
+    this.#options = options
+    this.#rows = new SharedRows(options.plan, options.memory, (segment) => this.#group?.share(segment))
+    this.#base = finish(this.#rows.write(0, options.base))
+  }
+
+  get trunks(): number {
+    return this.#options.count * (this.#options.plan.singleGraph === null ? 1 : 2)
+  }
+
+  launch(): LaneGroup {
+    // Nobody reads the rows of the last group any more.
+    this.#rows.reset()
+    this.#group = new Lanes(this.#options, this.#rows, this.#base)
+    return this.#group
+  }
+}
+
+class Lanes implements LaneGroup {
   readonly lost: Promise<Error>
-  /** Resolves when all threads have exited. */
   readonly gone: Promise<unknown>
+  readonly #plan: TrunkPlan
+  readonly #rows: SharedRows
+  readonly #base: SharedRow
   readonly #threads: readonly EngineThread[]
+  /** Where rows lie that were written and are not known to the lanes yet. */
+  readonly #written = new Map<number, SharedRow>()
   #allReady: Promise<void> = Promise.resolve()
 
-  constructor(count: number, createWorker: () => Worker) {
+  constructor({ plan, count, createWorker }: WorkerLanesOptions, rows: SharedRows, base: SharedRow) {
+    this.#plan = plan
+    this.#rows = rows
+    this.#base = base
     this.#threads = Array.from({ length: count }, () => new EngineThread(createWorker))
     this.lost = Promise.race(this.#threads.map(({ gone }) => gone))
     this.gone = Promise.all(this.#threads.map(({ gone }) => gone))
@@ -29,7 +74,8 @@ export class Lanes {
    * Loads the trunk in the first lane; the others follow one by one, so that the start does not wait for
    * them. Resolves when the first has run the base.
    */
-  async start(init: EngineInit): Promise<Ready> {
+  async start(): Promise<Ready> {
+    const init = { ...this.#plan, segments: [...this.#rows.segments], base: this.#base }
     const [first, ...others] = this.#threads
     const ready = await first!.start(init)
     this.#allReady = others.reduce(async (before, thread) => {
@@ -41,12 +87,10 @@ export class Lanes {
     return ready
   }
 
-  /** Lanes that have run the base and are not gone. */
   get ready(): number {
     return this.#threads.filter((thread) => thread.ready).length
   }
 
-  /** Resolves when all have run the base. @throws RequestFailed, ThreadGone */
   allReady(): Promise<void> {
     return this.#allReady
   }
@@ -56,11 +100,15 @@ export class Lanes {
     for (const thread of this.#threads) thread.share(segment)
   }
 
-  /**
-   * Makes a row known to all lanes; those not ready yet learn of it before their first run.
-   * @throws RequestFailed, ThreadGone
-   */
-  async setRow(row: number, content: SharedRow): Promise<void> {
+  *write(row: number, tensors: RowTensors): Steps<void> {
+    this.#written.delete(row)
+    this.#written.set(row, yield* this.#rows.write(row, tensors))
+  }
+
+  /** Lanes that are not ready yet learn of the row before their first run. */
+  async publish(row: number): Promise<void> {
+    const content = this.#written.get(row)!
+    this.#written.delete(row)
     const ready: Promise<void>[] = []
     for (const thread of this.#threads) {
       const set = thread.setRow(row, content)
@@ -74,7 +122,11 @@ export class Lanes {
     for (const thread of this.#threads) thread.clear(row)
   }
 
-  /** @throws RequestFailed, ThreadGone */
+  free(row: number): void {
+    this.#rows.free(row)
+  }
+
+  /** A run that was sent to a thread cannot be given up. */
   run(batch: EngineBatch): Promise<EngineResult> {
     const ready = this.#threads.filter((thread) => thread.ready)
     const [first] = this.#threads
@@ -83,15 +135,10 @@ export class Lanes {
       .run(batch)
   }
 
-  /**
-   * Runs a batch in each lane that is ready. @param batch makes one for each @throws RequestFailed,
-   * ThreadGone
-   */
   runInEach(batch: () => EngineBatch): Promise<EngineResult[]> {
     return Promise.all(this.#threads.filter((thread) => thread.ready).map((thread) => thread.run(batch())))
   }
 
-  /** Asks every thread to end when it has answered what was sent to it. */
   finish(): void {
     for (const thread of this.#threads) thread.finish()
   }

@@ -69,7 +69,8 @@ export interface EngineResult {
   runs: number
 }
 
-export interface EngineInit {
+/** What a lane runs, and how. */
+export interface TrunkPlan {
   /** Absolute path of the trunk's graph for batches of any domains. */
   mixedGraph: string
   /** The same for batches of one domain; null where the mixed graph runs those too. */
@@ -87,6 +88,10 @@ export interface EngineInit {
   features: number
   /** Images of the run of the base at the start, so that memory for batches of so many is taken then. */
   warmBatch: number
+}
+
+/** What a lane in a worker thread begins with. */
+export interface EngineInit extends TrunkPlan {
   /** Segments of shared memory so far; a lane is told of more by `share`. */
   segments: readonly SharedArrayBuffer[]
   base: SharedRow

@@ -82,7 +82,7 @@ export class SharedMemory {
   #grow(): Free {
     const room = Math.floor((this.#limit - this.#total) / WORD_BYTES) * WORD_BYTES
     const bytes = Math.min(SEGMENT_BYTES, room)
-    if (bytes <= 0) throw new RangeError(`${this.#limit} bytes of shared memory are in use`)
+    if (bytes <= 0) throw noRoom(this.#limit)
     const buffer = new SharedArrayBuffer(bytes)
     this.#segments.push(buffer)
     this.#total += bytes
@@ -115,6 +115,11 @@ export class SharedMemory {
     else this.#free.splice(index, 0, piece)
     if (joinsBefore && joinsAfter) this.#free.splice(index, 1)
   }
+}
+
+/** All bytes of the bank are in use. */
+export function noRoom(limit: number): RangeError {
+  return new RangeError(`${limit} bytes of shared memory are in use`)
 }
 
 /**

@@ -6,6 +6,7 @@
  * after the start), then ready, then gone. It can be gone from each of these, and stays so.
  */
 import type { Worker } from 'node:worker_threads'
+import { LaneGone, RequestFailed } from './lane-group.js'
 import type {
   EngineBatch,
   EngineInit,
@@ -15,12 +16,6 @@ import type {
   SharedRow,
   ToWorker,
 } from './messages.js'
-
-/** The thread answered that this request failed. It goes on with the next. */
-export class RequestFailed extends Error {}
-
-/** The thread is gone, so the request is not answered. */
-export class ThreadGone extends Error {}
 
 interface Pending {
   resolve(result: EngineResult | undefined): void
@@ -46,7 +41,7 @@ export class EngineThread {
   #startFailure: RequestFailed | undefined
   #lastId = 0
   #pendingBytes = 0
-  #gone: ThreadGone | undefined
+  #gone: LaneGone | undefined
 
   /** @param createWorker called at the start */
   constructor(createWorker: () => Worker) {
@@ -74,7 +69,7 @@ export class EngineThread {
   /**
    * Starts the thread and loads the trunk, before what was sent earlier. Resolves when the thread has run the
    * base.
-   * @throws RequestFailed, ThreadGone
+   * @throws RequestFailed, LaneGone
    */
   start(init: EngineInit): Promise<Ready> {
     if (this.#gone) return Promise.reject(this.#gone)
@@ -82,7 +77,7 @@ export class EngineThread {
     try {
       worker = this.#createWorker()
     } catch (cause) {
-      this.#close(new ThreadGone("the engine's thread could not be made", { cause }))
+      this.#close(new LaneGone("the engine's thread could not be made", { cause }))
       return this.#ready
     }
     let cause: unknown
@@ -93,7 +88,7 @@ export class EngineThread {
     worker.once('exit', (code) => {
       cause ??= this.#startFailure
       const why = cause instanceof Error ? cause.message : `exit code ${code}`
-      this.#close(new ThreadGone(`the engine's thread ended: ${why}`, { cause }))
+      this.#close(new LaneGone(`the engine's thread ended: ${why}`, { cause }))
     })
     this.#worker = worker
     this.#post({ type: 'init', init }, [])
@@ -106,7 +101,7 @@ export class EngineThread {
     this.#post({ type: 'share', segment }, [])
   }
 
-  /** @throws RequestFailed, ThreadGone */
+  /** @throws RequestFailed, LaneGone */
   async setRow(row: number, content: SharedRow): Promise<void> {
     await this.#request({ type: 'setRow', row, content }, [])
   }
@@ -115,7 +110,7 @@ export class EngineThread {
     this.#post({ type: 'clear', row }, [])
   }
 
-  /** @throws RequestFailed, ThreadGone */
+  /** @throws RequestFailed, LaneGone */
   async run(batch: EngineBatch): Promise<EngineResult> {
     const { pixels } = batch
     // Pixels that are a part of a larger buffer would take all of it along. Not `slice`: that of a Node
@@ -137,7 +132,7 @@ export class EngineThread {
    */
   finish(): void {
     if (this.#worker) this.#post({ type: 'stop' }, [])
-    else this.#close(new ThreadGone("the engine's thread was not started"))
+    else this.#close(new LaneGone("the engine's thread was not started"))
   }
 
   #request(message: WithoutId<ToWorker>, transfer: ArrayBuffer[]): Promise<EngineResult | undefined> {
@@ -181,7 +176,7 @@ export class EngineThread {
     return pending
   }
 
-  #close(reason: ThreadGone): void {
+  #close(reason: LaneGone): void {
     if (this.#gone) return
     this.#gone = reason
     this.#isReady = false

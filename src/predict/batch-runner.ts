@@ -39,7 +39,11 @@ export interface BatchTimes {
 /** What a batch is run on. */
 export interface BatchEngine {
   readonly generation: number
-  run(batch: { pixels: Uint8Array; rows: Int32Array }, generation: number): Promise<EngineResult>
+  run(
+    batch: { pixels: Uint8Array; rows: Int32Array },
+    generation: number,
+    signal?: AbortSignal,
+  ): Promise<EngineResult>
 }
 
 /**
@@ -48,12 +52,14 @@ export interface BatchEngine {
  *
  * @param pixels elements of one image, H*W*3
  * @param features length F of the feature vector
+ * @param signal gives up the batches that run, where the engine can do that
  */
 export function batchRunner(
   engine: BatchEngine,
   clock: Pick<Clock, 'now'>,
   { pixels, features }: { pixels: number; features: number },
   observe: (times: BatchTimes) => void = () => {},
+  signal?: AbortSignal,
 ): (batch: Sample[]) => Promise<(SampleResult | Error)[]> {
   return async (batch) => {
     const { generation } = engine
@@ -66,7 +72,7 @@ export function batchRunner(
       rows[index] = sample.row
     })
     const start = clock.now()
-    const result = await engine.run({ pixels: joined, rows }, generation)
+    const result = await engine.run({ pixels: joined, rows }, generation, signal)
     observe({ size: current.length, ms: clock.now() - start, inferenceMs: result.inferenceMs })
     let next = 0
     return batch.map((sample) => {

@@ -10,8 +10,10 @@ import type { ServeConfig } from '../config/config.js'
 import { showBytes } from '../config/quantities.js'
 import { rowBytes } from '../engine/bank-spec.js'
 import { Engine } from '../engine/engine.js'
+import type { NativeAddon } from '../engine/runtime/native.js'
 import { clientClosed, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
+import type { Execution } from '../http/exchange/deps.js'
 import type { openImage } from '../image/decode.js'
 import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
 import type { AcceptedImage, PredictingFamily, Wait } from '../predict/predictor.js'
@@ -53,8 +55,8 @@ export class FamilyRuntime implements PredictingFamily {
   readonly scheduler: Scheduler<Sample, SampleResult>
   readonly residency: Residency
   readonly #options: FamilyRuntimeOptions
-  /** Why nothing is decoded any more. */
-  #abandoned: FacetError | undefined
+  /** Aborted with the reason when nothing is decoded or run any more. */
+  readonly #abandonment = new AbortController()
 
   constructor(options: FamilyRuntimeOptions) {
     this.#options = options
@@ -65,10 +67,16 @@ export class FamilyRuntime implements PredictingFamily {
     this.sizer = new BatchSizer(config.maxBatch)
     const shape = { pixels: input.height * input.width * 3, features }
     this.scheduler = new Scheduler({
-      run: batchRunner(engine, clock, shape, ({ size, ms, inferenceMs }) => {
-        this.sizer.record(size, ms)
-        observe.inference(inferenceMs / 1000)
-      }),
+      run: batchRunner(
+        engine,
+        clock,
+        shape,
+        ({ size, ms, inferenceMs }) => {
+          this.sizer.record(size, ms)
+          observe.inference(inferenceMs / 1000)
+        },
+        this.#abandonment.signal,
+      ),
       clock,
       lanes: () => engine.readyLanes,
       maxBatch: () => this.sizer.size,
@@ -94,9 +102,10 @@ export class FamilyRuntime implements PredictingFamily {
   }
 
   /** How its batches run now. */
-  get execution(): { provider: string; lanes: number; maxBatch: number; bankDtype: 'f32' | 'f16' } {
+  get execution(): Execution {
     const { lanes, bankDtype } = this.#options.config
-    return { provider: this.engine.provider, lanes, maxBatch: this.sizer.size, bankDtype }
+    const { provider, runtime } = this.engine
+    return { provider, runtime, lanes, maxBatch: this.sizer.size, bankDtype }
   }
 
   async open(image: Uint8Array, asker: Wait & { principal: string }): Promise<AcceptedImage> {
@@ -113,17 +122,20 @@ export class FamilyRuntime implements PredictingFamily {
     return {
       decode: (wait) => {
         const task = () =>
-          this.#abandoned
-            ? Promise.reject(this.#abandoned)
+          this.#abandonment.signal.aborted
+            ? Promise.reject(this.#abandonment.signal.reason)
             : decode({ signal: wait.signal, timeoutMs: timeTo(wait.deadline, clock) })
         return decoding.run(task, { ...wait, size: cost.cpuMs, weight: cost.bytes })
       },
     }
   }
 
-  /** Ends the waiting for good: nothing more is decoded or run; each wait ends with this error. */
+  /**
+   * Ends the waiting for good: nothing more is decoded or run, and what runs is given up where the engine can do that;
+   * each wait ends with this error.
+   */
   abandon(error: FacetError): void {
-    this.#abandoned = error
+    this.#abandonment.abort(error)
     this.scheduler.rejectAll(error)
   }
 }
@@ -143,8 +155,14 @@ export function familyEngine(
   {
     clock,
     logger,
+    native,
     createWorker,
-  }: { clock: Clock; logger: Logger; createWorker?: (() => Worker) | undefined },
+  }: {
+    clock: Clock
+    logger: Logger
+    native?: NativeAddon | undefined
+    createWorker?: (() => Worker) | undefined
+  },
 ): Engine {
   checkMemory(config, family)
   return new Engine({
@@ -160,6 +178,7 @@ export function familyEngine(
     warmBatch: config.device.kind === 'cpu' ? Math.min(config.maxBatch.max, largestBatch.cpu) : 1,
     logger,
     clock,
+    ...(native && { native }),
     ...(createWorker && { createWorker }),
   })
 }

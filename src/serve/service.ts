@@ -13,6 +13,7 @@ import type { Clock } from '../concurrency/clock.js'
 import { Gate } from '../concurrency/gate.js'
 import type { ServeConfig } from '../config/config.js'
 import type { Engine } from '../engine/engine.js'
+import type { NativeAddon } from '../engine/runtime/native.js'
 import { deviceName } from '../engine/runtime/runtime.js'
 import { draining } from '../errors.js'
 import type { Family } from '../family/family.js'
@@ -40,6 +41,7 @@ import { familyEngine, FamilyRuntime } from './family-runtime.js'
 import type { Metrics, RejectionReason } from './metrics.js'
 import { checkOldData, storeObstacle } from './wrong-folder.js'
 import { Readiness } from './readiness.js'
+import { chooseRuntime } from './runtime.js'
 
 /**
  * An image that takes at most so many milliseconds to decode, by its header, may do so beside `--decode-threads`
@@ -67,6 +69,8 @@ export interface ServiceParts {
   createWorker?: () => Worker
   /** What starts processes that decode images. */
   createLauncher?: (options: LaunchesOptions) => Launcher
+  /** The native runtime; without it and without `createWorker` the configuration chooses. */
+  native?: NativeAddon
   /** The store's file system. */
   fs?: StoreFs
 }
@@ -101,7 +105,8 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   await checkInputs(config)
   const family = await readFamily(config.family)
   const principals = await Principals.open(config, parts.clock, parts.logger)
-  const engine = familyEngine(family, config, parts)
+  const chosen = parts.native ?? (parts.createWorker ? undefined : chooseRuntime(config, parts.logger))
+  const engine = familyEngine(family, config, { ...parts, native: chosen })
   // Before there is much memory, of which starting a process copies the page tables.
   const processes = decodeProcesses(parts)
   // Its threads load the trunk while this one loads and builds all the rest.

@@ -23,12 +23,13 @@ export async function startLine(
 ): Promise<Record<string, unknown>> {
   const { name, design } = runtime.family.manifest
   const { resident, ...others } = registry.counts()
-  const { provider, lanes } = runtime.execution
+  const { provider, lanes, ...execution } = runtime.execution
   return {
     url,
     family: name,
     design,
     device: provider,
+    runtime: execution.runtime,
     lanes,
     domains: Object.values(others).reduce((sum, count) => sum + count, resident),
     packs: registry.packCount(),

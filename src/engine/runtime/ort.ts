@@ -5,9 +5,9 @@
  * (docs/decisions/0001-onnxruntime-in-worker-threads.md). A session cannot be used from another thread.
  */
 import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import path from 'node:path'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { libraryFolder } from './library.js'
 import { type Device, deviceName, type Runtime, type Session, type TensorArrays } from './runtime.js'
 
 export class OrtRuntime implements Runtime<Tensor> {
@@ -101,10 +101,4 @@ function cudaFailure(id: number, error: unknown): Error {
   else if (missing.length > 0)
     remedy = `Missing: ${missing.join(', ')}. Install them with 'npm run cuda:install' (it downloads them), or start with --device cpu.`
   return new Error(`cuda:${id} cannot be used: ${reason}. ${remedy}`, { cause: error })
-}
-
-/** Where the provider libraries must lie. */
-function libraryFolder(): string {
-  const main = createRequire(import.meta.url).resolve('onnxruntime-node')
-  return path.join(path.dirname(main), '..', 'bin', 'napi-v6', process.platform, process.arch)
 }

@@ -57,6 +57,8 @@ export interface RequestMetrics {
 export interface Execution {
   /** `cpu`, or `cuda:0`. */
   provider: string
+  /** What runs the trunk. */
+  runtime: 'native' | 'stock'
   /** Number of runs that go in parallel. */
   lanes: number
   /** Images of one run at most. */

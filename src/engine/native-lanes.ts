@@ -1,0 +1,333 @@
+/**
+ * Lanes of the native runtime: threads that run one session of the trunk, over a bank in native memory.
+ *
+ * Nothing is sent to a thread. A run names rows, and its pixels and answers lie in arrays that this file keeps
+ * until it is answered: the other half of the contract in native/src/lib.rs. A row is written once, and is then
+ * what every lane reads.
+ */
+import { free } from '../bytes/free.js'
+import type { Steps } from '../concurrency/turns.js'
+import { bytesOf, rowBytes } from './bank-spec.js'
+import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
+import type { EngineBatch, EngineResult, HeadTensors, Ready, RowTensors, TrunkPlan } from './messages.js'
+import type { NativeAddon, NativeEngine, NativeEvent } from './runtime/native.js'
+import { deviceName } from './runtime/runtime.js'
+import { noRoom } from './shared-memory.js'
+import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
+
+export interface NativeLanesOptions {
+  plan: TrunkPlan
+  /** Lanes of a group. */
+  count: number
+  /** Rows of the bank. */
+  rows: number
+  /** Bytes of all rows and heads at most. */
+  memory: number
+  /** Makes the base's row. */
+  base: () => RowTensors
+  native: NativeAddon
+}
+
+export class NativeLaneMaker implements LaneMaker {
+  readonly #options: NativeLanesOptions
+
+  constructor(options: NativeLanesOptions) {
+    this.#options = options
+  }
+
+  get trunks(): number {
+    return this.#options.plan.singleGraph === null ? 1 : 2
+  }
+
+  launch(): LaneGroup {
+    return new NativeLanes(this.#options)
+  }
+}
+
+/** Bytes that are copied in a step. */
+const COPIED_BYTES = 1 << 19
+
+/** A run that is not answered. */
+interface Pending {
+  pixels: Uint8Array<ArrayBuffer>
+  features: Float32Array
+  logits: Float32Array
+  /** Classes of each sample. */
+  classes: readonly number[]
+  resolve(result: EngineResult): void
+  reject(error: Error): void
+}
+
+class NativeLanes implements LaneGroup {
+  readonly lost: Promise<Error>
+  readonly gone: Promise<unknown>
+  readonly #options: NativeLanesOptions
+  readonly #pending = new Map<number, Pending>()
+  /** Classes of rows that were written and cannot be run yet. */
+  readonly #written = new Map<number, number>()
+  /** Classes of each row that can be run. */
+  readonly #classes = new Map<number, number>()
+  /** Bytes of each row that has memory. */
+  readonly #bytes = new Map<number, number>()
+  #native: NativeEngine | undefined
+  #ready = 0
+  #lastId = 0
+  /** Why no lane answers any more. */
+  #gone: LaneGone | undefined
+  #opened!: { resolve(signatures: [string[], string[]][]): void; reject(error: Error): void }
+  readonly #signatures: Promise<[string[], string[]][]>
+  #resolveLost!: (reason: Error) => void
+  #resolveGone!: (reason: Error) => void
+
+  constructor(options: NativeLanesOptions) {
+    this.#options = options
+    this.lost = new Promise((resolve) => {
+      this.#resolveLost = resolve
+    })
+    this.gone = new Promise((resolve) => {
+      this.#resolveGone = resolve
+    })
+    this.#signatures = new Promise((resolve, reject) => {
+      this.#opened = { resolve, reject }
+    })
+    // Where the lanes end without a start, nobody handles this rejection.
+    this.#signatures.catch(() => {})
+  }
+
+  get ready(): number {
+    return this.#ready
+  }
+
+  async start(): Promise<Ready> {
+    const { plan, count, base } = this.#options
+    if (this.#gone) throw this.#gone
+    try {
+      this.#open()
+      const graphs = await this.#signatures
+      const expected = [mixedInputs(plan), singleInputs(plan)]
+      for (const [index, [inputNames, outputNames]] of graphs.entries())
+        checkSignature({ inputNames, outputNames }, expected[index]!)
+      for (const _ of this.write(0, base())) continue
+      await this.publish(0)
+      await this.#warmUp()
+    } catch (error) {
+      this.finish()
+      throw error instanceof LaneGone ? error : new RequestFailed((error as Error).message, { cause: error })
+    }
+    if (this.#gone) throw this.#gone
+    this.#ready = count
+    return { provider: deviceName(plan.device) }
+  }
+
+  /** They are ready together. */
+  async allReady(): Promise<void> {
+    if (this.#gone) throw this.#gone
+  }
+
+  *write(row: number, tensors: RowTensors): Steps<void> {
+    this.free(row)
+    this.#classes.delete(row)
+    const native = this.#alive()
+    const { head } = tensors
+    const classes = head?.classes ?? 0
+    const { plan, memory } = this.#options
+    const elements = tensors.tensors.reduce((sum, { length }) => sum + length, 0)
+    const bytes = rowBytes({ elements }, plan.bankDtype, plan.features, classes)
+    const used = [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes, 0)
+    if (used + bytes > memory) throw noRoom(memory)
+    native.beginRow(row, classes)
+    this.#bytes.set(row, bytes)
+    for (const [index, tensor] of tensors.tensors.entries()) {
+      const own = bytesOf(tensor)
+      for (let at = 0; at < own.length; at += COPIED_BYTES) {
+        native.writeRow(row, index, at, own.subarray(at, at + COPIED_BYTES))
+        yield
+      }
+    }
+    if (head) yield* this.#writeHead(native, row, head)
+    free([...tensors.tensors, ...(head ? [head.weight, head.bias] : [])])
+    this.#written.set(row, classes)
+  }
+
+  async publish(row: number): Promise<void> {
+    this.#alive().commitRow(row)
+    this.#classes.set(row, this.#written.get(row)!)
+    this.#written.delete(row)
+  }
+
+  clear(row: number): void {
+    this.#classes.delete(row)
+    this.#native?.clearRow(row)
+  }
+
+  free(row: number): void {
+    this.#bytes.delete(row)
+  }
+
+  run(batch: EngineBatch, signal?: AbortSignal): Promise<EngineResult> {
+    return this.#send(batch, { signal })
+  }
+
+  runInEach(batch: () => EngineBatch): Promise<EngineResult[]> {
+    return Promise.all(Array.from({ length: this.#ready }, (_, lane) => this.#send(batch(), { lane })))
+  }
+
+  finish(): void {
+    this.#ready = 0
+    if (this.#native) this.#native.finish()
+    else this.#close(new LaneGone('the native lanes were not started'))
+  }
+
+  #open(): void {
+    const { plan, native, rows, count } = this.#options
+    const { mixedGraph, singleGraph, bankDtype, tensors, height, width, features, threads } = plan
+    const options = {
+      mixedGraph,
+      ...(singleGraph !== null && { singleGraph }),
+      half: bankDtype === 'f16',
+      rows,
+      tensors,
+      height,
+      width,
+      features,
+      lanes: count,
+      threads,
+    }
+    this.#native = native.open(options, (event) => this.#receive(event))
+  }
+
+  *#writeHead(native: NativeEngine, row: number, { weight, bias }: HeadTensors): Steps<void> {
+    const step = COPIED_BYTES / Float32Array.BYTES_PER_ELEMENT
+    for (let at = 0; at < weight.length; at += step) {
+      native.writeHead(row, at, weight.subarray(at, at + step))
+      yield
+    }
+    native.writeHead(row, weight.length, bias)
+  }
+
+  /** Runs the base on each graph in each lane: proves them, and takes the memory of the largest usual batch now. */
+  async #warmUp(): Promise<void> {
+    const { plan, count } = this.#options
+    const black = () => ({
+      pixels: new Uint8Array(plan.warmBatch * plan.height * plan.width * 3),
+      rows: new Int32Array(plan.warmBatch),
+    })
+    for (const single of plan.singleGraph === null ? [false] : [true, false]) {
+      const lanes = Array.from({ length: count }, (_, lane) => this.#send(black(), { lane, single }))
+      for (const { features } of await Promise.all(lanes))
+        if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
+    }
+  }
+
+  /** @throws LaneGone */
+  #alive(): NativeEngine {
+    if (this.#gone || !this.#native) throw this.#gone ?? new LaneGone('the native lanes were not started')
+    return this.#native
+  }
+
+  /** @param how `lane`: the only one that may run it; `single`: use the graph for batches of one domain */
+  async #send(
+    batch: EngineBatch,
+    how: { signal?: AbortSignal | undefined; lane?: number; single?: boolean },
+  ): Promise<EngineResult> {
+    const native = this.#alive()
+    const { rows } = batch
+    const classes = Array.from(rows, (row) => {
+      const known = this.#classes.get(row)
+      if (known === undefined) throw new RequestFailed(`bank row ${row} is empty`)
+      return known
+    })
+    if (how.signal?.aborted) throw new RequestFailed('the run was given up before it began')
+    const pixels = takeOver(batch.pixels)
+    const features = new Float32Array(rows.length * this.#options.plan.features)
+    const logits = new Float32Array(classes.reduce((sum, count) => sum + count, 0))
+    const id = this.#nextId()
+    const cancel = () => native.cancel(id)
+    try {
+      native.run(id, rows, pixels, features, logits, how.single ?? true, how.lane)
+      return await new Promise<EngineResult>((resolve, reject) => {
+        this.#pending.set(id, { pixels, features, logits, classes, resolve, reject })
+        how.signal?.addEventListener('abort', cancel, { once: true })
+      })
+    } catch (error) {
+      throw error instanceof LaneGone ? error : new RequestFailed((error as Error).message, { cause: error })
+    } finally {
+      how.signal?.removeEventListener('abort', cancel)
+      free([pixels])
+    }
+  }
+
+  #nextId(): number {
+    do this.#lastId = (this.#lastId + 1) >>> 0
+    while (this.#pending.has(this.#lastId))
+    return this.#lastId
+  }
+
+  #receive(event: NativeEvent): void {
+    switch (event.type) {
+      case 'opened':
+        return this.#opened.resolve(event.signatures)
+      case 'unopened':
+        return this.#opened.reject(unloadable(event.message))
+      case 'done': {
+        const run = this.#take(event.id)
+        return run?.resolve(resultOf(run, event))
+      }
+      case 'failed':
+        return this.#take(event.id)?.reject(new RequestFailed(event.message))
+      case 'lost': {
+        const reason = new LaneGone(`a native lane ended: ${event.message}`)
+        this.#opened.reject(reason)
+        if (event.id !== undefined) this.#take(event.id)?.reject(reason)
+        this.finish()
+        return this.#resolveLost(reason)
+      }
+      case 'ended':
+        return this.#close(new LaneGone('the native lanes have ended'))
+    }
+  }
+
+  #take(id: number): Pending | undefined {
+    const pending = this.#pending.get(id)
+    this.#pending.delete(id)
+    return pending
+  }
+
+  #close(reason: LaneGone): void {
+    if (this.#gone) return
+    this.#gone = reason
+    this.#ready = 0
+    // The bank's memory goes with it.
+    this.#native = undefined
+    this.#opened.reject(reason)
+    for (const { reject } of this.#pending.values()) reject(reason)
+    this.#pending.clear()
+    this.#resolveLost(reason)
+    this.#resolveGone(reason)
+  }
+}
+
+function resultOf(
+  { features, logits, classes }: Pending,
+  { ms, runs }: { ms: number; runs: number },
+): EngineResult {
+  let end = 0
+  return {
+    features,
+    logits: classes.map((count) => {
+      if (count === 0) return null
+      end += count
+      return logits.subarray(end - count, end)
+    }),
+    inferenceMs: ms,
+    runs,
+  }
+}
+
+/** The bytes in a buffer that nobody else has. The given array is empty then, unless it is a part of a larger buffer. */
+function takeOver(pixels: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer, byteLength } = pixels
+  // Not `slice`: that of a Node `Buffer` does not copy.
+  if (byteLength !== buffer.byteLength) return new Uint8Array(pixels)
+  return new Uint8Array(structuredClone(buffer as ArrayBuffer, { transfer: [buffer as ArrayBuffer] }))
+}

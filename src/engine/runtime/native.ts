@@ -1,0 +1,103 @@
+/**
+ * The native runtime as JavaScript sees it, and where it is found. It is an add-on of this repository (`native/`),
+ * built by `npm run native:build`; everything works without it.
+ */
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { packageFile } from '../../host/package.js'
+import { libraryFile } from './library.js'
+
+/** The add-on's `INTERFACE` that this program knows. */
+const INTERFACE = 1
+
+export const NATIVE_REMEDY = 'Build it with npm run native:build, which needs Rust 1.92 or later.'
+
+export interface NativeTensor {
+  name: string
+  /** Shape of one row. */
+  dims: readonly number[]
+  single: readonly { name: string; dims: readonly number[]; offset: number }[]
+}
+
+export interface NativeEngineOptions {
+  mixedGraph: string
+  singleGraph?: string
+  half: boolean
+  rows: number
+  tensors: readonly NativeTensor[]
+  height: number
+  width: number
+  features: number
+  lanes: number
+  threads: number
+}
+
+/** What is told while lanes live; native/src/events.rs says when. */
+export type NativeEvent =
+  | { type: 'opened'; signatures: [inputs: string[], outputs: string[]][] }
+  | { type: 'unopened'; message: string }
+  | { type: 'done'; id: number; ms: number; runs: number }
+  | { type: 'failed'; id: number; message: string }
+  | { type: 'lost'; id?: number; message: string }
+  | { type: 'ended' }
+
+/** The lanes of one start, and their bank: `NativeEngine` of native/src/lib.rs, which has the contract. */
+export interface NativeEngine {
+  beginRow(row: number, classes: number): void
+  writeRow(row: number, tensor: number, start: number, bytes: Uint8Array): void
+  writeHead(row: number, start: number, numbers: Float32Array): void
+  commitRow(row: number): void
+  clearRow(row: number): void
+  run(
+    id: number,
+    rows: Int32Array,
+    pixels: Uint8Array,
+    features: Float32Array,
+    logits: Float32Array,
+    single: boolean,
+    lane?: number,
+  ): void
+  cancel(id: number): void
+  finish(): void
+}
+
+export interface NativeAddon {
+  /** Begins to open the graphs; all that follows is told to `onEvent`. */
+  open(options: NativeEngineOptions, onEvent: (event: NativeEvent) => void): NativeEngine
+}
+
+/** What the add-on exports. */
+interface Exports {
+  INTERFACE: number
+  NativeEngine: new (
+    options: NativeEngineOptions & { library: string },
+    onEvent: (event: NativeEvent) => void,
+    control?: Int32Array,
+  ) => NativeEngine
+}
+
+/** Where the build puts the add-on, by default. */
+export function nativeFile(): string {
+  return packageFile(`native/build/facet-${process.platform}-${process.arch}.node`)
+}
+
+/**
+ * Loads the add-on.
+ * @param control faults of a test, for an add-on that was built with them
+ * @throws Error that says why it cannot be used, with the remedy
+ */
+export function loadNative(file = nativeFile(), control?: Int32Array): NativeAddon {
+  if (!existsSync(file)) throw new Error(`The native runtime is not built: ${file} is missing. ${NATIVE_REMEDY}`)
+  let exports: Exports
+  let library: string
+  try {
+    exports = createRequire(import.meta.url)(file) as Exports
+    library = libraryFile()
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new Error(`The native runtime ${file} cannot be loaded: ${reason}. ${NATIVE_REMEDY}`, { cause })
+  }
+  if (exports.INTERFACE !== INTERFACE)
+    throw new Error(`The native runtime ${file} is of another version of Facet. ${NATIVE_REMEDY}`)
+  return { open: (options, onEvent) => new exports.NativeEngine({ ...options, library }, onEvent, control) }
+}
