@@ -45,6 +45,11 @@ export class Control {
   dieAtStart = false
   readonly #shared = new Int32Array(new SharedArrayBuffer(5 * 4))
 
+  /** Shared with the lanes; `faulty-worker-control.ts` says what is where. */
+  get array(): Int32Array {
+    return this.#shared
+  }
+
   /** What an engine or a service needs for this to control it. */
   get parts(): { native: NativeAddon } | { createWorker: () => Worker } {
     if (runtime === 'stock') return { createWorker: () => this.createWorker() }
@@ -117,7 +122,7 @@ export function makeEngine(
     threads: 1,
     logger: pino({ level: 'silent' }),
     clock: systemClock,
-    ...control.parts,
+    ...(options.native === undefined && options.createWorker === undefined && control.parts),
     ...options,
   })
   t.teardown(() => engine.stop())

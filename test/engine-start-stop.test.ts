@@ -4,7 +4,16 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import type { GraphNeed } from '../src/manifest/graphs.js'
 import { Fault } from './faulty-worker-control.js'
-import { family, makeEngine, randomPixels, randomRow, relativeError, startEngine } from './engine-rig.js'
+import {
+  family,
+  makeEngine,
+  randomPixels,
+  randomRow,
+  relativeError,
+  runtime,
+  sessionsOf,
+  startEngine,
+} from './engine-rig.js'
 import { ManualClock } from './manual-clock.js'
 
 const base = () => ({ pixels: randomPixels(1, 1), rows: Int32Array.of(0) })
@@ -32,7 +41,9 @@ t.test('a first start that fails says why and leaves nothing running', async (t)
     {
       options: { device: { kind: 'cuda', id: 0 } },
       message:
-        /^the trunk cannot be loaded: cuda:0 cannot be used: .*(npm run cuda:install|nvidia-smi|linux\/x64 only)/s,
+        runtime === 'native'
+          ? /^cuda:0 cannot be used by the native runtime.* --runtime stock/
+          : /^the trunk cannot be loaded: cuda:0 cannot be used: .*(npm run cuda:install|nvidia-smi|linux\/x64 only)/s,
     },
   ] as const
   for (const { options, message } of cases) {
@@ -105,13 +116,13 @@ t.test(
   async (t) => {
     const { engine, control } = makeEngine(t, { bankMode: 'shared', lanes: 2 })
     await engine.start()
-    t.equal(control.sessions, 3, 'one lane: two graphs and the heads')
+    t.equal(control.sessions, sessionsOf(1), 'no more than the first lane needs')
     await engine.writeRow(1, randomRow(1, 4))
     const runs = () =>
       Array.from({ length: 2 }, () => engine.run({ pixels: randomPixels(1, 1), rows: Int32Array.of(1) }, 1))
     const [alone] = await Promise.all(runs())
     await engine.allLanesReady()
-    t.equal(control.sessions, 6)
+    t.equal(control.sessions, sessionsOf(2))
     for (const { features, logits } of await Promise.all(runs())) {
       t.strictSame(features, alone!.features)
       t.strictSame(logits, alone!.logits)
@@ -147,7 +158,7 @@ t.test(
       t.same([large.logits[0]!.length, large.logits[0]!.at(0), large.logits[0]!.at(-1)], [140_000, 0, 3])
     }
     await engine.start()
-    t.equal(engine.readyLanes, 1)
+    t.equal(engine.readyLanes, runtime === 'native' ? 2 : 1)
     await filled()
     await right(1)
 
@@ -167,25 +178,30 @@ t.test('stop before the second lane has followed', async (t) => {
   t.equal(engine.state, 'stopped')
 })
 
-t.test('a thread that cannot be started counts as lost: the engine tries again and says why', async (t) => {
-  const clock = new ManualClock()
-  const { control, engine } = makeEngine(t, {
-    bankMode: 'shared',
-    lanes: 2,
-    clock,
-    createWorker: () => {
-      if (++made === 2) throw new Error('EAGAIN')
-      return control.createWorker()
-    },
-  })
-  let made = 0
-  const down = new Promise<Error>((resolve) => engine.once('down', resolve))
-  await engine.start()
-  t.match((await down).cause, { message: 'EAGAIN' })
-  const up = new Promise<number>((resolve) => engine.once('up', resolve))
-  while (clock.pending === 0) await new Promise(setImmediate)
-  clock.advance(100)
-  t.equal(await up, 2)
-  await engine.allLanesReady()
-  t.equal(engine.readyLanes, 2)
-})
+const workersOnly = { skip: runtime === 'native' && 'native lanes are no workers' }
+t.test(
+  'a thread that cannot be started counts as lost: the engine tries again and says why',
+  workersOnly,
+  async (t) => {
+    const clock = new ManualClock()
+    const { control, engine } = makeEngine(t, {
+      bankMode: 'shared',
+      lanes: 2,
+      clock,
+      createWorker: () => {
+        if (++made === 2) throw new Error('EAGAIN')
+        return control.createWorker()
+      },
+    })
+    let made = 0
+    const down = new Promise<Error>((resolve) => engine.once('down', resolve))
+    await engine.start()
+    t.match((await down).cause, { message: 'EAGAIN' })
+    const up = new Promise<number>((resolve) => engine.once('up', resolve))
+    while (clock.pending === 0) await new Promise(setImmediate)
+    clock.advance(100)
+    t.equal(await up, 2)
+    await engine.allLanesReady()
+    t.equal(engine.readyLanes, 2)
+  },
+)

@@ -9,6 +9,7 @@
  */
 import { writeSync } from 'node:fs'
 import { getEnvironmentData, isMainThread, setEnvironmentData, threadId } from 'node:worker_threads'
+import { onNativeRuns } from './native-control.mjs'
 
 const part = new URL(import.meta.url).search.slice(1)
 /** 0 until SIGUSR2. Shared by all threads. @type {Int32Array} */
@@ -38,6 +39,11 @@ if (isMainThread) {
       // The parent of a service that would be process 1 must not hang.
       if (event === 'SIGTERM' && process.pid !== 1) setImmediate(act)
     })
+  }
+  if (part === 'first-run' || part === 'run') {
+    const WAITS = 4
+    const hangs = () => part === 'first-run' || Atomics.load(hanging, 0) === 1
+    onNativeRuns({ fault: () => (hangs() ? WAITS : 0), struck: () => tell('hangs') })
   }
   if (part === 'decode') {
     const { default: sharp } = await import('sharp')

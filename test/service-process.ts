@@ -11,6 +11,7 @@ import { cp, mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
+import { nativeWithFaults, runtime } from './engine-rig.js'
 import { transpile } from './loader/transpile.mjs'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -36,6 +37,11 @@ export async function compileProgram(dir: string, folders = ['src']): Promise<st
   }
   for (const name of ['package.json', 'openapi.yaml', 'models', 'adapters'])
     await symlink(join(ROOT, name), join(dir, name))
+  if (runtime === 'native') {
+    const build = join(dir, 'native', 'build')
+    await mkdir(build, { recursive: true })
+    await symlink(nativeWithFaults, join(build, `facet-${process.platform}-${process.arch}.node`))
+  }
   return join(dir, 'src', 'cli.js')
 }
 
@@ -73,7 +79,7 @@ export class Program {
     // tap would have the child load its hooks, which take signals over.
     const bare = ['-c', `unset NODE_OPTIONS && ${limit}exec "$0" "$@"`, ...(asInit ? alone : own)]
     this.#asInit = asInit
-    const env = asInit ? { PATH: process.env.PATH } : {}
+    const env = { FACET_RUNTIME: runtime, ...(asInit && { PATH: process.env.PATH }) }
     this.#child = spawn('/bin/sh', bare, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child.stdout!.on('data', (bytes: Buffer) => {
       this.#out += bytes.toString()

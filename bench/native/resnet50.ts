@@ -23,12 +23,7 @@ export function resnet50Onnx(seed = 1): Uint8Array {
   const conv = (name: string, x: string, [from, out]: [number, number], kernel: number, stride = 1) => {
     const weight = uniform(next, out * from * kernel * kernel, Math.sqrt(3 / (kernel * kernel * from)))
     const y = to.conv({ name, in: from, out, stride, kernel }, x, weight)
-    return to.norm(
-      name.replace('conv', 'bn'),
-      y,
-      new Float32Array(out).fill(0.5),
-      new Float32Array(out),
-    )
+    return to.norm(name.replace('conv', 'bn'), y, new Float32Array(out).fill(0.5), new Float32Array(out))
   }
   const relu = (x: string) => to.add('Relu', [x])
   let x = relu(conv('conv1', 'image', [3, 64], 7, 2))

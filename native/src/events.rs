@@ -60,9 +60,4 @@ impl Events {
     pub fn close(&self) {
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
-
-    /// The same when the process is about to end, and Node.js may no longer be called.
-    pub fn abandon(&self) {
-        std::mem::forget(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
 }

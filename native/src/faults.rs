@@ -10,6 +10,9 @@ pub enum Fault {
     /// The run fails.
     #[cfg_attr(not(feature = "faults"), allow(dead_code))]
     Fails(Failure),
+    /// The run panics.
+    #[cfg_attr(not(feature = "faults"), allow(dead_code))]
+    Panics,
     /// The lane ends.
     #[cfg_attr(not(feature = "faults"), allow(dead_code))]
     Ends(String),
@@ -20,6 +23,7 @@ impl Fault {
     pub fn or_else(self, run: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
         match self {
             Self::Fails(message) => Err(message),
+            Self::Panics => panic!("a fault of the run"),
             _ => run(),
         }
     }
@@ -94,7 +98,7 @@ mod injected {
                     }
                     Fault::None
                 }
-                5 => panic!("a fault of the run"),
+                5 => Fault::Panics,
                 _ => Fault::None,
             }
         }

@@ -131,11 +131,8 @@ impl Lanes {
 
     /// Ends everything now: what waits is dropped, what runs stops at its next operator, and nothing is told any more.
     /// Returns when all threads have ended.
-    pub fn end_now(&self, node: Node) {
-        match node {
-            Node::Calls => self.events.close(),
-            Node::IsGone => self.events.abandon(),
-        }
+    pub fn end_now(&self) {
+        self.events.close();
         self.queue.abort();
         loop {
             // The thread that opens the graphs may add some.
@@ -143,15 +140,6 @@ impl Lanes {
             let _ = thread.join();
         }
     }
-}
-
-/// Whether Node.js may still be called.
-#[derive(Clone, Copy)]
-pub enum Node {
-    /// It may.
-    Calls,
-    /// It may not: the process is ending.
-    IsGone,
 }
 
 /// A thread that has not ended. Its end is told, whatever ends it.

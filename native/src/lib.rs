@@ -48,6 +48,12 @@ use crate::trunk::{Files, Input};
 #[napi]
 pub const INTERFACE: u32 = 1;
 
+/// Ends all lanes now, and returns when their threads have ended. For the end of the process: nothing is told any more.
+#[napi]
+pub fn end_all() {
+    exit::end_all();
+}
+
 /// An input of the graph for batches of one domain: a piece of a row's tensor.
 #[napi(object)]
 pub struct SingleOptions {
@@ -133,7 +139,7 @@ impl NativeEngine {
             faults: faults(control),
         };
         let lanes = Lanes::start(plan, Arc::clone(&bank), Events::to(&on_event)?);
-        exit::end_with_process(env, &lanes)?;
+        exit::end_before(env, &lanes)?;
         Ok(Self { bank, lanes, pixels: height * width * 3 })
     }
 
@@ -198,7 +204,7 @@ impl NativeEngine {
         let (pixels, features, logits) =
             unsafe { (Borrowed::new(&pixels), Borrowed::new(&features), Borrowed::new(&logits)) };
         let batch = Batch { pixels, samples, lease, features, logits, single };
-        let options = RunOptions::new().map_err(|error| Error::from_reason(session::text(error)))?;
+        let options = run_options().map_err(|error| Error::from_reason(session::text(error)))?;
         let job = Job { id, batch, options: Arc::new(options) };
         if self.lanes.queue.push(job, lane.map(|lane| lane as usize)) {
             return Ok(());
@@ -220,6 +226,13 @@ impl NativeEngine {
     pub fn finish(&self) {
         self.lanes.queue.close();
     }
+}
+
+/// Nothing is logged: the library would write a failure to stderr as well as return it.
+fn run_options() -> ort::Result<RunOptions> {
+    let mut options = RunOptions::new()?;
+    options.set_log_level(ort::logging::LogLevel::Fatal)?;
+    Ok(options)
 }
 
 fn tensor(options: TensorOptions) -> Result<BankTensor> {

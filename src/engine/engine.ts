@@ -276,7 +276,9 @@ export class Engine extends EventEmitter<EngineEvents> {
     const lanes = this.#maker.launch()
     this.#lanes = lanes
     void lanes.lost.then((reason) => this.#lost(reason))
-    const { provider } = await lanes.start()
+    const { provider } = await lanes.start().catch((error: unknown) => {
+      throw this.#stopped ? draining() : error
+    })
     if (this.#stopped) throw draining()
     this.#provider = provider
     this.#generation += 1

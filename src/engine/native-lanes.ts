@@ -11,7 +11,7 @@ import { bytesOf, rowBytes } from './bank-spec.js'
 import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
 import type { EngineBatch, EngineResult, HeadTensors, Ready, RowTensors, TrunkPlan } from './messages.js'
 import type { NativeAddon, NativeEngine, NativeEvent } from './runtime/native.js'
-import { deviceName } from './runtime/runtime.js'
+import { type Device, deviceName } from './runtime/runtime.js'
 import { noRoom } from './shared-memory.js'
 import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
 
@@ -102,6 +102,7 @@ class NativeLanes implements LaneGroup {
     const { plan, count, base } = this.#options
     if (this.#gone) throw this.#gone
     try {
+      if (plan.device.kind !== 'cpu') throw new Error(cpuOnly(plan.device))
       this.#open()
       const graphs = await this.#signatures
       const expected = [mixedInputs(plan), singleInputs(plan)]
@@ -266,24 +267,29 @@ class NativeLanes implements LaneGroup {
   #receive(event: NativeEvent): void {
     switch (event.type) {
       case 'opened':
-        return this.#opened.resolve(event.signatures)
+        this.#opened.resolve(event.signatures)
+        break
       case 'unopened':
-        return this.#opened.reject(unloadable(event.message))
+        this.#opened.reject(unloadable(event.message))
+        break
       case 'done': {
         const run = this.#take(event.id)
-        return run?.resolve(resultOf(run, event))
+        run?.resolve(resultOf(run, event))
+        break
       }
       case 'failed':
-        return this.#take(event.id)?.reject(new RequestFailed(event.message))
+        this.#take(event.id)?.reject(new RequestFailed(event.message))
+        break
       case 'lost': {
         const reason = new LaneGone(`a native lane ended: ${event.message}`)
         this.#opened.reject(reason)
         if (event.id !== undefined) this.#take(event.id)?.reject(reason)
         this.finish()
-        return this.#resolveLost(reason)
+        this.#resolveLost(reason)
+        break
       }
       case 'ended':
-        return this.#close(new LaneGone('the native lanes have ended'))
+        this.#close(new LaneGone('the native lanes have ended'))
     }
   }
 
@@ -305,6 +311,10 @@ class NativeLanes implements LaneGroup {
     this.#resolveLost(reason)
     this.#resolveGone(reason)
   }
+}
+
+function cpuOnly(device: Device): string {
+  return `${deviceName(device)} cannot be used by the native runtime, which runs on the cpu alone. Start with --device cpu, or with --runtime stock.`
 }
 
 function resultOf(

@@ -69,12 +69,16 @@ export interface NativeAddon {
 /** What the add-on exports. */
 interface Exports {
   INTERFACE: number
+  endAll(): void
   NativeEngine: new (
     options: NativeEngineOptions & { library: string },
     onEvent: (event: NativeEvent) => void,
     control?: Int32Array,
   ) => NativeEngine
 }
+
+/** The add-ons whose lanes are ended when the process exits. */
+const endedAtExit = new Set<Exports>()
 
 /** Where the build puts the add-on, by default. */
 export function nativeFile(): string {
@@ -87,7 +91,8 @@ export function nativeFile(): string {
  * @throws Error that says why it cannot be used, with the remedy
  */
 export function loadNative(file = nativeFile(), control?: Int32Array): NativeAddon {
-  if (!existsSync(file)) throw new Error(`The native runtime is not built: ${file} is missing. ${NATIVE_REMEDY}`)
+  if (!existsSync(file))
+    throw new Error(`The native runtime is not built: ${file} is missing. ${NATIVE_REMEDY}`)
   let exports: Exports
   let library: string
   try {
@@ -99,5 +104,10 @@ export function loadNative(file = nativeFile(), control?: Int32Array): NativeAdd
   }
   if (exports.INTERFACE !== INTERFACE)
     throw new Error(`The native runtime ${file} is of another version of Facet. ${NATIVE_REMEDY}`)
+  if (!endedAtExit.has(exports)) {
+    endedAtExit.add(exports)
+    // A lane that runs while the process exits would crash it.
+    process.once('exit', () => exports.endAll())
+  }
   return { open: (options, onEvent) => new exports.NativeEngine({ ...options, library }, onEvent, control) }
 }
