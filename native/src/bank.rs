@@ -43,7 +43,9 @@ impl BankTensor {
 }
 
 fn elements(dims: &[i64]) -> usize {
-    dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).product()
+    dims.iter()
+        .map(|&dim| usize::try_from(dim).unwrap_or(0))
+        .product()
 }
 
 /// A domain's classifier: weights `[classes, F]`, then biases `[classes]`. Empty for a row without a head.
@@ -62,9 +64,7 @@ impl Head {
     /// Weights and biases, one after the other.
     pub fn values(&self) -> &[f32] {
         // SAFETY: the region is aligned, as long as it says, and written before the head is shared.
-        unsafe {
-            std::slice::from_raw_parts(self.values.as_ptr().cast(), self.values.len() / 4)
-        }
+        unsafe { std::slice::from_raw_parts(self.values.as_ptr().cast(), self.values.len() / 4) }
     }
 }
 
@@ -113,9 +113,19 @@ impl Bank {
         let regions = regions.map_err(|error| {
             format!("no memory can be reserved for {rows} rows of the bank: {error}")
         })?;
-        let empty = || Row { content: Content::Empty, leases: 0, discard: false };
+        let empty = || Row {
+            content: Content::Empty,
+            leases: 0,
+            discard: false,
+        };
         let rows = Mutex::new(std::iter::repeat_with(empty).take(rows).collect());
-        Ok(Self { tensors, features, half, regions, rows })
+        Ok(Self {
+            tensors,
+            features,
+            half,
+            regions,
+            rows,
+        })
     }
 
     fn width(&self) -> usize {
@@ -123,14 +133,18 @@ impl Bank {
     }
 
     fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
-        self.rows.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.rows
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// From now on the row can be written, and not be leased.
     pub fn begin(&self, row: usize, classes: usize) -> Result<(), Failure> {
         let head = Head::reserve(classes, self.features)?;
         let mut rows = self.rows();
-        let entry = rows.get_mut(row).ok_or_else(|| format!("the bank has no row {row}"))?;
+        let entry = rows
+            .get_mut(row)
+            .ok_or_else(|| format!("the bank has no row {row}"))?;
         if entry.leases > 0 {
             return Err(format!("bank row {row} is in a run"));
         }
@@ -148,12 +162,25 @@ impl Bank {
         bytes: &[u8],
     ) -> Result<(), Failure> {
         let rows = self.rows();
-        let Some(Row { content: Content::Written(_), .. }) = rows.get(row) else {
+        let Some(Row {
+            content: Content::Written(_),
+            ..
+        }) = rows.get(row)
+        else {
             return Err(format!("bank row {row} is not being written"));
         };
-        let length = self.tensors.get(tensor).map_or(0, |tensor| tensor.elements() * self.width());
-        if start.checked_add(bytes.len()).is_none_or(|end| end > length) {
-            return Err(format!("bank row {row}, tensor {tensor}: {} bytes at {start} of {length}", bytes.len()));
+        let length = self
+            .tensors
+            .get(tensor)
+            .map_or(0, |tensor| tensor.elements() * self.width());
+        if start
+            .checked_add(bytes.len())
+            .is_none_or(|end| end > length)
+        {
+            return Err(format!(
+                "bank row {row}, tensor {tensor}: {} bytes at {start} of {length}",
+                bytes.len()
+            ));
         }
         // SAFETY: within the row's part of the region, as just checked. The row is being written, so it is not leased
         // and nobody reads it, and the lock keeps other writers out.
@@ -167,12 +194,22 @@ impl Bank {
     /// Writes numbers of the head of a row that is being written: weights, then biases, from element `start` on.
     pub fn write_head(&self, row: usize, start: usize, numbers: &[f32]) -> Result<(), Failure> {
         let rows = self.rows();
-        let Some(Row { content: Content::Written(head), .. }) = rows.get(row) else {
+        let Some(Row {
+            content: Content::Written(head),
+            ..
+        }) = rows.get(row)
+        else {
             return Err(format!("bank row {row} is not being written"));
         };
         let length = head.values.len() / 4;
-        if start.checked_add(numbers.len()).is_none_or(|end| end > length) {
-            return Err(format!("bank row {row}, head: {} numbers at {start} of {length}", numbers.len()));
+        if start
+            .checked_add(numbers.len())
+            .is_none_or(|end| end > length)
+        {
+            return Err(format!(
+                "bank row {row}, head: {} numbers at {start} of {length}",
+                numbers.len()
+            ));
         }
         // SAFETY: within the region, as just checked; the head is not shared yet, and the lock keeps writers apart.
         unsafe {
@@ -185,7 +222,9 @@ impl Bank {
     /// From now on the row that was being written can be leased.
     pub fn commit(&self, row: usize) -> Result<(), Failure> {
         let mut rows = self.rows();
-        let entry = rows.get_mut(row).ok_or_else(|| format!("the bank has no row {row}"))?;
+        let entry = rows
+            .get_mut(row)
+            .ok_or_else(|| format!("the bank has no row {row}"))?;
         match std::mem::replace(&mut entry.content, Content::Empty) {
             Content::Written(head) => {
                 entry.content = Content::Ready(Arc::new(head));
@@ -201,7 +240,9 @@ impl Bank {
     /// From now on the row cannot be leased. Its memory is given back when its last lease is.
     pub fn clear(&self, row: usize) {
         let mut rows = self.rows();
-        let Some(entry) = rows.get_mut(row) else { return };
+        let Some(entry) = rows.get_mut(row) else {
+            return;
+        };
         entry.content = Content::Empty;
         entry.discard = true;
         self.tidy(row, entry);
@@ -228,7 +269,11 @@ impl Bank {
                 continue;
             }
             let entry = usize::try_from(sample).ok().and_then(|row| rows.get(row));
-            let Some(Row { content: Content::Ready(head), .. }) = entry else {
+            let Some(Row {
+                content: Content::Ready(head),
+                ..
+            }) = entry
+            else {
                 return Err(format!("bank row {sample} is empty"));
             };
             heads.insert(sample, Arc::clone(head));
@@ -237,18 +282,19 @@ impl Bank {
             rows[row as usize].leases += 1;
         }
         drop(rows);
-        Ok(Lease { bank: Arc::clone(self), heads })
+        Ok(Lease {
+            bank: Arc::clone(self),
+            heads,
+        })
     }
 
     /// A value over a tensor's memory, for the library to read.
-    fn value(
-        &self,
-        tensor: usize,
-        start: usize,
-        dims: Vec<i64>,
-    ) -> Result<BankValue, Failure> {
+    fn value(&self, tensor: usize, start: usize, dims: Vec<i64>) -> Result<BankValue, Failure> {
         let region = &self.regions[tensor];
-        assert!((start + elements(&dims)) * self.width() <= region.len(), "within the region");
+        assert!(
+            (start + elements(&dims)) * self.width() <= region.len(),
+            "within the region"
+        );
         // SAFETY: within the region, as just asserted.
         let memory = unsafe { region.as_ptr().add(start * self.width()) };
         let (info, shape) = (MemoryInfo::default(), Shape::from(dims));
@@ -256,9 +302,11 @@ impl Bank {
         // The library only reads it: it is given as an input.
         unsafe {
             if self.half {
-                TensorRefMut::<f16>::from_raw(info, memory.cast(), shape).map(|value| value.into_dyn())
+                TensorRefMut::<f16>::from_raw(info, memory.cast(), shape)
+                    .map(|value| value.into_dyn())
             } else {
-                TensorRefMut::<f32>::from_raw(info, memory.cast(), shape).map(|value| value.into_dyn())
+                TensorRefMut::<f32>::from_raw(info, memory.cast(), shape)
+                    .map(|value| value.into_dyn())
             }
         }
         .map_err(text)
@@ -328,8 +376,16 @@ mod tests {
 
     fn bank() -> Arc<Bank> {
         let name = |name: &str| CString::new(name).unwrap();
-        let single = SingleInput { name: name("scale"), dims: vec![1, 2], offset: 1 };
-        let tensor = BankTensor { name: name("affine"), dims: vec![3], single: vec![single] };
+        let single = SingleInput {
+            name: name("scale"),
+            dims: vec![1, 2],
+            offset: 1,
+        };
+        let tensor = BankTensor {
+            name: name("affine"),
+            dims: vec![3],
+            single: vec![single],
+        };
         Arc::new(Bank::new(vec![tensor], 4, false, 2).unwrap())
     }
 
@@ -352,11 +408,17 @@ mod tests {
         assert_eq!(refusal(bank.lease(&[1])), "bank row 1 is empty");
         write(&bank, 1);
         let lease = bank.lease(&[1, 1]).unwrap();
-        assert_eq!((lease.only(), lease.head(1).values()), (Some(1), &[1.0, 2.0, 3.0][..]));
+        assert_eq!(
+            (lease.only(), lease.head(1).values()),
+            (Some(1), &[1.0, 2.0, 3.0][..])
+        );
         bank.clear(1);
         assert_eq!(refusal(bank.lease(&[1])), "bank row 1 is empty");
         for row in [-1, 4, i64::MAX] {
-            assert_eq!(refusal(bank.lease(&[row])), format!("bank row {row} is empty"));
+            assert_eq!(
+                refusal(bank.lease(&[row])),
+                format!("bank row {row} is empty")
+            );
         }
     }
 
@@ -378,7 +440,10 @@ mod tests {
     #[test]
     fn a_write_beyond_a_row_is_refused() {
         let bank = bank();
-        assert_eq!(refusal(bank.write(1, 0, 0, &[0])), "bank row 1 is not being written");
+        assert_eq!(
+            refusal(bank.write(1, 0, 0, &[0])),
+            "bank row 1 is not being written"
+        );
         bank.begin(1, 1).unwrap();
         assert!(bank.write(1, 0, 0, &[0; 12]).is_ok());
         assert!(bank.write(1, 0, 1, &[0; 12]).is_err());

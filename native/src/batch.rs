@@ -15,7 +15,10 @@ impl<T> Borrowed<T> {
     /// # Safety
     /// Until this is dropped the array is neither freed nor detached, and used by nobody else.
     pub unsafe fn new(array: &[T]) -> Self {
-        Self { start: array.as_ptr().cast_mut(), length: array.len() }
+        Self {
+            start: array.as_ptr().cast_mut(),
+            length: array.len(),
+        }
     }
 
     /// Its numbers.

@@ -32,7 +32,14 @@ impl Event {
     /// An event of a kind, without anything else.
     pub fn of(kind: &str) -> Self {
         let r#type = kind.to_owned();
-        Self { r#type, id: None, message: None, ms: None, runs: None, signatures: None }
+        Self {
+            r#type,
+            id: None,
+            message: None,
+            ms: None,
+            runs: None,
+            signatures: None,
+        }
     }
 }
 
@@ -44,7 +51,9 @@ pub struct Events(Mutex<Option<Call>>);
 impl Events {
     /// Events go to this function. It keeps the process alive until `close`.
     pub fn to(function: &Function<'_, Event, ()>) -> Result<Self> {
-        Ok(Self(Mutex::new(Some(function.build_threadsafe_function().build()?))))
+        Ok(Self(Mutex::new(Some(
+            function.build_threadsafe_function().build()?,
+        ))))
     }
 
     /// Calls the function, later and in the order of these calls. A no-op once closed.

@@ -71,7 +71,9 @@ mod injected {
         pub unsafe fn from(control: &[i32]) -> Self {
             let start = control.as_ptr().cast::<AtomicI32>();
             // SAFETY: the caller's promise; both types have one layout.
-            Self(Some(unsafe { std::slice::from_raw_parts(start, control.len()) }))
+            Self(Some(unsafe {
+                std::slice::from_raw_parts(start, control.len())
+            }))
         }
 
         pub fn opening(&self, files: &Files) {
@@ -82,7 +84,9 @@ mod injected {
         }
 
         pub fn next(&self) -> Fault {
-            let Some(control) = self.0 else { return Fault::None };
+            let Some(control) = self.0 else {
+                return Fault::None;
+            };
             control[RUNS].fetch_add(1, Ordering::SeqCst);
             let fault = control[NEXT_RUN].swap(0, Ordering::SeqCst);
             if fault != 0 {

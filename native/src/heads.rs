@@ -56,7 +56,12 @@ fn dot_avx2(a: &[f32], b: &[f32]) -> f32 {
 fn sum_of_products(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; SIDE_BY_SIDE];
     let (left, right) = (a.chunks_exact(SIDE_BY_SIDE), b.chunks_exact(SIDE_BY_SIDE));
-    let rest: f32 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| x * y).sum();
+    let rest: f32 = left
+        .remainder()
+        .iter()
+        .zip(right.remainder())
+        .map(|(x, y)| x * y)
+        .sum();
     for (xs, ys) in left.zip(right) {
         for ((sum, x), y) in sums.iter_mut().zip(xs).zip(ys) {
             *sum += x * y;
@@ -79,13 +84,22 @@ mod tests {
     #[test]
     fn a_product_is_exact_to_a_millionth_whatever_the_length() {
         for length in [0, 1, 31, 32, 33, 256, 2048 + 7] {
-            let number = |seed: usize| (seed.wrapping_mul(2_654_435_761) >> 8 & 0xffff) as f32 / 65_536.0 - 0.5;
+            let number = |seed: usize| {
+                (seed.wrapping_mul(2_654_435_761) >> 8 & 0xffff) as f32 / 65_536.0 - 0.5
+            };
             let a: Vec<f32> = (0..length).map(number).collect();
             let b: Vec<f32> = (0..length).map(|at| number(at + 91)).collect();
-            let exact: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+            let exact: f64 = a
+                .iter()
+                .zip(&b)
+                .map(|(x, y)| f64::from(*x) * f64::from(*y))
+                .sum();
             let size: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(x * y).abs()).sum();
             for found in [dot(&a, &b), sum_of_products(&a, &b)] {
-                assert!((f64::from(found) - exact).abs() <= 1e-6 * size.max(1e-9), "{length}: {found}, {exact}");
+                assert!(
+                    (f64::from(found) - exact).abs() <= 1e-6 * size.max(1e-9),
+                    "{length}: {found}, {exact}"
+                );
             }
         }
     }

@@ -56,7 +56,11 @@ impl Lanes {
         self.alive.fetch_add(1, Ordering::SeqCst);
         match Builder::new().name(name.to_owned()).spawn(body) {
             Ok(thread) => self.threads().push(thread),
-            Err(error) => drop(Alive { lanes: self, why: Some(error.to_string()), id: None }),
+            Err(error) => drop(Alive {
+                lanes: self,
+                why: Some(error.to_string()),
+                id: None,
+            }),
         }
     }
 
@@ -65,23 +69,43 @@ impl Lanes {
     }
 
     fn open(self: &Arc<Self>, plan: Plan, bank: Arc<Bank>) {
-        let mut alive = Alive { lanes: self, why: None, id: None };
-        let Plan { files, input, lanes, threads, faults } = plan;
+        let mut alive = Alive {
+            lanes: self,
+            why: None,
+            id: None,
+        };
+        let Plan {
+            files,
+            input,
+            lanes,
+            threads,
+            faults,
+        } = plan;
         faults.opening(&files);
-        let opened = catch_unwind(AssertUnwindSafe(|| Trunk::open(&files, bank, input, threads)));
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            Trunk::open(&files, bank, input, threads)
+        }));
         match opened.unwrap_or_else(|panic| Err(words(&*panic))) {
             Err(message) => {
                 self.queue.close();
-                self.events.send(Event { message: Some(message), ..Event::of("unopened") });
+                self.events.send(Event {
+                    message: Some(message),
+                    ..Event::of("unopened")
+                });
             }
             Ok(trunk) => {
                 let signatures = trunk.signatures().into_iter().map(Vec::from).collect();
                 let (trunk, faults) = (Arc::new(trunk), Arc::new(faults));
                 for lane in 0..lanes {
                     let own = (Arc::clone(self), Arc::clone(&trunk), Arc::clone(&faults));
-                    self.spawn(&format!("facet-lane-{lane}"), move || own.0.serve(lane, own.1, &own.2));
+                    self.spawn(&format!("facet-lane-{lane}"), move || {
+                        own.0.serve(lane, own.1, &own.2)
+                    });
                 }
-                self.events.send(Event { signatures: Some(signatures), ..Event::of("opened") });
+                self.events.send(Event {
+                    signatures: Some(signatures),
+                    ..Event::of("opened")
+                });
             }
         }
         alive.id = None;
@@ -90,11 +114,20 @@ impl Lanes {
     /// A lane's life: runs what is there until the queue is closed.
     fn serve(self: &Arc<Self>, lane: usize, trunk: Arc<Trunk>, faults: &Faults) {
         let ended = || Some("it ended outside of any run".to_owned());
-        let mut alive = Alive { lanes: self, why: ended(), id: None };
+        let mut alive = Alive {
+            lanes: self,
+            why: ended(),
+            id: None,
+        };
         // Dropped before `alive`: when the last lane has ended the graphs are gone.
         let trunk = trunk;
         let mut runs = 0;
-        while let Some(Job { id, mut batch, options }) = self.queue.take(lane) {
+        while let Some(Job {
+            id,
+            mut batch,
+            options,
+        }) = self.queue.take(lane)
+        {
             alive.id = Some(id);
             let start = Instant::now();
             runs += 1;
@@ -114,9 +147,18 @@ impl Lanes {
             let event = match outcome {
                 Ok(()) => {
                     let ms = Some(start.elapsed().as_secs_f64() * 1e3);
-                    Event { id: Some(id), ms, runs: Some(runs), ..Event::of("done") }
+                    Event {
+                        id: Some(id),
+                        ms,
+                        runs: Some(runs),
+                        ..Event::of("done")
+                    }
                 }
-                Err(message) => Event { id: Some(id), message: Some(message), ..Event::of("failed") },
+                Err(message) => Event {
+                    id: Some(id),
+                    message: Some(message),
+                    ..Event::of("failed")
+                },
             };
             self.events.send(event);
         }
@@ -126,7 +168,11 @@ impl Lanes {
     /// Tells JavaScript that a run was given up before it began.
     pub fn given_up(&self, id: u32) {
         let message = Some("the run was cancelled before it began".to_owned());
-        self.events.send(Event { id: Some(id), message, ..Event::of("failed") });
+        self.events.send(Event {
+            id: Some(id),
+            message,
+            ..Event::of("failed")
+        });
     }
 
     /// Ends everything now: what waits is dropped, what runs stops at its next operator, and nothing is told any more.
@@ -136,7 +182,9 @@ impl Lanes {
         self.queue.abort();
         loop {
             // The thread that opens the graphs may add some.
-            let Some(thread) = self.threads().pop() else { return };
+            let Some(thread) = self.threads().pop() else {
+                return;
+            };
             let _ = thread.join();
         }
     }
@@ -153,12 +201,21 @@ struct Alive<'a> {
 
 impl Drop for Alive<'_> {
     fn drop(&mut self) {
-        let Lanes { queue, events, alive, .. } = self.lanes;
+        let Lanes {
+            queue,
+            events,
+            alive,
+            ..
+        } = self.lanes;
         if let Some(id) = self.id {
             queue.done(id);
         }
         if let Some(why) = self.why.take() {
-            events.send(Event { id: self.id, message: Some(why), ..Event::of("lost") });
+            events.send(Event {
+                id: self.id,
+                message: Some(why),
+                ..Event::of("lost")
+            });
         }
         if alive.fetch_sub(1, Ordering::SeqCst) == 1 {
             events.send(Event::of("ended"));

@@ -124,7 +124,8 @@ impl NativeEngine {
     ) -> Result<Self> {
         let tensors: Result<Vec<_>> = options.tensors.into_iter().map(tensor).collect();
         let features = options.features as usize;
-        let bank = Bank::new(tensors?, options.rows as usize, options.half, features).map_err(Error::from_reason)?;
+        let bank = Bank::new(tensors?, options.rows as usize, options.half, features)
+            .map_err(Error::from_reason)?;
         let bank = Arc::new(bank);
         let (height, width) = (options.height as usize, options.width as usize);
         let plan = Plan {
@@ -140,25 +141,41 @@ impl NativeEngine {
         };
         let lanes = Lanes::start(plan, Arc::clone(&bank), Events::to(&on_event)?);
         exit::end_before(env, &lanes)?;
-        Ok(Self { bank, lanes, pixels: height * width * 3 })
+        Ok(Self {
+            bank,
+            lanes,
+            pixels: height * width * 3,
+        })
     }
 
     /// From now on a row can be written, and not be run. It must be in no run.
     #[napi]
     pub fn begin_row(&self, row: u32, classes: u32) -> Result<()> {
-        self.bank.begin(row as usize, classes as usize).map_err(Error::from_reason)
+        self.bank
+            .begin(row as usize, classes as usize)
+            .map_err(Error::from_reason)
     }
 
     /// Copies bytes to byte `start` of a tensor of a row that was begun.
     #[napi]
-    pub fn write_row(&self, row: u32, tensor: u32, start: u32, bytes: Uint8ArraySlice<'_>) -> Result<()> {
-        self.bank.write(row as usize, tensor as usize, start as usize, &bytes).map_err(Error::from_reason)
+    pub fn write_row(
+        &self,
+        row: u32,
+        tensor: u32,
+        start: u32,
+        bytes: Uint8ArraySlice<'_>,
+    ) -> Result<()> {
+        self.bank
+            .write(row as usize, tensor as usize, start as usize, &bytes)
+            .map_err(Error::from_reason)
     }
 
     /// Copies numbers to element `start` of the head of a row that was begun: weights, then biases.
     #[napi]
     pub fn write_head(&self, row: u32, start: u32, numbers: Float32ArraySlice<'_>) -> Result<()> {
-        self.bank.write_head(row as usize, start as usize, &numbers).map_err(Error::from_reason)
+        self.bank
+            .write_head(row as usize, start as usize, &numbers)
+            .map_err(Error::from_reason)
     }
 
     /// From now on a row that was begun can be run.
@@ -194,18 +211,39 @@ impl NativeEngine {
         let samples: Vec<i64> = rows.iter().copied().map(i64::from).collect();
         let lease = self.bank.lease(&samples).map_err(Error::from_reason)?;
         let classes: usize = samples.iter().map(|row| lease.head(*row).classes).sum();
-        let expected = [samples.len() * self.pixels, samples.len() * self.bank.features, classes];
+        let expected = [
+            samples.len() * self.pixels,
+            samples.len() * self.bank.features,
+            classes,
+        ];
         let found = [pixels.len(), features.len(), logits.len()];
         if samples.is_empty() || found != expected {
-            let words = format!("pixels, features, logits have lengths {found:?}, not {expected:?}");
+            let words =
+                format!("pixels, features, logits have lengths {found:?}, not {expected:?}");
             return Err(Error::from_reason(words));
         }
         // SAFETY: the contract of this function, which src/engine/native-lanes.ts keeps.
-        let (pixels, features, logits) =
-            unsafe { (Borrowed::new(&pixels), Borrowed::new(&features), Borrowed::new(&logits)) };
-        let batch = Batch { pixels, samples, lease, features, logits, single };
+        let (pixels, features, logits) = unsafe {
+            (
+                Borrowed::new(&pixels),
+                Borrowed::new(&features),
+                Borrowed::new(&logits),
+            )
+        };
+        let batch = Batch {
+            pixels,
+            samples,
+            lease,
+            features,
+            logits,
+            single,
+        };
         let options = run_options().map_err(|error| Error::from_reason(session::text(error)))?;
-        let job = Job { id, batch, options: Arc::new(options) };
+        let job = Job {
+            id,
+            batch,
+            options: Arc::new(options),
+        };
         if self.lanes.queue.push(job, lane.map(|lane| lane as usize)) {
             return Ok(());
         }
@@ -236,11 +274,22 @@ fn run_options() -> ort::Result<RunOptions> {
 }
 
 fn tensor(options: TensorOptions) -> Result<BankTensor> {
-    let single = options.single.into_iter().map(|SingleOptions { name, dims, offset }| {
-        Ok(SingleInput { name: name_of(name)?, dims, offset: offset as usize })
-    });
+    let single = options
+        .single
+        .into_iter()
+        .map(|SingleOptions { name, dims, offset }| {
+            Ok(SingleInput {
+                name: name_of(name)?,
+                dims,
+                offset: offset as usize,
+            })
+        });
     let single: Result<Vec<_>> = single.collect();
-    Ok(BankTensor { name: name_of(options.name)?, dims: options.dims, single: single? })
+    Ok(BankTensor {
+        name: name_of(options.name)?,
+        dims: options.dims,
+        single: single?,
+    })
 }
 
 fn name_of(name: String) -> Result<CString> {
@@ -250,7 +299,9 @@ fn name_of(name: String) -> Result<CString> {
 #[cfg(feature = "faults")]
 fn faults(control: Option<Int32ArraySlice<'_>>) -> Faults {
     // SAFETY: tests share an array that they keep.
-    control.map(|control| unsafe { Faults::from(&control) }).unwrap_or_default()
+    control
+        .map(|control| unsafe { Faults::from(&control) })
+        .unwrap_or_default()
 }
 
 #[cfg(not(feature = "faults"))]

@@ -36,12 +36,22 @@ impl Queue {
     /// An empty queue of so many lanes.
     pub fn new(lanes: usize) -> Self {
         let own = std::iter::repeat_with(VecDeque::new).take(lanes).collect();
-        let state = State { any: VecDeque::new(), own, running: HashMap::new(), closed: false };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        let state = State {
+            any: VecDeque::new(),
+            own,
+            running: HashMap::new(),
+            closed: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Adds a job, for one lane where that is given. False where the queue is closed or has no such lane.
@@ -76,7 +86,10 @@ impl Queue {
             if state.closed {
                 return None;
             }
-            state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 

@@ -22,7 +22,10 @@ impl Region {
         // A huge page would take 2 MiB for each row of a small tensor.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::NoHugePage);
-        Ok(Self { map: Some(MmapRaw::from(map)), bytes })
+        Ok(Self {
+            map: Some(MmapRaw::from(map)),
+            bytes,
+        })
     }
 
     /// Bytes reserved.
@@ -89,7 +92,10 @@ mod tests {
         }
         unsafe { region.discard(page / 2, 2 * page) };
         let read = |at: usize| unsafe { byte(at).read() };
-        assert_eq!([read(page - 1), read(2 * page), read(2 * page + page / 2)], [7, 7, 7]);
+        assert_eq!(
+            [read(page - 1), read(2 * page), read(2 * page + page / 2)],
+            [7, 7, 7]
+        );
         assert!((page..2 * page).all(|at| read(at) == 0));
         unsafe { region.discard(1, page - 2) };
         assert_eq!(read(1), 7);

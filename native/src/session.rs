@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock};
 use ort::AsPointer;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
 use ort::sys;
 use ort::value::TensorRefMut;
@@ -22,7 +22,9 @@ static LOADING: Mutex<()> = Mutex::new(());
 
 /// Loads the library at `path`, the first time that it is called.
 pub fn environment(path: &Path) -> Result<&'static Environment, Failure> {
-    let _one = LOADING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _one = LOADING
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(environment) = ENVIRONMENT.get() {
         return Ok(environment);
     }
@@ -69,21 +71,23 @@ impl Graph {
         threads: usize,
         output: &str,
     ) -> Result<Self, Failure> {
+        let options = |builder: SessionBuilder| -> Result<SessionBuilder, ort::Error> {
+            Ok(builder
+                .with_optimization_level(GraphOptimizationLevel::Level3)?
+                .with_intra_threads(threads)?
+                .with_inter_threads(1)?
+                // Batch sizes vary, and a memory pattern would be planned anew for each.
+                .with_memory_pattern(false)?
+                // The arena that all graphs share.
+                .with_env_allocators()?
+                // Threads that spin between runs cost CPU.
+                .with_intra_op_spinning(false)?
+                // Warnings are about how a graph was made.
+                .with_log_level(LogLevel::Error)?)
+        };
         let session = Session::builder(environment)
-            .map_err(text)?
-            .with_optimization_level(GraphOptimizationLevel::Level3)
-            .and_then(|builder| builder.with_intra_threads(threads))
-            .and_then(|builder| builder.with_inter_threads(1))
-            // Batch sizes vary, and a memory pattern would be planned anew for each.
-            .and_then(|builder| builder.with_memory_pattern(false))
-            // The arena that all graphs share.
-            .and_then(|builder| builder.with_env_allocators())
-            // Threads that spin between runs cost CPU.
-            .and_then(|builder| builder.with_intra_op_spinning(false))
-            // Warnings are about how a graph was made.
-            .and_then(|builder| builder.with_log_level(LogLevel::Error))
-            .map_err(|error| text(ort::Error::<()>::from(error)))?
-            .commit_from_file(file)
+            .and_then(options)
+            .and_then(|mut builder| builder.commit_from_file(file))
             .map_err(text)?;
         let output = CString::new(output).map_err(text)?;
         Ok(Self { session, output })
@@ -91,12 +95,20 @@ impl Graph {
 
     /// Names of the inputs.
     pub fn inputs(&self) -> Vec<String> {
-        self.session.inputs().iter().map(|input| input.name().to_owned()).collect()
+        self.session
+            .inputs()
+            .iter()
+            .map(|input| input.name().to_owned())
+            .collect()
     }
 
     /// Names of the outputs.
     pub fn outputs(&self) -> Vec<String> {
-        self.session.outputs().iter().map(|output| output.name().to_owned()).collect()
+        self.session
+            .outputs()
+            .iter()
+            .map(|output| output.name().to_owned())
+            .collect()
     }
 
     /// Runs the graph and writes its output into `into`, which has the output's shape.
@@ -129,7 +141,10 @@ impl Graph {
         };
         // SAFETY: the status is the one that `Run` returned, and is read once.
         unsafe { ort::Error::result_from_status(status) }.map_err(text)?;
-        debug_assert!(ptr::eq(values[0], into.ptr()), "the output is written in place");
+        debug_assert!(
+            ptr::eq(values[0], into.ptr()),
+            "the output is written in place"
+        );
         Ok(())
     }
 }

@@ -61,25 +61,43 @@ impl Trunk {
         let single = files.single.as_ref().map(open).transpose()?;
         give_back_freed_memory();
         let names = [PIXELS, ROW, MATRIX_ROW].map(CString::from);
-        Ok(Self { mixed, single, whole: bank.whole()?, bank, input, names })
+        Ok(Self {
+            mixed,
+            single,
+            whole: bank.whole()?,
+            bank,
+            input,
+            names,
+        })
     }
 
     /// Names of the inputs and of the outputs of each graph.
     pub fn signatures(&self) -> Vec<[Vec<String>; 2]> {
         let graphs = std::iter::once(&self.mixed).chain(&self.single);
-        graphs.map(|graph| [graph.inputs(), graph.outputs()]).collect()
+        graphs
+            .map(|graph| [graph.inputs(), graph.outputs()])
+            .collect()
     }
 
     /// Runs a batch: its features, then each domain's head on them.
     pub fn run(&self, batch: &mut Batch, options: &RunOptions) -> Result<(), Failure> {
-        let Batch { pixels, samples, lease, features, logits, single } = batch;
+        let Batch {
+            pixels,
+            samples,
+            lease,
+            features,
+            logits,
+            single,
+        } = batch;
         let (features, pixels) = (features.get(), &*pixels.get());
         let count = i64::try_from(samples.len()).map_err(text)?;
         let Input { height, width } = self.input;
         let [pixels_name, row_name, matrix_row_name] = &self.names;
-        let pixels = TensorRef::from_array_view(([samples.len(), height, width, 3], pixels)).map_err(text)?;
+        let pixels = TensorRef::from_array_view(([samples.len(), height, width, 3], pixels))
+            .map_err(text)?;
         let length = i64::try_from(self.bank.features).map_err(text)?;
-        let mut output = TensorRefMut::from_array_view_mut(([count, length], &mut *features)).map_err(text)?;
+        let mut output =
+            TensorRefMut::from_array_view_mut(([count, length], &mut *features)).map_err(text)?;
         let mut feeds = Feeds::default();
         feeds.add(pixels_name, &*pixels);
         let only = lease.only();
@@ -94,9 +112,15 @@ impl Trunk {
             }
             _ => {
                 // One matrix for all samples is broadcast; the graph then copies none.
-                let matrix_rows = if only.is_some() { &samples[..1] } else { &samples[..] };
-                let rows = TensorRef::from_array_view(([samples.len()], &samples[..])).map_err(text)?;
-                let matrix_rows = TensorRef::from_array_view(([matrix_rows.len()], matrix_rows)).map_err(text)?;
+                let matrix_rows = if only.is_some() {
+                    &samples[..1]
+                } else {
+                    &samples[..]
+                };
+                let rows =
+                    TensorRef::from_array_view(([samples.len()], &samples[..])).map_err(text)?;
+                let matrix_rows =
+                    TensorRef::from_array_view(([matrix_rows.len()], matrix_rows)).map_err(text)?;
                 feeds.add(row_name, &*rows);
                 feeds.add(matrix_row_name, &*matrix_rows);
                 for (tensor, value) in self.bank.tensors.iter().zip(&self.whole) {
