@@ -39,7 +39,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['residency', 'engine family manifest manifest/kinds pack bytes concurrency errors'],
   ['config', 'engine engine/runtime scheduler host'],
   ['engine', 'engine/runtime family pack manifest strict bytes concurrency errors'],
-  ['engine/runtime', ''],
+  ['engine/runtime', 'host'],
   ['compiler', 'compiler/slots family manifest manifest/kinds pack onnx'],
   ['compiler/slots', 'manifest pack onnx'],
   ['scheduler', 'concurrency errors'],

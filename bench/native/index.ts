@@ -1,0 +1,104 @@
+/**
+ * `npm run bench:native -- [--family half|full|resnet50] [--seconds N]`: the native runtime beside the stock one.
+ *
+ * Private memory: a process for each figure, two lanes, eight domains resident, batches of one domain and of eight. `plain` is the backbone alone in one
+ * session of onnxruntime-node, made of random weights for `full` and `resnet50`.
+ * Time: both engines in one process, in turn, two lanes busy; wall and CPU time of an image.
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Command } from 'commander'
+import type { Engine } from '../../src/engine/engine.js'
+import type { Family } from '../../src/family/family.js'
+import { readFamily } from '../../src/family/folder.js'
+import { packageFile } from '../../src/host/package.js'
+import { machine } from '../machine.js'
+import { makeFamily, randomBackbone } from '../networks.js'
+import { cpuSpeedup, flow, interleave, median, type Side, speedups } from '../statistics.js'
+import { batchOf, LANES, LARGEST, startEngine } from './engines.js'
+import { makeResnet50 } from './resnet50.js'
+
+/** Images of a slice, at least two runs of the largest batch in each lane. */
+const SLICE_IMAGES = 2 * LANES * LARGEST
+
+const command = new Command('bench:native')
+  .option('--family <name>', 'half, full or resnet50', 'half')
+  .option('--seconds <n>', 'time for each comparison', '20')
+  .parse()
+const { family: name, seconds } = command.opts<{ family: string; seconds: string }>()
+
+const scratch = await mkdtemp(join(tmpdir(), 'facet-native-'))
+try {
+  const dir = name === 'half' ? packageFile('models/resnet26-half') : join(scratch, name)
+  if (name === 'full') await makeFamily(randomBackbone(), dir)
+  if (name === 'resnet50') await makeResnet50(dir)
+  const family = await readFamily(dir)
+  const memory = measureMemory(dir, name === 'resnet50')
+  const time = await measureTime(family, Number(seconds))
+  console.log(JSON.stringify({ family: name, lanes: LANES, memory, time, machine: machine() }))
+} finally {
+  await rm(scratch, { recursive: true, force: true })
+}
+
+/** Bytes by side and images of a run. */
+function measureMemory(dir: string, withPlain: boolean): Record<string, Record<number, number>> {
+  const script = fileURLToPath(new URL('./memory-process.js', import.meta.url))
+  const sides = ['native/shared', 'native/compact', 'stock/shared', 'stock/compact']
+  if (withPlain) sides.unshift('plain')
+  console.log(`private MB       one image   batches of ${LARGEST}`)
+  const found: Record<string, Record<number, number>> = {}
+  for (const side of sides) {
+    const sizes = [1, LARGEST].map((images) => {
+      const args = ['--expose-gc', script, side, dir, String(images)]
+      return [images, Number(execFileSync(process.execPath, args, { encoding: 'utf8' }))] as const
+    })
+    found[side] = Object.fromEntries(sizes)
+    const [single, largest] = sizes.map(([, bytes]) => (bytes / 1e6).toFixed(0))
+    console.log(`${side.padEnd(14)} ${single!.padStart(11)} ${largest!.padStart(14)}`)
+  }
+  return found
+}
+
+interface Times {
+  /** Milliseconds an image. */
+  stock: number
+  native: number
+  stockCpu: number
+  nativeCpu: number
+  /** Speed of native over stock: median of rounds, and of all CPU time. */
+  speedup: number
+  cpuSpeedup: number
+}
+
+async function measureTime(family: Family, seconds: number): Promise<Record<string, Times>> {
+  const [stock, native] = [await startEngine(family, 'stock'), await startEngine(family, 'native')]
+  const found: Record<string, Times> = {}
+  console.log('ms an image       stock  native  speedup   CPU: stock  native  speedup')
+  for (const mixed of [false, true])
+    for (const images of [1, 2, 4, LARGEST]) {
+      const side = (engine: Engine): Side => {
+        return () => flow(SLICE_IMAGES, LANES, () => engine.run(batchOf(family, images, mixed), 1), images)
+      }
+      const slices = await interleave({ stock: side(stock), native: side(native) }, seconds)
+      const of = (side: 'stock' | 'native', key: 'ms' | 'cpuMs') =>
+        median(slices[side].map((one) => one[key]))
+      const times = {
+        stock: of('stock', 'ms'),
+        native: of('native', 'ms'),
+        stockCpu: of('stock', 'cpuMs'),
+        nativeCpu: of('native', 'cpuMs'),
+        speedup: median(speedups(slices.native, slices.stock)),
+        cpuSpeedup: cpuSpeedup(slices.native, slices.stock),
+      }
+      found[`${mixed ? 'mixed' : 'one'}${images}`] = times
+      const show = (value: number) => value.toFixed(2).padStart(7)
+      console.log(
+        `${mixed ? 'mixed' : 'one  '} batch of ${images} ${show(times.stock)} ${show(times.native)} ${show(times.speedup)}      ${show(times.stockCpu)} ${show(times.nativeCpu)} ${show(times.cpuSpeedup)}`,
+      )
+    }
+  await Promise.all([stock.stop(), native.stop()])
+  return found
+}

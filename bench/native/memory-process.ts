@@ -1,0 +1,36 @@
+/**
+ * Runs as its own process: `memory-process.js SIDE FAMILY IMAGES` opens one side, has it run batches of so many images,
+ * and prints its private memory in bytes. Sides: `plain`, or a runtime and a mode of the bank, such as `native/shared`.
+ */
+import { setTimeout } from 'node:timers/promises'
+import type { BankMode } from '../../src/engine/messages.js'
+import { readFamily } from '../../src/family/folder.js'
+import { privateDirtyBytes } from '../processes.js'
+import { batchOf, LANES, plainSession, type Runtime, startEngine } from './engines.js'
+
+const [side = '', dir = '', size = ''] = process.argv.slice(2)
+const images = Number(size)
+const family = await readFamily(dir)
+
+async function runner(): Promise<() => Promise<unknown>> {
+  if (side === 'plain') {
+    const session = await plainSession(dir, family)
+    return () => session(images)
+  }
+  const [runtime, bankMode] = side.split('/') as [Runtime, BankMode]
+  const engine = await startEngine(family, runtime, { bankMode, warmBatch: images })
+  const inEachLane = (mixed: boolean) =>
+    Promise.all(Array.from({ length: LANES }, () => engine.run(batchOf(family, images, mixed), 1)))
+  return async () => {
+    await inEachLane(false)
+    await inEachLane(true)
+  }
+}
+
+const run = await runner()
+for (let time = 0; time < 3; time++) await run()
+globalThis.gc?.()
+// What was freed in other threads is given back.
+await setTimeout(500)
+process.stdout.write(String(privateDirtyBytes(process.pid)))
+process.exit()
