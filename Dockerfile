@@ -12,6 +12,13 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY src src
 RUN npx tsc -p tsconfig.build.json && npm prune --omit=dev
 
+# The native runtime, for the CPU image: one trunk for all lanes.
+FROM rust:1.92-slim-bookworm AS native
+COPY --from=node:24-bookworm-slim /usr/local/bin/node /usr/local/bin/node
+WORKDIR /app
+COPY native native
+RUN node native/build.mjs
+
 FROM nvidia/cuda:12.9.1-cudnn-runtime-ubuntu24.04 AS cuda
 COPY --from=node:24-bookworm-slim /usr/local/bin/node /usr/local/bin/node
 WORKDIR /app
@@ -40,6 +47,7 @@ FROM node:24-bookworm-slim AS cpu
 WORKDIR /app
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY --from=native /app/native/build native/build
 COPY package.json openapi.yaml ./
 COPY models models
 COPY adapters adapters

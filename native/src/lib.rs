@@ -1,6 +1,6 @@
 //! Facet's native runtime: one session of the trunk for all lanes, and the bank in memory that no batch copies.
 //!
-//! It is optional (docs/decisions/0022-a-native-runtime.md). `src/engine/native-lanes.ts` is its only user and holds
+//! It is optional (docs/decisions/0024-a-native-runtime.md). `src/engine/native-lanes.ts` is its only user and holds
 //! the other half of the contract; rows, batches and lanes are the words of docs/architecture.md.
 //!
 //! | file | what it is for |
