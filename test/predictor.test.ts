@@ -32,6 +32,8 @@ function build(
   let free = options.free ?? Number.POSITIVE_INFINITY
   const waiting: (() => void)[] = []
   const runs: number[][] = []
+  /** Aborted where a run is given up. */
+  const signals: (AbortSignal | undefined)[] = []
   const held = new Set<Lease>()
   const leased: string[] = []
   const run = batchRunner(
@@ -39,9 +41,11 @@ function build(
       get generation() {
         return engine.generation
       },
-      async run({ pixels, rows }) {
+      async run({ pixels, rows }, _generation: number, signal?: AbortSignal) {
         runs.push([...rows])
+        signals.push(signal)
         await options.until
+        signal?.throwIfAborted()
         const count = rows.length
         const features = new Float32Array(2 * count)
         for (let index = 0; index < count; index++) {
@@ -124,10 +128,44 @@ function build(
       rejected: (reason) => rejected.push(reason),
     },
   })
-  return { predictor, held, leased, counted, engine, scheduler, admission, runs, rejected, decoding, clock }
+  return {
+    ...{
+      predictor,
+      held,
+      leased,
+      counted,
+      engine,
+      scheduler,
+      admission,
+      runs,
+      signals,
+      rejected,
+      decoding,
+      clock,
+    },
+  }
 }
 
 const item = (domain: string, ...image: number[]): PredictItem => ({ domain, image: Uint8Array.from(image) })
+
+t.test('a run is given up when its client has left, and its leases are given back', async (t) => {
+  let end = () => {}
+  const until = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  const { predictor, held, signals } = build({ until })
+  const client = new AbortController()
+  const request = predictor.predict([item('a', 1, 2, 3), item('b', 1, 2, 3)], { signal: client.signal, needHead: false })
+  request.catch(() => {})
+  while (signals.length === 0) await settle()
+  t.notOk(signals[0]?.aborted)
+  client.abort()
+  t.ok(signals[0]?.aborted)
+  t.equal(held.size, 2, 'the run may still read the rows')
+  end()
+  await t.rejects(request, { code: 'client_closed' })
+  t.equal(held.size, 0)
+})
 
 t.test('answers keep the order of a request that mixes domains', async (t) => {
   const { predictor, held, leased, counted } = build()

@@ -8,10 +8,15 @@ import { ManualClock, settle } from './manual-clock.js'
 function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
   const clock = new ManualClock()
   const runs: string[][] = []
+  /** Whether each run was given up, and why. */
+  const givenUp: unknown[] = []
   let finish = () => {}
   const scheduler = new Scheduler<string, string>({
-    run: (batch) => {
-      runs.push(batch)
+    run: (batch, signal) => {
+      const run = runs.push(batch) - 1
+      signal.addEventListener('abort', () => {
+        givenUp[run] = signal.reason
+      })
       return new Promise((resolve) => {
         finish = () => resolve(batch)
       })
@@ -39,7 +44,7 @@ function harness(options: Partial<SchedulerOptions<string, string>> = {}) {
   const endAll = async () => {
     while (scheduler.busy) await end()
   }
-  return { clock, runs, scheduler, submit, end, endAll }
+  return { clock, runs, givenUp, scheduler, submit, end, endAll }
 }
 
 /** An abort signal that counts its listeners. */
@@ -174,13 +179,13 @@ t.test('no listener outlives its entry, however that ends', async (t) => {
   const { clock, scheduler, submit, endAll } = harness()
   const { signal, listeners } = countingSignal()
   const running = submit('x', ['x'], { signal })
-  t.equal(listeners(), 0, 'what runs at once listens to nothing')
+  t.equal(listeners(), 1, 'the run is given up when nobody waits for it')
   const answered = submit('a', ['1'], { signal })
   const expired = submit('b', ['1'], { signal, deadline: 5 })
-  t.equal(listeners(), 2)
+  t.equal(listeners(), 3)
   clock.advance(5)
   await t.rejects(expired)
-  t.equal(listeners(), 1)
+  t.equal(listeners(), 2)
   await endAll()
   await Promise.all([running, answered])
   t.equal(listeners(), 0)
@@ -192,6 +197,42 @@ t.test('no listener outlives its entry, however that ends', async (t) => {
   t.equal(listeners(), 0)
   await endAll()
   await again
+})
+
+t.test('a batch is given up when the last of its clients has left, and answered when it ends', async (t) => {
+  const { givenUp, submit, end } = harness({ defer: queueMicrotask })
+  const [one, other] = [new AbortController(), new AbortController()]
+  const answers = [submit('a', ['1'], { signal: one.signal }), submit('b', ['2'], { signal: other.signal })]
+  await settle()
+  one.abort()
+  t.same(givenUp, [], 'somebody waits for it')
+  other.abort()
+  t.match(givenUp, [{ code: 'client_closed' }])
+  await end()
+  for (const answer of answers) await answer
+})
+
+t.test('a batch with an entry that cannot be left is not given up', async (t) => {
+  const { givenUp, submit, endAll } = harness({ defer: queueMicrotask })
+  const client = new AbortController()
+  const answers = [submit('a', ['1'], { signal: client.signal }), submit('b', ['2'])]
+  await settle()
+  client.abort()
+  t.same(givenUp, [])
+  await endAll()
+  for (const answer of answers) await answer
+})
+
+t.test('abandon fails what waits and gives up what runs, with one reason', async (t) => {
+  const { givenUp, scheduler, submit, endAll } = harness()
+  const running = submit('a', ['1'])
+  const waiting = submit('a', ['2'])
+  const reason = new FacetError('draining', 'The service ends.')
+  scheduler.abandon(reason)
+  await t.rejects(waiting, reason)
+  t.same(givenUp, [reason])
+  await endAll()
+  t.equal((await running)[0]?.value, '1', 'the run decides what it answers')
 })
 
 t.test('a client that has left already is not admitted', async (t) => {

@@ -21,6 +21,8 @@ const LEFT_OUT = [
   'http-sockets',
   // The engine's threads, or families built and run.
   'engine-*',
+  'native-lanes',
+  'native-exit',
   'canary',
   'registry-engine',
   'family-*',

@@ -260,6 +260,18 @@ impl Bank {
         }
     }
 
+    /// Clears all rows, and keeps no memory of those that are in no run.
+    pub fn empty(&self) {
+        let mut rows = self.rows();
+        for (row, entry) in rows.iter_mut().enumerate() {
+            if !matches!(entry.content, Content::Empty) {
+                entry.content = Content::Empty;
+                entry.discard = true;
+                self.tidy(row, entry);
+            }
+        }
+    }
+
     /// Keeps the rows of a batch as they are until the lease is dropped.
     pub fn lease(self: &Arc<Self>, samples: &[i64]) -> Result<Lease, Failure> {
         let mut heads = BTreeMap::new();

@@ -31,6 +31,7 @@ pub struct Plan {
 pub struct Lanes {
     /// Runs go in here.
     pub queue: Queue,
+    bank: Arc<Bank>,
     events: Events,
     /// Threads that have not ended, the one that opens the graphs included.
     alive: AtomicUsize,
@@ -42,12 +43,13 @@ impl Lanes {
     pub fn start(plan: Plan, bank: Arc<Bank>, events: Events) -> Arc<Self> {
         let lanes = Arc::new(Self {
             queue: Queue::new(plan.lanes),
+            bank,
             events,
             alive: AtomicUsize::new(0),
             threads: Mutex::new(Vec::new()),
         });
         let own = Arc::clone(&lanes);
-        lanes.spawn("facet-open", move || own.open(plan, bank));
+        lanes.spawn("facet-open", move || own.open(plan));
         lanes
     }
 
@@ -68,8 +70,8 @@ impl Lanes {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(self: &Arc<Self>, plan: Plan, bank: Arc<Bank>) {
-        let mut alive = Alive {
+    fn open(self: &Arc<Self>, plan: Plan) {
+        let _alive = Alive {
             lanes: self,
             why: None,
             id: None,
@@ -82,6 +84,7 @@ impl Lanes {
             faults,
         } = plan;
         faults.opening(&files);
+        let bank = Arc::clone(&self.bank);
         let opened = catch_unwind(AssertUnwindSafe(|| {
             Trunk::open(&files, bank, input, threads)
         }));
@@ -108,7 +111,6 @@ impl Lanes {
                 });
             }
         }
-        alive.id = None;
     }
 
     /// A lane's life: runs what is there until the queue is closed.
@@ -203,6 +205,7 @@ impl Drop for Alive<'_> {
     fn drop(&mut self) {
         let Lanes {
             queue,
+            bank,
             events,
             alive,
             ..
@@ -218,6 +221,9 @@ impl Drop for Alive<'_> {
             });
         }
         if alive.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // What waits is run by nobody; it holds rows.
+            queue.abort();
+            bank.empty();
             events.send(Event::of("ended"));
             events.close();
         }

@@ -135,7 +135,10 @@ class NativeLanes implements LaneGroup {
     const elements = tensors.tensors.reduce((sum, { length }) => sum + length, 0)
     const bytes = rowBytes({ elements }, plan.bankDtype, plan.features, classes)
     const used = [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes, 0)
-    if (used + bytes > memory) throw noRoom(memory)
+    if (used + bytes > memory) {
+      native.clearRow(row)
+      throw noRoom(memory)
+    }
     native.beginRow(row, classes)
     this.#bytes.set(row, bytes)
     for (const [index, tensor] of tensors.tensors.entries()) {

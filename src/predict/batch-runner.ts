@@ -52,16 +52,14 @@ export interface BatchEngine {
  *
  * @param pixels elements of one image, H*W*3
  * @param features length F of the feature vector
- * @param signal gives up the batches that run, where the engine can do that
  */
 export function batchRunner(
   engine: BatchEngine,
   clock: Pick<Clock, 'now'>,
   { pixels, features }: { pixels: number; features: number },
   observe: (times: BatchTimes) => void = () => {},
-  signal?: AbortSignal,
-): (batch: Sample[]) => Promise<(SampleResult | Error)[]> {
-  return async (batch) => {
+): (batch: Sample[], signal?: AbortSignal) => Promise<(SampleResult | Error)[]> {
+  return async (batch, signal) => {
     const { generation } = engine
     const current = batch.filter((sample) => sample.generation === generation)
     if (current.length === 0) return batch.map(() => engineRestarting())

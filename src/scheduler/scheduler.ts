@@ -4,7 +4,8 @@
  * - Fair: who is next is `line.ts`'s business, what a batch consists of `policy.ts`'s.
  * - Work-conserving: when a lane is free, a batch leaves as soon as the entries submitted in the same turn are in.
  *   While all lanes run, the next batch fills. No entry waits for a batch to become full.
- * - Nothing runs for nobody: an entry whose client left or whose deadline passed leaves the queue at once.
+ * - Nothing runs for nobody: an entry whose client left or whose deadline passed leaves the queue at once, and a batch
+ *   all of whose clients left is given up where `run` can do that.
  *
  * How many entries may wait is decided in front of it (`predict/admission.ts`). It knows neither what an entry is nor
  * what `run` does with it: no engine, no HTTP.
@@ -22,8 +23,11 @@ export interface SchedulerObserver {
 }
 
 export interface SchedulerOptions<T, R> {
-  /** Runs a batch and answers in its order. An `Error` in the answer fails its entry, a throw all of them. */
-  run(batch: T[]): Promise<(R | Error)[]>
+  /**
+   * Runs a batch and answers in its order. An `Error` in the answer fails its entry, a throw all of them.
+   * @param signal aborted when nobody waits for the batch any more
+   */
+  run(batch: T[], signal: AbortSignal): Promise<(R | Error)[]>
   clock: Clock
   /** Batches that may run side by side; asked before each, and at least 1. */
   lanes: () => number
@@ -62,6 +66,7 @@ interface Entry<T, R> extends LineEntry {
   /** `clock.now()` milliseconds. */
   readonly since: number
   readonly deadline: number
+  readonly signal: AbortSignal | undefined
   resolve(outcome: Outcome<R>): void
   reject(error: FacetError): void
   /** Ends the wait for its deadline and its client. */
@@ -77,7 +82,7 @@ export class Scheduler<T, R> {
   // Where entries run one by one, a second place of a flood would cost the others one more run.
   readonly #line = new Line<Entry<T, R>>(() => Math.min(PLACES, this.#lanes * this.#maxBatch))
   /** Batches that run. */
-  #running = 0
+  readonly #running = new Set<AbortController>()
   /** A start was put off and will come. */
   #starting = false
   #lastWasQuiet = false
@@ -97,7 +102,7 @@ export class Scheduler<T, R> {
 
   /** True while a batch runs. */
   get busy(): boolean {
-    return this.#running > 0
+    return this.#running.size > 0
   }
 
   /** Seconds in which so many entries run at the speed measured so far; 0 before the first batch. */
@@ -128,6 +133,7 @@ export class Scheduler<T, R> {
         item,
         since,
         deadline,
+        signal,
         resolve,
         reject,
         unwatch: doNothing,
@@ -142,6 +148,12 @@ export class Scheduler<T, R> {
   rejectAll(error: FacetError): void {
     for (let entry = this.#line.first(); entry !== undefined; entry = this.#line.first())
       this.#drop(entry, error)
+  }
+
+  /** As `rejectAll`, and the running batches are given up where `run` can do that. */
+  abandon(error: FacetError): void {
+    this.rejectAll(error)
+    for (const run of this.#running) run.abort(error)
   }
 
   /** From now on `submit` refuses with `draining`; resolves when nothing waits or runs. */
@@ -190,7 +202,7 @@ export class Scheduler<T, R> {
   }
 
   #start(): void {
-    if (this.#running >= this.#lanes || this.#starting) return
+    if (this.#running.size >= this.#lanes || this.#starting) return
     this.#starting = true
     const defer = this.#options.defer ?? queueMicrotask
     defer(() => {
@@ -203,7 +215,7 @@ export class Scheduler<T, R> {
   #next(): void {
     const lanes = this.#lanes
     for (let unserved = lanes; unserved > 0 && this.#line.length > 0; unserved--) {
-      const free = lanes - this.#running
+      const free = lanes - this.#running.size
       if (free <= 0) break
       const batch = this.#take(free, unserved, lanes)
       if (batch.length > 0) void this.#run(batch)
@@ -240,13 +252,19 @@ export class Scheduler<T, R> {
 
   async #run(batch: Entry<T, R>[]): Promise<void> {
     const { run, clock } = this.#options
-    this.#running++
+    const running = new AbortController()
+    this.#running.add(running)
+    const signals = batch.map(({ signal }) => signal)
+    const unwatch = whenAllAborted(signals, () => running.abort(clientClosed()))
     const start = clock.now()
     let answers: (R | Error)[]
     try {
       this.#observe.batch?.(batch.length, new Set(batch.map((entry) => entry.domain)).size)
       for (const entry of batch) this.#observe.queued?.((start - entry.since) / 1000)
-      answers = await run(batch.map((entry) => entry.item))
+      answers = await run(
+        batch.map((entry) => entry.item),
+        running.signal,
+      )
       if (answers.length !== batch.length)
         throw new Error(`run answered ${answers.length} entries of ${batch.length}`)
       this.#learn(batch.length, clock.now() - start)
@@ -258,7 +276,8 @@ export class Scheduler<T, R> {
       if (answer instanceof Error) entry.reject(asFacetError(answer))
       else entry.resolve({ value: answer, queueMs: start - entry.since })
     })
-    this.#running--
+    unwatch()
+    this.#running.delete(running)
     this.#next()
   }
 
@@ -272,6 +291,24 @@ export class Scheduler<T, R> {
 }
 
 function doNothing(): void {}
+
+/** Calls back when all signals are aborted: never, where one is missing. @returns what ends the watch */
+function whenAllAborted(signals: readonly (AbortSignal | undefined)[], then: () => void): () => void {
+  const waiting = new Set<AbortSignal>()
+  for (const signal of signals) {
+    if (signal === undefined) return doNothing
+    waiting.add(signal)
+  }
+  const watched = [...waiting]
+  const leave = ({ target }: Event) => {
+    waiting.delete(target as AbortSignal)
+    if (waiting.size === 0) then()
+  }
+  for (const signal of watched) signal.addEventListener('abort', leave, { once: true })
+  return () => {
+    for (const signal of watched) signal.removeEventListener('abort', leave)
+  }
+}
 
 function tooLate(): FacetError {
   return new FacetError('deadline_exceeded', 'The deadline passed while the image waited to be run.')

@@ -55,8 +55,8 @@ export class FamilyRuntime implements PredictingFamily {
   readonly scheduler: Scheduler<Sample, SampleResult>
   readonly residency: Residency
   readonly #options: FamilyRuntimeOptions
-  /** Aborted with the reason when nothing is decoded or run any more. */
-  readonly #abandonment = new AbortController()
+  /** Why nothing is decoded any more. */
+  #abandoned: FacetError | undefined
 
   constructor(options: FamilyRuntimeOptions) {
     this.#options = options
@@ -67,16 +67,10 @@ export class FamilyRuntime implements PredictingFamily {
     this.sizer = new BatchSizer(config.maxBatch)
     const shape = { pixels: input.height * input.width * 3, features }
     this.scheduler = new Scheduler({
-      run: batchRunner(
-        engine,
-        clock,
-        shape,
-        ({ size, ms, inferenceMs }) => {
-          this.sizer.record(size, ms)
-          observe.inference(inferenceMs / 1000)
-        },
-        this.#abandonment.signal,
-      ),
+      run: batchRunner(engine, clock, shape, ({ size, ms, inferenceMs }) => {
+        this.sizer.record(size, ms)
+        observe.inference(inferenceMs / 1000)
+      }),
       clock,
       lanes: () => engine.readyLanes,
       maxBatch: () => this.sizer.size,
@@ -122,8 +116,8 @@ export class FamilyRuntime implements PredictingFamily {
     return {
       decode: (wait) => {
         const task = () =>
-          this.#abandonment.signal.aborted
-            ? Promise.reject(this.#abandonment.signal.reason)
+          this.#abandoned
+            ? Promise.reject(this.#abandoned)
             : decode({ signal: wait.signal, timeoutMs: timeTo(wait.deadline, clock) })
         return decoding.run(task, { ...wait, size: cost.cpuMs, weight: cost.bytes })
       },
@@ -135,8 +129,8 @@ export class FamilyRuntime implements PredictingFamily {
    * each wait ends with this error.
    */
   abandon(error: FacetError): void {
-    this.#abandonment.abort(error)
-    this.scheduler.rejectAll(error)
+    this.#abandoned = error
+    this.scheduler.abandon(error)
   }
 }
 
