@@ -41,6 +41,7 @@ t.test('without anything the defaults serve the demo family on loopback', async 
     host: '127.0.0.1',
     port: 8080,
     device: { kind: 'cpu' },
+    runtime: 'auto',
     bank: 'shared',
     bankDtype: 'f32',
     bankMemory: 2 ** 30,
@@ -243,6 +244,14 @@ t.test('a wrong setting is named, with its value and what is accepted', async (t
     [
       ['--bank', 'resident'],
       [/--bank /, /shared, compact/],
+    ],
+    [
+      ['--runtime', 'fast'],
+      [/--runtime/, /auto, native, stock/],
+    ],
+    [
+      ['--runtime', 'native', '--device', 'cuda'],
+      [/--runtime native/, /cuda:0/],
     ],
     [
       ['--max-batch', 'some'],

@@ -171,13 +171,19 @@ t.test(
     await engine.writeRow(1, randomRow(1, 4))
     const empty = bytesHere()
     // Copies of one row: the making of many random ones would leave garbage.
-    const [template] = [randomRow(1, 4)]
+    const template = randomRow(1, 4)
     for (let at = 1; at <= rows; at++) await engine.writeRow(at, copyOf(template))
     const full = bytesHere()
     t.ok(full - empty > 0.8 * rows * row, `${full - empty} bytes for ${rows} rows of ${row}`)
     for (let at = 1; at <= rows; at++) engine.clear(at)
     const left = bytesHere() - empty
     t.ok(left < 0.3 * rows * row, `${left} bytes are left of ${rows} rows of ${row}`)
+
+    for (let at = 1; at <= rows; at++) await engine.writeRow(at, copyOf(template))
+    const before = bytesHere()
+    await engine.stop()
+    const freed = before - bytesHere()
+    t.ok(freed > 0.8 * rows * row, `${freed} bytes are given back when the lanes have ended`)
   },
 )
 
