@@ -111,7 +111,9 @@ impl Bank {
             .map(|tensor| Region::reserve(rows * tensor.elements() * width))
             .collect();
         let regions = regions.map_err(|error| {
-            format!("no memory can be reserved for {rows} rows of the bank: {error}")
+            format!(
+                "no memory can be reserved for {rows} rows of the bank: {error}. Lower --bank-memory, or start with --runtime stock."
+            )
         })?;
         let empty = || Row {
             content: Content::Empty,
