@@ -13,6 +13,7 @@ use half::f16;
 use ort::memory::MemoryInfo;
 use ort::value::{DynValueRefMut, Shape, TensorRefMut};
 
+use crate::head::Head;
 use crate::region::Region;
 use crate::session::{Failure, text};
 
@@ -46,26 +47,6 @@ fn elements(dims: &[i64]) -> usize {
     dims.iter()
         .map(|&dim| usize::try_from(dim).unwrap_or(0))
         .product()
-}
-
-/// A domain's classifier: weights `[classes, F]`, then biases `[classes]`. Empty for a row without a head.
-pub struct Head {
-    /// Number of classes.
-    pub classes: usize,
-    values: Region,
-}
-
-impl Head {
-    fn reserve(classes: usize, features: usize) -> Result<Self, Failure> {
-        let values = Region::reserve(4 * classes * (features + 1)).map_err(text)?;
-        Ok(Self { classes, values })
-    }
-
-    /// Weights and biases, one after the other.
-    pub fn values(&self) -> &[f32] {
-        // SAFETY: the region is aligned, as long as it says, and written before the head is shared.
-        unsafe { std::slice::from_raw_parts(self.values.as_ptr().cast(), self.values.len() / 4) }
-    }
 }
 
 enum Content {
@@ -195,30 +176,15 @@ impl Bank {
 
     /// Writes numbers of the head of a row that is being written: weights, then biases, from element `start` on.
     pub fn write_head(&self, row: usize, start: usize, numbers: &[f32]) -> Result<(), Failure> {
-        let rows = self.rows();
-        let Some(Row {
-            content: Content::Written(head),
-            ..
-        }) = rows.get(row)
-        else {
-            return Err(format!("bank row {row} is not being written"));
-        };
-        let length = head.values.len() / 4;
-        if start
-            .checked_add(numbers.len())
-            .is_none_or(|end| end > length)
-        {
-            return Err(format!(
-                "bank row {row}, head: {} numbers at {start} of {length}",
-                numbers.len()
-            ));
+        match self.rows().get_mut(row) {
+            Some(Row {
+                content: Content::Written(head),
+                ..
+            }) => head
+                .write(start, numbers)
+                .map_err(|error| format!("bank row {row}, head: {error}")),
+            _ => Err(format!("bank row {row} is not being written")),
         }
-        // SAFETY: within the region, as just checked; the head is not shared yet, and the lock keeps writers apart.
-        unsafe {
-            let target = head.values.as_ptr().cast::<f32>().add(start);
-            std::ptr::copy_nonoverlapping(numbers.as_ptr(), target, numbers.len());
-        }
-        Ok(())
     }
 
     /// From now on the row that was being written can be leased.
@@ -385,86 +351,4 @@ impl Drop for Lease {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bank() -> Arc<Bank> {
-        let name = |name: &str| CString::new(name).unwrap();
-        let single = SingleInput {
-            name: name("scale"),
-            dims: vec![1, 2],
-            offset: 1,
-        };
-        let tensor = BankTensor {
-            name: name("affine"),
-            dims: vec![3],
-            single: vec![single],
-        };
-        Arc::new(Bank::new(vec![tensor], 4, false, 2).unwrap())
-    }
-
-    fn write(bank: &Bank, row: usize) {
-        bank.begin(row, 1).unwrap();
-        bank.write(row, 0, 4, &2.5f32.to_le_bytes()).unwrap();
-        bank.write_head(row, 0, &[1.0, 2.0, 3.0]).unwrap();
-        bank.commit(row).unwrap();
-    }
-
-    fn refusal<T>(result: Result<T, Failure>) -> Failure {
-        result.err().expect("refused")
-    }
-
-    #[test]
-    fn a_row_can_be_leased_when_it_is_whole_and_until_it_is_cleared() {
-        let bank = bank();
-        assert_eq!(refusal(bank.lease(&[1])), "bank row 1 is empty");
-        bank.begin(1, 1).unwrap();
-        assert_eq!(refusal(bank.lease(&[1])), "bank row 1 is empty");
-        write(&bank, 1);
-        let lease = bank.lease(&[1, 1]).unwrap();
-        assert_eq!(
-            (lease.only(), lease.head(1).values()),
-            (Some(1), &[1.0, 2.0, 3.0][..])
-        );
-        bank.clear(1);
-        assert_eq!(refusal(bank.lease(&[1])), "bank row 1 is empty");
-        for row in [-1, 4, i64::MAX] {
-            assert_eq!(
-                refusal(bank.lease(&[row])),
-                format!("bank row {row} is empty")
-            );
-        }
-    }
-
-    #[test]
-    fn a_row_in_a_run_is_neither_written_nor_given_back() {
-        let bank = bank();
-        write(&bank, 1);
-        write(&bank, 2);
-        let lease = bank.lease(&[2, 1]).unwrap();
-        assert_eq!(lease.only(), None);
-        assert_eq!(refusal(bank.begin(1, 0)), "bank row 1 is in a run");
-        bank.clear(1);
-        assert_eq!(refusal(bank.begin(1, 0)), "bank row 1 is in a run");
-        assert_eq!(lease.head(1).values(), [1.0, 2.0, 3.0]);
-        drop(lease);
-        write(&bank, 1);
-    }
-
-    #[test]
-    fn a_write_beyond_a_row_is_refused() {
-        let bank = bank();
-        assert_eq!(
-            refusal(bank.write(1, 0, 0, &[0])),
-            "bank row 1 is not being written"
-        );
-        bank.begin(1, 1).unwrap();
-        assert!(bank.write(1, 0, 0, &[0; 12]).is_ok());
-        assert!(bank.write(1, 0, 1, &[0; 12]).is_err());
-        assert!(bank.write(1, 0, usize::MAX, &[0; 2]).is_err());
-        assert!(bank.write(1, 1, 0, &[0]).is_err());
-        assert!(bank.write_head(1, 1, &[0.0; 3]).is_err());
-        assert!(bank.begin(4, 0).is_err());
-        assert!(bank.commit(0).is_err());
-    }
-}
+mod tests;

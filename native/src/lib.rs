@@ -8,7 +8,7 @@
 //! | `session.rs` | a graph that several threads run; the one place where the crate's exclusive access is gone round |
 //! | `trunk.rs` | both graphs over the bank; inputs of a batch |
 //! | `bank.rs`, `region.rs` | rows, and memory that can be given back |
-//! | `heads.rs` | domains' classifiers |
+//! | `head.rs`, `heads.rs` | domains' classifiers in memory, and their products |
 //! | `lanes.rs`, `queue.rs`, `batch.rs` | threads, what waits for them, cancellation |
 //! | `events.rs`, `exit.rs` | answers to JavaScript; the end of the process |
 //! | `faults.rs` | what tests inject, with the feature `faults` alone |
@@ -21,6 +21,7 @@ mod batch;
 mod events;
 mod exit;
 mod faults;
+mod head;
 mod heads;
 mod lanes;
 mod queue;
