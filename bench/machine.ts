@@ -1,7 +1,7 @@
 /** Describes the machine on which a figure was measured. */
 import { cpus, loadavg, totalmem } from 'node:os'
 
-/** Processor, cores, memory, load averages and Node's version, for the JSON line of a measurement. */
+/** Processor, cores, memory, load averages, Node's version and the runtime, for the JSON line of a measurement. */
 export function machine(): Record<string, unknown> {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
@@ -9,5 +9,6 @@ export function machine(): Record<string, unknown> {
     memory_gib: Math.round(totalmem() / 2 ** 30),
     load: loadavg().map((load) => Number(load.toFixed(1))),
     node: process.version,
+    runtime: process.env.FACET_RUNTIME ?? 'auto',
   }
 }

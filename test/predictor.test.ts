@@ -155,7 +155,10 @@ t.test('a run is given up when its client has left, and its leases are given bac
   })
   const { predictor, held, signals } = build({ until })
   const client = new AbortController()
-  const request = predictor.predict([item('a', 1, 2, 3), item('b', 1, 2, 3)], { signal: client.signal, needHead: false })
+  const request = predictor.predict([item('a', 1, 2, 3), item('b', 1, 2, 3)], {
+    signal: client.signal,
+    needHead: false,
+  })
   request.catch(() => {})
   while (signals.length === 0) await settle()
   t.notOk(signals[0]?.aborted)

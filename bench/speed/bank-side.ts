@@ -11,6 +11,7 @@ import type { Pack } from '../../src/pack/pack.js'
 import { packRow } from '../../src/engine/row.js'
 import { batchRunner, type Sample, type SampleResult } from '../../src/predict/batch-runner.js'
 import { Scheduler } from '../../src/scheduler/scheduler.js'
+import { measuredNative } from './runtime.js'
 
 export class BankSide {
   readonly engine: Engine
@@ -47,6 +48,7 @@ export class BankSide {
     options: Pick<EngineOptions, 'rows' | 'lanes' | 'threads'> & Partial<EngineOptions>,
   ): Promise<BankSide> {
     const { kind } = options.device ?? { kind: 'cpu' }
+    const native = kind === 'cpu' ? measuredNative() : undefined
     const engine = new Engine({
       family,
       bankDtype: 'f32',
@@ -55,6 +57,7 @@ export class BankSide {
       logger: pino({ level: 'silent' }),
       clock: systemClock,
       warmBatch: kind === 'cpu' ? largestBatch.cpu : 1,
+      ...(native && { native }),
       ...options,
     })
     await engine.start()

@@ -2,13 +2,14 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { machine } from '../machine.js'
 import { engineRows } from './engine-rows.js'
 import { memoryRows } from './memory-rows.js'
 import { plotRows, writePlots } from './plots.js'
 import { jsonLine, keys, table } from './report.js'
 import { type BenchOptions, defaults, type RowResult, runGroup } from './rows.js'
+import { measureRuntime, runtimes } from './runtime.js'
 import { serviceRows } from './service-rows.js'
 import { startRows } from './start-rows.js'
 
@@ -27,15 +28,17 @@ async function main(): Promise<void> {
       defaults.many,
     )
     .option('--threads <n>', 'number of threads of a run', Number, defaults.threads)
+    .addOption(new Option('--runtime <name>', 'what runs the trunk').choices(runtimes).default('stock'))
     .option('--plot [dir]', 'also measure the curves and write the plots to this folder (default: docs/img)')
     .parse()
-    .opts<Partial<BenchOptions> & { plot?: string | true }>()
+    .opts<Partial<BenchOptions> & { plot?: string | true; runtime: (typeof runtimes)[number] }>()
   const unknown = (flags.only ?? []).filter((key) => !keys.includes(key as (typeof keys)[number]))
   if (unknown.length > 0)
     throw new Error(`no row has the key ${unknown.join(', ')}; keys: ${keys.join(', ')}`)
   const start = performance.now()
   const dir = await mkdtemp(join(tmpdir(), 'facet-bench-'))
-  const { plot, ...given } = flags
+  const { plot, runtime, ...given } = flags
+  measureRuntime(runtime)
   const options: BenchOptions = { ...defaults, ...given, dir }
   console.error(`machine: ${JSON.stringify(machine())}`)
   const results: RowResult[] = []
