@@ -17,6 +17,8 @@ class Played implements NativeEngine {
   readonly sent: Sent[] = []
   readonly cancelled: number[] = []
   finished = false
+  /** The lanes have ended, and the event is on the way. */
+  ending = false
   /** Thrown by the next run. */
   refusal: Error | undefined
   readonly tell: (event: NativeEvent) => void
@@ -31,9 +33,11 @@ class Played implements NativeEngine {
   commitRow(): void {}
   clearRow(): void {}
 
-  run(...[id, rows, , features, , , lane]: Parameters<NativeEngine['run']>): void {
+  run(...[id, rows, , features, , , lane]: Parameters<NativeEngine['run']>): boolean {
     if (this.refusal) throw this.refusal
+    if (this.ending) return false
     this.sent.push({ id, rows: [...rows], features, lane })
+    return true
   }
 
   cancel(id: number): void {
@@ -186,6 +190,12 @@ t.test('a run that the add-on refuses, and one that it fails, are failures of th
   lanes.tell({ type: 'failed', id: lanes.sent[0]!.id, message: 'no memory' })
   await t.rejects(run, { ...failed, cause: { message: 'no memory' } })
   t.equal(engine.state, 'ready')
+})
+
+t.test('a run that is sent while the end of the lanes is on its way gets 503', async (t) => {
+  const { engine, lanes } = await started(t)
+  lanes.ending = true
+  await t.rejects(engine.run(base(), 1), restarting)
 })
 
 t.test('arrays of a run are kept, and its pixels taken, until it is answered', async (t) => {

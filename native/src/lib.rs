@@ -196,7 +196,8 @@ impl NativeEngine {
     /// Until then the caller keeps `pixels` (`[N, H, W, 3]`), `features` (`[N, F]`) and `logits` (of each sample, one
     /// after the other), neither detached nor used: they are read and written where they are.
     ///
-    /// Throws where a row is empty, an array has a wrong length, or the lanes are ending.
+    /// False where the lanes are ending: nothing answers it then. Throws where a row is empty or an array has a wrong
+    /// length.
     #[napi]
     #[allow(clippy::too_many_arguments)]
     pub fn run(
@@ -208,7 +209,7 @@ impl NativeEngine {
         logits: Float32ArraySlice<'_>,
         single: bool,
         lane: Option<u32>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let samples: Vec<i64> = rows.iter().copied().map(i64::from).collect();
         let lease = self.bank.lease(&samples).map_err(Error::from_reason)?;
         let classes: usize = samples.iter().map(|row| lease.head(*row).classes).sum();
@@ -245,10 +246,8 @@ impl NativeEngine {
             batch,
             options: Arc::new(options),
         };
-        if self.lanes.queue.push(job, lane.map(|lane| lane as usize)) {
-            return Ok(());
-        }
-        Err(Error::from_reason("the lanes are ending"))
+        let lane = lane.map(|lane| lane as usize);
+        Ok(self.lanes.queue.push(job, lane))
     }
 
     /// Gives a run up. `failed` answers it, or `done` where it was about to end. A no-op for an unknown one.

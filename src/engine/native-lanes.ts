@@ -248,7 +248,9 @@ class NativeLanes implements LaneGroup {
     const id = this.#nextId()
     const cancel = () => native.cancel(id)
     try {
-      native.run(id, rows, pixels, features, logits, how.single ?? true, how.lane)
+      const queued = native.run(id, rows, pixels, features, logits, how.single ?? true, how.lane)
+      // A lane may have ended, and its event be on the way.
+      if (!queued) throw new LaneGone('the native lanes are ending')
       return await new Promise<EngineResult>((resolve, reject) => {
         this.#pending.set(id, { pixels, features, logits, classes, resolve, reject })
         how.signal?.addEventListener('abort', cancel, { once: true })

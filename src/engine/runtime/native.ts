@@ -56,7 +56,7 @@ export interface NativeEngine {
     logits: Float32Array,
     single: boolean,
     lane?: number,
-  ): void
+  ): boolean
   cancel(id: number): void
   finish(): void
 }
