@@ -17,6 +17,7 @@ class Played implements NativeEngine {
   readonly sent: Sent[] = []
   readonly cancelled: number[] = []
   finished = false
+  released = false
   /** The lanes have ended, and the event is on the way. */
   ending = false
   /** Thrown by the next run. */
@@ -38,6 +39,10 @@ class Played implements NativeEngine {
     if (this.ending) return false
     this.sent.push({ id, rows: [...rows], features, lane })
     return true
+  }
+
+  release(): void {
+    this.released = true
   }
 
   cancel(id: number): void {
@@ -172,7 +177,9 @@ t.test('a lane that is lost fails its own run; the others answer, then all start
   clock.advance(100)
   await settle()
   t.equal(starts.length, 1, 'not before all lanes have ended')
+  t.notOk(lanes.released)
   lanes.tell({ type: 'ended' })
+  t.ok(lanes.released, 'not before nobody reads its rows')
   await t.rejects(left, restarting, 'nobody runs it any more')
   await settle()
   const up = new Promise((resolve) => engine.once('up', resolve))

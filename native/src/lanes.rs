@@ -31,7 +31,6 @@ pub struct Plan {
 pub struct Lanes {
     /// Runs go in here.
     pub queue: Queue,
-    bank: Arc<Bank>,
     events: Events,
     /// Threads that have not ended, the one that opens the graphs included.
     alive: AtomicUsize,
@@ -43,13 +42,12 @@ impl Lanes {
     pub fn start(plan: Plan, bank: Arc<Bank>, events: Events) -> Arc<Self> {
         let lanes = Arc::new(Self {
             queue: Queue::new(plan.lanes),
-            bank,
             events,
             alive: AtomicUsize::new(0),
             threads: Mutex::new(Vec::new()),
         });
         let own = Arc::clone(&lanes);
-        lanes.spawn("facet-open", move || own.open(plan));
+        lanes.spawn("facet-open", move || own.open(plan, bank));
         lanes
     }
 
@@ -70,7 +68,7 @@ impl Lanes {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(self: &Arc<Self>, plan: Plan) {
+    fn open(self: &Arc<Self>, plan: Plan, bank: Arc<Bank>) {
         let _alive = Alive {
             lanes: self,
             why: None,
@@ -84,7 +82,6 @@ impl Lanes {
             faults,
         } = plan;
         faults.opening(&files);
-        let bank = Arc::clone(&self.bank);
         let opened = catch_unwind(AssertUnwindSafe(|| {
             Trunk::open(&files, bank, input, threads)
         }));
@@ -205,7 +202,6 @@ impl Drop for Alive<'_> {
     fn drop(&mut self) {
         let Lanes {
             queue,
-            bank,
             events,
             alive,
             ..
@@ -221,9 +217,8 @@ impl Drop for Alive<'_> {
             });
         }
         if alive.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // What waits is run by nobody; it holds rows.
+            // What waits is run by nobody.
             queue.abort();
-            bank.empty();
             events.send(Event::of("ended"));
             events.close();
         }

@@ -308,7 +308,7 @@ class NativeLanes implements LaneGroup {
     if (this.#gone) return
     this.#gone = reason
     this.#ready = 0
-    // The bank's memory goes with it.
+    this.#native?.release()
     this.#native = undefined
     this.#opened.reject(reason)
     for (const { reject } of this.#pending.values()) reject(reason)

@@ -58,6 +58,7 @@ export interface NativeEngine {
     lane?: number,
   ): boolean
   cancel(id: number): void
+  release(): void
   finish(): void
 }
 
