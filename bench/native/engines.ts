@@ -10,6 +10,8 @@ import { loadNative } from '../../src/engine/runtime/native.js'
 import type { Family } from '../../src/family/family.js'
 import { randomPack } from '../networks.js'
 
+/** File of the plain network beside the family's. */
+export const PLAIN = 'plain.onnx'
 export const LANES = 2
 export const DOMAINS = 8
 /** Images of the largest batch. */
@@ -61,7 +63,7 @@ export async function plainSession(
 ): Promise<(images: number) => Promise<unknown>> {
   const ort = createRequire(import.meta.url)('onnxruntime-node') as typeof import('onnxruntime-node')
   const { height, width } = manifest.input
-  const session = await ort.InferenceSession.create(join(dir, 'plain.onnx'), {
+  const session = await ort.InferenceSession.create(join(dir, PLAIN), {
     intraOpNumThreads: 1,
     interOpNumThreads: 1,
     enableMemPattern: false,

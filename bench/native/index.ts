@@ -2,11 +2,11 @@
  * `npm run bench:native -- [--family half|full|resnet50] [--seconds N]`: the native runtime beside the stock one.
  *
  * Private memory: a process for each figure, two lanes, eight domains resident, batches of one domain and of eight. `plain` is the backbone alone in one
- * session of onnxruntime-node, made of random weights for `full` and `resnet50`.
+ * session of onnxruntime-node, for `resnet50` alone; `full` and `resnet50` have random weights.
  * Time: both engines in one process, in turn, two lanes busy; wall and CPU time of an image.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -17,9 +17,9 @@ import { readFamily } from '../../src/family/folder.js'
 import { packageFile } from '../../src/host/package.js'
 import { machine } from '../machine.js'
 import { makeFamily, randomBackbone } from '../networks.js'
+import { makeResnet50, resnet50 } from '../race/resnet50.js'
 import { cpuSpeedup, flow, interleave, median, type Side, speedups } from '../statistics.js'
-import { batchOf, LANES, LARGEST, startEngine } from './engines.js'
-import { makeResnet50 } from './resnet50.js'
+import { batchOf, LANES, LARGEST, PLAIN, startEngine } from './engines.js'
 
 /** Images of a slice, at least two runs of the largest batch in each lane. */
 const SLICE_IMAGES = 2 * LANES * LARGEST
@@ -34,7 +34,10 @@ const scratch = await mkdtemp(join(tmpdir(), 'facet-native-'))
 try {
   const dir = name === 'half' ? packageFile('models/resnet26-half') : join(scratch, name)
   if (name === 'full') await makeFamily(randomBackbone(), dir)
-  if (name === 'resnet50') await makeResnet50(dir)
+  if (name === 'resnet50') {
+    await makeResnet50(dir)
+    await writeFile(join(dir, PLAIN), resnet50())
+  }
   const family = await readFamily(dir)
   const memory = measureMemory(dir, name === 'resnet50')
   const time = await measureTime(family, Number(seconds))

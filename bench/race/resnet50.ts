@@ -24,7 +24,8 @@ export function makeResnet50(dir: string): Promise<Family> {
   return familyOf(resnet50(), 'resnet50-random', RESIZE, dir)
 }
 
-function resnet50(): Uint8Array {
+/** The network from `image` to `logits`, its norms not folded. */
+export function resnet50(): Uint8Array {
   const next = random(50)
   const to = new Drawing()
   const conv = (conv: Conv, x: string, scale = 1): string => {
