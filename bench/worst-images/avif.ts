@@ -1,4 +1,5 @@
 /** AVIFs from sharp's encoder, and by hand grids of one of its images, and images that repeat their frames. */
+import { u16, u32 } from './big-endian.js'
 import { type Content, contents, picture } from './content.js'
 import { type Kind, shapes, sides } from './kind.js'
 
@@ -185,14 +186,4 @@ function box(name: string, content: Uint8Array): Buffer {
 /** A box with a version and no flags. */
 function full(name: string, content: readonly number[], version = 0): Buffer {
   return box(name, Buffer.from([version, 0, 0, 0, ...content]))
-}
-
-function u16(value: number): Buffer {
-  return Buffer.from([(value >> 8) & 255, value & 255])
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4)
-  bytes.writeUInt32BE(value)
-  return bytes
 }

@@ -5,6 +5,7 @@
  * service refuses it.
  */
 import { crc32, deflateSync } from 'node:zlib'
+import { u16, u32 } from './big-endian.js'
 import { picture } from './content.js'
 import { type Kind, type Parameters, shapes, sides } from './kind.js'
 
@@ -186,14 +187,4 @@ function float(value: number): Buffer {
 
 function padded(data: Buffer): Buffer {
   return Buffer.concat([data, Buffer.alloc((4 - (data.length % 4)) % 4)])
-}
-
-function u16(value: number): Buffer {
-  return Buffer.from([(value >> 8) & 255, value & 255])
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4)
-  bytes.writeUInt32BE(value)
-  return bytes
 }
