@@ -10,6 +10,7 @@ import { FacetError } from '../../errors.js'
 import { principalOf } from '../access/auth.js'
 import { askForBody } from '../exchange/expect.js'
 import { bodyTooLarge } from '../exchange/failures.js'
+import { dropChunks } from '../exchange/node-parser.js'
 import { Collector, TinyChunks } from './collector.js'
 import type { Pace } from './pace.js'
 
@@ -68,12 +69,8 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage, pace:
   })
 }
 
-/**
- * The rest of the body is not worth reading. Thousands of its chunks may be in what has been read from the
- * socket already: Node drops them soonest where the message is marked as dumped, as Node does itself with
- * bodies that nobody read.
- */
-function abandon(request: FastifyRequest, payload: IncomingMessage & { _dump?(): void }): void {
+/** The rest of the body is not worth reading. Thousands of its chunks may be in what has been read already. */
+function abandon(request: FastifyRequest, payload: IncomingMessage): void {
   request.hangUp = true
-  payload._dump?.()
+  dropChunks(payload.socket)
 }

@@ -4,21 +4,14 @@
  *
  * Node hands over all requests that one read from the socket brings, some two thousand, in one turn of the
  * event loop. Here those of a connection are handled one after the other, each in a turn of its own, and a
- * connection with too many is closed before Node has made objects of the rest (27 ms for a read full of them).
+ * connection with too many is closed before Node has made objects of the rest.
  */
 import type { RequestListener, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { endParse } from '../exchange/node-parser.js'
 
 /** Requests of a connection that wait for their turn. A connection with more is closed. */
 const MAX_WAITING = 100
-
-/** Node's parser of a connection's requests. It is on the socket, and not in Node's types. */
-interface Parsed {
-  parser?: { onIncoming: () => number } | null
-}
-
-/** What `onIncoming` returns for a request after which the bytes are no HTTP: the parser stops there. */
-const NO_MORE_HTTP = 2
 
 /** To be called when the server has its request listener, before it listens. */
 export function orderPipelines(server: Server): void {
@@ -44,10 +37,4 @@ export function orderPipelines(server: Server): void {
       setImmediate(handle!, request, response)
     })
   })
-}
-
-/** Nothing more of what was read from the socket becomes a request. */
-function endParse(socket: Socket): void {
-  const { parser } = socket as Parsed
-  if (parser) parser.onIncoming = () => NO_MORE_HTTP
 }
