@@ -35,12 +35,19 @@ export class Child {
    * Starts a script; resolves when it answers.
    * @param script the compiled file
    * @param env variables beside those of this process
+   * @param how options of Node, and the descriptor of a file for its output
    */
-  static async start(script: URL, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Promise<Child> {
+  static async start(
+    script: URL,
+    args: readonly string[] = [],
+    env: NodeJS.ProcessEnv = {},
+    { node = [], output }: { node?: readonly string[]; output?: number } = {},
+  ): Promise<Child> {
     const options: ForkOptions = {
       serialization: 'advanced',
-      execArgv: [],
+      execArgv: [...node],
       env: { ...process.env, ...env },
+      stdio: ['inherit', output ?? 'inherit', 'inherit', 'ipc'],
     }
     const child = new Child(fork(fileURLToPath(script), args, options))
     await child.ask({ type: 'hello' })

@@ -15,6 +15,8 @@ export interface LoadJob {
   images: number
   /** Connections, one request in flight on each. */
   atOnce: number
+  /** As a form of one part, named by the domain; otherwise the body is the image. */
+  form?: boolean
 }
 
 export interface LoadResult {
@@ -48,7 +50,25 @@ for (let i = 0; i < 32; i++) {
   images.png64.push(await (await makeImage(64, 64)).png().toBuffer())
 }
 
-async function run({ url, domains, order, kind, images: count, atOnce }: LoadJob): Promise<LoadResult> {
+const BOUNDARY = 'facet-bench'
+
+/** A request for one image. */
+function requestOf(domain: string, image: Buffer, form: boolean) {
+  if (!form) return { path: `/v1/domains/${domain}/predict`, type: 'application/octet-stream', body: image }
+  const head = `--${BOUNDARY}\r\nContent-Disposition: form-data; name="${domain}"; filename="image"\r\n\r\n`
+  const body = Buffer.concat([Buffer.from(head), image, Buffer.from(`\r\n--${BOUNDARY}--\r\n`)])
+  return { path: '/v1/predict', type: `multipart/form-data; boundary=${BOUNDARY}`, body }
+}
+
+async function run({
+  url,
+  domains,
+  order,
+  kind,
+  images: count,
+  atOnce,
+  form = false,
+}: LoadJob): Promise<LoadResult> {
   const connections = await Promise.all(Array.from({ length: atOnce }, () => Connection.open(url)))
   const result: LoadResult = { latencies: [], failed: 0, failure: null, ms: 0 }
   const fail = (reason: string) => {
@@ -60,16 +80,11 @@ async function run({ url, domains, order, kind, images: count, atOnce }: LoadJob
     while (turn < count) {
       const mine = turn++
       const at = order === 'random' ? Math.floor(next() * domains.length) : mine % domains.length
-      const body = images[kind][mine % images[kind].length]!
-      const path = `/v1/domains/${domains[at]}/predict`
+      const image = images[kind][mine % images[kind].length]!
+      const request = requestOf(domains[at]!, image, form)
       const start = performance.now()
       try {
-        const { status, text } = await connection.send({
-          method: 'POST',
-          path,
-          type: 'application/octet-stream',
-          body,
-        })
+        const { status, text } = await connection.send({ method: 'POST', ...request })
         if (status === 200) result.latencies.push(performance.now() - start)
         else fail(`HTTP ${status}: ${text.slice(0, 200)}`)
       } catch (error) {

@@ -1,16 +1,17 @@
 /**
  * The whole service as a child process of the benchmark. Over IPC it answers questions that no client can ask:
- * the delay of its event loop, how long its thread was held at a stretch, and the speed of its engine when
- * images come from memory.
+ * the delay of its event loop, how long its thread was held at a stretch, what its thread does, and the speed of
+ * its engine when images come from memory.
  *
- * The arguments are those of `facet serve`.
+ * The arguments are those of `facet serve`. It logs nothing unless told `--log-level`.
  */
+import { type Profiler, Session } from 'node:inspector/promises'
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
-import { pino } from 'pino'
 import { systemClock } from '../../src/concurrency/clock.js'
 import { tuneCollector } from '../../src/serve/collector.js'
 import { type ServeConfig, serveCommand } from '../../src/config/config.js'
 import { readFamily } from '../../src/family/folder.js'
+import { openLog } from '../../src/serve/log.js'
 import { startService } from '../../src/serve/service.js'
 import { HeldMeter } from '../livez/held.js'
 import { answer } from '../processes.js'
@@ -18,6 +19,7 @@ import { random } from '../random.js'
 
 export type ToService =
   | { type: 'hello' | 'url' | 'delay-start' | 'delay-stop' | 'held-start' | 'held-stop' }
+  | { type: 'profile-start' | 'profile-stop' }
   | { type: 'feed'; domains: string[]; images: number; atOnce: number }
 
 /** Delay of the event loop, ms. */
@@ -26,14 +28,27 @@ export interface LoopDelay {
   p99: number
 }
 
+/** What the main thread did in a stretch of time. */
+export interface Profiled {
+  profile: Profiler.Profile
+  /** Part of the time in which its event loop was not waiting. */
+  utilization: number
+}
+
+/** Interval between two samples of a profile, microseconds. */
+const SAMPLED_US = 250
+
 tuneCollector()
 let config: ServeConfig | undefined
 await serveCommand(async (read) => {
   config = read
-}).parseAsync(process.argv.slice(2), { from: 'user' })
-const service = await startService(config!, { logger: pino({ level: 'silent' }), clock: systemClock })
+}).parseAsync(['--log-level', 'silent', ...process.argv.slice(2)], { from: 'user' })
+const logger = await openLog({ level: config!.logLevel, format: 'json' })
+const service = await startService(config!, { logger, clock: systemClock })
 let delay: IntervalHistogram | undefined
 const held = new HeldMeter()
+const inspector = new Session()
+let utilization = performance.eventLoopUtilization()
 const next = random(17)
 const { input } = (await readFamily(config!.family)).manifest
 const pixels = Uint8Array.from({ length: input.height * input.width * 3 }, () => next() * 256)
@@ -77,6 +92,19 @@ answer<ToService & { id: number }>(
         return null
       case 'held-stop':
         return held.stop()
+      case 'profile-start':
+        inspector.connect()
+        await inspector.post('Profiler.enable')
+        await inspector.post('Profiler.setSamplingInterval', { interval: SAMPLED_US })
+        await inspector.post('Profiler.start')
+        utilization = performance.eventLoopUtilization()
+        return null
+      case 'profile-stop': {
+        const { utilization: used } = performance.eventLoopUtilization(utilization)
+        const { profile } = await inspector.post('Profiler.stop')
+        inspector.disconnect()
+        return { profile, utilization: used } satisfies Profiled
+      }
       case 'delay-start':
         delay = monitorEventLoopDelay({ resolution: 1 })
         delay.enable()
