@@ -117,7 +117,7 @@ t.test('an entry whose deadline passed is not run in a small batch either', asyn
       return () => {}
     }
   })()
-  const { runs, submit, endAll } = harness({ clock, runMs: (size) => size, maxBatch: () => 4 })
+  const { runs, submit, endAll } = harness({ clock, runMs: (size) => size, maxBatch: () => 4, few: () => 0 })
   const answers = [submit('x', ['x']), submit('flood', [...'123456'])]
   const late = submit('a', ['late'], { deadline: 10 })
   const lost = t.rejects(late, { code: 'deadline_exceeded' })

@@ -5,7 +5,10 @@ import { nextBatch, type Situation } from '../src/scheduler/policy.js'
 
 /** A line of entries named after their domain and their turn: `a1`, `a2`, `b1`. */
 function lineOf(...entries: string[]) {
-  const line = new Line<{ principal: string; domain: string; name: string }>(() => 2)
+  const line = new Line<{ principal: string; domain: string; name: string }>({
+    places: () => 2,
+    few: () => 0,
+  })
   for (const name of entries) line.push({ principal: '', domain: name[0]!, name })
   return line
 }
@@ -43,6 +46,7 @@ const cases: [
   ['not twice in a row', [...flood, 'q1'], { runMs: onCpu, lastWasQuiet: true }, [], 4],
   ['not where no time is known', [...flood, 'q1'], {}, [], 4],
   ['not on a GPU, where a small batch is as long as a full one', [...flood, 'q1'], { runMs: onGpu }, [], 4],
+  ['not where few wait', [...flood, 'q1'], { runMs: onCpu, few: 10 }, [], 4],
   ['not where all that waits fits into a batch', ['f1', 'f2', 'f3', 'q1'], { runMs: onCpu }, [], 4],
   [
     'as many quiet ones as take half of a full batch',
@@ -61,6 +65,7 @@ for (const [name, entries, situation, quiet, size] of cases) {
       unserved: 1,
       lanes: 1,
       maxBatch: 4,
+      few: 0,
       runMs: () => null,
       lastWasQuiet: false,
       ...situation,

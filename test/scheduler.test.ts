@@ -84,7 +84,7 @@ t.test('what is submitted in one turn to an idle scheduler leaves in one batch',
 })
 
 t.test('quiet domains run in a small batch if it takes at most half the time of a full one', async (t) => {
-  const { runs, submit } = harness({ runMs: (size) => 0.5 + size })
+  const { runs, submit } = harness({ few: () => 0, runMs: (size) => 0.5 + size })
   const answers = [submit('z', 'first'), submit('flood', ...'123456'), submit('a', 'a')]
   await runs[0]?.finish()
   t.same(runs[1]?.batch, ['a'], 'two that came before it are still in the line')
@@ -101,7 +101,7 @@ t.test('quiet domains run in a small batch if it takes at most half the time of 
 t.test('quiet domains share a full batch if a small one takes as long, or if no time is known', async (t) => {
   const times: ((size: number) => number | null)[] = [(size) => 20 + size, () => null]
   for (const runMs of times) {
-    const { runs, submit } = harness({ runMs })
+    const { runs, submit } = harness({ few: () => 0, runMs })
     const answers = [submit('a', 'first'), submit('flood', ...'123456'), submit('b', 'b')]
     await runs[0]?.finish()
     t.same(runs[1]?.batch, ['1', '2', 'b', '3'])
@@ -114,7 +114,7 @@ t.test('quiet domains share a full batch if a small one takes as long, or if no 
 t.test(
   'quiet domains share a full batch if an image in a small one costs much more, as on a GPU',
   async (t) => {
-    const { runs, submit } = harness({ maxBatch: () => 8, runMs: (size) => 1 + size / 4 })
+    const { runs, submit } = harness({ few: () => 0, maxBatch: () => 8, runMs: (size) => 1 + size / 4 })
     const answers = [submit('a', 'first'), submit('flood', ...'123456789ABCDEF'), submit('b', 'b')]
     await runs[0]?.finish()
     t.same(
@@ -128,7 +128,7 @@ t.test(
 )
 
 t.test('of many quiet domains, as many run as half the time of a full batch allows', async (t) => {
-  const { runs, submit } = harness({ runMs: (size) => 0.3 + size })
+  const { runs, submit } = harness({ few: () => 0, runMs: (size) => 0.3 + size })
   const answers = [submit('a', 'first'), submit('flood', ...'123456')]
   for (const domain of ['b', 'c', 'd']) answers.push(submit(domain, domain))
   await runs[0]?.finish()
@@ -185,7 +185,7 @@ t.test('maxBatch is asked before each batch, and is at least one', async (t) => 
 })
 
 t.test('a batch mixes domains, two entries of each in turn', async (t) => {
-  const { runs, submit, batches } = harness()
+  const { runs, submit, batches } = harness({ few: () => 0 })
   const answers = [
     submit('x', 'x'),
     submit('a', 'a1', 'a2', 'a3', 'a4'),
@@ -206,7 +206,7 @@ t.test('a batch mixes domains, two entries of each in turn', async (t) => {
 })
 
 t.test('a second entry of a domain keeps the place it came to, a third waits for one', async (t) => {
-  const { runs, scheduler, submit } = harness({ maxBatch: () => 2 })
+  const { runs, scheduler, submit } = harness({ few: () => 0, maxBatch: () => 2 })
   const answers = ['x', 'a1', 'b1', 'a2', 'a3', 'c1', 'd1'].map((item) => submit(item[0]!, item))
   for (let i = 0; scheduler.busy; i++) await runs[i]?.finish()
   t.same(
@@ -217,7 +217,7 @@ t.test('a second entry of a domain keeps the place it came to, a third waits for
 })
 
 t.test('where entries run one by one, each domain has one place', async (t) => {
-  const { runs, scheduler, submit } = harness({ maxBatch: () => 1 })
+  const { runs, scheduler, submit } = harness({ few: () => 0, maxBatch: () => 1 })
   const answers = ['x', 'a1', 'a2', 'b1'].map((item) => submit(item[0]!, item))
   for (let i = 0; scheduler.busy; i++) await runs[i]?.finish()
   t.same(
@@ -228,7 +228,7 @@ t.test('where entries run one by one, each domain has one place', async (t) => {
 })
 
 t.test('an entry that leaves gives its place to the next one of its domain', async (t) => {
-  const { runs, scheduler, submit } = harness({ maxBatch: () => 2 })
+  const { runs, scheduler, submit } = harness({ few: () => 0, maxBatch: () => 2 })
   const client = new AbortController()
   const answers = [submit('x', 'x'), submit('a', 'a1')]
   const gone = scheduler.submit('a', 'gone', { signal: client.signal })
@@ -245,7 +245,7 @@ t.test('an entry that leaves gives its place to the next one of its domain', asy
 })
 
 t.test('a domain that floods delays another by the running batch only (pain 13)', async (t) => {
-  const { runs, scheduler, submit } = harness()
+  const { runs, scheduler, submit } = harness({ few: () => 0 })
   const flood = Array.from({ length: 400 }, (_, i) => submit('flood', `f${i}`))
   for (let round = 0; round < 20; round++) {
     const quiet = submit('quiet', `q${round}`)
@@ -258,8 +258,25 @@ t.test('a domain that floods delays another by the running batch only (pain 13)'
   t.equal((await Promise.all(flood)).length, 400)
 })
 
+t.test('few entries run in order of arrival, whatever their domains', async (t) => {
+  const { runs, scheduler, submit } = harness({ maxBatch: () => 2, few: () => 4 })
+  const answers = ['x', 'a1', 'a2', 'a3', 'b1'].map((item) => submit(item[0]!, item))
+  await runs[0]?.finish()
+  t.same(runs[1]?.batch, ['a1', 'a2'])
+  answers.push(...['a4', 'a5', 'c1'].map((item) => submit(item[0]!, item)))
+  await runs[1]?.finish()
+  t.same(runs[2]?.batch, ['b1', 'a3'], 'of more than four, two of a domain are in the line')
+  for (let i = 2; scheduler.busy; i++) await runs[i]?.finish()
+  t.same(
+    runs.slice(3).map(({ batch }) => batch),
+    [['a4', 'a5'], ['c1']],
+    'and then few again',
+  )
+  await Promise.all(answers)
+})
+
 t.test('with more domains than a batch holds every one gets the same share', async (t) => {
-  const { runs, submit } = harness()
+  const { runs, submit } = harness({ few: () => 0 })
   const answers = [submit('first', 'first')]
   for (let d = 0; d < 10; d++) answers.push(submit(`d${d}`, ...Array.from({ length: 4 }, () => `d${d}`)))
   const served = new Map<string, number>()
@@ -392,7 +409,7 @@ t.test('no free lane stays idle beside batches of several', async (t) => {
 })
 
 t.test('free lanes share what waits, and a batch leaves for each that gets free', async (t) => {
-  const { scheduler, submit, runs } = harness({ lanes: () => 2, defer: queueMicrotask })
+  const { scheduler, submit, runs } = harness({ few: () => 0, lanes: () => 2, defer: queueMicrotask })
   const first = submit('a', 'a1', 'a2', 'a3')
   const second = submit('b', 'b1')
   await settle()

@@ -1,17 +1,26 @@
 /**
- * The line of one principal: which of its entries is next. In it each domain has few places.
+ * The line of one principal: which of its entries is next.
  *
- * What a domain queues beyond its places waits behind the line. When one of its entries leaves the line, its next
- * one gets a place at the end. So a flood of one domain delays another domain by two entries at most.
+ * Few entries leave in order of arrival. Where more wait, each domain has few places in the line. What it queues beyond
+ * its places waits behind the line; when one of its entries leaves the line, its next one gets a place at the end. So a
+ * flood of one domain delays another domain by two entries at most.
  *
- * Why two places and not one (a round robin): with one place, a second image of a domain waits a whole round longer
- * than its neighbours, and the slowest answers of random traffic take three times the median
- * (docs/decisions/0006-lines-with-two-places-a-domain.md).
+ * Why not always so: with one place (a round robin) a second image of a domain waits a whole round longer than its
+ * neighbours, with two places a third one does. By chance alone a domain often has so many, and the slowest answers of
+ * random traffic take twice the median (docs/decisions/0006-lines-with-two-places-a-domain.md).
  */
 
 /** What a line holds. */
 export interface DomainEntry {
   readonly domain: string
+}
+
+/** Asked at each change. */
+export interface LineLimits {
+  /** Places of a principal in the line, and of a domain in its principal's; at least 1. */
+  places(): number
+  /** So many entries of a principal leave in order of arrival. */
+  few(): number
 }
 
 /** The entries of one domain. It exists while there are any. */
@@ -27,29 +36,29 @@ class DomainQueue<E> {
 }
 
 export class DomainLine<E extends DomainEntry> {
-  readonly #places: () => number
+  readonly #limits: LineLimits
   readonly #queues = new Map<string, DomainQueue<E>>()
   /** Empty only where nothing waits at all. */
   readonly #line = new Set<E>()
-  #length = 0
+  /** All entries, in order of arrival. */
+  readonly #arrivals = new Set<E>()
 
-  /** @param places places of one domain, asked at each change; at least 1 */
-  constructor(places: () => number) {
-    this.#places = places
+  constructor(limits: LineLimits) {
+    this.#limits = limits
   }
 
   /** Entries, those behind the line included. */
   get length(): number {
-    return this.#length
+    return this.#arrivals.size
   }
 
   lengthOf(domain: string): number {
     return this.#queues.get(domain)?.length ?? 0
   }
 
-  /** The entries in the line, the next one first. */
+  /** The entries in the order in which they leave, the next one first. Where many wait, those behind the line are not among them. */
   [Symbol.iterator](): Iterator<E> {
-    return this.#line.values()
+    return (this.length <= this.#limits.few() ? this.#arrivals : this.#line).values()
   }
 
   /**
@@ -77,7 +86,7 @@ export class DomainLine<E extends DomainEntry> {
     }
     queue.behind.add(entry)
     this.#fillPlaces(queue)
-    this.#length++
+    this.#arrivals.add(entry)
   }
 
   /** @returns false for an entry that is not here */
@@ -89,13 +98,13 @@ export class DomainLine<E extends DomainEntry> {
       this.#fillPlaces(queue)
     } else if (!queue.behind.delete(entry)) return false
     if (queue.length === 0) this.#queues.delete(entry.domain)
-    this.#length--
+    this.#arrivals.delete(entry)
     return true
   }
 
   /** Moves entries of a domain into the line while it has free places. */
   #fillPlaces(queue: DomainQueue<E>): void {
-    const places = this.#places()
+    const places = this.#limits.places()
     for (const entry of queue.behind) {
       if (queue.placed >= places) return
       queue.behind.delete(entry)

@@ -5,10 +5,7 @@
  * When an entry leaves, its principal's place goes to the end of the line. So a principal with images of five hundred
  * domains delays another principal by two entries, as a principal with one domain does.
  */
-import { type DomainEntry, DomainLine } from './domain-line.js'
-
-/** Most places of a principal in the line, and of a domain in its principal's. */
-export const PLACES = 2
+import { type DomainEntry, DomainLine, type LineLimits } from './domain-line.js'
 
 /** What a line holds. */
 export interface LineEntry extends DomainEntry {
@@ -28,15 +25,14 @@ interface Place<E extends LineEntry> {
 }
 
 export class Line<E extends LineEntry> {
-  readonly #places: () => number
+  readonly #limits: LineLimits
   readonly #shares = new Map<string, Share<E>>()
   /** Empty only where nothing waits at all. */
   readonly #line = new Set<Place<E>>()
   #length = 0
 
-  /** @param places places of one principal and of one domain, asked at each change; at least 1 */
-  constructor(places: () => number) {
-    this.#places = places
+  constructor(limits: LineLimits) {
+    this.#limits = limits
   }
 
   /** Entries, those behind the line included. */
@@ -86,7 +82,7 @@ export class Line<E extends LineEntry> {
   push(entry: E): void {
     let share = this.#shares.get(entry.principal)
     if (share === undefined) {
-      share = { entries: new DomainLine(this.#places), places: [] }
+      share = { entries: new DomainLine(this.#limits), places: [] }
       this.#shares.set(entry.principal, share)
     }
     share.entries.push(entry)
@@ -110,7 +106,7 @@ export class Line<E extends LineEntry> {
 
   /** Gives a principal places at the end of the line while it has entries for them. */
   #fillPlaces(share: Share<E>): void {
-    const places = Math.min(this.#places(), share.entries.length)
+    const places = Math.min(this.#limits.places(), share.entries.length)
     while (share.places.length < places) {
       const place = { share }
       share.places.push(place)

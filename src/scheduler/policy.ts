@@ -9,7 +9,15 @@
  *   for a batch full of the flood's images. Only where a small batch is short, and costs an image not much more.
  * - Never two such batches in a row: the flood must not starve either.
  */
+import type { LineLimits } from './domain-line.js'
 import type { Line, LineEntry } from './line.js'
+
+/** Places of a principal in the line, and of a domain in its principal's. */
+const PLACES = 2
+/** Few images wait where two batches of each lane take them: so long a domain may have to wait for the others. */
+const FEW_BATCHES = 2
+/** Batches of eight at least: two batches of one image would be none. */
+const MIN_FEW_BATCH = 8
 
 /** A quiet batch may take at most half the time of a full one, */
 const QUIET_MAX_TIME_RATIO = 0.5
@@ -17,6 +25,15 @@ const QUIET_MAX_TIME_RATIO = 0.5
 const QUIET_MAX_COST_RATIO = 2
 /** Lanes share what waits only where the smaller run takes at most 75% of the larger one's time. */
 const SHARE_MAX_TIME_RATIO = 0.75
+
+/** @param maxBatch most entries of a batch */
+export function lineLimits(lanes: () => number, maxBatch: () => number): LineLimits {
+  return {
+    // Where entries run one by one, a second place of a flood would cost the others one more run.
+    places: () => Math.min(PLACES, lanes() * maxBatch()),
+    few: () => FEW_BATCHES * lanes() * Math.max(MIN_FEW_BATCH, maxBatch()),
+  }
+}
 
 export interface Situation {
   /** Lanes that run nothing, at least 1. */
@@ -27,6 +44,8 @@ export interface Situation {
   lanes: number
   /** Most entries of one batch, at least 1. */
   maxBatch: number
+  /** So many entries run in order of arrival (`LineLimits`). */
+  few: number
   /** Measured run time of a batch of so many entries, ms; null where it is not known. */
   runMs(size: number): number | null
   /** The batch before this one was one of quiet domains. */
@@ -41,9 +60,10 @@ export interface BatchPlan<E> {
 }
 
 export function nextBatch<E extends LineEntry>(line: Line<E>, situation: Situation): BatchPlan<E> {
-  const { maxBatch, lastWasQuiet } = situation
+  const { maxBatch, few, lastWasQuiet } = situation
   const share = shareOf(line.length, situation)
-  const quiet = share > maxBatch && !lastWasQuiet ? quietEntries(line, situation) : []
+  const crowded = share > maxBatch && line.length > few
+  const quiet = crowded && !lastWasQuiet ? quietEntries(line, situation) : []
   return { quiet, size: Math.min(share, maxBatch) }
 }
 

@@ -12,8 +12,9 @@
  */
 import type { Clock } from '../concurrency/clock.js'
 import { clientClosed, draining, FacetError } from '../errors.js'
-import { Line, type LineEntry, PLACES } from './line.js'
-import { nextBatch } from './policy.js'
+import type { LineLimits } from './domain-line.js'
+import { Line, type LineEntry } from './line.js'
+import { lineLimits, nextBatch } from './policy.js'
 
 /** Hears what the scheduler does. Every method may be left out. */
 export interface SchedulerObserver {
@@ -43,6 +44,8 @@ export interface SchedulerOptions<T, R> {
    * other requests, and cost a turn of the event loop.
    */
   defer?: (start: () => void) => void
+  /** So many entries of a principal run in order of arrival; by `policy.ts` unless given. */
+  few?: () => number
   observe?: SchedulerObserver
 }
 
@@ -79,8 +82,8 @@ const AVERAGE_WEIGHT = 0.2
 export class Scheduler<T, R> {
   readonly #options: SchedulerOptions<T, R>
   readonly #observe: SchedulerObserver
-  // Where entries run one by one, a second place of a flood would cost the others one more run.
-  readonly #line = new Line<Entry<T, R>>(() => Math.min(PLACES, this.#lanes * this.#maxBatch))
+  readonly #limits: LineLimits
+  readonly #line: Line<Entry<T, R>>
   /** Batches that run. */
   readonly #running = new Set<AbortController>()
   /** A start was put off and will come. */
@@ -93,6 +96,12 @@ export class Scheduler<T, R> {
   constructor(options: SchedulerOptions<T, R>) {
     this.#options = options
     this.#observe = options.observe ?? {}
+    const limits = lineLimits(
+      () => this.#lanes,
+      () => this.#maxBatch,
+    )
+    this.#limits = { ...limits, ...(options.few && { few: options.few }) }
+    this.#line = new Line(this.#limits)
   }
 
   /** Entries that wait; those of the running batches do not count. */
@@ -228,7 +237,9 @@ export class Scheduler<T, R> {
     const { runMs = () => null } = this.#options
     const maxBatch = this.#maxBatch
     const lastWasQuiet = this.#lastWasQuiet
-    const { quiet, size } = nextBatch(this.#line, { free, unserved, lanes, maxBatch, runMs, lastWasQuiet })
+    const few = this.#limits.few()
+    const situation = { free, unserved, lanes, maxBatch, few, runMs, lastWasQuiet }
+    const { quiet, size } = nextBatch(this.#line, situation)
     const batch = quiet.filter((entry) => this.#takeToRun(entry))
     this.#lastWasQuiet = batch.length > 0
     if (this.#lastWasQuiet) return batch
