@@ -5,7 +5,7 @@
  *
  * The arguments are those of `facet serve`. It logs nothing unless told `--log-level`.
  */
-import { type Profiler, Session } from 'node:inspector/promises'
+import { Session } from 'node:inspector/promises'
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { systemClock } from '../../src/concurrency/clock.js'
 import { tuneCollector } from '../../src/serve/collector.js'
@@ -28,13 +28,6 @@ export interface LoopDelay {
   p99: number
 }
 
-/** What the main thread did in a stretch of time. */
-export interface Profiled {
-  profile: Profiler.Profile
-  /** Part of the time in which its event loop was not waiting. */
-  utilization: number
-}
-
 /** Interval between two samples of a profile, microseconds. */
 const SAMPLED_US = 250
 
@@ -48,7 +41,6 @@ const service = await startService(config!, { logger, clock: systemClock })
 let delay: IntervalHistogram | undefined
 const held = new HeldMeter()
 const inspector = new Session()
-let utilization = performance.eventLoopUtilization()
 const next = random(17)
 const { input } = (await readFamily(config!.family)).manifest
 const pixels = Uint8Array.from({ length: input.height * input.width * 3 }, () => next() * 256)
@@ -97,13 +89,11 @@ answer<ToService & { id: number }>(
         await inspector.post('Profiler.enable')
         await inspector.post('Profiler.setSamplingInterval', { interval: SAMPLED_US })
         await inspector.post('Profiler.start')
-        utilization = performance.eventLoopUtilization()
         return null
       case 'profile-stop': {
-        const { utilization: used } = performance.eventLoopUtilization(utilization)
         const { profile } = await inspector.post('Profiler.stop')
         inspector.disconnect()
-        return { profile, utilization: used } satisfies Profiled
+        return profile
       }
       case 'delay-start':
         delay = monitorEventLoopDelay({ resolution: 1 })

@@ -2,7 +2,8 @@
  * Where the time of the HTTP thread goes: a CPU profile of V8, summed by cause.
  *
  * A sample counts for the function that was running, or where that is a helper (Node's buffers, events, timers, files)
- * for the function that called it.
+ * for the function that called it. Samples are counted, and not the time between them: a thread that waits for a core
+ * gets one sample afterwards, however long it waited.
  */
 import type { Profiler } from 'node:inspector'
 
@@ -11,6 +12,8 @@ interface Cause {
   /** Of a frame: `function file`, the file as a URL. */
   frame: RegExp
 }
+
+const MEASURING = 'measuring'
 
 /** The first that fits a frame counts. Order matters: files before their folders. */
 const causes: readonly Cause[] = [
@@ -49,7 +52,7 @@ const causes: readonly Cause[] = [
   { name: 'admission, path of a request', frame: /\/src\/(predict|serve)\// },
   { name: 'scheduler', frame: /\/src\/scheduler\// },
   { name: 'registry and leases', frame: /\/src\/(registry|residency|family|manifest)\// },
-  { name: 'measuring', frame: /\/bench\/|node:inspector/ },
+  { name: MEASURING, frame: /\/bench\/|node:inspector/ },
   {
     name: "Node's http and sockets",
     frame:
@@ -61,7 +64,7 @@ const IDLE = '(idle)'
 
 export interface Share {
   cause: string
-  /** Part of the time in which the thread did anything. */
+  /** Part of the samples in which the thread did anything for the service. */
   share: number
 }
 
@@ -74,12 +77,11 @@ export interface HotFunction {
 export interface Told {
   causes: Share[]
   functions: HotFunction[]
-  /** Part of the samples in which the thread did anything. */
-  active: number
+  samples: number
 }
 
 /** @param functions so many of the hottest functions, by their own time */
-export function tell({ nodes, samples = [], timeDeltas = [] }: Profiler.Profile, functions: number): Told {
+export function tell({ nodes, samples = [] }: Profiler.Profile, functions: number): Told {
   const nodeOf = new Map(nodes.map((node) => [node.id, node]))
   const parentOf = new Map(nodes.flatMap(({ id, children = [] }) => children.map((child) => [child, id])))
   const causeOf = new Map<number, string>()
@@ -97,30 +99,33 @@ export function tell({ nodes, samples = [], timeDeltas = [] }: Profiler.Profile,
     }
     return found
   }
+  /** Of a native function, what called it. */
+  const callerOf = (id: number): string => {
+    const parent = nodeOf.get(parentOf.get(id) ?? id)!.callFrame
+    return `native, called by ${parent.functionName || parent.url.replace(/^.*\//, '')}`
+  }
   const byCause = new Map<string, number>()
   const byFunction = new Map<string, number>()
-  let active = 0
-  let all = 0
-  samples.forEach((id, index) => {
-    const us = timeDeltas[index]!
+  let counted = 0
+  for (const id of samples) {
     const { functionName, url, lineNumber } = nodeOf.get(id)!.callFrame
-    all += us
-    if (functionName === IDLE) return
-    active += us
-    add(byCause, cause(id), us)
-    const file = url.replace(/^.*\/(?=(dist|node_modules)\/)/, '')
-    add(byFunction, `${functionName || '(anonymous)'} ${file}:${lineNumber + 1}`, us)
-  })
+    if (functionName === IDLE || cause(id) === MEASURING) continue
+    counted++
+    add(byCause, cause(id))
+    const file = url.replace(/^.*?\/(?=(dist|node_modules)\/)/, '')
+    const where = url === '' ? callerOf(id) : `${file}:${lineNumber + 1}`
+    add(byFunction, `${functionName || '(anonymous)'} ${where}`)
+  }
   const shares = (of: Map<string, number>) => [...of].sort(([, a], [, b]) => b - a)
   return {
-    causes: shares(byCause).map(([cause, us]) => ({ cause, share: us / active })),
+    causes: shares(byCause).map(([cause, count]) => ({ cause, share: count / counted })),
     functions: shares(byFunction)
       .slice(0, functions)
-      .map(([where, us]) => ({ where, share: us / active })),
-    active: active / all,
+      .map(([where, count]) => ({ where, share: count / counted })),
+    samples: counted,
   }
 }
 
-function add(to: Map<string, number>, key: string, value: number): void {
-  to.set(key, (to.get(key) ?? 0) + value)
+function add(to: Map<string, number>, key: string): void {
+  to.set(key, (to.get(key) ?? 0) + 1)
 }

@@ -8,6 +8,7 @@
  */
 import { closeSync, openSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
+import type { Profiler } from 'node:inspector'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -19,7 +20,6 @@ import { makeFamily, randomBackbone, randomPack } from '../networks.js'
 import { domainName, PackPress, writeSeeds } from '../packs.js'
 import { Child, cpuMs } from '../processes.js'
 import type { LoadJob, LoadResult } from '../speed/load-process.js'
-import type { Profiled } from '../speed/service-process.js'
 import { median, quantile } from '../statistics.js'
 import { tell, type Told } from './causes.js'
 import { accounts, HTTP, LANES, used } from './threads.js'
@@ -39,6 +39,8 @@ interface Options {
 
 /** Images of a slice, and of a stretch of the profile. */
 const SLICE_IMAGES = 512
+/** Threads that take less CPU time an image are not shown, ms. */
+const SHOWN_MS = 0.0005
 const ALL = 'all threads'
 const ENDED = 'threads that ended'
 
@@ -218,14 +220,14 @@ async function byCause(side: Side, send: Send, { profileSeconds, functions }: Op
   const end = performance.now() + 1000 * profileSeconds
   do await send(side, SLICE_IMAGES)
   while (performance.now() < end)
-  const { profile } = await side.child.ask<Profiled>({ type: 'profile-stop' })
-  return tell(profile, functions)
+  return tell(await side.child.ask<Profiler.Profile>({ type: 'profile-stop' }), functions)
 }
 
 function showThreads(sides: readonly Side[], slices: ReadonlyMap<Side, Slices>): void {
   const all = sides.map((side) => slices.get(side)!)
   const names = new Set(all.flatMap(({ cpu }) => [...cpu.keys()]))
   names.delete(ALL)
+  const idle = (name: string) => all.every(({ cpu }) => median(cpu.get(name) ?? [0]) < SHOWN_MS)
   const cells = (name: string) =>
     all.map(({ cpu }) => (cpu.has(name) ? median(cpu.get(name)!).toFixed(3) : '-'))
   const line = (name: string, values: readonly string[]) =>
@@ -234,7 +236,7 @@ function showThreads(sides: readonly Side[], slices: ReadonlyMap<Side, Slices>):
     'CPU ms an image',
     sides.map(({ name }) => name),
   )
-  for (const name of names) line(`  ${name}`, cells(name))
+  for (const name of names) if (!idle(name)) line(`  ${name}`, cells(name))
   line(`  ${ALL}`, cells(ALL))
   const row = (name: string, of: (slices: Slices) => number[], digits: number, factor = 1) =>
     line(
@@ -250,10 +252,8 @@ function showThreads(sides: readonly Side[], slices: ReadonlyMap<Side, Slices>):
   row('lanes had nothing to run, %', ({ lanes }) => lanes.idle, 1, 100)
 }
 
-function showCauses(name: string, { causes, functions, active }: Told, httpMs: number): void {
-  console.log(
-    `HTTP thread of '${name}', busy ${(100 * active).toFixed(0)}% of the time: cause, %, ms an image`,
-  )
+function showCauses(name: string, { causes, functions, samples }: Told, httpMs: number): void {
+  console.log(`HTTP thread of '${name}', ${samples} samples: cause, %, CPU ms an image`)
   for (const { cause, share } of causes)
     console.log(
       `  ${cause.padEnd(50)}${(100 * share).toFixed(1).padStart(6)}${(share * httpMs).toFixed(3).padStart(8)}`,

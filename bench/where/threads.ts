@@ -20,7 +20,7 @@ const owners: readonly [RegExp, string][] = [
   [/^(node|MainThread)$/, LANES],
   [/^v8$/, "V8's helpers"],
   [/^pool$/, "libuv's pool"],
-  [/^(worker|vips|pool-|wbuffer)/, "libvips' workers"],
+  [/vips/, "libvips' workers"],
 ]
 
 interface Account {
