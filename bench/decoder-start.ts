@@ -7,9 +7,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { systemClock } from '../src/concurrency/clock.js'
-import { Launches } from '../src/image/apart/launches.js'
+import { LauncherClient } from '../src/image/apart/launcher-client.js'
+import { command, natural } from './command.js'
 import { HeldMeter } from './livez/held.js'
 import { machine } from './machine.js'
 import { privateBytes } from './processes.js'
@@ -19,9 +19,15 @@ const MEMORY_MB = [0, 400, 1000]
 /** How long the thread is watched after a start, ms: the kernel copies a page when it is next written. */
 const WATCHED_MS = 50
 
-const { values } = parseArgs({ options: { starts: { type: 'string', default: '25' } } })
+const { starts } = command(
+  'decoder-start',
+  'How long starting a process that decodes holds the thread that does HTTP.',
+)
+  .option('--starts <n>', 'of each kind, with each size of memory', natural, 25)
+  .parse()
+  .opts<{ starts: number }>()
 const decoder = fileURLToPath(new URL('../src/image/apart/decoder.js', import.meta.url))
-const launcher = new Launches({ clock: systemClock })
+const launcher = new LauncherClient({ clock: systemClock })
 const meter = new HeldMeter()
 
 /** Starts a process, and returns what ends it. */
@@ -51,7 +57,7 @@ const rows = []
 for (const megabytes of MEMORY_MB) {
   while (ballast.length < megabytes) ballast.push(Buffer.alloc(1e6, 1))
   const held: Record<string, number[]> = {}
-  for (let start = 0; start < Number(values.starts); start++)
+  for (let start = 0; start < starts; start++)
     for (const [kind, begin] of Object.entries(kinds)) {
       meter.start()
       const end = await begin()

@@ -108,6 +108,12 @@ export function draining(): FacetError {
   return new FacetError('draining', 'The service is shutting down.', { retryAfter: 1 })
 }
 
+/** What no other error says. @param cause for the log */
+export function internal(cause: unknown): FacetError {
+  const message = 'Something went wrong here; the log has the cause under this request id.'
+  return new FacetError('internal', message, { cause })
+}
+
 export function clientClosed(): FacetError {
   return new FacetError('client_closed', 'The client closed the request.')
 }

@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import sharp from 'sharp'
 import t from 'tap'
 import { FrameReader, frame } from '../src/image/apart/frames.js'
-import type { Child, LaunchesOptions } from '../src/image/apart/launches.js'
+import type { Child, LauncherClientOptions } from '../src/image/apart/launcher-client.js'
+import type { Answer } from '../src/image/apart/messages.js'
 import { DecodeProcesses, type DecodeProcessesOptions } from '../src/image/apart/processes.js'
 import { decodeImage, openImage } from '../src/image/decode.js'
 import { createLauncher } from './decoder.js'
@@ -16,7 +17,7 @@ const avif = fixture('colour.avif')
 /** Processes, stopped when the test ends, and those that they started. @param command what is started; the decoder unless told */
 function processesOf(
   t: { teardown(end: () => Promise<void>): void },
-  { command, ...more }: Partial<DecodeProcessesOptions> & Pick<LaunchesOptions, 'command'> = {},
+  { command, ...more }: Partial<DecodeProcessesOptions> & Pick<LauncherClientOptions, 'command'> = {},
 ) {
   const clock = new ManualClock()
   const children: (Child & { killed: boolean })[] = []
@@ -26,7 +27,7 @@ function processesOf(
     ended: (reason) => ends.push(`launcher ${reason}`),
     ...(command && { command }),
   })
-  const processes = new DecodeProcesses({
+  const options: DecodeProcessesOptions = {
     clock,
     ended: (reason) => ends.push(reason),
     launcher: {
@@ -47,9 +48,10 @@ function processesOf(
       stop: () => launcher.stop(),
     },
     ...more,
-  })
+  }
+  const processes = new DecodeProcesses(options)
   t.teardown(() => processes.stop())
-  return { processes, clock, children, ends }
+  return { processes, options, clock, children, ends }
 }
 
 /** A command that runs this instead of the decoder; `stream` is the service's. */
@@ -87,10 +89,105 @@ t.test('an image that takes more CPU time than it may ends with its process', as
   const large = await sharp({ create: { width: 4000, height: 3000, channels: 3, background: 'navy' } })
     .avif({ effort: 0 })
     .toBuffer()
-  const { processes, children } = processesOf(t, { cpuMs: 1 })
+  const { processes, options, children, ends } = processesOf(t, { cpuMs: 1 })
   const error = await refusal(processes.decode(large, input))
+  options.cpuMs = 10_000
+  t.ok(await processes.decode(avif, input), 'the next image, at once, is not in that process')
   t.match(error, { code: 'image_too_large', status: 413, message: /more than 0.001 s of CPU time/ })
   t.match(await children[0]!.end, { reason: 'SIGKILL' })
+  t.same([children.length, ends], [2, []], 'nobody is told of an end that was announced')
+})
+
+const pixels = Buffer.alloc(input.height * input.width * 3, 7)
+
+/** A command that gives this instead of answers: of these, the one whose number is the job's `cpuMs`. */
+function answering(...said: readonly (readonly Uint8Array[])[]): string[] {
+  const hex = JSON.stringify(said.map((parts) => Buffer.concat(parts).toString('hex')))
+  const job = 'JSON.parse(chunk.subarray(8, 8 + chunk.readUInt32BE(0)))'
+  return running(`stream.once('data', (chunk) => stream.write(Buffer.from(${hex}[${job}.cpuMs], 'hex')))`)
+}
+
+t.test('what a process says that was taken over is not believed', async (t) => {
+  const lengths = (head: number, body: number) => {
+    const prefix = Buffer.alloc(8)
+    prefix.writeUInt32BE(head, 0)
+    prefix.writeUInt32BE(body, 4)
+    return prefix
+  }
+  const none = new Uint8Array()
+  const cases: [string, readonly Uint8Array[], RegExp][] = [
+    ['no JSON', [lengths(3, 0), Buffer.from('{{{')], /JSON/],
+    ['4 GiB of pixels', [lengths(11, 2 ** 32 - 1)], /4294967295 bytes of pixels, not \d+/],
+    ['a head of 4 GiB', [lengths(2 ** 32 - 1, 0)], /head of 4294967295 bytes/],
+    ['too few pixels', frame({ ok: true }, pixels.subarray(1)), /bytes of pixels/],
+    ['no pixels', frame({ ok: true }, none), /0 bytes of pixels/],
+    [
+      'a refusal with pixels',
+      frame({ ok: false, code: 'undecodable_image', message: '' }, pixels),
+      /bytes of pixels/,
+    ],
+    ['null', [lengths(4, 0), Buffer.from('null')], /another form/],
+    ['an unknown code', frame({ ok: false, code: 'toString', message: '' }, none), /another form/],
+    ['no message', frame({ ok: false, code: 'internal' }, none), /another form/],
+  ]
+  const command = answering(...cases.map(([, said]) => said))
+  const { processes, options, children, ends } = processesOf(t, { command })
+  for (const [index, [name]] of cases.entries()) {
+    options.cpuMs = index
+    const error = await refusal(processes.decode(avif, input))
+    t.match(error, { code: 'decoder_unavailable', status: 503, message: /gave no sound answer/ }, name)
+    t.match(await children[index]!.end, { reason: 'SIGKILL' })
+  }
+  await settle()
+  t.match(
+    ends,
+    cases.map(([, , why]) => why),
+    'the log says why',
+  )
+})
+
+t.test('a process that says more than its answer is not used again', async (t) => {
+  const twice = [...frame({ ok: true }, pixels), ...frame({ ok: true }, pixels)]
+  const { processes, children, ends } = processesOf(t, { command: answering(twice), cpuMs: 0 })
+  t.same(await processes.decode(avif, input), pixels)
+  t.match(await children[0]!.end, { reason: 'SIGKILL' })
+  await settle()
+  t.match(ends, [/an answer without a job/])
+})
+
+t.test('an error that was not foreseen is told with its cause, and the process goes on', async (t) => {
+  const launcher = createLauncher({ clock: new ManualClock() })
+  t.teardown(() => launcher.stop())
+  const child = launcher.start()
+  const stream = await child.stream
+  let told = (_: Answer) => {}
+  const reader = new FrameReader<Answer>((answer) => told(answer))
+  stream.on('data', (chunk: Uint8Array) => reader.take(chunk))
+  const ask = (job: object) => {
+    const answer = new Promise<Answer>((resolve) => {
+      told = resolve
+    })
+    for (const part of frame(job, fixture('colour.jpg'))) stream.write(part)
+    return Promise.race([answer, child.end])
+  }
+  t.match(await ask({ cpuMs: 10_000, input: null }), {
+    ok: false,
+    code: 'internal',
+    cause: /TypeError: .*\n +at /,
+  })
+  t.same(await ask({ cpuMs: 10_000, input }), { ok: true })
+  const head = { ok: false, code: 'internal', message: 'No.', cause: 'TypeError: of the decoder' }
+  const { processes } = processesOf(t, {
+    command: answering(frame(head, new Uint8Array())),
+    cpuMs: 0,
+  })
+  const error = await refusal(processes.decode(avif, input))
+  t.match(error, {
+    code: 'internal',
+    status: 500,
+    message: 'No.',
+    cause: { message: 'TypeError: of the decoder' },
+  })
 })
 
 t.test('an image that is not decoded a second after its deadline ends with its process', async (t) => {

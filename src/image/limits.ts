@@ -18,6 +18,8 @@ export const MAX_SIDE = 65_535
 export const MAX_ASPECT = 1000
 /** CPU time that one image may take to decode, ms, on the machine that cost.ts is calibrated on. */
 export const MAX_CPU_MS = 2000
+/** An image is given up after this time, whatever its request's deadline, ms. */
+export const MAX_DECODE_MS = 10_000
 /** CPU time for which a decode may go on after its request's deadline, ms. */
 const MAX_ONE_STEP_MS = 500
 

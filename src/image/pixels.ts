@@ -17,9 +17,10 @@ import type { InputSpec } from '../manifest/manifest.js'
 import { corrected } from './corrected.js'
 import { enlarge } from './enlarge.js'
 import { type Geometry, geometryOf } from './geometry.js'
-import { formatName, undecodable } from './headers/failures.js'
+import { formatName, tooSlow, undecodable } from './headers/failures.js'
 import type { ImageType } from './headers/sniff.js'
 import type { ImageHeader } from './headers/types.js'
+import { MAX_DECODE_MS } from './limits.js'
 import { checkProfile } from './profile.js'
 import { decodeSmallPng } from './small-png.js'
 
@@ -41,9 +42,6 @@ sharp.block({ operation: ['VipsForeignLoad'] })
 sharp.unblock({
   operation: ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff'].map((name) => `VipsForeignLoad${name}`),
 })
-
-/** What an image may take that is decoded without a deadline, ms. */
-const DECODE_TIMEOUT_MS = 10_000
 
 /**
  * Pixels `[input.height, input.width, 3]`, RGB. `bytes` are only read.
@@ -69,7 +67,7 @@ async function decodeReadable(
   bytes: Uint8Array,
   header: ImageHeader,
   input: InputSpec,
-  { signal, timeoutMs = DECODE_TIMEOUT_MS }: DecodeOptions,
+  { signal, timeoutMs = MAX_DECODE_MS }: DecodeOptions,
 ): Promise<Uint8Array> {
   const seconds = Math.max(1, Math.ceil(timeoutMs / 1000))
   const open = () => sharp(bytes, opening).timeout({ seconds })
@@ -205,8 +203,7 @@ function checkMetadata(metadata: Metadata, header: ImageHeader): void {
 function failure(type: ImageType): (error: Error) => never {
   return (error) => {
     if (error instanceof FacetError) throw error
-    if (/timeout: \d+% complete/.test(error.message))
-      throw new FacetError('deadline_exceeded', 'The image took longer to decode than the request may take.')
+    if (/timeout: \d+% complete/.test(error.message)) throw tooSlow()
     throw undecodable(type, error.message.replace(/\s*\n\s*/g, '; ').slice(0, 200), error)
   }
 }

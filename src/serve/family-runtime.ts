@@ -15,6 +15,7 @@ import { clientClosed, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import type { Execution } from '../http/exchange/deps.js'
 import type { openImage } from '../image/decode.js'
+import { MAX_DECODE_MS } from '../image/limits.js'
 import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
 import type { AcceptedImage, PredictingFamily, Wait } from '../predict/predictor.js'
 import { createCanary } from '../residency/canary.js'
@@ -44,9 +45,6 @@ export interface FamilyRuntimeOptions {
   logger: Logger
   observe: FamilyObserver
 }
-
-/** An image is given up after this time, whatever the request's deadline; ms. */
-const MAX_DECODE_MS = 10_000
 
 export class FamilyRuntime implements PredictingFamily {
   readonly family: Family

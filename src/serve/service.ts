@@ -25,7 +25,7 @@ import { Principals } from '../http/access/token-file.js'
 import type { Scope } from '../http/access/tokens.js'
 import { checkAddress, listen } from '../http/connections/port.js'
 import type { HttpConfig } from '../http/exchange/deps.js'
-import { type Launcher, Launches, type LaunchesOptions } from '../image/apart/launches.js'
+import { LauncherClient, type LauncherClientOptions, type Starter } from '../image/apart/launcher-client.js'
 import { DecodeProcesses } from '../image/apart/processes.js'
 import type { DecodeApart } from '../image/decode.js'
 import { Admission } from '../predict/admission.js'
@@ -68,7 +68,7 @@ export interface ServiceParts {
   /** The engine's thread. */
   createWorker?: () => Worker
   /** What starts processes that decode images. */
-  createLauncher?: (options: LaunchesOptions) => Launcher
+  createLauncher?: (options: LauncherClientOptions) => Starter
   /** The native runtime; without it and without `createWorker` the configuration chooses. */
   native?: NativeAddon
   /** The store's file system. */
@@ -239,13 +239,13 @@ async function assemble(
 }
 
 function decodeProcesses({ clock, logger, createLauncher }: ServiceParts): DecodeProcesses {
-  const options: LaunchesOptions = {
+  const options: LauncherClientOptions = {
     clock,
     ended: (reason) => logger.warn({ reason }, 'the process that starts decoders has ended'),
   }
   return new DecodeProcesses({
     clock,
-    launcher: createLauncher?.(options) ?? new Launches(options),
+    launcher: createLauncher?.(options) ?? new LauncherClient(options),
     ended: (reason) => logger.warn({ reason }, 'a process that decodes images has ended'),
   })
 }

@@ -6,7 +6,7 @@
  * no deadline: at that the service kills it.
  */
 import { Socket } from 'node:net'
-import { FacetError } from '../../errors.js'
+import { FacetError, internal } from '../../errors.js'
 import { openImage } from '../decode.js'
 import { tooLarge } from '../headers/failures.js'
 import { FrameReader, frame } from './frames.js'
@@ -21,6 +21,8 @@ const UNBOUNDED = {
   memory: Number.POSITIVE_INFINITY,
   cpuMs: Number.POSITIVE_INFINITY,
 }
+/** Characters of the text of a cause. */
+const MAX_CAUSE = 4000
 const NOTHING = new Uint8Array()
 
 const jobs = new FrameReader<Job>((job, bytes) => void decode(job, bytes))
@@ -39,7 +41,7 @@ async function decode({ input, cpuMs }: Job, bytes: Uint8Array): Promise<void> {
     clearInterval(watch)
     const seconds = `${cpuMs / 1000} s`
     const error = tooLarge(`The image took more than ${seconds} of CPU time to decode, and was given up.`)
-    answer(refusal(error), NOTHING, die)
+    answer({ ...refusal(error), last: true }, NOTHING, die)
   }, WATCH_MS)
   try {
     const image = await openImage(bytes, input, UNBOUNDED)
@@ -48,13 +50,14 @@ async function decode({ input, cpuMs }: Job, bytes: Uint8Array): Promise<void> {
     answer({ ok: true }, pixels)
   } catch (error) {
     clearInterval(watch)
-    if (!(error instanceof FacetError)) throw error
-    answer(refusal(error), NOTHING)
+    answer(refusal(error instanceof FacetError ? error : internal(error)), NOTHING)
   }
 }
 
-function refusal({ code, message }: FacetError): Answer {
-  return { ok: false, code, message }
+function refusal({ code, message, cause }: FacetError): Extract<Answer, { ok: false }> {
+  if (cause === undefined) return { ok: false, code, message }
+  const text = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)
+  return { ok: false, code, message, cause: text.slice(0, MAX_CAUSE) }
 }
 
 function answer(head: Answer, body: Uint8Array, then: () => void = () => {}): void {

@@ -1,6 +1,6 @@
 /**
  * Messages between the service and a process that decodes: a head, which is JSON, and a body of bytes. Both travel over
- * pipes, so that a large image is written piece by piece and never copied in one go on the thread that does HTTP.
+ * a pair of connected sockets, so that a large image is written piece by piece and never copied in one go on the thread that does HTTP.
  */
 
 /** Lengths of the head and the body, 32 bits each. */
@@ -18,6 +18,7 @@ export function frame(head: object, body: Uint8Array): [Buffer, Uint8Array] {
 /** Puts messages together from the chunks in which they come. */
 export class FrameReader<Head> {
   readonly #receive: (head: Head, body: Uint8Array) => void
+  readonly #check: (headBytes: number, bodyBytes: number) => void
   #part: 'prefix' | 'head' | 'body' = 'prefix'
   /** Bytes of the part that is being read, and how many of them have come. */
   #bytes = new Uint8Array(PREFIX_BYTES)
@@ -25,11 +26,22 @@ export class FrameReader<Head> {
   #bodyLength = 0
   #head: Head | undefined
 
-  /** @param receive given each message; the body is its own */
-  constructor(receive: (head: Head, body: Uint8Array) => void) {
+  /**
+   * @param receive given each message; the body is its own
+   * @param check given the lengths that a message announces, before memory is taken for it; throws where it is not wanted
+   */
+  constructor(
+    receive: (head: Head, body: Uint8Array) => void,
+    check: (headBytes: number, bodyBytes: number) => void = () => {},
+  ) {
     this.#receive = receive
+    this.#check = check
   }
 
+  /**
+   * Nothing more can be taken after an error.
+   * @throws SyntaxError where a head is no JSON; what `receive` and `check` throw
+   */
   take(chunk: Uint8Array): void {
     let at = 0
     do {
@@ -46,8 +58,10 @@ export class FrameReader<Head> {
     const bytes = this.#bytes
     if (this.#part === 'prefix') {
       const prefix = new DataView(bytes.buffer)
+      const headLength = prefix.getUint32(0)
       this.#bodyLength = prefix.getUint32(4)
-      this.#expect('head', prefix.getUint32(0))
+      this.#check(headLength, this.#bodyLength)
+      this.#expect('head', headLength)
     } else if (this.#part === 'head') {
       this.#head = JSON.parse(new TextDecoder().decode(bytes)) as Head
       this.#expect('body', this.#bodyLength)

@@ -1,6 +1,6 @@
 /**
  * The entry of the launcher: `node launcher.js COMMAND...` starts and kills processes of that command as it is told over
- * its IPC channel (launches.ts), and reports how each ended. Each process gets one stream, on its descriptor 0, of which
+ * its IPC channel (launcher-client.ts), and reports how each ended. Each process gets one stream, on its descriptor 0, of which
  * the other end goes to the service.
  *
  * It imports next to nothing, because it is there to be small: the kernel copies a process's page tables to start

@@ -9,8 +9,18 @@ export interface Job {
   cpuMs: number
 }
 
-/** The head of an answer. Its body is the pixels, or nothing where the image was refused. */
-export type Answer = { ok: true } | { ok: false; code: ErrorCode; message: string }
+/** The head of an answer. Its body is the pixels, or nothing where there are none. */
+export type Answer =
+  | { ok: true }
+  | {
+      ok: false
+      code: ErrorCode
+      message: string
+      /** Text of the error behind it, for the log. */
+      cause?: string
+      /** The process takes no job after this answer: it ends itself. */
+      last?: true
+    }
 
 /** What the launcher is asked to do with the process of this number. */
 export interface Order {

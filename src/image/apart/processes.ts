@@ -4,20 +4,21 @@
  * (docs/decisions/0023-decoding-that-can-be-ended.md).
  *
  * A process is started when an image needs one and all are busy, so there are no more than images that are decoded at
- * once, and is ended when it has nothing to do for a while. A decode that is nearly done at its deadline may end by
- * itself: the next image would wait for a new process.
+ * once, and is ended when it has nothing to do for a while. A decode gets one second beyond its deadline (`GRACE_MS`): to
+ * kill a process that is nearly done would make the next image wait for a new one.
  */
 import type { Clock } from '../../concurrency/clock.js'
-import { clientClosed, draining, FacetError } from '../../errors.js'
+import { clientClosed, draining } from '../../errors.js'
 import type { InputSpec } from '../../manifest/manifest.js'
 import type { DecodeOptions } from '../decode.js'
-import { MAX_CPU_MS } from '../limits.js'
-import type { Launcher } from './launches.js'
+import { tooSlow } from '../headers/failures.js'
+import { MAX_CPU_MS, MAX_DECODE_MS } from '../limits.js'
+import type { Starter } from './launcher-client.js'
 import { DecodeProcess } from './process.js'
 
 export interface DecodeProcessesOptions {
   clock: Clock
-  launcher: Launcher
+  launcher: Starter
   /** Most CPU time of an image, ms; `MAX_CPU_MS` unless told. */
   cpuMs?: number
   /** Told when a process has ended that was not ended by us. */
@@ -28,8 +29,6 @@ export interface DecodeProcessesOptions {
 const IDLE_MS = 30_000
 /** How long after its deadline a decode may still end by itself. */
 const GRACE_MS = 1000
-/** Longest time of an image whose request has no deadline, ms. */
-const LONGEST_MS = 10_000
 
 export class DecodeProcesses {
   readonly #options: DecodeProcessesOptions
@@ -51,17 +50,18 @@ export class DecodeProcesses {
    * Decodes as `OpenImage.decode` does.
    *
    * @throws FacetError the same; `image_too_large` after too much CPU time, `undecodable_image` where the image makes
-   * its decoder crash, `decoder_unavailable` where a process cannot be started or is killed by somebody else
+   * its decoder crash, `decoder_unavailable` where a process cannot be started, is killed by somebody else or gives no
+   * sound answer
    */
   async decode(
     bytes: Uint8Array,
     input: InputSpec,
-    { signal, timeoutMs = LONGEST_MS }: DecodeOptions = {},
+    { signal, timeoutMs = MAX_DECODE_MS }: DecodeOptions = {},
   ): Promise<Uint8Array> {
     if (signal?.aborted) throw clientClosed()
     const { clock, cpuMs = MAX_CPU_MS } = this.#options
     const decoder = this.#take()
-    const cancel = clock.after(timeoutMs + GRACE_MS, () => decoder.kill(tooLate()))
+    const cancel = clock.after(timeoutMs + GRACE_MS, () => decoder.kill(tooSlow()))
     try {
       return await decoder.decode({ input, cpuMs }, bytes)
     } finally {
@@ -107,8 +107,4 @@ export class DecodeProcesses {
     })
     this.#idle.push(idle)
   }
-}
-
-function tooLate(): FacetError {
-  return new FacetError('deadline_exceeded', 'The image took longer to decode than the request may take.')
 }

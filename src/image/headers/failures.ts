@@ -18,6 +18,11 @@ export function unsupported(type: ImageType, what: string): FacetError {
   return new FacetError('undecodable_image', `The ${formatName(type)} image ${what}.`)
 }
 
+/** An image that was given up at its deadline. */
+export function tooSlow(): FacetError {
+  return new FacetError('deadline_exceeded', 'The image took longer to decode than the request may take.')
+}
+
 /** @param message whole sentences, which name the option that bounds it, where there is one */
 export function tooLarge(message: string): FacetError {
   return new FacetError('image_too_large', message)

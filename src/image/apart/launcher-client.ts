@@ -1,5 +1,5 @@
 /**
- * Starts processes through the launcher (launcher.ts), as seen from the service. To start one itself would hold the
+ * The launcher (launcher.ts) as seen from the service, which starts processes through it. To start one itself would hold the
  * calling thread while the kernel copies the service's page tables: 78 ms at 1 GB.
  *
  * A launcher that ends takes its processes with it and is started again, which does hold the thread: so it is not done
@@ -20,13 +20,13 @@ export interface Child {
   kill(): void
 }
 
-export interface Launcher {
+export interface Starter {
   start(): Child
   /** Ends all processes, and resolves when they are gone. */
   stop(): Promise<void>
 }
 
-export interface LaunchesOptions {
+export interface LauncherClientOptions {
   clock: Clock
   /** Told when the launcher has ended that was not ended by us. */
   ended?: (reason: string) => void
@@ -43,8 +43,8 @@ const SMALL = '--max-semi-space-size=1'
 /** The least time between two starts of the launcher, ms. */
 const RESTART_MS = 10_000
 
-export class Launches implements Launcher {
-  readonly #options: LaunchesOptions
+export class LauncherClient implements Starter {
+  readonly #options: LauncherClientOptions
   /** Processes that have not ended, of any launcher, by their number. */
   readonly #children = new Map<number, Launched>()
   #next = 0
@@ -53,7 +53,7 @@ export class Launches implements Launcher {
   #cancelRestart = () => {}
   #stopped = false
 
-  constructor(options: LaunchesOptions) {
+  constructor(options: LauncherClientOptions) {
     this.#options = options
     this.#launch()
   }
@@ -82,27 +82,36 @@ export class Launches implements Launcher {
   #launch(): void {
     const { clock, flags = [], command = [process.execPath, ...flags, sibling('decoder')] } = this.#options
     const began = clock.now()
-    const over = (reason: string) => {
-      this.#launcher = undefined
-      for (const child of this.#children.values()) child.lost()
-      this.#children.clear()
-      if (this.#stopped) return
-      const wait = Math.max(0, began + RESTART_MS - clock.now())
-      this.#cancelRestart = clock.after(wait, () => this.#launch())
-      this.#options.ended?.(reason)
-    }
+    let launcher: ChildProcess
     try {
-      const launcher = spawn(process.execPath, [...flags, SMALL, sibling('launcher'), ...command], {
+      launcher = spawn(process.execPath, [...flags, SMALL, sibling('launcher'), ...command], {
         stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
         env: environment(process.env),
       })
-      launcher.on('message', (report: Report, stream?: Duplex) => this.#take(report, stream))
-      launcher.once('error', ({ message }) => over(message))
-      launcher.once('exit', (code, signal) => over(signal ?? `exit ${code}`))
-      this.#launcher = launcher
     } catch (error) {
-      over((error as Error).message)
+      this.#over(began, (error as Error).message)
+      return
     }
+    this.#launcher = launcher
+    // One that ends may do both.
+    const over = (reason: string) => {
+      if (this.#launcher === launcher) this.#over(began, reason)
+    }
+    launcher.on('message', (report: Report, stream?: Duplex) => this.#take(report, stream))
+    launcher.once('error', ({ message }) => over(message))
+    launcher.once('exit', (code, signal) => over(signal ?? `exit ${code}`))
+  }
+
+  /** The launcher that was started then has ended, or could not be. */
+  #over(began: number, reason: string): void {
+    const { clock, ended } = this.#options
+    this.#launcher = undefined
+    for (const child of this.#children.values()) child.lost()
+    this.#children.clear()
+    if (this.#stopped) return
+    const wait = Math.max(0, began + RESTART_MS - clock.now())
+    this.#cancelRestart = clock.after(wait, () => this.#launch())
+    ended?.(reason)
   }
 
   #take({ id, end }: Report, stream: Duplex | undefined): void {
