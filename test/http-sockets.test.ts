@@ -276,13 +276,112 @@ t.test('a request that does not arrive in time is ended, and counts once', async
   t.match(answer, /^HTTP\/1\.1 408 .*request_timeout/s)
   t.match(answer, '"request_id":"slow-1"')
   t.equal(domains.has('slow'), false)
+  const audits = () => logs.filter(({ msg }) => msg === 'audit')
+  await until(() => audits().length > 0)
   const { body } = await app.inject('/metrics')
   const counted = body.split('\n').filter((line) => /^facet_requests_total.*code="4/.test(line))
   t.strictSame(counted, ['facet_requests_total{route="/v1/domains/{domain}",code="408",method="PUT"} 1'])
-  t.match(
-    logs.filter(({ msg }) => msg === 'audit'),
-    [{ audit: 'domain.put', outcome: 'refused', status: 408, requestId: 'slow-1' }],
-  )
+  t.match(audits(), [{ audit: 'domain.put', outcome: 'refused', status: 408, requestId: 'slow-1' }])
+})
+
+/** A change that holds until `open` is called. */
+async function held(t: Parameters<typeof listening>[0], options: TestAppOptions = {}) {
+  const made = await listening(t, options)
+  let open = () => {}
+  made.domains.gate = new Promise((resolve) => {
+    open = resolve
+  })
+  const bytes = pack(['a', 'b'])
+  const fields = { 'Content-Type': 'application/octet-stream', 'Content-Length': String(bytes.length) }
+  const put = Buffer.concat([Buffer.from(head('PUT', '/v1/domains/new', fields)), bytes])
+  const counted = async (line: string) => {
+    while (!(await made.app.inject('/metrics')).body.includes(line)) await new Promise(setImmediate)
+  }
+  const audits = () => made.logs.filter(({ msg }) => msg === 'audit')
+  return { ...made, open, put, counted, audits }
+}
+
+t.test('a change goes on when its client leaves behind its pack, and the audit says so', async (t) => {
+  const { domains, port, open: letGo, put, counted, audits } = await held(t)
+  const socket = await open(port)
+  socket.write(put)
+  await until(() => domains.active === 1)
+  socket.destroy()
+  await counted('facet_requests_total{route="/v1/domains/{domain}",code="499",method="PUT"} 1')
+  t.same(audits(), [], 'it is not known yet')
+  letGo()
+  await until(() => audits().length > 0)
+  const { version } = domains.get('new')
+  t.match(audits(), [{ audit: 'domain.put', outcome: 'done', domain: 'new', version, status: 499 }])
+})
+
+t.test('what is wrong with a later request leaves the one at work its answer', async (t) => {
+  const partial = head('POST', '/v1/domains/colours/predict', {
+    'Content-Type': 'image/png',
+    'Content-Length': '9',
+  })
+  const cases: [string, string, string][] = [
+    ['no HTTP', 'NONSENSE\r\n\r\n', '400'],
+    ['a body that does not arrive in time', partial, '408'],
+    ['a head that does not arrive in time', partial.slice(0, 40), '408'],
+    ['a whole request, then no HTTP', `${head('GET', '/livez', {})}NONSENSE\r\n\r\n`, '400'],
+  ]
+  for (const [name, rest, status] of cases) {
+    const config = { receiveTimeoutMs: status === '408' ? 50 : 10_000 }
+    const { domains, port, open: letGo, put, counted, audits } = await held(t, { config })
+    const socket = await open(port)
+    socket.write(put)
+    await until(() => domains.active === 1)
+    socket.write(rest)
+    await counted(`facet_requests_total{route="_unmatched",code="${status}",method="_other"} 1`)
+    letGo()
+    let text = ''
+    for await (const chunk of socket) text += chunk
+    t.match(text, /^HTTP\/1\.1 201 .*connection: close.*"uploaded"/is, name)
+    t.equal(text.match(/HTTP\/1\.1/g)!.length, 1, 'the connection ends with it')
+    t.match(audits(), [{ audit: 'domain.put', outcome: 'done', status: 201 }])
+  }
+})
+
+t.test('a client that ends its side in the middle of a later request gets its answer', async (t) => {
+  const { domains, port, open: letGo, put } = await held(t)
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  await once(socket, 'connect')
+  socket.write(put)
+  await until(() => domains.active === 1)
+  socket.end('GET /liv')
+  await once(socket, 'data')
+  letGo()
+  let text = ''
+  for await (const chunk of socket) text += chunk
+  t.match(text, /HTTP\/1\.1 201 /)
+})
+
+t.test('an answer that is on its way arrives whole, whatever comes behind its request', async (t) => {
+  // Megabytes more than the buffers of a connection.
+  const features = new Float32Array(1_000_000).fill(1 / 3)
+  const one = {
+    domain: 'colours',
+    version: '',
+    labels: null,
+    activation: 'softmax',
+    logits: null,
+    features,
+  } as const
+  const predict = async () => ({ results: [one], timings: { decodeMs: 0, queueMs: 0, inferenceMs: 0 } })
+  const { app, port } = await listening(t, { predictor: { predict } })
+  const socket = await open(port)
+  const bytes = image(1)
+  socket.write(head('POST', '/v1/domains/colours/embed', { 'Content-Length': String(bytes.length) }))
+  socket.write(bytes)
+  await once(socket, 'readable')
+  socket.write(head('GET', '/livez', {}))
+  socket.write('NONSENSE\r\n\r\n')
+  while (!(await app.inject('/metrics')).body.includes('route="_unmatched",code="400"'))
+    await new Promise(setImmediate)
+  let text = ''
+  for await (const chunk of socket) text += chunk
+  t.match(text, /^HTTP\/1\.1 200 .*\r\n0\r\n\r\n$/s, 'to its last chunk, and nothing behind it')
 })
 
 t.test('a client that hangs up in the middle of its body counts once, as gone', async (t) => {

@@ -4,6 +4,9 @@
  *
  * Node reports these below the routes. Here they are answered in the format of the plane, and counted and
  * logged for the request they interrupt, if its header had arrived.
+ *
+ * What is wrong may also be a later request of the connection than the one that is at work. Then that one gets its own
+ * answer, and the connection ends.
  */
 import { randomUUID } from 'node:crypto'
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
@@ -17,12 +20,14 @@ interface Exchange {
   reply: FastifyReply
 }
 
-/** The client ended the connection; there is nobody to answer. */
-const goneCodes: readonly unknown[] = ['ECONNRESET', 'HPE_INVALID_EOF_STATE']
+/** The client ended its side in the middle of a request. */
+const CUT_OFF = 'HPE_INVALID_EOF_STATE'
 
 export class BrokenRequests {
   /** The last request of each connection that is not answered yet. */
   readonly #current = new WeakMap<Socket, Exchange>()
+  /** Connections that end when the request at work on them is answered. */
+  readonly #ending = new WeakSet<Socket>()
   readonly #app: FastifyInstance
   readonly #count: (status: number, request?: FastifyRequest) => void
 
@@ -55,13 +60,25 @@ export class BrokenRequests {
 
   /** Node's `clientError`. */
   readonly answer = (error: Error, socket: Socket): void => {
-    const { request, reply } = this.#current.get(socket) ?? {}
-    const gone = goneCodes.includes((error as NodeJS.ErrnoException).code)
-    if (gone || !socket.writable || reply?.raw.headersSent === true) {
-      socket.destroy()
-      return
-    }
-    this.#send(socket, toFacetError(Object.assign(error, { statusCode: 400 })), request)
+    // Node may tell of what is wrong more than once.
+    if (this.#ending.has(socket)) return
+    const current = this.#current.get(socket)
+    const { code } = error as NodeJS.ErrnoException
+    const failure = toFacetError(Object.assign(error, { statusCode: 400 }))
+    // After a reset there is nobody to answer.
+    if (code === 'ECONNRESET' || !socket.writable) socket.destroy()
+    else if (current?.request.raw.complete) {
+      if (code !== CUT_OFF) this.#count(failure.status)
+      this.#endAfter(current.reply, socket)
+    } else if (code === CUT_OFF || current?.reply.raw.headersSent) socket.destroy()
+    else this.#send(socket, failure, current?.request)
+  }
+
+  /** Ends the connection when this answer is sent. */
+  #endAfter(reply: FastifyReply, socket: Socket): void {
+    this.#ending.add(socket)
+    if (!reply.raw.headersSent) void reply.header('connection', 'close')
+    reply.raw.once('finish', () => socket.destroySoon())
   }
 
   /** Answers without Fastify, and closes the connection. */

@@ -34,7 +34,10 @@ export function orderPipelines(server: Server): void {
     }
     response.once('socket', () => {
       waiting.set(socket, waiting.get(socket)! - 1)
-      setImmediate(handle!, request, response)
+      setImmediate(() => {
+        // The connection may end with the answer before (broken.ts).
+        if (socket.writable) handle!(request, response)
+      })
     })
   })
 }

@@ -1,13 +1,14 @@
 /**
  * What is recorded of every request: its id, one log line, its metrics, and the audit line of a change.
  *
- * A request whose client left before the answer counts with status 499.
+ * A request whose client left before the answer counts with status 499. A change goes on then, where all of the request
+ * has arrived: so its audit line is written when it is known what became of the change.
  */
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest, onSendHookHandler } from 'fastify'
 import type { Logger } from 'pino'
-import { errorTable } from '../../errors.js'
+import { type ErrorCode, errorTable } from '../../errors.js'
 import type { ChangeAction } from '../../registry/options.js'
 import type { AppDeps } from './deps.js'
 
@@ -26,7 +27,8 @@ declare module 'fastify' {
     arrival: number
     /** Details of a change for the audit line: the version and the parameters that matter. */
     changed: Readonly<Record<string, string | boolean | null>> | null
-    recorded: boolean
+    /** What was recorded of it, as soon as it is answered or its client has left. */
+    recorded: { status: number; code: ErrorCode | undefined } | null
   }
 }
 
@@ -49,16 +51,16 @@ export function recordRequests(
   const audit = logger.level === 'silent' ? logger : logger.child({}, { level: 'info' })
   app.decorateRequest('arrival', 0)
   app.decorateRequest('changed', null)
-  app.decorateRequest('recorded', false)
+  app.decorateRequest('recorded', null)
   app.decorateRequest('failure', null)
 
   const record = (request: FastifyRequest, status: number) => {
-    if (request.recorded) return
-    request.recorded = true
+    if (request.recorded !== null) return
+    request.recorded = { status, code: request.failure?.code }
     const ms = clock.now() - request.arrival
     const route = routeOf(request)
     metrics.request(route, status, ms / 1000, request.method)
-    writeLogs(request, route, status, ms, audit)
+    writeLine(request, route, ms)
   }
 
   app.addHook('onRequest', async (request, reply) => {
@@ -68,6 +70,15 @@ export function recordRequests(
     })
   })
   app.addHook('onResponse', async (request, reply) => record(request, reply.statusCode))
+  // Called when a handler has ended, or when the request was refused before.
+  app.addHook('onRoute', (route) => {
+    if (route.config?.audit === undefined) return
+    const settled: onSendHookHandler = (request, reply, _payload, done) => {
+      writeAudit(request, reply.statusCode, audit)
+      done()
+    }
+    route.onSend = [route.onSend ?? [], settled].flat()
+  })
   return record
 }
 
@@ -81,18 +92,32 @@ export function pattern(url: string | undefined): string {
   return url === undefined ? '_unmatched' : url.replace(/:(\w+)/g, '{$1}')
 }
 
-function writeLogs(request: FastifyRequest, route: string, status: number, ms: number, audit: Logger): void {
-  const { config } = request.routeOptions
-  const { log, method, failure } = request
-  // Pino leaves out fields that are undefined.
-  const common = { route, status, code: failure?.code, caller: request.caller.id, peer: request.ip }
-  const line = { method, ...common, ms: Math.round(ms * 100) / 100 }
-  if (config.quiet === true && status < 400) log.debug(line, 'request')
+function writeLine(request: FastifyRequest, route: string, ms: number): void {
+  const { log, method, recorded } = request
+  const line = { method, route, ...recorded!, ...whoAsked(request), ms: Math.round(ms * 100) / 100 }
+  if (request.routeOptions.config.quiet === true && recorded!.status < 400) log.debug(line, 'request')
   else log.info(line, 'request')
-  if (config.audit !== undefined) {
-    const domain = (request.params as { domain?: string }).domain?.slice(0, MAX_DOMAIN_LOGGED)
-    const outcome = status < 400 ? 'done' : 'refused'
-    const { changed, id } = request
-    audit.info({ audit: config.audit, outcome, domain, ...changed, ...common, requestId: id }, 'audit')
+}
+
+/** @param status what became of the change; the client may have got another one, or none */
+function writeAudit(request: FastifyRequest, status: number, logger: Logger): void {
+  const { changed, failure, id, recorded } = request
+  const { audit } = request.routeOptions.config
+  const domain = (request.params as { domain?: string }).domain?.slice(0, MAX_DOMAIN_LOGGED)
+  const outcome = status < 400 ? 'done' : 'refused'
+  const answered = { status: recorded?.status ?? status, code: recorded?.code ?? failure?.code }
+  const line = {
+    audit,
+    outcome,
+    domain,
+    ...changed,
+    route: routeOf(request),
+    ...answered,
+    ...whoAsked(request),
   }
+  logger.info({ ...line, requestId: id }, 'audit')
+}
+
+function whoAsked({ caller, ip }: FastifyRequest) {
+  return { caller: caller.id, peer: ip }
 }
