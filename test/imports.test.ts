@@ -25,7 +25,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['http/routes', 'http/exchange errors'],
   [
     'http/routes/v1',
-    'http/bodies http/connections http/access http/exchange predict registry concurrency bytes errors domain-id',
+    'http/bodies http/access http/exchange predict registry concurrency bytes errors domain-id',
   ],
   ['http/bodies', 'http/access http/exchange strict concurrency bytes errors shown-text'],
   ['http/connections', 'http/access http/exchange concurrency errors'],

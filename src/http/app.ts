@@ -11,7 +11,6 @@ import { BrokenRequests } from './connections/broken.js'
 import { answerHalfClosed } from './connections/half-closed.js'
 import { boundConnections } from './connections/peers.js'
 import { orderPipelines } from './connections/pipelines.js'
-import { endSilentConnections } from './connections/silent-connections.js'
 import type { AppDeps } from './exchange/deps.js'
 import { answerExpectations } from './exchange/expect.js'
 import { answerFailure, MAX_SEGMENT_LENGTH } from './exchange/failures.js'
@@ -66,7 +65,6 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   // By default Node silently drops header fields beyond the first 2000. A proxy adds its own last, so a
   // request through it could then pass for a local one. The size of all fields is bounded above.
   server.maxHeadersCount = 0
-  endSilentConnections(app)
   orderPipelines(server)
 
   app.decorate('plane', problemPlane)

@@ -5,7 +5,7 @@
 import { free } from '../../bytes/free.js'
 import { type Steps, turns } from '../../concurrency/turns.js'
 import { FacetError } from '../../errors.js'
-import { areTiny, MIN_AVERAGE_BYTES } from '../exchange/chunks.js'
+import { areTiny, MIN_AVERAGE_BYTES } from '../exchange/rest-of-body.js'
 
 /**
  * Size of the first buffer, at most for a body whose sender has said how long it is. Each further one is as large as

@@ -10,7 +10,7 @@ import { FacetError } from '../../errors.js'
 import { principalOf } from '../access/auth.js'
 import { askForBody } from '../exchange/expect.js'
 import { bodyTooLarge } from '../exchange/failures.js'
-import { dropChunks } from '../exchange/node-parser.js'
+import { hangUp } from '../exchange/rest-of-body.js'
 import { Collector, TinyChunks } from './collector.js'
 import type { Pace } from './pace.js'
 
@@ -43,7 +43,7 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage, pace:
         collector.add(chunk)
       } catch (error) {
         fail(error)
-        if (error instanceof TinyChunks) abandon(request, payload)
+        if (error instanceof TinyChunks) hangUp(request)
         return
       }
     }
@@ -67,10 +67,4 @@ export function readRaw(request: FastifyRequest, payload: IncomingMessage, pace:
     askForBody(request.raw)
     payload.on('data', onData).on('end', onEnd).on('error', onError)
   })
-}
-
-/** The rest of the body is not worth reading. Thousands of its chunks may be in what has been read already. */
-function abandon(request: FastifyRequest, payload: IncomingMessage): void {
-  request.hangUp = true
-  dropChunks(payload.socket)
 }

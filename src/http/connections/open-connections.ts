@@ -68,6 +68,14 @@ export class OpenConnections {
     return true
   }
 
+  /**
+   * Closes those on which nothing was ever sent: browsers open them ahead of time, load balancers to check the port. Node
+   * does not count them as idle, so an orderly stop would wait for them.
+   */
+  endUnused(): void {
+    for (const socket of this.#open.keys()) if (socket.bytesRead === 0) socket.destroy()
+  }
+
   #remove(socket: Socket): void {
     const connection = this.#open.get(socket)
     if (connection === undefined) return

@@ -14,7 +14,7 @@ import type { Clock } from '../../concurrency/clock.js'
 import { FacetError } from '../../errors.js'
 import { peerOf, trustedProxies } from '../access/peer.js'
 import { holdsBodyBack } from '../exchange/expect.js'
-import { discard } from '../exchange/failures.js'
+import { discard } from '../exchange/rest-of-body.js'
 import type { ConnectionBound } from '../exchange/deps.js'
 import { OpenConnections } from './open-connections.js'
 
@@ -67,16 +67,16 @@ export function boundConnections(
     const { remoteAddress = '' } = socket
     const [peer, proxy] = [peerOf(remoteAddress), isProxy(remoteAddress)]
     const count = counts.get(peer) ?? 0
-    const surplus = !proxy && count >= mostOfPeer
+    const beyondPeer = !proxy && count >= mostOfPeer
     if (open.full) {
       refused('max_connections')
-      if (surplus || !open.makeRoom()) {
+      if (beyondPeer || !open.makeRoom()) {
         socket.destroy()
         return
       }
     }
     open.add(socket, peer, proxy)
-    if (surplus) {
+    if (beyondPeer) {
       refuse(socket)
       return
     }
@@ -88,6 +88,7 @@ export function boundConnections(
     })
   })
 
+  app.addHook('preClose', async () => open.endUnused())
   app.addHook('onRequest', async ({ raw }, reply) => {
     if (surplus.size === 0 || !surplus.has(raw.socket)) return
     // Closing while bytes of the request are on their way would reset the connection, and the answer with it.

@@ -1,16 +1,14 @@
 /**
  * Failed requests, in one place for all planes: which `FacetError` an error is, its status and header fields,
- * what the log gets, and the rest of the body. How the answer's body looks is the plane's business.
+ * and what the log gets. How the answer's body looks is the plane's business.
  *
  * A `FacetError` is sent as it is. The errors of Fastify and Node get a code and a text
  * from the table below. Any other error becomes `internal`: its cause goes to the log under the request id,
  * and nowhere else.
  */
-import type { IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type ErrorCode, FacetError } from '../../errors.js'
-import { areTiny } from './chunks.js'
-import { holdsBodyBack } from './expect.js'
+import { type ErrorCode, FacetError, internal } from '../../errors.js'
+import { discardRest } from './rest-of-body.js'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -20,15 +18,11 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The error the request was answered with, for the log. */
     failure: FacetError | null
-    /** Set where the rest of a refused body is not worth reading: the connection ends with the answer. */
-    hangUp?: boolean
   }
 }
 
 /** Characters of the longest path segment that is looked at; a domain id has at most 63. */
 export const MAX_SEGMENT_LENGTH = 256
-/** Bytes of a refused body that are read and dropped, so that the client gets to see the answer. */
-const MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 
 /** Codes of Fastify and Node, with the code and the text we answer. */
 const parserErrors: Record<string, readonly [ErrorCode, string]> = {
@@ -59,11 +53,7 @@ export function toFacetError(error: unknown): FacetError {
     return new FacetError('malformed_request', `This is not HTTP/1.1: ${String(reason)}.`, { cause: error })
   if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500)
     return new FacetError('malformed_request', 'The request could not be read.', { cause: error })
-  return new FacetError(
-    'internal',
-    'Something went wrong here; the log has the cause under this request id.',
-    { cause: error },
-  )
+  return internal(error)
 }
 
 /** Header fields that go with a failure, whatever its body. */
@@ -99,34 +89,4 @@ export function bodyTooLarge(limit: number, option?: string): FacetError {
     'body_too_large',
     `The body has more than ${limit} bytes${option === undefined ? '' : ` (${option})`}.`,
   )
-}
-
-/**
- * Reads away the rest of a refused body, as far as it is worth it. Closing the connection at once would reset it, and a
- * client that is still sending may then never see why it was refused.
- */
-function discardRest(request: FastifyRequest, reply: FastifyReply): void {
-  const { raw } = request
-  if (raw.complete || raw.destroyed) return
-  // A client that holds its body back may send another request in its place.
-  if (request.hangUp === true || holdsBodyBack(raw)) {
-    raw.pause()
-    void reply.header('connection', 'close')
-    return
-  }
-  discard(raw)
-  // Fastify asks to close after a body it could not read; the bound above makes that unnecessary.
-  void reply.removeHeader('connection')
-}
-
-/** Reads what comes of a body and drops it, up to a bound. Beyond, the connection ends. */
-export function discard(body: IncomingMessage): void {
-  let bytes = 0
-  let chunks = 0
-  body.on('data', (chunk: Buffer) => {
-    bytes += chunk.length
-    chunks++
-    if (bytes > MAX_DISCARDED_BYTES || areTiny(chunks, bytes)) body.destroy()
-  })
-  body.resume()
 }

@@ -30,6 +30,8 @@ export function dropChunks(socket: Socket): void {
   const index = parser?.constructor.kOnBody
   if (parser === undefined || index === undefined) return
   const listener = parser[index]
+  // Dropped already in this turn.
+  if (listener === null) return
   parser[index] = null
   // Node uses the parser for another connection, but not before this one is closed, which it is after this.
   setImmediate(() => {
