@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Fault } from './faulty-worker-control.js'
+import { Fault } from './faulty-worker-control.mjs'
 import { rowBytes } from '../src/engine/bank-spec.js'
 import { family, randomPixels, randomRow, runtime, sessionsOf, startEngine } from './engine-rig.js'
 import { ManualClock } from './manual-clock.js'

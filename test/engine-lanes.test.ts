@@ -1,7 +1,7 @@
 /** The choice of the lane for a run. */
 import t from 'tap'
 import { imageBytes, startEngine } from './engine-rig.js'
-import { Fault } from './faulty-worker-control.js'
+import { Fault } from './faulty-worker-control.mjs'
 
 const images = (count: number) => ({
   pixels: new Uint8Array(count * imageBytes),

@@ -13,7 +13,7 @@ import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { packRow } from '../src/engine/row.js'
 import { loadNative, type NativeAddon } from '../src/engine/runtime/native.js'
 import { packageFile } from '../src/host/package.js'
-import { type Fault, IN_RUN, NEXT_RUN, RELEASE, RUNS, SESSIONS } from './faulty-worker-control.js'
+import { type Fault, IN_RUN, LENGTH, NEXT_RUN, RELEASE, RUNS, SESSIONS } from './faulty-worker-control.mjs'
 import { Random } from './random.js'
 
 export const family = await readFamily('models/resnet26-half')
@@ -43,9 +43,9 @@ const loaders = process.execArgv.filter((argument) => !/@tapjs\//.test(argument)
 export class Control {
   /** While this is set, new workers die as they start. */
   dieAtStart = false
-  readonly #shared = new Int32Array(new SharedArrayBuffer(5 * 4))
+  readonly #shared = new Int32Array(new SharedArrayBuffer(LENGTH * Int32Array.BYTES_PER_ELEMENT))
 
-  /** Shared with the lanes; `faulty-worker-control.ts` says what is where. */
+  /** Shared with the lanes; `faulty-worker-control.mjs` says what is where. */
   get array(): Int32Array {
     return this.#shared
   }

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import type { GraphNeed } from '../src/manifest/graphs.js'
-import { Fault } from './faulty-worker-control.js'
+import { Fault } from './faulty-worker-control.mjs'
 import {
   family,
   makeEngine,
@@ -107,7 +107,7 @@ t.test('stop in the middle of a start, of a restart, and before any start', asyn
 t.test('a process that stops its engine in the middle of a run exits with 0', async (t) => {
   const child = fileURLToPath(new URL('./engine-process.ts', import.meta.url))
   const loader = process.execArgv.filter((argument) => argument.includes('loader/register'))
-  const { stdout } = await promisify(execFile)(process.execPath, [...loader, child])
+  const { stdout } = await promisify(execFile)(process.execPath, [...loader, child, 'stops'])
   t.equal(stdout, 'answered 32\nstopped\n')
 })
 

@@ -3,7 +3,7 @@
  */
 import { workerData } from 'node:worker_threads'
 import { InferenceSession } from 'onnxruntime-node'
-import { Fault, IN_RUN, NEXT_RUN, RELEASE, RUNS, SESSIONS } from './faulty-worker-control.js'
+import { Fault, IN_RUN, NEXT_RUN, RELEASE, RUNS, SESSIONS } from './faulty-worker-control.mjs'
 
 const control = workerData as Int32Array
 

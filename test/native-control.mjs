@@ -5,17 +5,14 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-
-/** As in faulty-worker-control.ts. */
-const NEXT_RUN = 1
-const IN_RUN = 2
+import { IN_RUN, LENGTH, NEXT_RUN } from './faulty-worker-control.mjs'
 
 /** The program's own, beside its compiled `src`. */
 const file = join(
   dirname(process.argv[1] ?? ''),
   `../native/build/facet-${process.platform}-${process.arch}.node`,
 )
-const control = new Int32Array(new SharedArrayBuffer(5 * 4))
+const control = new Int32Array(new SharedArrayBuffer(LENGTH * Int32Array.BYTES_PER_ELEMENT))
 
 /** Has the lanes that live tell that one of them is lost. */
 export let loseLane = () => {}
@@ -23,7 +20,7 @@ export let loseLane = () => {}
 /**
  * Takes part in the native runtime's lanes. A no-op without it.
  * @param {{ starting?: () => void, fault?: () => number, struck?: () => void }} hooks `starting` may throw, and no lane
- * starts then; `fault` is a number of faulty-worker-control.ts, asked before each run; `struck` is called once a run is
+ * starts then; `fault` is a number of faulty-worker-control.mjs, asked before each run; `struck` is called once a run is
  * in one
  */
 export function onNativeRuns({ starting = () => {}, fault = () => 0, struck = () => {} }) {

@@ -8,20 +8,21 @@ import { nativeFile } from '../src/engine/runtime/native.js'
 /** How often each way to end is tried: without care a quarter of the processes that open the graphs crash. */
 const TIMES = { exit: 6, opening: 12, worker: 6, throws: 3 }
 
-const child = fileURLToPath(new URL('./native-exit-process.ts', import.meta.url))
+const child = fileURLToPath(new URL('./engine-process.ts', import.meta.url))
 const loader = process.execArgv.filter((argument) => argument.includes('loader/register'))
 const skip = !existsSync(nativeFile()) && 'it is not built: npm run native:build'
 
 interface End {
   code: number | null
   signal: NodeJS.Signals | null
+  stdout: string
   stderr: string
 }
 
 function end(how: string): Promise<End> {
   return new Promise((resolve) => {
-    const started = execFile(process.execPath, [...loader, child, how], (_, __, stderr) => {
-      resolve({ code: started.exitCode, signal: started.signalCode, stderr })
+    const started = execFile(process.execPath, [...loader, child, how, 'native'], (_, stdout, stderr) => {
+      resolve({ code: started.exitCode, signal: started.signalCode, stdout, stderr })
     })
   })
 }
@@ -35,10 +36,22 @@ const ways = {
 for (const how of ['exit', 'opening', 'worker'] as const)
   t.test(ways[how], { skip }, async (t) => {
     for (let time = 1; time <= TIMES[how]; time++)
-      t.same(await end(how), { code: 7, signal: null, stderr: '' }, `time ${time}`)
+      t.same(await end(how), { code: 7, signal: null, stdout: '', stderr: '' }, `time ${time}`)
   })
 
 t.test('an error that nobody catches, in the middle of runs', { skip }, async (t) => {
   for (let time = 1; time <= TIMES.throws; time++)
     t.match(await end('throws'), { code: 1, signal: null, stderr: /Error: nobody catches this/ })
+})
+
+t.test(
+  'a worker thread that has loaded the add-on ends, and the lanes of the process go on',
+  { skip },
+  async (t) => {
+    t.same(await end('beside'), { code: 7, signal: null, stdout: 'answered 1\n', stderr: '' })
+  },
+)
+
+t.test('an engine that is stopped in the middle of a run', { skip }, async (t) => {
+  t.same(await end('stops'), { code: 0, signal: null, stdout: 'answered 32\nstopped\n', stderr: '' })
 })

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { Engine, EngineOptions } from '../src/engine/engine.js'
 import { loadNative } from '../src/engine/runtime/native.js'
-import { Fault } from './faulty-worker-control.js'
+import { Fault } from './faulty-worker-control.mjs'
 import {
   Control,
   family,

@@ -12,7 +12,7 @@ import { Registry } from '../src/registry/registry.js'
 import { Residency } from '../src/residency/residency.js'
 import { LocalStore } from '../src/store/local.js'
 import { family, random, randomHead, randomPixels, startEngine } from './engine-rig.js'
-import { Fault } from './faulty-worker-control.js'
+import { Fault } from './faulty-worker-control.mjs'
 
 /** A pack that differs from the base in every slot; `size` scales its weights. */
 function makePack(seed: number, size = 1): Uint8Array {

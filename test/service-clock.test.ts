@@ -4,7 +4,7 @@
  */
 import t from 'tap'
 import { systemClock } from '../src/concurrency/clock.js'
-import { Fault } from './faulty-worker-control.js'
+import { Fault } from './faulty-worker-control.mjs'
 import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
 
 const YEAR = 365 * 24 * 3600 * 1000

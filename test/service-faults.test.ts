@@ -5,7 +5,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { nodeFs, type StoreFs } from '../src/store/fs.js'
-import { Fault } from './faulty-worker-control.js'
+import { Fault } from './faulty-worker-control.mjs'
 import { fsError } from './memory-disk.js'
 import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
 

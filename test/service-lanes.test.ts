@@ -2,7 +2,7 @@
 import t from 'tap'
 import type { Clock } from '../src/concurrency/clock.js'
 import { systemClock } from '../src/concurrency/clock.js'
-import { Fault } from './faulty-worker-control.js'
+import { Fault } from './faulty-worker-control.mjs'
 import { runtime } from './engine-rig.js'
 import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
 

@@ -9,7 +9,7 @@ import { parse } from 'yaml'
 import { systemClock } from '../src/concurrency/clock.js'
 import { nodeFs, type StoreFs } from '../src/store/fs.js'
 import { verifyStore } from '../src/store/verify.js'
-import { Fault } from './faulty-worker-control.js'
+import { Fault } from './faulty-worker-control.mjs'
 import { open } from './service-process.js'
 import { type Prediction, packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
 

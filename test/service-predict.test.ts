@@ -8,7 +8,7 @@ import t from 'tap'
 import { readSafetensors } from '../src/safetensors/safetensors.js'
 import { createLauncher } from './decoder.js'
 import { family, relativeError } from './engine-rig.js'
-import { Fault } from './faulty-worker-control.js'
+import { Fault } from './faulty-worker-control.mjs'
 import { settle } from './manual-clock.js'
 import { packBytes, pngImage, type Prediction, post, put, runService } from './service-rig.js'
 

@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { isMainThread } from 'node:worker_threads'
 import { packageFile } from '../../host/package.js'
 import { libraryFile } from './library.js'
 
@@ -95,20 +96,34 @@ export function loadNative(file = nativeFile(), control?: Int32Array): NativeAdd
   if (!existsSync(file))
     throw new Error(`The native runtime is not built: ${file} is missing. ${NATIVE_REMEDY}`)
   let exports: Exports
-  let library: string
   try {
     exports = createRequire(import.meta.url)(file) as Exports
-    library = libraryFile()
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new Error(`The native runtime ${file} cannot be loaded: ${reason}. ${NATIVE_REMEDY}`, { cause })
+    throw new Error(`The native runtime ${file} cannot be loaded: ${textOf(cause)}. ${NATIVE_REMEDY}`, {
+      cause,
+    })
   }
   if (exports.INTERFACE !== INTERFACE)
     throw new Error(`The native runtime ${file} is of another version of Facet. ${NATIVE_REMEDY}`)
-  if (!endedAtExit.has(exports)) {
+  const library = findLibrary()
+  // A worker thread has this event too, when it ends itself. Its own lanes then end with its environment.
+  if (isMainThread && !endedAtExit.has(exports)) {
     endedAtExit.add(exports)
     // A lane that runs while the process exits would crash it.
     process.once('exit', () => exports.endAll())
   }
   return { open: (options, onEvent) => new exports.NativeEngine({ ...options, library }, onEvent, control) }
+}
+
+function findLibrary(): string {
+  try {
+    return libraryFile()
+  } catch (cause) {
+    const message = `The native runtime needs onnxruntime-node's library, which cannot be found: ${textOf(cause)}.`
+    throw new Error(`${message} Install it again with npm ci, or start with --runtime stock.`, { cause })
+  }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
