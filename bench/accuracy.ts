@@ -6,8 +6,8 @@
  * Ends with 1 if a domain's accuracy differs by more than 0.3 points and by more than one image.
  */
 import { readdir, readFile } from 'node:fs/promises'
-import { Command } from 'commander'
 import { openArchive } from './archive.js'
+import { command } from './command.js'
 import { startServer } from './server.js'
 
 /** `training/results/predictions/<domain>.json` */
@@ -35,8 +35,10 @@ interface Row {
 const predictions = new URL('../../training/results/predictions/', import.meta.url)
 
 async function main(): Promise<void> {
-  const options = new Command('accuracy')
-    .description('Accuracy of the running service beside PyTorch, on the same held-out images.')
+  const options = command(
+    'accuracy',
+    'Accuracy of the running service beside PyTorch, on the same held-out images.',
+  )
     .requiredOption(
       '--data <dir>',
       'folder with <domain>.zip or unpacked <domain>/, layout <split>/<class>/<file>',

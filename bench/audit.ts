@@ -6,7 +6,10 @@
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { packageFile } from '../src/host/package.js'
+import { command } from './command.js'
 import { checkDependencies, type LockFile, type Manifest } from './dependencies.js'
+
+command('audit', 'Checks the dependencies: our rules, and known vulnerabilities.').parse()
 
 const readJson = async (name: string) => JSON.parse(await readFile(packageFile(name), 'utf8')) as unknown
 

@@ -100,6 +100,13 @@ t.test('failures in the warm-up are told apart', async (t) => {
   t.match(result, { failed: 0, failedInWarmUp: 1, failure: 'HTTP 404: {}', answered: 10 })
 })
 
+t.test('a failure after the window is nobody’s', async (t) => {
+  const { result } = await run(t, {
+    answer: (_, response, number) => say(response, number === 15 ? 500 : 200, '{}'),
+  })
+  t.match(result, { answered: 10, failed: 0, failure: null, failedInWarmUp: 0 })
+})
+
 t.test('a connection that breaks has failed, and a new one goes on', async (t) => {
   const { result } = await run(t, {
     answer(request, response, number) {

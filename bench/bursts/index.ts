@@ -9,9 +9,9 @@
  */
 import { readFile } from 'node:fs/promises'
 import { Agent } from 'node:http'
-import { parseArgs } from 'node:util'
 import { packageFile } from '../../src/host/package.js'
 import { send, type Wire } from '../client.js'
+import { command, natural, onlyMatching } from '../command.js'
 import { machine } from '../machine.js'
 import { cpuMs, privateBytes } from '../processes.js'
 import { type RunningServer, startServer } from '../server.js'
@@ -66,21 +66,25 @@ async function kinds(small: Buffer): Promise<Wire[]> {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      requests: { type: 'string', default: '24' },
-      rest: { type: 'string', default: '60' },
-      only: { type: 'string', default: '' },
-      jemalloc: { type: 'string' },
-    },
-  })
+  const {
+    requests,
+    rest: restSeconds,
+    only,
+    jemalloc,
+  } = command('bursts', 'Memory that is kept after bursts of large bodies.')
+    .option('--requests <n>', 'of each kind of burst', natural, 24)
+    .option('--rest <seconds>', 'from the bursts to the last look at the memory', natural, 60)
+    .addOption(onlyMatching('settings'))
+    .option('--jemalloc <file>', 'a library of jemalloc, to be measured too')
+    .parse()
+    .opts<{ requests: number; rest: number; only: RegExp; jemalloc?: string }>()
   const small = await readFile(packageFile('samples/eurosat/River.jpg'))
   const bursts = await kinds(small)
   const resting: Promise<Row>[] = []
-  for (const [setting, env] of settings(values.jemalloc)) {
-    if (!new RegExp(values.only).test(setting)) continue
-    const { server, row } = await burst(setting, env, small, bursts, Number(values.requests))
-    resting.push(rest(server, row, Number(values.rest) * 1000))
+  for (const [setting, env] of settings(jemalloc)) {
+    if (!only.test(setting)) continue
+    const { server, row } = await burst(setting, env, small, bursts, requests)
+    resting.push(rest(server, row, restSeconds * 1000))
   }
   console.log(JSON.stringify({ rows: await Promise.all(resting), machine: machine() }))
 }

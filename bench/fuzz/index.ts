@@ -4,29 +4,19 @@
  * Every pack must be refused with a list of problems, or accepted with exactly the content that an
  * independent reader finds. Ends with 1 on a violation, and prints the pack and the seed that makes it again.
  */
-import { parseArgs } from 'node:util'
 import { designs } from '../../src/manifest/manifest.js'
 import { tinyFamily, tinyPack } from '../../test/families.js'
+import { command, natural, seedOption } from '../command.js'
 import { type FuzzCount, fuzzPacks, fuzzTarget } from './pack-fuzz.js'
 
 /** Resident memory above this is a violation: the packs have a few KB. */
 const MEMORY_LIMIT_BYTES = 1024 ** 3
 
-const { values: options } = parseArgs({
-  options: {
-    packs: { type: 'string', default: '1000000' },
-    seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
-  },
-})
-const packs = natural('packs', options.packs)
-const seed = natural('seed', options.seed)
-
-function natural(name: string, text: string): number {
-  const value = Number(text)
-  if (Number.isSafeInteger(value) && value >= 0) return value
-  console.error(`--${name} must be a whole number from 0, not "${text}"`)
-  process.exit(2)
-}
+const { packs, seed } = command('fuzz', 'Feeds mutated packs to the reader.')
+  .option('--packs <n>', 'how many', natural, 1_000_000)
+  .addOption(seedOption('packs'))
+  .parse()
+  .opts<{ packs: number; seed: number }>()
 
 const targets = designs.map((design) => {
   const family = tinyFamily(design)

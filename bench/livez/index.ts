@@ -12,10 +12,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { readFamily } from '../../src/family/folder.js'
 import { packageFile } from '../../src/host/package.js'
 import { writePack } from '../../src/pack/write.js'
+import { command, onlyMatching, positive } from '../command.js'
 import { machine } from '../machine.js'
 import { makeFamily, randomBackbone, randomPack } from '../networks.js'
 import { fillStore, PackPress } from '../packs.js'
@@ -40,14 +40,16 @@ interface Row {
   cpu: number
   /** Time from sending to the end of the answer, ms. */
   took: number
+  /** How often it was sent; the figures are those of the best try. */
   tries: number
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: { limit: { type: 'string', default: String(DEFAULT_LIMIT_MS) }, only: { type: 'string' } },
-  })
-  const limit = Number(values.limit)
+  const { limit, only } = command('livez', 'How long what a client may send holds the thread that does HTTP.')
+    .option('--limit <ms>', 'the longest stretch that is right', positive, DEFAULT_LIMIT_MS)
+    .addOption(onlyMatching('kinds of requests'))
+    .parse()
+    .opts<{ limit: number; only: RegExp }>()
   const dir = await mkdtemp(join(tmpdir(), 'facet-livez-'))
   const started: Child[] = []
   const start = async (script: string, args: string[] = []) => {
@@ -69,7 +71,7 @@ async function main(): Promise<number> {
       if (status !== 200 && status !== 201) throw new Error(`what the kinds need was answered ${status}`)
     }
     const rows: Row[] = []
-    for (const kind of all.filter(({ name }) => new RegExp(values.only ?? '').test(name))) {
+    for (const kind of all.filter(({ name }) => only.test(name))) {
       const row = await best(kind, { url, service, poller }, limit)
       rows.push(row)
       console.log(line(row, limit))
@@ -98,16 +100,16 @@ interface Rig {
 }
 
 async function best(kind: Kind, rig: Rig, limit: number): Promise<Row> {
-  let row: Row | undefined
-  for (let round = 0; round < MAX_TRIES; round++) {
-    const next = await once(kind, rig, round)
-    if (row === undefined || next.held < row.held) row = next
-    if (row.held <= limit || row.held > limit * CERTAIN) break
+  let row = await once(kind, rig, 0)
+  let tries = 1
+  while (tries < MAX_TRIES && row.held > limit && row.held <= limit * CERTAIN) {
+    const next = await once(kind, rig, tries++)
+    if (next.held < row.held) row = next
   }
-  return row!
+  return { ...row, tries }
 }
 
-async function once(kind: Kind, { url, service, poller }: Rig, round: number): Promise<Row> {
+async function once(kind: Kind, { url, service, poller }: Rig, round: number): Promise<Omit<Row, 'tries'>> {
   const outgoing = kind.make(round)
   await poller.ask({ type: 'start', url })
   const cpu = cpuMs(service.pid)
@@ -125,7 +127,6 @@ async function once(kind: Kind, { url, service, poller }: Rig, round: number): P
     livez: rounded(await poller.ask<number>({ type: 'stop' })),
     cpu: cpuMs(service.pid) - cpu,
     took: Math.round(took),
-    tries: round + 1,
   }
 }
 

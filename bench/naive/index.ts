@@ -10,6 +10,7 @@ import { once } from 'node:events'
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { misfits } from './check.js'
+import { command, natural } from '../command.js'
 import { Source } from './patch.js'
 import { type Variant, variants } from './variants.js'
 
@@ -19,14 +20,23 @@ const copied = ['src', 'test', 'bench', 'package.json', 'tsconfig.json']
 const linked = ['node_modules', 'models', 'adapters', 'samples', 'docs', 'openapi.yaml']
 
 async function main(): Promise<void> {
-  const words = process.argv.slice(2)
-  const only = words.filter((word) => word !== '--check').map(Number)
+  const called = command('naive', "Does each pain's test fail on the plain way of doing it?")
+    .argument(
+      '[pains...]',
+      'their numbers (default: all)',
+      (text, before: number[]) => [...before, natural(text)],
+      [],
+    )
+    .option('--check', 'only whether each plain way fits the source', false)
+    .parse()
+  const { check } = called.opts<{ check: boolean }>()
+  const only: number[] = called.processedArgs[0]
   const chosen = variants.filter(({ pain }) => only.length === 0 || only.includes(pain))
   const problems = misfits(chosen)
   for (const problem of problems) console.log(problem)
   if (problems.length > 0) process.exitCode = 1
   else console.log(`${chosen.length} plain ways fit the source`)
-  if (problems.length === 0 && !words.includes('--check')) await tryAll(chosen)
+  if (problems.length === 0 && !check) await tryAll(chosen)
 }
 
 async function tryAll(chosen: readonly Variant[]): Promise<void> {

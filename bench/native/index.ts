@@ -10,11 +10,12 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Command } from 'commander'
+import { Option } from 'commander'
 import type { Engine } from '../../src/engine/engine.js'
 import type { Family } from '../../src/family/family.js'
 import { readFamily } from '../../src/family/folder.js'
 import { packageFile } from '../../src/host/package.js'
+import { command, positive } from '../command.js'
 import { machine } from '../machine.js'
 import { makeFamily, randomBackbone } from '../networks.js'
 import { makeResnet50, resnet50 } from '../race/resnet50.js'
@@ -24,11 +25,13 @@ import { batchOf, LANES, LARGEST, PLAIN, startEngine } from './engines.js'
 /** Images of a slice, at least two runs of the largest batch in each lane. */
 const SLICE_IMAGES = 2 * LANES * LARGEST
 
-const command = new Command('bench:native')
-  .option('--family <name>', 'half, full or resnet50', 'half')
-  .option('--seconds <n>', 'time for each comparison', '20')
+const { family: name, seconds } = command('bench:native', 'The native runtime beside the stock one.')
+  .addOption(
+    new Option('--family <name>', 'what is served').choices(['half', 'full', 'resnet50']).default('half'),
+  )
+  .option('--seconds <n>', 'time for each comparison', positive, 20)
   .parse()
-const { family: name, seconds } = command.opts<{ family: string; seconds: string }>()
+  .opts<{ family: string; seconds: number }>()
 
 const scratch = await mkdtemp(join(tmpdir(), 'facet-native-'))
 try {
@@ -40,7 +43,7 @@ try {
   }
   const family = await readFamily(dir)
   const memory = measureMemory(dir, name === 'resnet50')
-  const time = await measureTime(family, Number(seconds))
+  const time = await measureTime(family, seconds)
   console.log(JSON.stringify({ family: name, lanes: LANES, memory, time, machine: machine() }))
 } finally {
   await rm(scratch, { recursive: true, force: true })

@@ -90,7 +90,7 @@ class Window {
 
   /** Counts an answer. One that began in the warm-up counts where it ends, as one that is cut off does not. */
   ended(ms: number, failure: string | null): void {
-    if (failure !== null) this.failure ??= failure
+    if (failure !== null && this.#state !== 'over') this.failure ??= failure
     if (this.#state === 'open') {
       if (failure === null) this.times.push(ms)
       else this.failed++

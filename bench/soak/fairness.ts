@@ -8,8 +8,8 @@
  * the median over the load's answers: those are the batches that quiet requests wait for and share.
  */
 import { Agent } from 'node:http'
-import { parseArgs } from 'node:util'
 import { type Reply, send, timingOf } from '../client.js'
+import { command, positive, someOf } from '../command.js'
 import { machine } from '../machine.js'
 import { Child } from '../processes.js'
 import { random } from '../random.js'
@@ -97,27 +97,20 @@ class Quiet {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      only: { type: 'string', default: Object.keys(scenarios).join() },
-      rate: { type: 'string', default: '5' },
-      seconds: { type: 'string', default: '20' },
-      rounds: { type: 'string', default: '3' },
-    },
-  })
-  const [rate, seconds, rounds] = [values.rate, values.seconds, values.rounds].map(Number)
-  const names = values.only.split(',')
-  if (names.some((name) => !(name in scenarios)) || !(rate! > 0 && seconds! > 0 && rounds! > 0)) {
-    console.error(`--only takes ${Object.keys(scenarios).join()}; the others are numbers above 0`)
-    process.exitCode = 2
-    return
-  }
+  const options = command('fairness', 'A quiet domain on the real service, beside those who send much more.')
+    .addOption(someOf('--only <loads>', Object.keys(scenarios)))
+    .option('--rate <n>', 'requests a second of the quiet domain', positive, 5)
+    .option('--seconds <n>', 'length of a round', positive, 20)
+    .option('--rounds <n>', 'rounds with and without each load', positive, 3)
+    .parse()
+    .opts<{ only: string[]; rate: number; seconds: number; rounds: number }>()
+  const { only: names, rate, seconds, rounds } = options
   const worst = names.some((name) => name !== 'flood') ? await worstImages() : []
   const decodeMs = Math.max(0, ...worst.map((image) => image.decodeMs))
   const results: Result[] = []
   for (const name of names) {
-    const scenario = await scenarios[name]!({ rate: rate!, worst })
-    const result = await run(name, scenario, decodeMs, seconds!, rounds!)
+    const scenario = await scenarios[name]!({ rate, worst })
+    const result = await run(name, scenario, decodeMs, seconds, rounds)
     await scenario.end()
     show(result)
     results.push(result)
@@ -133,7 +126,7 @@ async function main(): Promise<void> {
     ...{ ...more, load: { ...load, runs: load.runs.length }, violations },
   }))
   console.log(
-    JSON.stringify({ fairness: { seconds: seconds! * rounds!, scenarios: json, machine: machine() } }),
+    JSON.stringify({ fairness: { seconds: seconds * rounds, scenarios: json, machine: machine() } }),
   )
   process.exitCode = results.some(({ violations }) => violations.length > 0) ? 1 : 0
 }

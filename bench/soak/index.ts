@@ -8,10 +8,10 @@
 import { cp, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import sharp from 'sharp'
 import { packageFile } from '../../src/host/package.js'
 import { verifyStore } from '../../src/store/verify.js'
+import { command, natural, seedOption } from '../command.js'
 import { Child, privateDirtyBytes } from '../processes.js'
 import { type RunningServer, startServer } from '../server.js'
 import type { AttackCount, AttackJob } from './attackers.js'
@@ -34,17 +34,15 @@ const SHORT_RUN_SECONDS = 60
 const CONNECTIONS = 16
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      seconds: { type: 'string', default: '600' },
-      seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
-      attackers: { type: 'boolean', default: false },
-    },
-  })
-  const [seconds, seed] = [natural('seconds', values.seconds), natural('seed', values.seed)]
+  const { seconds, seed, attackers } = command('soak', 'The real service under full load.')
+    .option('--seconds <n>', 'how long', natural, 600)
+    .addOption(seedOption('requests'))
+    .option('--attackers', 'beside clients that mean it harm', false)
+    .parse()
+    .opts<{ seconds: number; seed: number; attackers: boolean }>()
   const dir = await mkdtemp(join(tmpdir(), 'facet-soak-'))
   try {
-    const soak = await run(seconds, seed, dir, values.attackers)
+    const soak = await run(seconds, seed, dir, attackers)
     console.log(table(soak))
     for (const example of soak.examples) console.error(example)
     for (const violation of violations(soak)) console.error(`violated: ${violation}`)
@@ -53,13 +51,6 @@ async function main(): Promise<void> {
   } finally {
     await rm(dir, { recursive: true, force: true })
   }
-}
-
-function natural(name: string, text: string): number {
-  const value = Number(text)
-  if (Number.isSafeInteger(value) && value >= 0) return value
-  console.error(`--${name} must be a whole number from 0, not "${text}"`)
-  process.exit(2)
 }
 
 async function run(seconds: number, seed: number, dir: string, underAttack: boolean): Promise<Soak> {

@@ -12,11 +12,11 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { Agent } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import sharp from 'sharp'
 import { packageFile } from '../../src/host/package.js'
 import { verifyStore } from '../../src/store/verify.js'
 import { applied, type Change, type DomainState, KillLedger } from './kill-model.js'
+import { command, natural, seedOption } from '../command.js'
 import { random } from '../random.js'
 import { machine } from '../machine.js'
 import { type RunningServer, startServer } from '../server.js'
@@ -283,21 +283,15 @@ function show({ kills, acknowledged }: Kills['counts'], of: number): void {
     process.stderr.write(`\r${kills} of ${of} kills, ${acknowledged} changes acknowledged `)
 }
 
-function natural(name: string, text: string): number {
-  const value = Number(text)
-  if (Number.isSafeInteger(value) && value >= 0) return value
-  console.error(`--${name} must be a whole number from 0, not "${text}"`)
-  process.exit(2)
-}
-
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      kills: { type: 'string', default: '100' },
-      seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
-    },
-  })
-  const [wanted, seed] = [natural('kills', values.kills), natural('seed', values.seed)]
+  const { kills: wanted, seed } = command(
+    'kills',
+    'Kills the real service again and again on one data folder.',
+  )
+    .option('--kills <n>', 'how often', natural, 100)
+    .addOption(seedOption('changes'))
+    .parse()
+    .opts<{ kills: number; seed: number }>()
   const adapters = packageFile('adapters/resnet26-half')
   const pack = (await readdir(adapters)).find((name) => name.endsWith('.safetensors'))!
   const raw = { width: 64, height: 64, channels: 3 } as const

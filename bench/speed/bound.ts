@@ -2,7 +2,10 @@
  * `npm run bench:bound`: bounds of speed and memory by calculation. Counts the multiply-adds of the trunk and
  * of the adapters, and the bytes that a run must move, for the paper's ResNet-26 at 64x64. Runs no network.
  */
+import { command } from '../command.js'
 import { randomBackbone } from '../networks.js'
+
+command('bench:bound', 'Bounds of speed and memory by calculation, for ResNet-26 at 64x64.').parse()
 
 const F32 = 4
 const backbone = randomBackbone()

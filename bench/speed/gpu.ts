@@ -9,10 +9,10 @@ import { execFileSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Command } from 'commander'
 import { availableCores } from '../../src/host/cpu-quota.js'
 import type { EngineInit } from '../../src/engine/messages.js'
 import type { Pack } from '../../src/pack/pack.js'
+import { command } from '../command.js'
 import { BankSide, relativeError } from './bank-side.js'
 import { DedicatedFleet, describeFleet } from './dedicated.js'
 import {
@@ -208,8 +208,11 @@ async function fleetsOf(rig: Rig, backbone: Backbone, packs: Pack[]) {
 }
 
 async function main(): Promise<void> {
-  const flags = new Command('bench-gpu')
-    .description('Mixed batches on a GPU against dedicated sessions; writes a JSON file.')
+  const program = command(
+    'bench:gpu',
+    'Mixed batches on a GPU against dedicated sessions; writes a JSON file.',
+  )
+  const flags = program
     .option('--device <device>', 'cuda, cuda:NUMBER, or cpu for a rehearsal', 'cuda')
     .option('--seconds <n>', 'measuring time of a step', Number, 10)
     .option('--domains <n>', 'domains', Number, 64)
@@ -225,8 +228,9 @@ async function main(): Promise<void> {
       inFlight: number
       out: string
     }>()
-  const match = /^(?:cpu|cuda(?::(\d+))?)$/.exec(flags.device)
-  if (!match) throw new Error(`--device ${flags.device}: cpu, cuda or cuda:NUMBER is accepted`)
+  const match =
+    /^(?:cpu|cuda(?::(\d+))?)$/.exec(flags.device) ??
+    program.error(`error: --device ${flags.device}: cpu, cuda or cuda:NUMBER is accepted`)
   const device: EngineInit['device'] =
     flags.device === 'cpu' ? { kind: 'cpu' } : { kind: 'cuda', id: Number(match[1] ?? 0) }
   const dir = await mkdtemp(join(tmpdir(), 'facet-gpu-'))

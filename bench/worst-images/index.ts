@@ -9,10 +9,10 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { settings } from '../../src/config/settings.js'
 import { MAX_CPU_MS } from '../../src/image/limits.js'
 import { Random } from '../../test/random.js'
+import { command, positive, seedOption, someOf } from '../command.js'
 import { machine } from '../machine.js'
 import { avif, gridAvif, repeatedAvif } from './avif.js'
 import { gif } from './gif.js'
@@ -32,21 +32,14 @@ const formats: Readonly<Record<string, readonly Kind[]>> = {
   avif: [avif, gridAvif, repeatedAvif],
   tiff: [tiff, encodedTiff],
 }
-const { values: options } = parseArgs({
-  options: {
-    seconds: { type: 'string', default: '360' },
-    seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
-    formats: { type: 'string', default: Object.keys(formats).join() },
-    beyond: { type: 'boolean', default: false },
-  },
-})
-const names = options.formats.split(',')
-const seconds = Number(options.seconds)
-const unknown = names.filter((name) => !(name in formats))
-if (unknown.length > 0 || !(seconds > 0)) {
-  console.error(`--formats are among ${Object.keys(formats).join()}, --seconds is a number`)
-  process.exit(2)
-}
+const options = command('worst-images', 'Searches for the accepted images that take most memory and time.')
+  .option('--seconds <n>', 'for all formats together', positive, 360)
+  .addOption(seedOption('images'))
+  .addOption(someOf('--formats <names>', Object.keys(formats)))
+  .option('--beyond', 'also images that the service refuses for their cost', false)
+  .parse()
+  .opts<{ seconds: number; seed: number; formats: string[]; beyond: boolean }>()
+const { seconds, seed, formats: names } = options
 
 const folder = mkdtempSync(join(tmpdir(), 'worst-images-'))
 const MIB = 2 ** 20
@@ -56,7 +49,7 @@ const memoryLimit = settings.decodeMemory.default
 const reports = []
 const wrong: Trial[] = []
 for (const name of names) {
-  const search = new Search(formats[name]!, new Random(Number(options.seed)), folder, options.beyond)
+  const search = new Search(formats[name]!, new Random(seed), folder, options.beyond)
   const end = performance.now() + (seconds / names.length) * 1000
   while (performance.now() < end) show(await search.step())
   reports.push(report(name, search.trials))
@@ -71,7 +64,7 @@ for (const { rows } of reports) for (const row of rows) console.log(row)
 for (const trial of wrong) console.error(`more than was reckoned: ${line('', trial)}`)
 console.log(
   JSON.stringify({
-    seed: Number(options.seed),
+    seed,
     ...machine(),
     formats: reports.map(({ json }) => json),
     wrong: wrong.length,
