@@ -13,9 +13,9 @@ use half::f16;
 use ort::memory::MemoryInfo;
 use ort::value::{DynValueRefMut, Shape, TensorRefMut};
 
+use crate::failure::{Failure, text};
 use crate::head::Head;
 use crate::region::Region;
-use crate::session::{Failure, text};
 
 /// An input of the graph for batches of one domain: a piece of a row's tensor, in another shape.
 pub struct SingleInput {

@@ -2,30 +2,53 @@
 
 use crate::bank::Lease;
 
-/// Memory of a JavaScript typed array, which its owner keeps.
+/// Memory of a JavaScript typed array, which its owner keeps; only read.
 pub struct Borrowed<T> {
+    start: *const T,
+    length: usize,
+}
+
+/// The same, to be written.
+pub struct BorrowedMut<T> {
     start: *mut T,
     length: usize,
 }
 
 // SAFETY: memory of an `ArrayBuffer` never moves and may be used in any thread. `Borrowed::new` says who keeps it.
-unsafe impl<T: Send> Send for Borrowed<T> {}
+unsafe impl<T: Sync> Send for Borrowed<T> {}
+
+// SAFETY: the same; `BorrowedMut::new` says who keeps it.
+unsafe impl<T: Send> Send for BorrowedMut<T> {}
 
 impl<T> Borrowed<T> {
     /// # Safety
-    /// Until this is dropped the array is neither freed nor detached, and used by nobody else.
+    /// Until this is dropped the array is neither freed nor detached, and written by nobody.
     pub unsafe fn new(array: &[T]) -> Self {
         Self {
-            start: array.as_ptr().cast_mut(),
+            start: array.as_ptr(),
+            length: array.len(),
+        }
+    }
+
+    /// Its numbers.
+    pub fn get(&self) -> &[T] {
+        // SAFETY: the promise given to `new`.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+impl<T> BorrowedMut<T> {
+    /// # Safety
+    /// Until this is dropped the array is neither freed nor detached, and used by nobody else.
+    pub unsafe fn new(array: &mut [T]) -> Self {
+        Self {
+            start: array.as_mut_ptr(),
             length: array.len(),
         }
     }
 
     /// Its numbers.
     pub fn get(&mut self) -> &mut [T] {
-        if self.length == 0 {
-            return &mut [];
-        }
         // SAFETY: the promise given to `new`.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
     }
@@ -40,9 +63,9 @@ pub struct Batch {
     /// Keeps those rows.
     pub lease: Lease,
     /// `[N, F]`, written.
-    pub features: Borrowed<f32>,
+    pub features: BorrowedMut<f32>,
     /// The logits of each sample, one sample after the other; written.
-    pub logits: Borrowed<f32>,
+    pub logits: BorrowedMut<f32>,
     /// The graph for batches of one domain runs it, if there is one.
     pub single: bool,
 }

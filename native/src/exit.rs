@@ -1,7 +1,7 @@
 //! No lane runs when what it uses goes: memory of JavaScript at the end of its environment, and ONNX Runtime's own
 //! state when the process exits. A lane that runs then crashes the process.
 //!
-//! The end of an environment calls `end_before` 's hook. `process.exit()` calls no such hook, so the program has
+//! The end of an environment calls the hook of `end_before`. `process.exit()` calls no such hook, so the program has
 //! `end_all` called by Node's `exit` event (src/engine/runtime/native.ts). The C library's `atexit` would be too late:
 //! state that ONNX Runtime made after the registration is gone by then.
 

@@ -1,6 +1,6 @@
 //! Faults that a test puts into runs. Without the feature `faults` there are none, and nothing is looked at.
 
-use crate::session::Failure;
+use crate::failure::Failure;
 use crate::trunk::Files;
 
 /// What is to go wrong in a run.
@@ -54,7 +54,7 @@ mod injected {
 
     use super::{Fault, Files};
 
-    /// Indices into the array that a test shares (test/faulty-worker-control.ts).
+    /// Indices into the array that a test shares (test/faulty-worker-control.mjs).
     const RUNS: usize = 0;
     const NEXT_RUN: usize = 1;
     const IN_RUN: usize = 2;
@@ -68,8 +68,8 @@ mod injected {
     impl Faults {
         /// # Safety
         /// The array lies in shared memory, which its owner keeps for the life of the process.
-        pub unsafe fn from(control: &[i32]) -> Self {
-            let start = control.as_ptr().cast::<AtomicI32>();
+        pub unsafe fn from(control: &mut [i32]) -> Self {
+            let start = control.as_mut_ptr().cast::<AtomicI32>();
             // SAFETY: the caller's promise; both types have one layout.
             Self(Some(unsafe {
                 std::slice::from_raw_parts(start, control.len())

@@ -1,7 +1,7 @@
 //! A domain's classifier, as it lies in memory.
 
+use crate::failure::{Failure, text};
 use crate::region::Region;
-use crate::session::{Failure, text};
 
 /// A domain's classifier: weights `[classes, F]`, then biases `[classes]`. Empty for a row without a head.
 pub struct Head {

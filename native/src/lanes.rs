@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use crate::bank::Bank;
 use crate::events::{Event, Events};
+use crate::failure::Failure;
 use crate::faults::{Fault, Faults};
 use crate::queue::{Job, Queue};
-use crate::session::Failure;
 use crate::trunk::{Files, Input, Trunk};
 
 /// How the lanes are made.

@@ -5,12 +5,13 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | `session.rs` | a graph that several threads run; the one place where the crate's exclusive access is gone round |
+//! | `session.rs` | a graph that several threads run; the one place where the crate's exclusive access is bypassed |
 //! | `trunk.rs` | both graphs over the bank; inputs of a batch |
 //! | `bank.rs`, `region.rs` | rows, and memory that can be given back |
 //! | `head.rs`, `heads.rs` | domains' classifiers in memory, and their products |
 //! | `lanes.rs`, `queue.rs`, `batch.rs` | threads, what waits for them, cancellation |
 //! | `events.rs`, `exit.rs` | answers to JavaScript; the end of the process |
+//! | `failure.rs` | why something failed |
 //! | `faults.rs` | what tests inject, with the feature `faults` alone |
 //!
 //! CPU only. A device gets its place where the bank's memory is made and named (`region.rs`, `Bank::value`) and where
@@ -20,6 +21,7 @@ mod bank;
 mod batch;
 mod events;
 mod exit;
+mod failure;
 mod faults;
 mod head;
 mod heads;
@@ -38,7 +40,7 @@ use napi_derive::napi;
 use ort::session::RunOptions;
 
 use crate::bank::{Bank, BankTensor, SingleInput};
-use crate::batch::{Batch, Borrowed};
+use crate::batch::{Batch, Borrowed, BorrowedMut};
 use crate::events::{Event, Events};
 use crate::faults::Faults;
 use crate::lanes::{Lanes, Plan};
@@ -205,8 +207,8 @@ impl NativeEngine {
         id: u32,
         rows: Int32ArraySlice<'_>,
         pixels: Uint8ArraySlice<'_>,
-        features: Float32ArraySlice<'_>,
-        logits: Float32ArraySlice<'_>,
+        mut features: Float32ArraySlice<'_>,
+        mut logits: Float32ArraySlice<'_>,
         single: bool,
         lane: Option<u32>,
     ) -> Result<bool> {
@@ -228,8 +230,8 @@ impl NativeEngine {
         let (pixels, features, logits) = unsafe {
             (
                 Borrowed::new(&pixels),
-                Borrowed::new(&features),
-                Borrowed::new(&logits),
+                BorrowedMut::new(features.as_mut()),
+                BorrowedMut::new(logits.as_mut()),
             )
         };
         let batch = Batch {
@@ -240,7 +242,7 @@ impl NativeEngine {
             logits,
             single,
         };
-        let options = run_options().map_err(|error| Error::from_reason(session::text(error)))?;
+        let options = run_options().map_err(|error| Error::from_reason(failure::text(error)))?;
         let job = Job {
             id,
             batch,
@@ -306,7 +308,7 @@ fn name_of(name: String) -> Result<CString> {
 fn faults(control: Option<Int32ArraySlice<'_>>) -> Faults {
     // SAFETY: tests share an array that they keep.
     control
-        .map(|control| unsafe { Faults::from(&control) })
+        .map(|mut control| unsafe { Faults::from(control.as_mut()) })
         .unwrap_or_default()
 }
 

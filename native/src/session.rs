@@ -13,8 +13,7 @@ use ort::session::{RunOptions, Session};
 use ort::sys;
 use ort::value::TensorRefMut;
 
-/// The text of an error of the library.
-pub type Failure = String;
+use crate::failure::{Failure, text};
 
 /// The library's environment. The library allows one for a process, so it stays for the process's life.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
@@ -58,11 +57,6 @@ fn share_arena(environment: &Environment) -> Result<(), Failure> {
         (api.ReleaseArenaCfg)(config);
         ort::Error::result_from_status(registered).map_err(text)
     }
-}
-
-/// An error's text in one line.
-pub fn text(error: impl ToString) -> Failure {
-    error.to_string().trim().to_owned()
 }
 
 /// A loaded graph. `run` may be called from several threads at once.

@@ -9,8 +9,9 @@ use ort::value::{TensorRef, TensorRefMut};
 
 use crate::bank::{Bank, BankValue};
 use crate::batch::Batch;
+use crate::failure::{Failure, text};
 use crate::heads;
-use crate::session::{Failure, Feeds, Graph, environment, text};
+use crate::session::{Feeds, Graph, environment};
 
 /// Names of the graphs' own inputs and output (src/manifest/layout.ts).
 const PIXELS: &CStr = c"pixels";
@@ -89,7 +90,7 @@ impl Trunk {
             logits,
             single,
         } = batch;
-        let (features, pixels) = (features.get(), &*pixels.get());
+        let (features, pixels) = (features.get(), pixels.get());
         let count = i64::try_from(samples.len()).map_err(text)?;
         let Input { height, width } = self.input;
         let [pixels_name, row_name, matrix_row_name] = &self.names;
