@@ -26,9 +26,13 @@ export const imageBytes = height * width * 3
  */
 export const runtime = process.env.FACET_RUNTIME === 'native' ? 'native' : 'stock'
 
-/** Sessions that one start of so many lanes makes: each worker has two graphs and the heads; native lanes share two. */
+/**
+ * Sessions that one start of so many lanes makes: each worker has two graphs and the heads; native lanes share two, or
+ * one of Facet's own operator.
+ */
 export function sessionsOf(lanes: number): number {
-  return runtime === 'native' ? 2 : 3 * lanes
+  if (runtime === 'stock') return 3 * lanes
+  return loadNative(nativeWithFaults).hasOwnOperator ? 1 : 2
 }
 
 /** The native runtime with faults. */
@@ -56,6 +60,7 @@ export class Control {
     const native = loadNative(nativeWithFaults, this.#shared)
     return {
       native: {
+        ...native,
         open: (options, onEvent) => {
           if (this.dieAtStart) throw new Error('no lane can be opened')
           return native.open(options, onEvent)

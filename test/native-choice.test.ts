@@ -7,6 +7,7 @@ import type { Device } from '../src/engine/runtime/runtime.js'
 import { chooseRuntime } from '../src/serve/runtime.js'
 
 const addon: NativeAddon = {
+  hasOwnOperator: false,
   open: () => {
     throw new Error('not opened here')
   },

@@ -70,6 +70,7 @@ const signatures: [string[], string[]][] = [mixedInputs, singleInputs].map((inpu
 function play(t: Test) {
   const starts: Played[] = []
   const native: NativeAddon = {
+    hasOwnOperator: false,
     open: (_, onEvent) => {
       const lanes = new Played(onEvent)
       starts.push(lanes)

@@ -8,6 +8,7 @@
 //! | `session.rs` | a graph that several threads run; the one place where the crate's exclusive access is bypassed |
 //! | `trunk.rs` | both graphs over the bank; inputs of a batch |
 //! | `bank.rs`, `region.rs` | rows, and memory that can be given back |
+//! | `slot/` | the operator of the trunk's graph that a slot is |
 //! | `head.rs`, `heads.rs` | domains' classifiers in memory, and their products |
 //! | `lanes.rs`, `queue.rs`, `batch.rs` | threads, what waits for them, cancellation |
 //! | `events.rs`, `exit.rs` | answers to JavaScript; the end of the process |
@@ -29,6 +30,7 @@ mod lanes;
 mod queue;
 mod region;
 mod session;
+mod slot;
 mod trunk;
 
 use std::ffi::CString;
@@ -49,7 +51,14 @@ use crate::trunk::{Files, Input};
 
 /// Raised when what JavaScript sees changes: an add-on of another build is then told from a fitting one.
 #[napi]
-pub const INTERFACE: u32 = 1;
+pub const INTERFACE: u32 = 2;
+
+/// Whether this processor has what the operator for slots is made for: vectors. Without, graphs of ONNX's operators
+/// alone are faster.
+#[napi]
+pub fn has_slot_operator() -> bool {
+    slot::fast()
+}
 
 /// Ends all lanes now, and returns when their threads have ended. For the end of the process: nothing is told any more.
 #[napi]

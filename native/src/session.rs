@@ -14,6 +14,7 @@ use ort::sys;
 use ort::value::TensorRefMut;
 
 use crate::failure::{Failure, text};
+use crate::slot::operator;
 
 /// The library's environment. The library allows one for a process, so it stays for the process's life.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
@@ -89,10 +90,11 @@ impl Graph {
                 // Warnings are about how a graph was made.
                 .with_log_level(LogLevel::Error)?)
         };
-        let session = Session::builder(environment)
+        let mut builder = Session::builder(environment)
             .and_then(options)
-            .and_then(|mut builder| builder.commit_from_file(file))
             .map_err(text)?;
+        operator::register(&mut builder)?;
+        let session = builder.commit_from_file(file).map_err(text)?;
         let output = CString::new(output).map_err(text)?;
         Ok(Self { session, output })
     }

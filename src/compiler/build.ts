@@ -6,7 +6,8 @@
  */
 import { createHash } from 'node:crypto'
 import { fingerprint, weightsDigest } from '../manifest/fingerprint.js'
-import type { Design, FamilyManifest, GraphVariant, InputSpec, Kernel } from '../manifest/manifest.js'
+import { isOwn, ownWeights } from '../manifest/graphs.js'
+import type { Design, FamilyManifest, GraphVariant, InputSpec, Kernel, Serves } from '../manifest/manifest.js'
 import { adapterElements, elementsOf } from '../manifest/kinds/kinds.js'
 import { isReservedName, PIXELS } from '../manifest/layout.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
@@ -103,10 +104,12 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
   const slots = open.map((entry) => entry.slot)
   const id = fingerprint({ weights, slots, design: options.design, input })
 
-  const graphs = variants(options.fp16 ? 'f16' : 'f32')
-  const files = emitFiles(graphs, (variant) =>
-    emitTrunk(graph, shapes, open, features, { ...options, ...variant, height, width, channelsLast }),
-  )
+  const own = open.some(({ emitOwn }) => emitOwn)
+  const graphs = variants(options.fp16 ? 'f16' : 'f32', own)
+  const files = emitFiles(graphs, (variant) => {
+    const how = { ...variant, own: isOwn(variant), height, width, channelsLast }
+    return emitTrunk(graph, shapes, open, features, { ...options, ...how })
+  })
   const manifest: FamilyManifest = {
     format: 'facet-family/1',
     name: options.name,
@@ -213,14 +216,21 @@ function noSlots(graph: Graph, closed: ClosedSlot[]): BackboneError {
   )
 }
 
-/** The graphs that a build makes: for any domains and for one, with either type of bank. */
-function variants(weights: 'f32' | 'f16'): GraphVariant[] {
-  return (['any', 'one'] as const).flatMap((serves) =>
-    (['f32', 'f16'] as const).map((bank) => {
-      const marks = [serves === 'one' && 'one', bank === 'f16' && 'f16'].filter(Boolean)
-      return { serves, bank, weights, file: ['trunk', ...marks, 'onnx'].join('.') }
-    }),
-  )
+/**
+ * The graphs that a build makes: for any domains and for one, with either type of bank; and for any domains with
+ * Facet's own operator, which needs no other graph for one.
+ */
+function variants(weights: 'f32' | 'f16', own: boolean): GraphVariant[] {
+  const of = (mark: string | undefined, serves: Serves, weights: string) =>
+    (['f32', 'f16'] as const).map((bank): GraphVariant => {
+      const marks = ['trunk', mark, bank === 'f16' ? bank : undefined, 'onnx']
+      return { serves, bank, weights, file: marks.filter((mark) => mark !== undefined).join('.') }
+    })
+  return [
+    ...of(undefined, 'any', weights),
+    ...of('one', 'one', weights),
+    ...(own ? of('own', 'any', ownWeights(weights)) : []),
+  ]
 }
 
 /** The graphs' files and their common weights. */

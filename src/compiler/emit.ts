@@ -10,6 +10,7 @@ import type { Features } from './head.js'
 import { FLOAT, intAttribute, intsAttribute, type Model } from '../onnx/onnx.js'
 import type { Shapes } from '../onnx/shapes.js'
 import type { OpenSlot } from './slots/kind.js'
+import { finishSlots } from './own-operator.js'
 import { Writer } from '../onnx/writer.js'
 import { innerValue } from './slots/names.js'
 
@@ -43,16 +44,19 @@ export function emitTrunk(
   const slots = new Map(open.map((entry) => [entry.nodes[0], entry]))
   const taken = new Set(open.flatMap(({ nodes }) => nodes))
   for (const node of graph.nodes) {
-    if (taken.has(node)) slots.get(node)?.emit(trunk)
+    const slot = slots.get(node)
+    if (options.own && slot?.emitOwn) slot.emitOwn(trunk)
+    else if (taken.has(node)) slot?.emit(trunk)
     else writer.copy(node)
   }
   if (features.flatten) writer.add('Flatten', [features.value], [intAttribute('axis', 1)], FEATURES)
   if (options.fp16) writer.halve()
+  const nodes = options.own ? finishSlots(writer.nodes, shapes, FEATURES) : writer.nodes
 
   return {
     irVersion: Math.max(graph.irVersion, 7),
     opset: graph.opset,
-    nodes: writer.nodes,
+    nodes,
     constants: writer.constants,
     inputs: bankInputs(layout, options, options.height, options.width),
     outputs: [{ name: FEATURES, type: FLOAT, dims: ['N', features.size] }],

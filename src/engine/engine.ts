@@ -359,12 +359,19 @@ function laneMaker(options: EngineOptions, plan: TrunkPlan): LaneMaker {
 }
 
 function trunkPlan(options: EngineOptions): TrunkPlan {
-  const { family, bankDtype, bankMode, device, threads, warmBatch = 1 } = options
+  const { family, bankDtype, bankMode, device, threads, native, warmBatch = 1 } = options
   const { layout, manifest } = family
+  // It runs batches of one domain as well. Its weights take more memory than those of one other graph.
+  const own =
+    native?.hasOwnOperator && bankMode === 'shared'
+      ? family.findGraph({ serves: 'any', bank: bankDtype, own: true })
+      : undefined
+  // A device that prepares for each new shape keeps to one graph.
+  const single = own === undefined && bankMode === 'shared'
   return {
-    mixedGraph: family.graph({ serves: 'any', bank: bankDtype }),
-    // A device that prepares for each new shape keeps to one graph.
-    singleGraph: bankMode === 'compact' ? null : family.graph({ serves: 'one', bank: bankDtype }),
+    mixedGraph: own ?? family.graph({ serves: 'any', bank: bankDtype }),
+    singleGraph: single ? family.graph({ serves: 'one', bank: bankDtype }) : null,
+    own: own !== undefined,
     bankDtype,
     bankMode,
     device,

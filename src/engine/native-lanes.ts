@@ -35,8 +35,10 @@ export class NativeLaneMaker implements LaneMaker {
     this.#options = options
   }
 
+  /** Facet's own operator has 16 numbers where a 3x3 kernel has 9. */
   get trunks(): number {
-    return this.#options.plan.singleGraph === null ? 1 : 2
+    const { singleGraph, own } = this.#options.plan
+    return singleGraph === null && !own ? 1 : 2
   }
 
   launch(): LaneGroup {

@@ -27,18 +27,25 @@ export interface Family {
    * @throws FamilyError where the family has none, saying how to make it
    */
   graph(need: GraphNeed): string
+  /** The same, or undefined where the family has none. */
+  findGraph(need: GraphNeed): string | undefined
 }
 
 /** A family of these parts. @param dir absolute path of its folder */
 export function createFamily(dir: string, manifest: FamilyManifest, base: Pack): Family {
+  const find = (need: GraphNeed) => {
+    const variant = findGraph(manifest, need)
+    return variant && path.join(dir, variant.file)
+  }
   return {
     dir,
     manifest,
     layout: bankLayout(manifest),
     base,
+    findGraph: find,
     graph(need) {
-      const variant = findGraph(manifest, need)
-      if (variant) return path.join(dir, variant.file)
+      const file = find(need)
+      if (file !== undefined) return file
       const found = graphVariants(manifest).map(describeGraph).join('; ')
       throw new FamilyError(`The family in ${dir}`, [
         `it has no graph for ${describeGraph(need)}, only for: ${found}. Build it again from its backbone (facet family build)`,

@@ -8,10 +8,25 @@ import { type Problems, quote } from '../strict/problems.js'
 import type { FamilyManifest, GraphVariant } from './manifest.js'
 
 /** What a caller needs of a graph. */
-export type GraphNeed = Pick<GraphVariant, 'serves' | 'bank'>
+export interface GraphNeed extends Pick<GraphVariant, 'serves' | 'bank'> {
+  /** The caller has Facet's own operator, and wants the graph that is made of it. */
+  own?: boolean
+}
 
 /** Weights of the variants that this version runs; those of other variants are for later ones. */
 const KNOWN_WEIGHTS: ReadonlySet<string | undefined> = new Set([undefined, 'f32', 'f16'])
+
+/** Behind the type of a variant's weights, where slots are nodes of Facet's own operator: the native runtime has it. */
+const OWN = '-own'
+
+/** What `weights` of such a variant says. */
+export function ownWeights(weights: 'f32' | 'f16'): string {
+  return weights + OWN
+}
+
+export function isOwn({ weights }: GraphVariant): boolean {
+  return (weights?.endsWith(OWN) ?? false) && KNOWN_WEIGHTS.has(weights?.slice(0, -OWN.length))
+}
 
 /** The files of a family whose manifest was written before it listed them. */
 const UNLISTED: readonly GraphVariant[] = [
@@ -29,10 +44,11 @@ export function graphVariants({ graphs }: Pick<FamilyManifest, 'graphs'>): reado
 /** The variant that serves a need; undefined where the family has none. */
 export function findGraph(
   manifest: Pick<FamilyManifest, 'graphs'>,
-  { serves, bank }: GraphNeed,
+  { serves, bank, own = false }: GraphNeed,
 ): GraphVariant | undefined {
+  const runs = (variant: GraphVariant) => (own ? isOwn(variant) : KNOWN_WEIGHTS.has(variant.weights))
   return graphVariants(manifest).find(
-    (variant) => variant.serves === serves && variant.bank === bank && KNOWN_WEIGHTS.has(variant.weights),
+    (variant) => variant.serves === serves && variant.bank === bank && runs(variant),
   )
 }
 

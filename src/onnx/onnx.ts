@@ -37,6 +37,8 @@ export interface Tensor {
 
 export interface Node {
   name: string
+  /** Of the operator, where it is none of ONNX. Models that are read have no such nodes. */
+  domain?: string
   op: string
   inputs: string[]
   outputs: string[]
@@ -303,9 +305,13 @@ export interface Place {
 
 /** Encodes a model. Constants with an entry in `places` are written as references to external data. */
 export function saveModel(model: Model, places: ReadonlyMap<string, Place> = new Map()): Uint8Array {
+  const domains = new Set(model.nodes.flatMap(({ domain }) => domain ?? []))
   return onnx.ModelProto.encode({
     irVersion: model.irVersion,
-    opsetImport: [{ domain: '', version: model.opset }],
+    opsetImport: [
+      { domain: '', version: model.opset },
+      ...[...domains].map((domain) => ({ domain, version: 1 })),
+    ],
     producerName: model.producer,
     docString: model.doc,
     metadataProps: model.metadata,
@@ -313,6 +319,7 @@ export function saveModel(model: Model, places: ReadonlyMap<string, Place> = new
       name: 'trunk',
       node: model.nodes.map((node) => ({
         name: node.name,
+        ...(node.domain !== undefined && { domain: node.domain }),
         opType: node.op,
         input: node.inputs,
         output: node.outputs,

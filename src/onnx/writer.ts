@@ -50,6 +50,17 @@ export class Writer {
     return this.#append(outputs[0]!, op, inputs, attributes, outputs)
   }
 
+  /** Appends a node of an operator that is none of ONNX. */
+  addOwn(
+    domain: string,
+    op: string,
+    inputs: string[],
+    attributes: Onnx.IAttributeProto[],
+    output: string,
+  ): void {
+    this.#append(output, op, inputs, attributes, [output], domain)
+  }
+
   /** Appends a node of the backbone unchanged. */
   copy({ name, op, inputs, attributes, outputs }: Node): void {
     this.#append(name, op, inputs, attributes, outputs)
@@ -61,6 +72,7 @@ export class Writer {
     inputs: readonly string[],
     attributes: Onnx.IAttributeProto[],
     outputs: readonly string[],
+    domain?: string,
   ): string {
     for (const name of inputs) {
       const tensor = this.#source.constant(name)
@@ -69,6 +81,7 @@ export class Writer {
     const named = outputs.map((name) => this.#rename.get(name) ?? name)
     this.nodes.push({
       name: this.#nodeName(node),
+      ...(domain !== undefined && { domain }),
       op,
       inputs: inputs.map((name) => this.#rename.get(name) ?? name),
       outputs: named,
@@ -94,6 +107,17 @@ export class Writer {
       this.add('Split', [input, this.ints(sizes)], [intAttribute('axis', axis)], ...outputs)
     else
       this.add('Split', [input], [intAttribute('axis', axis), intsAttribute('split', [...sizes])], ...outputs)
+  }
+
+  /** Takes so many positions of an axis, from `start` on. */
+  slice(input: string, axis: number, start: number, count: number, output: string): string {
+    const bounds = { starts: [start], ends: [start + count], axes: [axis] }
+    if (this.#source.opset >= 10) {
+      const inputs = Object.values(bounds).map((values) => this.ints(values))
+      return this.add('Slice', [input, ...inputs], [], output)
+    }
+    const attributes = Object.entries(bounds).map(([name, values]) => intsAttribute(name, values))
+    return this.add('Slice', [input], attributes, output)
   }
 
   /** Adds zeros around the two spatial axes of `[N, C, H, W]`. */

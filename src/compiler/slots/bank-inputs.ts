@@ -18,7 +18,10 @@ import type { Writer } from '../../onnx/writer.js'
 import { innerValue, slotValue } from './names.js'
 
 /** Of the variants of a graph, what decides how it reads the bank. */
-export type BankOptions = Pick<GraphVariant, 'serves' | 'bank'>
+export interface BankOptions extends Pick<GraphVariant, 'serves' | 'bank'> {
+  /** Slots are nodes of Facet's own operator where it computes them, and read the bank themselves. */
+  own: boolean
+}
 
 /** The values of a batch's samples; S is N, or 1 where all are of one domain. */
 export interface BankValues {
@@ -34,6 +37,8 @@ export interface BankValues {
    * Asked for once.
    */
   part(slot: string, part: string): string
+  /** Where a piece of the affine row begins. */
+  place(slot: string, part: string): number
 }
 
 /** The graph's inputs for pixels of this size. */
@@ -60,12 +65,25 @@ export function bankInputs(
 /**
  * Writes the nodes that cut the affine row into slots; those of other parts follow when a slot asks for them.
  */
-export function readBank(writer: Writer, { tensors }: BankLayout, { serves, bank }: BankOptions): BankValues {
+export function readBank(
+  writer: Writer,
+  { tensors }: BankLayout,
+  { serves, bank, own }: BankOptions,
+): BankValues {
   const wide = (name: string, output: string) => (bank === 'f16' ? writer.cast(name, FLOAT, output) : name)
   const gather = (input: string, rows: string, output: string) =>
     wide(writer.add('Gather', [input, rows], [intAttribute('axis', 0)], `${output}_rows`), output)
 
   const affine = tensors.find(({ name }) => name === AFFINE)!
+  const pieces = new Map(affine.parts.map((piece) => [nameOf(piece), piece]))
+  const made = new Set<string>()
+  /** A piece of the affine row. Where slots read the bank themselves few are asked for, and they are cut one by one. */
+  const piece = (name: string) => {
+    const { offset, elements } = pieces.get(name)!
+    if (own && !made.has(name)) writer.slice(innerValue('affine_spread'), 1, offset, elements, name)
+    made.add(name)
+    return name
+  }
   if (serves === 'one') {
     for (const input of affine.single) {
       const axis = input.dims.length > 1 ? 1 : 0
@@ -75,14 +93,16 @@ export function readBank(writer: Writer, { tensors }: BankLayout, { serves, bank
   } else {
     const rows = gather(AFFINE, ROW, innerValue('affine'))
     const shape = writer.ints([0, affine.elements, 1, 1])
-    split(writer, writer.add('Reshape', [rows, shape], [], innerValue('affine_spread')), 1, affine.parts)
+    const spread = writer.add('Reshape', [rows, shape], [], innerValue('affine_spread'))
+    if (!own) split(writer, spread, 1, affine.parts)
   }
 
   return {
-    inputScale: innerValue('input/scale'),
-    inputShift: innerValue('input/shift'),
-    scale: (slot) => slotValue(slot, 'scale'),
-    bias: (slot) => slotValue(slot, 'bias'),
+    inputScale: piece(innerValue('input/scale')),
+    inputShift: piece(innerValue('input/shift')),
+    scale: (slot) => piece(slotValue(slot, 'scale')),
+    bias: (slot) => piece(slotValue(slot, 'bias')),
+    place: (slot, part) => pieces.get(slotValue(slot, part))!.offset,
     part(slot, part) {
       const input = partInput(slot, part)
       const output = slotValue(slot, part)
@@ -97,8 +117,13 @@ function split(writer: Writer, value: string, axis: number, parts: readonly Bank
     value,
     axis,
     parts.map(({ elements }) => elements),
-    parts.map(({ slot, part }) => (slot === null ? innerValue(`input/${part}`) : slotValue(slot, part))),
+    parts.map(nameOf),
   )
+}
+
+/** The name of a piece of the affine row in the graph. */
+function nameOf({ slot, part }: BankPart): string {
+  return slot === null ? innerValue(`input/${part}`) : slotValue(slot, part)
 }
 
 function covers({ offset, elements }: SingleInput, position: number): boolean {

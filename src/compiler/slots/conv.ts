@@ -1,8 +1,17 @@
 /** Convolutions of four dimensions as slots, with the BatchNorm behind them if they have one. */
 import type { Design, Slot } from '../../manifest/manifest.js'
 import type { Graph } from '../../onnx/graph.js'
-import { BackboneError, intOf, intsAttribute, type Node, type Tensor } from '../../onnx/onnx.js'
-import { slotValue } from './names.js'
+import { AFFINE, partInput, ROW } from '../../manifest/layout.js'
+import {
+  BackboneError,
+  intAttribute,
+  intOf,
+  intsAttribute,
+  intsOf,
+  type Node,
+  type Tensor,
+} from '../../onnx/onnx.js'
+import { OWN_DOMAIN, SLOT_OPERATOR, slotValue } from './names.js'
 import { affineOf, normBehind, withConvBias } from './batch-norm.js'
 import { emitSample, type Grid, gridOf } from './grid.js'
 import { type Backbone, type Candidate, closed, type SlotBuilder, type TrunkWriter } from './kind.js'
@@ -35,12 +44,14 @@ export const conv: SlotBuilder = {
       columns: design === 'parallel' ? channels : design === 'series' ? out : 0,
     }
     const output = (next ?? node).outputs[0]!
+    const opened = { slot, node, design, grid, output }
     return {
       slot,
       nodes: next ? [node, next] : [node],
       weights: [weight],
       base: { ...withConvBias(next ? affineOf(graph, next) : identity, bias) },
-      emit: (trunk) => emit(trunk, { slot, node, design, grid, output }),
+      emit: (trunk) => emit(trunk, opened),
+      ...(isOwn(opened, group) && { emitOwn: (trunk) => emitOwn(trunk, opened) }),
     }
   },
 }
@@ -111,6 +122,35 @@ function emit(trunk: TrunkWriter, { slot, node, design, grid, output }: Opened):
       : writer.add('Shape', [z], [], at('shape'))
   const adapted = writer.add('Reshape', [product, shape], [], at('adapted'))
   emitBias(trunk, slot, writer.add('Add', [scaled, adapted], [], at('sum')), output)
+}
+
+/** Channels in the widest vector of a processor: the operator writes whole vectors. */
+const VECTOR_CHANNELS = 16
+
+/** Whether Facet's own operator computes such a slot. */
+function isOwn({ slot, node, design, grid }: Opened, group: number): boolean {
+  const dilated = (intsOf(node, 'dilations') ?? []).some((dilation) => dilation !== 1)
+  const fits = group === 1 && !dilated && slot.out % VECTOR_CHANNELS === 0
+  return fits && design !== 'series' && padsOf(slot, grid).every((pad) => pad >= 0)
+}
+
+/** The zeros around the input: in front of both axes, then behind. */
+function padsOf({ kernel }: Slot, { begin, end }: Grid): number[] {
+  return [begin, end].flatMap((drops) => drops.map((drop, axis) => (kernel[axis]! - 1) / 2 - drop))
+}
+
+/** The slot as one node. It reads its row of the bank itself. */
+function emitOwn({ writer, bank }: TrunkWriter, { slot, node, grid, output }: Opened): void {
+  const matrix = slot.columns > 0 ? partInput(slot.name, 'matrix') : ''
+  const attributes = [
+    intsAttribute('strides', [...slot.stride]),
+    intsAttribute('pads', padsOf(slot, grid)),
+    intAttribute('scale', bank.place(slot.name, 'scale')),
+    intAttribute('bias', bank.place(slot.name, 'bias')),
+    intAttribute('relu', 0),
+  ]
+  const inputs = [...node.inputs.slice(0, 2), ROW, AFFINE, matrix, '']
+  writer.addOwn(OWN_DOMAIN, SLOT_OPERATOR, inputs, attributes, output)
 }
 
 /** Adds the bias to images `[N, C, H, W]`. */

@@ -38,6 +38,8 @@ export interface OpenSlot {
   base: SlotWeights
   /** Writes the slot; the value it makes has the name of the last of `nodes`' output. */
   emit(trunk: TrunkWriter): void
+  /** The same as one node of Facet's own operator (`compiler/own-operator.ts`), where that computes such a slot. */
+  emitOwn?(trunk: TrunkWriter): void
 }
 
 /** A node that was looked at and left frozen. */

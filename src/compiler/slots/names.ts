@@ -13,3 +13,7 @@ export function innerValue(part: string): string {
 export function slotValue(slot: string, part: string): string {
   return `${INNER_PREFIX}slot/${slot}/${part}`
 }
+
+/** Facet's own operator (native/src/slot/operator.rs): its domain and its name. */
+export const OWN_DOMAIN = 'facet'
+export const SLOT_OPERATOR = 'Slot'

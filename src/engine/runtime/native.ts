@@ -9,7 +9,7 @@ import { packageFile } from '../../host/package.js'
 import { libraryFile } from './library.js'
 
 /** The add-on's `INTERFACE` that this program knows. */
-const INTERFACE = 1
+const INTERFACE = 2
 
 export const NATIVE_REMEDY = 'Build it with npm run native:build, which needs Rust 1.92 or later.'
 
@@ -64,6 +64,8 @@ export interface NativeEngine {
 }
 
 export interface NativeAddon {
+  /** It has Facet's own operator, which the processor is fast with. */
+  hasOwnOperator: boolean
   /** Begins to open the graphs; all that follows is told to `onEvent`. */
   open(options: NativeEngineOptions, onEvent: (event: NativeEvent) => void): NativeEngine
 }
@@ -71,6 +73,7 @@ export interface NativeAddon {
 /** What the add-on exports. */
 interface Exports {
   INTERFACE: number
+  hasSlotOperator(): boolean
   endAll(): void
   NativeEngine: new (
     options: NativeEngineOptions & { library: string },
@@ -112,7 +115,10 @@ export function loadNative(file = nativeFile(), control?: Int32Array): NativeAdd
     // A lane that runs while the process exits would crash it.
     process.once('exit', () => exports.endAll())
   }
-  return { open: (options, onEvent) => new exports.NativeEngine({ ...options, library }, onEvent, control) }
+  return {
+    hasOwnOperator: exports.hasSlotOperator(),
+    open: (options, onEvent) => new exports.NativeEngine({ ...options, library }, onEvent, control),
+  }
 }
 
 function findLibrary(): string {

@@ -1,0 +1,374 @@
+//! A slot as one operator: `y = scale * conv(x) + matrix · v + bias` for samples of any domains, with the sum of a
+//! residual and the Relu behind it (docs/decisions/0025-an-operator-for-slots.md).
+//!
+//! Scale, bias and matrix are read from the bank where they lie, by each sample's row. Images are `[N, H, W, C]`. Nothing
+//! of a slot goes through memory but its input and its output: the products stay in the caches, piece by piece.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `winograd.rs` | 3x3 kernels that move by one pixel, with 4 products where the formula has 9 |
+//! | `direct.rs` | all other kernels |
+//! | `product.rs` | the inner loop of both |
+//! | `turn.rs` | images with their channels last, and back |
+//! | `operator.rs` | the operators as ONNX Runtime knows them |
+
+mod direct;
+pub mod operator;
+mod product;
+mod turn;
+mod winograd;
+
+use std::cell::RefCell;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::failure::Failure;
+
+/// Whether the processor has vectors.
+pub fn fast() -> bool {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    Arch::new().dispatch(Lanes) > 1
+}
+
+/// A convolution of one group, not dilated.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Channels of the input.
+    pub input: usize,
+    /// Channels of the output.
+    pub output: usize,
+    /// Height and width.
+    pub kernel: [usize; 2],
+    /// Per axis.
+    pub strides: [usize; 2],
+    /// Zeros in front of each axis, then behind each.
+    pub pads: [usize; 4],
+}
+
+impl Conv {
+    /// Height and width of the output; None where the kernel does not fit into the input.
+    pub fn size(&self, size: [usize; 2]) -> Option<[usize; 2]> {
+        let along = |axis: usize| {
+            let padded = size[axis] + self.pads[axis] + self.pads[axis + 2];
+            Some(padded.checked_sub(self.kernel[axis])? / self.strides[axis] + 1)
+        };
+        Some([along(0)?, along(1)?])
+    }
+}
+
+/// Numbers of the bank.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    /// In single precision.
+    Single(&'a [f32]),
+    /// In half precision.
+    Half(&'a [f16]),
+}
+
+impl Numbers<'_> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Numbers::Single(numbers) => numbers.len(),
+            Numbers::Half(numbers) => numbers.len(),
+        }
+    }
+
+    fn copy(&self, start: usize, into: &mut [f32]) {
+        match self {
+            Numbers::Single(numbers) => into.copy_from_slice(&numbers[start..][..into.len()]),
+            Numbers::Half(numbers) => numbers[start..][..into.len()].convert_to_f32_slice(into),
+        }
+    }
+}
+
+/// What a run of a slot reads.
+#[derive(Clone, Copy)]
+pub struct Batch<'a> {
+    /// Height and width of an image.
+    pub size: [usize; 2],
+    /// `[N, H, W, input]`
+    pub images: &'a [f32],
+    /// The bank row of each sample.
+    pub rows: &'a [i64],
+    /// `[R, A]`
+    pub affine: Numbers<'a>,
+    /// A.
+    pub affine_length: usize,
+    /// `[R, output, input]`, for a slot that takes a matrix.
+    pub matrix: Option<Numbers<'a>>,
+    /// As the output; added to it.
+    pub residual: Option<&'a [f32]>,
+}
+
+/// Where the output goes.
+#[derive(Clone, Copy)]
+pub struct Target(pub *mut f32);
+
+// SAFETY: units of work write different numbers (`Slot::unit`).
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+/// A slot, ready to run.
+pub struct Slot {
+    conv: Conv,
+    /// Where the slot's scales and biases begin in the affine row.
+    scale: usize,
+    bias: usize,
+    relu: bool,
+    /// Whether the slot runs by `winograd.rs`.
+    winograd: bool,
+    /// Vectors of a panel.
+    vectors: usize,
+    /// The frozen weights in panels of so many channels, as the algorithm wants them.
+    panels: Vec<f32>,
+}
+
+/// The part of a node that its attributes give.
+pub struct Plan {
+    /// The frozen convolution.
+    pub conv: Conv,
+    /// Where the slot's scales begin in the affine row.
+    pub scale: usize,
+    /// The same for biases.
+    pub bias: usize,
+    /// Whether a Relu follows.
+    pub relu: bool,
+}
+
+impl Slot {
+    /// @param weights `[output, input, height, width]`
+    pub fn new(plan: Plan, weights: &[f32]) -> Result<Self, Failure> {
+        Arch::new().dispatch(Making { plan, weights })
+    }
+
+    /// Height and width of the output, where the batch has the lengths that it must have, and its rows are in the bank.
+    pub fn check(
+        &self,
+        batch: &Batch<'_>,
+        samples: usize,
+        channels: usize,
+    ) -> Result<[usize; 2], Failure> {
+        let Conv { input, output, .. } = self.conv;
+        let size = self
+            .conv
+            .size(batch.size)
+            .ok_or("the images are smaller than the kernel")?;
+        let rows = batch.affine.len() / batch.affine_length.max(1);
+        let found = [
+            channels == input,
+            batch.rows.len() == samples,
+            batch
+                .rows
+                .iter()
+                .all(|row| usize::try_from(*row).is_ok_and(|row| row < rows)),
+            batch.images.len() == samples * batch.size[0] * batch.size[1] * input,
+            batch.affine_length >= self.scale.max(self.bias) + output,
+            batch.affine.len() == rows * batch.affine_length,
+            batch
+                .matrix
+                .is_none_or(|matrix| matrix.len() == rows * output * input),
+            batch
+                .residual
+                .is_none_or(|residual| residual.len() == samples * size[0] * size[1] * output),
+        ];
+        let names = [
+            "channels",
+            "samples",
+            "rows",
+            "images",
+            "affine row",
+            "affine rows",
+            "matrices",
+            "residual",
+        ];
+        match found.iter().position(|right| !right) {
+            Some(at) => Err(format!("{} do not fit the slot", names[at])),
+            None => Ok(size),
+        }
+    }
+
+    /// Runs of `unit` that make one batch.
+    pub fn units(&self, batch: &Batch<'_>, output: [usize; 2]) -> usize {
+        if self.winograd {
+            winograd::units(&self.conv, batch.rows.len(), output)
+        } else {
+            direct::units(&self.conv, batch, output)
+        }
+    }
+
+    /// Does one piece of the work. Different pieces write different parts of the output.
+    ///
+    /// # Safety
+    /// The batch's slices have the lengths that its sizes say, its rows are in the bank, and the target has room for the
+    /// output.
+    pub unsafe fn unit(&self, batch: &Batch<'_>, output: [usize; 2], target: Target, unit: usize) {
+        SCRATCH.with_borrow_mut(|scratch| {
+            Arch::new().dispatch(Unit {
+                slot: self,
+                batch,
+                output,
+                target,
+                unit,
+                scratch,
+            });
+        });
+    }
+}
+
+/// Buffers of a thread, which a unit of work fills before it reads them.
+#[derive(Default)]
+struct Scratch {
+    /// Transformed tiles, or the padded input.
+    sums: Vec<f32>,
+    /// Products of transformed tiles.
+    products: Vec<f32>,
+    /// A domain's matrix for one panel, `[input, channels]`.
+    matrix: Vec<f32>,
+    /// `[samples of the unit, output]` each.
+    scales: Vec<f32>,
+    biases: Vec<f32>,
+    /// A pixel outside of the image.
+    zeros: Vec<f32>,
+    /// One row of a matrix.
+    numbers: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// A buffer has at least so many numbers from now on.
+fn room(buffer: &mut Vec<f32>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+}
+
+struct Making<'a> {
+    plan: Plan,
+    weights: &'a [f32],
+}
+
+impl WithSimd for Making<'_> {
+    type Output = Result<Slot, Failure>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        let Plan {
+            conv,
+            scale,
+            bias,
+            relu,
+        } = self.plan;
+        let lanes = S::F32_LANES;
+        if self.weights.len() != conv.output * conv.input * conv.kernel[0] * conv.kernel[1] {
+            return Err("the weights do not have the convolution's shape".to_owned());
+        }
+        if conv.output % lanes != 0 {
+            return Err(format!(
+                "{} channels are no whole vectors of {lanes}",
+                conv.output
+            ));
+        }
+        let vectors = if conv.output % (2 * lanes) == 0 { 2 } else { 1 };
+        let winograd = winograd::fits(&conv, lanes);
+        let pack = if winograd {
+            winograd::pack
+        } else {
+            direct::pack
+        };
+        let panels = pack(&conv, self.weights, vectors * lanes);
+        Ok(Slot {
+            conv,
+            scale,
+            bias,
+            relu,
+            winograd,
+            vectors,
+            panels,
+        })
+    }
+}
+
+struct Unit<'a> {
+    slot: &'a Slot,
+    batch: &'a Batch<'a>,
+    output: [usize; 2],
+    target: Target,
+    unit: usize,
+    scratch: &'a mut Scratch,
+}
+
+impl WithSimd for Unit<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Unit {
+            slot,
+            batch,
+            output,
+            target,
+            unit,
+            scratch,
+        } = self;
+        // SAFETY: the promise given to `Slot::unit`.
+        unsafe {
+            match (slot.winograd, slot.vectors) {
+                (true, 2) => {
+                    winograd::unit::<S, 2>(simd, slot, batch, output, target, unit, scratch)
+                }
+                (true, _) => {
+                    winograd::unit::<S, 1>(simd, slot, batch, output, target, unit, scratch)
+                }
+                (false, 2) => {
+                    direct::unit::<S, 2>(simd, slot, batch, output, target, unit, scratch)
+                }
+                (false, _) => {
+                    direct::unit::<S, 1>(simd, slot, batch, output, target, unit, scratch)
+                }
+            }
+        }
+    }
+}
+
+/// Writes the columns of a row's matrix for the channels of one panel: `[input, channels]`.
+fn pack_matrix(
+    matrix: &Numbers<'_>,
+    conv: &Conv,
+    row: usize,
+    first: usize,
+    channels: usize,
+    scratch: &mut [f32],
+    panel: &mut [f32],
+) {
+    let depth = conv.input;
+    let panel = &mut panel[..depth * channels];
+    for channel in 0..channels {
+        let start = (row * conv.output + first + channel) * depth;
+        let numbers = match matrix {
+            Numbers::Single(numbers) => &numbers[start..][..depth],
+            Numbers::Half(_) => {
+                matrix.copy(start, &mut scratch[..depth]);
+                &scratch[..depth]
+            }
+        };
+        for (at, number) in numbers.iter().enumerate() {
+            // SAFETY: the panel has so many channels for each number, as just sliced.
+            unsafe { *panel.get_unchecked_mut(at * channels + channel) = *number };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+/** Facet's own operator: what graphs are made of it, and that they give the answers of ONNX's operators. */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import onnxProto from 'onnx-proto'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { randomPack } from '../bench/networks.js'
+import { systemClock } from '../src/concurrency/clock.js'
+import { Engine } from '../src/engine/engine.js'
+import { packRow } from '../src/engine/row.js'
+import { loadNative, nativeFile } from '../src/engine/runtime/native.js'
+import type { Family } from '../src/family/family.js'
+import { readFamily } from '../src/family/folder.js'
+import type { Design } from '../src/manifest/manifest.js'
+import { family as shipped } from './engine-rig.js'
+import { Network, random } from './networks.js'
+import { build, distance } from './trunk.js'
+
+const skip = !existsSync(nativeFile()) && 'it is not built: npm run native:build'
+
+/** Nodes of a family's graph of the own operator: name of the operator, inputs, whether it has a Relu in it. */
+function nodesOf(family: Family, bank: 'f32' | 'f16' = 'f32') {
+  const bytes = readFileSync(family.findGraph({ serves: 'any', bank, own: true })!)
+  return onnxProto.onnx.ModelProto.decode(bytes).graph!.node!.map(({ opType, input, attribute }) => ({
+    op: opType!,
+    inputs: input!,
+    relu: Number(attribute!.find(({ name }) => name === 'relu')?.i ?? 0) === 1,
+  }))
+}
+
+async function familyOf(t: Test, net: Network, design: Design, fp16 = false): Promise<Family> {
+  const dir = path.join(t.testdir(), design)
+  mkdirSync(dir)
+  for (const [name, bytes] of build(net.onnx(), { design, fp16 }).files)
+    writeFileSync(path.join(dir, name), bytes)
+  return readFamily(dir)
+}
+
+t.test(
+  'in the shipped family every convolution is one node with the sum and the Relu behind it',
+  async (t) => {
+    for (const bank of ['f32', 'f16'] as const) {
+      const nodes = nodesOf(shipped, bank)
+      const slots = nodes.filter(({ op }) => op === 'Slot')
+      t.equal(slots.length, shipped.manifest.slots.filter(({ kind }) => kind === 'conv').length)
+      t.equal(slots.filter(({ relu }) => relu).length, 24, 'all but the stem')
+      t.equal(slots.filter(({ inputs }) => inputs[5]).length, 12, 'one a block')
+      t.same(
+        nodes.filter(({ op }) => ['Conv', 'MatMul', 'Relu', 'Transpose'].includes(op)).map(({ op }) => op),
+        ['Transpose', 'Relu'],
+        'of the pixels, and behind the last norm',
+      )
+    }
+  },
+)
+
+/** A network with every sort of neighbour that a slot can have. */
+function neighbours(): Network {
+  const net = new Network(14, {}, 5)
+  // A stem with a large kernel, whose output is read by slots and by others.
+  const stem = net.relu(net.bn('b1', net.conv('stem', 'image', [3, 16], { kernel: [5, 5], stride: 2 }), 16))
+  const pooled = net.maxpool(stem, 2, 1)
+  // Two slots that are summed: one takes the other in.
+  const left = net.bn('b2', net.conv('left', pooled, [16, 32]), 32)
+  const right = net.bn('b3', net.conv('right', pooled, [16, 32], { pads: [1, 1, 1, 1] }), 32)
+  const sum = net.relu(net.add(left, right))
+  // What is read twice is not joined with one of its readers.
+  const both = net.conv('both', sum, [32, 32], { bias: true })
+  const twice = net.add(net.relu(both), both)
+  // Neither whole vectors of channels nor a dilated kernel: the operators of ONNX.
+  const odd = net.conv('odd', twice, [32, 20])
+  const wide = net.conv('wide', odd, [20, 16], { dilation: 2 })
+  const valid = net.conv('valid', wide, [16, 16], { pads: [0, 0, 0, 0], auto: 'VALID' })
+  const narrow = net.relu(
+    net.add(net.conv('narrow', valid, [16, 16], { kernel: [3, 1], pads: [1, 0, 1, 0] }), valid),
+  )
+  net.linear('head', net.vector(narrow), [16, 4])
+  return net
+}
+
+t.test('what the operator does not compute stays as it is', async (t) => {
+  const nodes = nodesOf(await familyOf(t, neighbours(), 'parallel'))
+  const count = (op: string) => nodes.filter((node) => node.op === op).length
+  t.equal(count('Slot'), 6)
+  t.equal(count('Conv'), 2, 'odd and wide')
+  const of = (name: string) => nodes.find(({ op, inputs }) => op === 'Slot' && inputs[1]!.startsWith(name))!
+  t.ok([of('left'), of('right')].filter(({ inputs, relu }) => inputs[5] && relu).length === 1)
+  t.match(of('both'), { inputs: { 5: '' }, relu: false })
+  t.match(of('narrow'), { relu: true })
+})
+
+t.test('a family of the design series has no such graph', async (t) => {
+  const family = await familyOf(t, neighbours(), 'series')
+  t.equal(family.findGraph({ serves: 'any', bank: 'f32', own: true }), undefined)
+})
+
+const PACKS = 3
+
+async function start(
+  t: Test,
+  family: Family,
+  own: boolean,
+  bankDtype: 'f32' | 'f16',
+  threads = 1,
+): Promise<Engine> {
+  const native = { ...loadNative(), hasOwnOperator: own }
+  const logger = pino({ level: 'silent' })
+  const device = { kind: 'cpu' } as const
+  const options = { family, bankDtype, device, threads, logger, native, clock: systemClock, lanes: 1 }
+  const engine = new Engine({ ...options, rows: PACKS + 1, bankMode: 'shared' })
+  t.teardown(() => engine.stop())
+  await engine.start()
+  for (let row = 1; row <= PACKS; row++) {
+    const pack = randomPack(family, row, 4)
+    await engine.writeRow(row, packRow(pack, family.base, family.manifest, family.layout, bankDtype))
+  }
+  return engine
+}
+
+for (const [design, bank, fp16, threads] of [
+  ['parallel', 'f32', false, 1],
+  ['parallel', 'f16', true, 2],
+  ['bn', 'f32', false, 1],
+] as const)
+  t.test(`${design}, ${bank} bank: both graphs give one answer, whatever the batch`, { skip }, async (t) => {
+    const family = await familyOf(t, neighbours(), design, fp16)
+    const [own, plain] = [await start(t, family, true, bank, threads), await start(t, family, false, bank)]
+    const { height, width } = family.manifest.input
+    const next = random(3)
+    for (const rows of [[0], [2], [1, 1, 1], [3, 0, 2, 1, 3, 2, 0, 1]]) {
+      const pixels = Uint8Array.from({ length: rows.length * height * width * 3 }, () => 128 + 127 * next())
+      const batch = () => ({ pixels: pixels.slice(), rows: Int32Array.from(rows) })
+      const [found, expected] = [await own.run(batch(), 1), await plain.run(batch(), 1)]
+      const apart = distance(found.features, expected.features)
+      t.ok(apart <= 1e-5, `rows ${rows}: ${apart}`)
+      t.ok(found.features.some((value) => value !== 0))
+    }
+  })
