@@ -89,8 +89,13 @@ t.test('what the operator does not compute stays as it is', async (t) => {
   t.match(of('narrow'), { relu: true })
 })
 
-t.test('a family of the design series has no such graph', async (t) => {
-  const family = await familyOf(t, neighbours(), 'series')
+t.test('the design series has no such graph, nor has a network of mostly other convolutions', async (t) => {
+  const series = await familyOf(t, neighbours(), 'series')
+  t.equal(series.findGraph({ serves: 'any', bank: 'f32', own: true }), undefined)
+  const net = new Network(8)
+  const dilated = net.conv('b', net.conv('a', 'image', [3, 16]), [16, 16], { dilation: 2 })
+  net.linear('head', net.vector(dilated), [16, 4])
+  const family = await familyOf(t, net, 'parallel')
   t.equal(family.findGraph({ serves: 'any', bank: 'f32', own: true }), undefined)
 })
 

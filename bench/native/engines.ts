@@ -6,7 +6,7 @@ import { systemClock } from '../../src/concurrency/clock.js'
 import { Engine } from '../../src/engine/engine.js'
 import type { BankMode } from '../../src/engine/messages.js'
 import { packRow } from '../../src/engine/row.js'
-import { loadNative } from '../../src/engine/runtime/native.js'
+import { loadNative, type NativeAddon } from '../../src/engine/runtime/native.js'
 import type { Family } from '../../src/family/family.js'
 import { randomPack } from '../networks.js'
 
@@ -17,7 +17,8 @@ export const DOMAINS = 8
 /** Images of the largest batch. */
 export const LARGEST = 8
 
-export type Runtime = 'stock' | 'native'
+/** `onnx`: the native runtime with graphs of ONNX's operators alone, without Facet's own. */
+export type Runtime = 'stock' | 'native' | 'onnx'
 
 /** @param warmBatch as the service has it unless given */
 export async function startEngine(
@@ -36,7 +37,7 @@ export async function startEngine(
     warmBatch,
     logger: pino({ level: 'silent' }),
     clock: systemClock,
-    ...(runtime === 'native' && { native: loadNative() }),
+    ...(runtime !== 'stock' && { native: addon(runtime) }),
   })
   await engine.start()
   await engine.allLanesReady()
@@ -45,6 +46,11 @@ export async function startEngine(
     await engine.writeRow(row, packRow(pack, family.base, family.manifest, family.layout, 'f32'))
   }
   return engine
+}
+
+function addon(runtime: 'native' | 'onnx'): NativeAddon {
+  const native = loadNative()
+  return runtime === 'native' ? native : { ...native, hasOwnOperator: false }
 }
 
 /** A batch of so many images, of one domain or of as many as there are. */

@@ -1,5 +1,6 @@
 /**
- * `npm run bench:native -- [--family half|full|resnet50] [--seconds N]`: the native runtime beside the stock one.
+ * `npm run bench:native -- [--family half|full|resnet50] [--against stock|onnx] [--seconds N]`: the native runtime beside
+ * the stock one, or beside itself without Facet's own operator.
  *
  * Private memory: a process for each figure, two lanes, eight domains resident, batches of one domain and of eight. `plain` is the backbone alone in one
  * session of onnxruntime-node, for `resnet50` alone; `full` and `resnet50` have random weights.
@@ -20,18 +21,27 @@ import { machine } from '../machine.js'
 import { makeFamily, randomBackbone } from '../networks.js'
 import { makeResnet50, resnet50 } from '../race/resnet50.js'
 import { cpuSpeedup, flow, interleave, median, type Side, speedups } from '../statistics.js'
-import { batchOf, LANES, LARGEST, PLAIN, startEngine } from './engines.js'
+import { batchOf, LANES, LARGEST, PLAIN, type Runtime, startEngine } from './engines.js'
 
 /** Images of a slice, at least two runs of the largest batch in each lane. */
 const SLICE_IMAGES = 2 * LANES * LARGEST
 
-const { family: name, seconds } = command('bench:native', 'The native runtime beside the stock one.')
+const {
+  family: name,
+  against,
+  seconds,
+} = command('bench:native', 'The native runtime beside the stock one.')
   .addOption(
     new Option('--family <name>', 'what is served').choices(['half', 'full', 'resnet50']).default('half'),
   )
+  .addOption(
+    new Option('--against <runtime>', "stock, or native without Facet's own operator")
+      .choices(['stock', 'onnx'])
+      .default('stock'),
+  )
   .option('--seconds <n>', 'time for each comparison', positive, 20)
   .parse()
-  .opts<{ family: string; seconds: number }>()
+  .opts<{ family: string; against: Runtime; seconds: number }>()
 
 const scratch = await mkdtemp(join(tmpdir(), 'facet-native-'))
 try {
@@ -44,7 +54,7 @@ try {
   const family = await readFamily(dir)
   const memory = measureMemory(dir, name === 'resnet50')
   const time = await measureTime(family, seconds)
-  console.log(JSON.stringify({ family: name, lanes: LANES, memory, time, machine: machine() }))
+  console.log(JSON.stringify({ family: name, against, lanes: LANES, memory, time, machine: machine() }))
 } finally {
   await rm(scratch, { recursive: true, force: true })
 }
@@ -52,7 +62,7 @@ try {
 /** Bytes by side and images of a run. */
 function measureMemory(dir: string, withPlain: boolean): Record<string, Record<number, number>> {
   const script = fileURLToPath(new URL('./memory-process.js', import.meta.url))
-  const sides = ['native/shared', 'native/compact', 'stock/shared', 'stock/compact']
+  const sides = ['native/shared', 'native/compact', `${against}/shared`, `${against}/compact`]
   if (withPlain) sides.unshift('plain')
   console.log(`private MB       one image   batches of ${LARGEST}`)
   const found: Record<string, Record<number, number>> = {}
@@ -70,41 +80,41 @@ function measureMemory(dir: string, withPlain: boolean): Record<string, Record<n
 
 interface Times {
   /** Milliseconds an image. */
-  stock: number
+  other: number
   native: number
-  stockCpu: number
+  otherCpu: number
   nativeCpu: number
-  /** Speed of native over stock: median of rounds, and of all CPU time. */
+  /** Speed of native over the other: median of rounds, and of all CPU time. */
   speedup: number
   cpuSpeedup: number
 }
 
 async function measureTime(family: Family, seconds: number): Promise<Record<string, Times>> {
-  const [stock, native] = [await startEngine(family, 'stock'), await startEngine(family, 'native')]
+  const [other, native] = [await startEngine(family, against), await startEngine(family, 'native')]
   const found: Record<string, Times> = {}
-  console.log('ms an image       stock  native  speedup   CPU: stock  native  speedup')
+  console.log(`ms an image       ${against}  native  speedup   CPU: ${against}  native  speedup`)
   for (const mixed of [false, true])
     for (const images of [1, 2, 4, LARGEST]) {
       const side = (engine: Engine): Side => {
         return () => flow(SLICE_IMAGES, LANES, () => engine.run(batchOf(family, images, mixed), 1), images)
       }
-      const slices = await interleave({ stock: side(stock), native: side(native) }, seconds)
-      const of = (side: 'stock' | 'native', key: 'ms' | 'cpuMs') =>
+      const slices = await interleave({ other: side(other), native: side(native) }, seconds)
+      const of = (side: 'other' | 'native', key: 'ms' | 'cpuMs') =>
         median(slices[side].map((one) => one[key]))
       const times = {
-        stock: of('stock', 'ms'),
+        other: of('other', 'ms'),
         native: of('native', 'ms'),
-        stockCpu: of('stock', 'cpuMs'),
+        otherCpu: of('other', 'cpuMs'),
         nativeCpu: of('native', 'cpuMs'),
-        speedup: median(speedups(slices.native, slices.stock)),
-        cpuSpeedup: cpuSpeedup(slices.native, slices.stock),
+        speedup: median(speedups(slices.native, slices.other)),
+        cpuSpeedup: cpuSpeedup(slices.native, slices.other),
       }
       found[`${mixed ? 'mixed' : 'one'}${images}`] = times
       const show = (value: number) => value.toFixed(2).padStart(7)
       console.log(
-        `${mixed ? 'mixed' : 'one  '} batch of ${images} ${show(times.stock)} ${show(times.native)} ${show(times.speedup)}      ${show(times.stockCpu)} ${show(times.nativeCpu)} ${show(times.cpuSpeedup)}`,
+        `${mixed ? 'mixed' : 'one  '} batch of ${images} ${show(times.other)} ${show(times.native)} ${show(times.speedup)}      ${show(times.otherCpu)} ${show(times.nativeCpu)} ${show(times.cpuSpeedup)}`,
       )
     }
-  await Promise.all([stock.stop(), native.stop()])
+  await Promise.all([other.stop(), native.stop()])
   return found
 }

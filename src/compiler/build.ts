@@ -104,7 +104,7 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
   const slots = open.map((entry) => entry.slot)
   const id = fingerprint({ weights, slots, design: options.design, input })
 
-  const own = open.some(({ emitOwn }) => emitOwn)
+  const own = open.filter(({ emitOwn }) => emitOwn).length > OWN_SHARE * countOf(graph, 'Conv')
   const graphs = variants(options.fp16 ? 'f16' : 'f32', own)
   const files = emitFiles(graphs, (variant) => {
     const how = { ...variant, own: isOwn(variant), height, width, channelsLast }
@@ -214,6 +214,17 @@ function noSlots(graph: Graph, closed: ClosedSlot[]): BackboneError {
   return new BackboneError(
     `No slot can be opened: ${some.join(', ')}${more}. Choose among these names with --slots.`,
   )
+}
+
+/**
+ * Facet's own operator is for networks of whose convolutions it computes more than this share. Others turn images
+ * between it and the rest too often: a ResNet-50, 17 of 53, gains nothing
+ * (docs/experiments/2026-11-27-an-operator-for-slots.md).
+ */
+const OWN_SHARE = 0.5
+
+function countOf({ nodes }: Graph, op: string): number {
+  return nodes.filter((node) => node.op === op).length
 }
 
 /**

@@ -39,8 +39,8 @@ export interface GraphVariant {
   serves: Serves
   bank: BankType
   /**
-   * Element type in which the frozen weights are stored, for example `f32` or `f16`. Manifests without a list
-   * do not say.
+   * Element type in which the frozen weights are stored, for example `f32` or `f16`, and what a graph needs beside ONNX
+   * (`graphs.ts`). Manifests without a list do not say.
    */
   weights?: string
   /** Name of the file beside the manifest. Files may share weights in further files. */

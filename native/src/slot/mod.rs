@@ -10,12 +10,14 @@
 //! | `direct.rs` | all other kernels |
 //! | `product.rs` | the inner loop of both |
 //! | `turn.rs` | images with their channels last, and back |
-//! | `operator.rs` | the operators as ONNX Runtime knows them |
+//! | `operator.rs`, `node.rs`, `value.rs` | the operators as ONNX Runtime knows them, what they do at a node, and its values |
 
 mod direct;
+mod node;
 pub mod operator;
 mod product;
 mod turn;
+mod value;
 mod winograd;
 
 use std::cell::RefCell;
