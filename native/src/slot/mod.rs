@@ -12,6 +12,9 @@
 //! | `turn.rs` | images with their channels last, and back |
 //! | `operator.rs`, `node.rs`, `value.rs` | the operators as ONNX Runtime knows them, what they do at a node, and its values |
 
+// Rows and columns of small matrices are numbered as in the formulas.
+#![allow(clippy::needless_range_loop)]
+
 mod direct;
 mod node;
 pub mod operator;
@@ -276,13 +279,17 @@ impl WithSimd for Making<'_> {
         if self.weights.len() != conv.output * conv.input * conv.kernel[0] * conv.kernel[1] {
             return Err("the weights do not have the convolution's shape".to_owned());
         }
-        if conv.output % lanes != 0 {
+        if !conv.output.is_multiple_of(lanes) {
             return Err(format!(
                 "{} channels are no whole vectors of {lanes}",
                 conv.output
             ));
         }
-        let vectors = if conv.output % (2 * lanes) == 0 { 2 } else { 1 };
+        let vectors = if conv.output.is_multiple_of(2 * lanes) {
+            2
+        } else {
+            1
+        };
         let winograd = winograd::fits(&conv, lanes);
         let pack = if winograd {
             winograd::pack

@@ -151,9 +151,8 @@ impl Case {
                     value = value.max(0.0);
                 }
                 largest = largest.max(value.abs());
-                // Written so that what is not a number counts.
                 let apart = (f64::from(found[at]) - value).abs();
-                if !(apart <= worst) {
+                if apart.is_nan() || apart > worst {
                     worst = apart;
                 }
             }

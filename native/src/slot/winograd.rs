@@ -34,7 +34,7 @@ const MAX_TILES: usize = 64;
 const GAP: usize = 16;
 
 pub fn fits(conv: &Conv, lanes: usize) -> bool {
-    conv.kernel == [3, 3] && conv.strides == [1, 1] && conv.input % lanes == 0
+    conv.kernel == [3, 3] && conv.strides == [1, 1] && conv.input.is_multiple_of(lanes)
 }
 
 /// Transformed weights, `[panels, PLACES, input, channels]`.
