@@ -25,6 +25,7 @@ t.test('a first start that fails says why and leaves nothing running', async (t)
     ...family,
     graph: ({ serves, bank }: GraphNeed) =>
       bank === 'f16' ? 'no/such/trunk.onnx' : family.graph({ serves, bank: 'f16' }),
+    findGraph: () => undefined,
   }
   const cases = [
     {

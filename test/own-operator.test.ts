@@ -62,7 +62,7 @@ function neighbours(): Network {
   const pooled = net.maxpool(stem, 2, 1)
   // Two slots that are summed: one takes the other in.
   const left = net.bn('b2', net.conv('left', pooled, [16, 32]), 32)
-  const right = net.bn('b3', net.conv('right', pooled, [16, 32], { pads: [1, 1, 1, 1] }), 32)
+  const right = net.bn('b3', net.conv('right', pooled, [16, 32], { pads: [2, 1, 0, 1] }), 32)
   const sum = net.relu(net.add(left, right))
   // What is read twice is not joined with one of its readers.
   const both = net.conv('both', sum, [32, 32], { bias: true })
