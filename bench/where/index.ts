@@ -12,9 +12,9 @@ import type { Profiler } from 'node:inspector'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { Command } from 'commander'
 import { readFamily } from '../../src/family/folder.js'
 import { packageFile } from '../../src/host/package.js'
+import { command, natural, positive } from '../command.js'
 import { machine } from '../machine.js'
 import { makeFamily, randomBackbone, randomPack } from '../networks.js'
 import { domainName, PackPress, writeSeeds } from '../packs.js'
@@ -64,26 +64,21 @@ interface Slices {
   ratio: number[]
 }
 
-const program = new Command('bench:where')
-  .description('Where the CPU time of an image goes: by thread, and by cause on the HTTP thread.')
-  .option('--seconds <n>', 'time for the table of threads', number, 30)
-  .option('--profile-seconds <n>', 'time for the profile of the HTTP thread', number, 12)
-  .option('--warm-up <n>', 'images that are sent to each side before anything is measured', number, 2000)
-  .option('--connections <n>', 'requests in flight', number, 32)
-  .option('--domains <n>', 'domains, of which each request takes one at random', number, 10)
-  .option('--full', "the paper's full width, drawn at random, instead of the shipped family", false)
-  .option('--form', 'profile requests whose image is in a form, too', false)
-  .option('--log-level <level>', "the service's log, which goes to a file", 'info')
-  .option('--functions <n>', 'hottest functions that are listed', number, 0)
-  .option('--against <folder>', 'another checkout, built, that is loaded in turn with this one')
-await program.parseAsync()
-await main(program.opts<Options>())
-
-function number(text: string): number {
-  const value = Number(text)
-  if (!(value >= 0)) throw new Error(`'${text}' is no number of 0 or more`)
-  return value
-}
+await main(
+  command('bench:where', 'Where the CPU time of an image goes: by thread, and by cause on the HTTP thread.')
+    .option('--seconds <n>', 'time for the table of threads', natural, 30)
+    .option('--profile-seconds <n>', 'time for the profile of the HTTP thread', natural, 12)
+    .option('--warm-up <n>', 'images that are sent to each side before anything is measured', natural, 2000)
+    .option('--connections <n>', 'requests in flight', positive, 32)
+    .option('--domains <n>', 'domains, of which each request takes one at random', positive, 10)
+    .option('--full', "the paper's full width, drawn at random, instead of the shipped family", false)
+    .option('--form', 'profile requests whose image is in a form, too', false)
+    .option('--log-level <level>', "the service's log, which goes to a file", 'info')
+    .option('--functions <n>', 'hottest functions that are listed', natural, 0)
+    .option('--against <folder>', 'another checkout, built, that is loaded in turn with this one')
+    .parse()
+    .opts<Options>(),
+)
 
 async function main(options: Options): Promise<void> {
   const dir = await mkdtemp(join(tmpdir(), 'facet-where-'))
