@@ -1,7 +1,8 @@
 /**
  * The HTTP application: one server, what every request goes through, and the planes.
  *
- * The order of the calls below is the order of the hooks a request meets. Planes are registered last: a plane
+ * The order of the calls below is the order of the hooks a request meets. Hooks that wait for nothing are no async
+ * functions: each of those costs every request a promise. Planes are registered last: a plane
  * inherits all of it, and what it adds stays in its own scope. Listening and stopping are the caller's.
  */
 import type { Server } from 'node:http'
@@ -77,8 +78,9 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     setHeaders(request, reply)
     done()
   })
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     if (draining()) void reply.header('connection', 'close')
+    done()
   })
   const broken = new BrokenRequests(app, (status, request) => {
     if (request) record(request, status)

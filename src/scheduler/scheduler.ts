@@ -69,11 +69,22 @@ interface Entry<T, R> extends LineEntry {
   /** `clock.now()` milliseconds. */
   readonly since: number
   readonly deadline: number
-  readonly signal: AbortSignal | undefined
+  /** The batch that it runs in. */
+  run: Run | undefined
   resolve(outcome: Outcome<R>): void
   reject(error: FacetError): void
-  /** Ends the wait for its deadline and its client. */
+  /** Ends the wait for its deadline. */
+  cancelTimer(): void
+  /** Ends the watch for its client. */
   unwatch(): void
+}
+
+/** A batch that runs. */
+interface Run {
+  /** Aborted when nobody waits for it any more. */
+  readonly controller: AbortController
+  /** Entries whose clients have not left. */
+  awaited: number
 }
 
 /** Weight of a full batch in the moving average of the run time of an entry. */
@@ -85,7 +96,7 @@ export class Scheduler<T, R> {
   readonly #limits: LineLimits
   readonly #line: Line<Entry<T, R>>
   /** Batches that run. */
-  readonly #running = new Set<AbortController>()
+  readonly #running = new Set<Run>()
   /** A start was put off and will come. */
   #starting = false
   #lastWasQuiet = false
@@ -142,9 +153,10 @@ export class Scheduler<T, R> {
         item,
         since,
         deadline,
-        signal,
+        run: undefined,
         resolve,
         reject,
+        cancelTimer: doNothing,
         unwatch: doNothing,
       }
       this.#line.push(entry)
@@ -162,7 +174,7 @@ export class Scheduler<T, R> {
   /** As `rejectAll`, and the running batches are given up where `run` can do that. */
   abandon(error: FacetError): void {
     this.rejectAll(error)
-    for (const run of this.#running) run.abort(error)
+    for (const { controller } of this.#running) controller.abort(error)
   }
 
   /** From now on `submit` refuses with `draining`; resolves when nothing waits or runs. */
@@ -180,26 +192,27 @@ export class Scheduler<T, R> {
 
   #watch(entry: Entry<T, R>, signal: AbortSignal | undefined): void {
     const { clock } = this.#options
-    const leave = () => this.#drop(entry, clientClosed())
-    const cancelTimer =
-      entry.deadline === Number.POSITIVE_INFINITY
-        ? doNothing
-        : clock.after(entry.deadline - clock.now(), () => this.#drop(entry, tooLate()))
-    signal?.addEventListener('abort', leave, { once: true })
-    entry.unwatch = () => {
-      cancelTimer()
-      signal?.removeEventListener('abort', leave)
+    if (entry.deadline !== Number.POSITIVE_INFINITY)
+      entry.cancelTimer = clock.after(entry.deadline - clock.now(), () => this.#drop(entry, tooLate()))
+    if (signal === undefined) return
+    const leave = () => {
+      const { run } = entry
+      if (run === undefined) this.#drop(entry, clientClosed())
+      else if (--run.awaited === 0) run.controller.abort(clientClosed())
     }
+    signal.addEventListener('abort', leave, { once: true })
+    entry.unwatch = () => signal.removeEventListener('abort', leave)
   }
 
   #drop(entry: Entry<T, R>, error: FacetError): void {
     this.#takeOut(entry)
+    entry.unwatch()
     entry.reject(error)
   }
 
   #takeOut(entry: Entry<T, R>): void {
     this.#line.remove(entry)
-    entry.unwatch()
+    entry.cancelTimer()
   }
 
   get #lanes(): number {
@@ -263,10 +276,9 @@ export class Scheduler<T, R> {
 
   async #run(batch: Entry<T, R>[]): Promise<void> {
     const { run, clock } = this.#options
-    const running = new AbortController()
+    const running: Run = { controller: new AbortController(), awaited: batch.length }
     this.#running.add(running)
-    const signals = batch.map(({ signal }) => signal)
-    const unwatch = whenAllAborted(signals, () => running.abort(clientClosed()))
+    for (const entry of batch) entry.run = running
     const start = clock.now()
     let answers: (R | Error)[]
     try {
@@ -274,7 +286,7 @@ export class Scheduler<T, R> {
       for (const entry of batch) this.#observe.queued?.((start - entry.since) / 1000)
       answers = await run(
         batch.map((entry) => entry.item),
-        running.signal,
+        running.controller.signal,
       )
       if (answers.length !== batch.length)
         throw new Error(`run answered ${answers.length} entries of ${batch.length}`)
@@ -284,10 +296,10 @@ export class Scheduler<T, R> {
     }
     batch.forEach((entry, index) => {
       const answer = answers[index]!
+      entry.unwatch()
       if (answer instanceof Error) entry.reject(asFacetError(answer))
       else entry.resolve({ value: answer, queueMs: start - entry.since })
     })
-    unwatch()
     this.#running.delete(running)
     this.#next()
   }
@@ -302,24 +314,6 @@ export class Scheduler<T, R> {
 }
 
 function doNothing(): void {}
-
-/** Calls back when all signals are aborted: never, where one is missing. @returns what ends the watch */
-function whenAllAborted(signals: readonly (AbortSignal | undefined)[], then: () => void): () => void {
-  const waiting = new Set<AbortSignal>()
-  for (const signal of signals) {
-    if (signal === undefined) return doNothing
-    waiting.add(signal)
-  }
-  const watched = [...waiting]
-  const leave = ({ target }: Event) => {
-    waiting.delete(target as AbortSignal)
-    if (waiting.size === 0) then()
-  }
-  for (const signal of watched) signal.addEventListener('abort', leave, { once: true })
-  return () => {
-    for (const signal of watched) signal.removeEventListener('abort', leave)
-  }
-}
 
 function tooLate(): FacetError {
   return new FacetError('deadline_exceeded', 'The deadline passed while the image waited to be run.')

@@ -48,11 +48,12 @@ export function guard(app: FastifyInstance, host: string, principals: () => read
   app.addHook('onRoute', ({ method, url, config }) => {
     if (config?.scope === undefined) throw new Error(`Route ${String(method)} ${url} declares no scope`)
   })
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', (request, _reply, done) => {
     const { scope } = request.routeOptions.config
     request.caller = anyone
     if (scope !== undefined && scope !== 'open')
       request.caller = authorise(request, scope, principals(), listensLocally)
+    done()
   })
 }
 

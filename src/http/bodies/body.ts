@@ -58,12 +58,12 @@ export async function readBodies(app: FastifyInstance, pace: Pace): Promise<void
   app.addHook('onRequest', checkContentType)
 }
 
-async function checkContentType(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+function checkContentType(request: FastifyRequest, reply: FastifyReply, done: () => void): void {
   const { accepts } = request.routeOptions.config
   const { headers } = request.raw
   // Clients that send the same fields with every request send a type without a body too.
   if (!hasBody(request)) delete headers['content-type']
-  if (accepts === undefined) return
+  if (accepts === undefined) return done()
   const encoding = headers['content-encoding']
   if (isCompressed(encoding)) {
     void reply.header('accept-encoding', 'identity')
@@ -72,7 +72,7 @@ async function checkContentType(request: FastifyRequest, reply: FastifyReply): P
   const readable = `This route reads ${accepts.join(', ')}`
   if (!hasBody(request)) throw new FacetError('empty_body', `The body is empty. ${readable}.`)
   const type = typeOf(request)
-  if (accepts.some((accepted) => matches(type ?? UNTYPED, accepted))) return
+  if (accepts.some((accepted) => matches(type ?? UNTYPED, accepted))) return done()
   throw new FacetError('unsupported_media_type', wrongType(type, readable))
 }
 

@@ -74,7 +74,7 @@ export class BodyBudget {
    *
    * @throws FacetError of `refuse`
    */
-  readonly admit = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+  readonly admit = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
     this.#checkWork()
     const share = new Share(this, new Set([`peer ${peerOf(request.ip)}`, principalOf(request)]))
     const announced = Number(request.headers['content-length'] ?? 0)
@@ -83,6 +83,7 @@ export class BodyBudget {
     reply.raw.once('close', () => {
       if (!share.handled) share.giveBack()
     })
+    done()
   }
 
   /** Runs a request's handler and gives its bytes back when it has ended. */

@@ -39,12 +39,13 @@ export class BrokenRequests {
   constructor(app: FastifyInstance, count: (status: number, request?: FastifyRequest) => void) {
     this.#app = app
     this.#count = count
-    app.addHook('onRequest', async (request, reply) => {
+    app.addHook('onRequest', (request, reply, done) => {
       const { socket } = request.raw
       this.#current.set(socket, { request, reply })
       reply.raw.once('close', () => {
         if (this.#current.get(socket)?.request === request) this.#current.delete(socket)
       })
+      done()
     })
   }
 

@@ -89,18 +89,16 @@ export function boundConnections(
   })
 
   app.addHook('preClose', async () => open.endUnused())
-  app.addHook('onRequest', async ({ raw }, reply) => {
-    if (surplus.size === 0 || !surplus.has(raw.socket)) return
-    // Closing while bytes of the request are on their way would reset the connection, and the answer with it.
-    if (!raw.complete && !holdsBodyBack(raw)) {
-      discard(raw)
-      await once(raw, 'close')
+  app.addHook('onRequest', ({ raw }, reply, done) => {
+    if (surplus.size === 0 || !surplus.has(raw.socket)) return done()
+    const refuseRequest = () => {
+      void reply.header('connection', 'close')
+      const message = `Your address has ${mostOfPeer} connections open (--max-connections-per-peer); close some, or use them again.`
+      done(new FacetError('too_many_connections', message, { retryAfter: RETRY_SECONDS }))
     }
-    void reply.header('connection', 'close')
-    throw new FacetError(
-      'too_many_connections',
-      `Your address has ${mostOfPeer} connections open (--max-connections-per-peer); close some, or use them again.`,
-      { retryAfter: RETRY_SECONDS },
-    )
+    if (raw.complete || holdsBodyBack(raw)) return refuseRequest()
+    // Closing while bytes of the request are on their way would reset the connection, and the answer with it.
+    discard(raw)
+    once(raw, 'close').then(refuseRequest, done)
   })
 }

@@ -22,9 +22,10 @@ export function answerExpectations(app: FastifyInstance): void {
     unmet.add(request)
     server.emit('request', request, response)
   })
-  app.addHook('onRequest', async ({ raw }) => {
+  app.addHook('onRequest', ({ raw }, _reply, done) => {
     if (unmet.has(raw))
       throw new FacetError('expectation_failed', 'Of Expect, only 100-continue is understood.')
+    done()
   })
 }
 

@@ -9,27 +9,30 @@ import { FacetError } from '../../errors.js'
 import { quoted } from '../../shown-text.js'
 
 /** Fields of which Node takes the first and drops the others without a word. */
-const SINGLE_FIELDS = ['Host', 'Authorization', 'Content-Type']
+const SINGLE_FIELDS = new Map(
+  ['Host', 'Authorization', 'Content-Type'].map((name) => [name.toLowerCase(), name]),
+)
 /** A host and its port: a name or IPv4, or IPv6 in brackets. */
 const HOST = /^(?:\[[\da-f:.]+\]|[\w.~%-]*)(?::\d*)?$/i
 
 /** Refuses such requests on every route. */
 export function checkFields(app: FastifyInstance): void {
-  app.addHook('onRequest', async ({ raw }) => {
+  app.addHook('onRequest', ({ raw }, _reply, done) => {
     const problem = repeated(raw) ?? wrongHost(raw) ?? wrongCoding(raw)
     if (problem !== null) throw new FacetError('malformed_request', problem)
+    done()
   })
 }
 
 function repeated({ rawHeaders }: IncomingMessage): string | null {
-  const counts = new Map(SINGLE_FIELDS.map((name) => [name.toLowerCase(), 0]))
+  const seen: string[] = []
   for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = rawHeaders[index]!.toLowerCase()
-    const count = counts.get(name)
-    if (count !== undefined) counts.set(name, count + 1)
+    const name = SINGLE_FIELDS.get(rawHeaders[index]!.toLowerCase())
+    if (name === undefined) continue
+    if (seen.includes(name)) return `There is more than one ${name} field; send one.`
+    seen.push(name)
   }
-  const name = SINGLE_FIELDS.find((name) => counts.get(name.toLowerCase())! > 1)
-  return name === undefined ? null : `There is more than one ${name} field; send one.`
+  return null
 }
 
 function wrongHost({ headers, httpVersion }: IncomingMessage): string | null {

@@ -27,7 +27,7 @@ export function checkVersion(version: unknown): string {
 
 /** Refuses query parameters that the route does not declare, and repeated ones, on every route. */
 export function checkQueries(app: FastifyInstance): void {
-  app.addHook('onRequest', async ({ query, routeOptions }) => {
+  app.addHook('onRequest', ({ query, routeOptions }, _reply, done) => {
     const known = routeOptions.config.query ?? []
     for (const [name, value] of Object.entries(query as Record<string, string | string[]>)) {
       if (!known.includes(name))
@@ -38,6 +38,7 @@ export function checkQueries(app: FastifyInstance): void {
       if (typeof value !== 'string')
         throw new FacetError('bad_parameter', `Query parameter '${name}' is given more than once.`)
     }
+    done()
   })
 }
 

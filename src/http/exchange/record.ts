@@ -63,13 +63,17 @@ export function recordRequests(
     writeLine(request, route, ms)
   }
 
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     request.arrival = clock.now()
     reply.raw.once('close', () => {
       if (!reply.raw.writableFinished) record(request, errorTable.client_closed.status)
     })
+    done()
   })
-  app.addHook('onResponse', async (request, reply) => record(request, reply.statusCode))
+  app.addHook('onResponse', (request, reply, done) => {
+    record(request, reply.statusCode)
+    done()
+  })
   // Called when a handler has ended, or when the request was refused before.
   app.addHook('onRoute', (route) => {
     if (route.config?.audit === undefined) return
@@ -87,9 +91,18 @@ function routeOf(request: FastifyRequest): string {
   return request.is404 ? '_unmatched' : pattern(request.routeOptions.url)
 }
 
-/** Fastify's `:name` as `{name}`. */
+/** Of each route that was asked for. */
+const patterns = new Map<string, string>()
+
+/** Fastify's `:name` as `{name}`. @param url as the route was registered */
 export function pattern(url: string | undefined): string {
-  return url === undefined ? '_unmatched' : url.replace(/:(\w+)/g, '{$1}')
+  if (url === undefined) return '_unmatched'
+  let found = patterns.get(url)
+  if (found === undefined) {
+    found = url.replace(/:(\w+)/g, '{$1}')
+    patterns.set(url, found)
+  }
+  return found
 }
 
 function writeLine(request: FastifyRequest, route: string, ms: number): void {

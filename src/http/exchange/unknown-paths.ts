@@ -12,10 +12,10 @@ export function refuseUnknownPaths(app: FastifyInstance): void {
   const methodsAt = (url: string) =>
     app.supportedMethods.filter((method) => app.findRoute({ method, url }) !== null)
 
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     const path = request.url.split('?', 1)[0]!
     if (path.endsWith('/') && path !== '/') throw endsWithSlash(path)
-    if (!request.is404) return
+    if (!request.is404) return done()
     const allowed = methodsAt(path)
     if (allowed.length === 0) throw new FacetError('not_found', 'There is nothing at this path.')
     void reply.header('allow', allowed.join(', '))

@@ -49,9 +49,10 @@ export function predictRoutes(
   }
 
   /** Runs before the body is read: no bytes are read for a domain that does not exist. */
-  const admitDomain = async (request: FastifyRequest) => {
+  const admitDomain = (request: FastifyRequest, _reply: FastifyReply, done: () => void) => {
     const { domain } = request.params as OfDomain['Params']
     requireDomain(request, registry, domain)
+    done()
   }
 
   /** Counts the body until the handler has ended, also where the client left earlier. */
