@@ -55,15 +55,18 @@ export async function readBodies(app: FastifyInstance, pace: Pace): Promise<void
     const body = await readRaw(request, payload, pace)
     return typeOf(request) === 'application/json' ? inTurn(request, parseJsonBody(body)) : body
   })
-  app.addHook('onRequest', checkContentType)
+  app.addHook('onRequest', (request, reply, done) => {
+    checkContentType(request, reply)
+    done()
+  })
 }
 
-function checkContentType(request: FastifyRequest, reply: FastifyReply, done: () => void): void {
+function checkContentType(request: FastifyRequest, reply: FastifyReply): void {
   const { accepts } = request.routeOptions.config
   const { headers } = request.raw
   // Clients that send the same fields with every request send a type without a body too.
   if (!hasBody(request)) delete headers['content-type']
-  if (accepts === undefined) return done()
+  if (accepts === undefined) return
   const encoding = headers['content-encoding']
   if (isCompressed(encoding)) {
     void reply.header('accept-encoding', 'identity')
@@ -72,7 +75,7 @@ function checkContentType(request: FastifyRequest, reply: FastifyReply, done: ()
   const readable = `This route reads ${accepts.join(', ')}`
   if (!hasBody(request)) throw new FacetError('empty_body', `The body is empty. ${readable}.`)
   const type = typeOf(request)
-  if (accepts.some((accepted) => matches(type ?? UNTYPED, accepted))) return done()
+  if (accepts.some((accepted) => matches(type ?? UNTYPED, accepted))) return
   throw new FacetError('unsupported_media_type', wrongType(type, readable))
 }
 
