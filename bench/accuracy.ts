@@ -3,7 +3,7 @@
  * per domain beside PyTorch's on the same images (training/results/predictions, which `training/evaluate.py`
  * wrote from the same packs).
  *
- * Ends with 1 if a domain's accuracy differs by more than 0.3 points and by more than one image.
+ * Ends with 1 if a domain's accuracy differs by more than --allowed points (0.3) and by more than one image.
  */
 import { readdir, readFile } from 'node:fs/promises'
 import { openArchive } from './archive.js'
@@ -32,6 +32,16 @@ interface Row {
   differ: number
 }
 
+interface Options {
+  data: string
+  url?: string
+  serve: string
+  allowed: number
+  limit: number
+  domains?: string[]
+  concurrency: number
+}
+
 const predictions = new URL('../../training/results/predictions/', import.meta.url)
 
 async function main(): Promise<void> {
@@ -44,14 +54,17 @@ async function main(): Promise<void> {
       'folder with <domain>.zip or unpacked <domain>/, layout <split>/<class>/<file>',
     )
     .option('--url <url>', 'a running service; left out, one is started and stopped')
+    .option('--serve <options>', "options of that one: --serve='--precision int8'", '')
+    .option('--allowed <points>', 'most points by which a domain may differ', Number, 0.3)
     .option('--limit <n>', 'images per domain, spread evenly over the test set; 0 takes all', Number, 0)
     .option('--domains <ids...>', 'only these domains')
     .option('--concurrency <n>', 'requests in flight', Number, 8)
     .parse()
-    .opts<{ data: string; url?: string; limit: number; domains?: string[]; concurrency: number }>()
+    .opts<Options>()
   const known = (await readdir(predictions)).map((file) => file.replace(/\.json$/, ''))
   const wanted = options.domains ?? known
-  const server = options.url === undefined ? await startServer() : null
+  const server =
+    options.url === undefined ? await startServer(options.serve.split(' ').filter(Boolean)) : null
   const rows: Row[] = []
   try {
     for (const domain of wanted.sort()) {
@@ -61,7 +74,7 @@ async function main(): Promise<void> {
   } finally {
     await server?.stop()
   }
-  report(rows)
+  report(rows, options.allowed)
 }
 
 async function measure(
@@ -120,13 +133,13 @@ async function predict(url: string, domain: string, image: Buffer): Promise<numb
   return results[0]!.predictions[0]!.index
 }
 
-function report(rows: Row[]): void {
+function report(rows: Row[], allowed: number): void {
   const percent = (part: number, whole: number) => ((100 * part) / whole).toFixed(2)
   console.log('domain            images   served %  PyTorch %  difference  other class')
   let apart = false
   for (const { domain, images, served, pytorch, differ } of rows) {
     const gap = Math.abs(served - pytorch)
-    if (gap > 1 && gap / images > 0.003) apart = true
+    if (gap > 1 && 100 * gap > allowed * images) apart = true
     const cells = [percent(served, images), percent(pytorch, images), percent(served - pytorch, images)]
     console.log(
       `${domain.padEnd(16)} ${String(images).padStart(7)} ${cells[0]!.padStart(10)} ${cells[1]!.padStart(10)} ` +
@@ -135,7 +148,7 @@ function report(rows: Row[]): void {
   }
   console.log(JSON.stringify({ accuracy: rows }))
   if (apart) {
-    console.error('A domain differs from PyTorch by more than 0.3 points and more than one image.')
+    console.error(`A domain differs from PyTorch by more than ${allowed} points and more than one image.`)
     process.exitCode = 1
   }
 }

@@ -43,6 +43,7 @@ t.test('without anything the defaults serve the demo family on loopback', async 
     device: { kind: 'cpu' },
     runtime: 'auto',
     bank: 'shared',
+    precision: 'fp32',
     bankDtype: 'f32',
     bankMemory: 2 ** 30,
     maxBatch: { max: 8 },

@@ -220,7 +220,8 @@ t.test(
   'graphs are found by what they serve; variants with weights of a later version are left alone',
   async (t) => {
     const graphs: GraphVariant[] = [
-      { serves: 'any', bank: 'f32', weights: 'int8', file: 'trunk.weights' },
+      { serves: 'any', bank: 'f32', weights: 'int4', file: 'trunk.weights' },
+      { serves: 'any', bank: 'f32', weights: 'int8', file: 'trunk.f16.onnx' },
       { serves: 'any', bank: 'f32', weights: 'f32', file: 'trunk.onnx' },
       { serves: 'one', bank: 'f32', weights: 'f32', file: 'trunk.one.onnx' },
     ]
@@ -228,6 +229,11 @@ t.test(
     const read = await readFamily(dir)
     t.same(read.manifest.graphs, graphs)
     t.equal(read.graph({ serves: 'any', bank: 'f32' }), path.join(dir, 'trunk.onnx'))
+    t.equal(read.graph({ serves: 'any', bank: 'f32', precision: 'int8' }), path.join(dir, 'trunk.f16.onnx'))
+    t.throws(() => read.graph({ serves: 'one', bank: 'f32', precision: 'int8' }), {
+      message:
+        /no graph for batches of one domain, f32 bank, int8 weights, only for: .*Make it .*family quantize/,
+    })
     t.throws(() => read.graph({ serves: 'one', bank: 'f16' }), {
       name: 'FamilyError',
       message: /no graph for batches of one domain, f16 bank, only for: .*Build it again .*family build/,

@@ -182,7 +182,7 @@ t.test('the family shows its slots, its bytes and the memory account', async (t)
     features: 8,
     slots: [{ name: 'c1', in: 3, out: 4 }],
     bytes: { 'trunk.onnx': 400 },
-    execution: { provider: 'cpu', lanes: 1, max_batch: 4, bank_dtype: 'f32' },
+    execution: { provider: 'cpu', precision: 'fp32', lanes: 1, max_batch: 4, bank_dtype: 'f32' },
     memory: {
       trunk_bytes: 1000,
       adapter_bytes: 500,

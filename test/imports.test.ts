@@ -19,7 +19,7 @@ const rooms: [room: string, mayImport: string][] = [
   ],
   [
     'commands',
-    'engine engine/runtime compiler store family pack manifest manifest/kinds onnx bytes concurrency host errors shown-text',
+    'engine engine/runtime compiler compiler/int8 store image family pack manifest manifest/kinds onnx bytes concurrency host errors shown-text',
   ],
   ['http', 'http/routes http/routes/v1 http/connections http/access http/exchange'],
   ['http/routes', 'http/exchange errors'],
@@ -40,7 +40,8 @@ const rooms: [room: string, mayImport: string][] = [
   ['config', 'engine engine/runtime scheduler host'],
   ['engine', 'engine/runtime family pack manifest strict bytes concurrency errors'],
   ['engine/runtime', 'host'],
-  ['compiler', 'compiler/slots family manifest manifest/kinds pack onnx'],
+  ['compiler', 'compiler/slots compiler/int8 family manifest manifest/kinds pack onnx'],
+  ['compiler/int8', 'manifest onnx bytes'],
   ['compiler/slots', 'manifest pack onnx'],
   ['scheduler', 'concurrency errors'],
   ['store', 'bytes concurrency errors domain-id shown-text'],

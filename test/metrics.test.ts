@@ -240,7 +240,7 @@ t.test('gauges are read when they are scraped', async (t) => {
   t.same(gauge('facet_domains_pinned'), { facet_domains_pinned: 1 })
   const node = process.version
   t.same(gauge('facet_build_info'), {
-    [`facet_build_info{version="1.2.3",family="f",device="cuda:0",node="${node}"}`]: 1,
+    [`facet_build_info{version="1.2.3",family="f",device="cuda:0",precision="fp32",node="${node}"}`]: 1,
   })
 })
 

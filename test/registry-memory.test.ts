@@ -21,7 +21,7 @@ t.test('the account of a known family, by hand', async (t) => {
     { classes: 3, active: true },
     { classes: 2, active: false },
   ]
-  const account = memoryAccount(family, layout, 'f16', residents, { rows: 7, trunks: 4 })
+  const account = memoryAccount(family, layout, 'f16', residents, { rows: 7, trunks: 4, precision: 'fp32' })
   const adapters = 3 * 100
   const heads = 60 + 40
   const dedicated = 2 * (4000 + 4 * (8 + 2 * 5)) + 60
@@ -50,7 +50,7 @@ t.test('below 1, and only there, a note says why and from how many domains on th
       classes: 3,
       active: index < count,
     }))
-    return memoryAccount(family, { elements }, 'f32', residents, { rows, trunks })
+    return memoryAccount(family, { elements }, 'f32', residents, { rows, trunks, precision: 'fp32' })
   }
   t.equal(account(3).breakEven, 4)
   t.ok(account(3).saving < 1)

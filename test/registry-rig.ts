@@ -37,6 +37,7 @@ export type Step = (name: string) => Promise<void>
 export class MemoryEngine extends EventEmitter<EngineEvents> {
   readonly rows: number
   readonly trunks = 1
+  readonly precision = 'fp32'
   state: EngineState = 'ready'
   generation = 1
   /** Rows written so far, in order. */

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { type BuildOptions, type BuiltFamily, buildFamily } from '../src/compiler/build.js'
-import { findGraph } from '../src/manifest/graphs.js'
+import { findGraph, type Precision } from '../src/manifest/graphs.js'
 import { bankLayout, FEATURES, MATRIX_ROW, PIXELS, ROW } from '../src/manifest/layout.js'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
 import type { Pack } from '../src/pack/pack.js'
@@ -52,6 +52,7 @@ export async function openTrunk(
   built: BuiltFamily,
   dir: string,
   bank: 'f32' | 'f16' = 'f32',
+  precision: Precision = 'fp32',
 ): Promise<Trunk> {
   mkdirSync(dir, { recursive: true })
   for (const [name, bytes] of built.files) writeFileSync(path.join(dir, name), bytes)
@@ -59,7 +60,7 @@ export async function openTrunk(
   const [session, sessionOfOne] = await Promise.all(
     (['any', 'one'] as const).map((serves) => {
       const settings = { intraOpNumThreads: 1, logSeverityLevel: 3 } as const
-      const { file } = findGraph(manifest, { serves, bank })!
+      const { file } = findGraph(manifest, { serves, bank, precision })!
       return ort.InferenceSession.create(path.join(dir, file), settings)
     }),
   )

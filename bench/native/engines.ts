@@ -8,6 +8,7 @@ import type { BankMode } from '../../src/engine/messages.js'
 import { packRow } from '../../src/engine/row.js'
 import { loadNative, type NativeAddon } from '../../src/engine/runtime/native.js'
 import type { Family } from '../../src/family/family.js'
+import type { Precision } from '../../src/manifest/graphs.js'
 import { randomPack } from '../networks.js'
 
 /** File of the plain network beside the family's. */
@@ -24,13 +25,18 @@ export type Runtime = 'stock' | 'native' | 'onnx'
 export async function startEngine(
   family: Family,
   runtime: Runtime,
-  { bankMode = 'shared', warmBatch = LARGEST }: { bankMode?: BankMode; warmBatch?: number } = {},
+  {
+    bankMode = 'shared',
+    precision = 'fp32',
+    warmBatch = LARGEST,
+  }: { bankMode?: BankMode; precision?: Precision; warmBatch?: number } = {},
 ): Promise<Engine> {
   const engine = new Engine({
     family,
     rows: DOMAINS + 1,
     bankDtype: 'f32',
     bankMode,
+    precision,
     device: { kind: 'cpu' },
     lanes: LANES,
     threads: 1,

@@ -1,10 +1,12 @@
 /**
  * Runs as its own process: `memory-process.js SIDE FAMILY IMAGES` opens one side, has it run batches of so many images,
- * and prints its private memory in bytes. Sides: `plain`, or a runtime and a mode of the bank, such as `native/shared`.
+ * and prints its private memory in bytes. Sides: `plain`, or a runtime, a mode of the bank and a precision, such as
+ * `native/shared/fp32`.
  */
 import { setTimeout } from 'node:timers/promises'
 import type { BankMode } from '../../src/engine/messages.js'
 import { readFamily } from '../../src/family/folder.js'
+import type { Precision } from '../../src/manifest/graphs.js'
 import { privateDirtyBytes } from '../processes.js'
 import { batchOf, LANES, plainSession, type Runtime, startEngine } from './engines.js'
 
@@ -17,8 +19,8 @@ async function runner(): Promise<() => Promise<unknown>> {
     const session = await plainSession(dir, family)
     return () => session(images)
   }
-  const [runtime, bankMode] = side.split('/') as [Runtime, BankMode]
-  const engine = await startEngine(family, runtime, { bankMode, warmBatch: images })
+  const [runtime, bankMode, precision = 'fp32'] = side.split('/') as [Runtime, BankMode, Precision]
+  const engine = await startEngine(family, runtime, { bankMode, precision, warmBatch: images })
   const inEachLane = (mixed: boolean) =>
     Promise.all(Array.from({ length: LANES }, () => engine.run(batchOf(family, images, mixed), 1)))
   return async () => {

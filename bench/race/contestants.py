@@ -107,7 +107,18 @@ CONTESTANTS = {
     "facet": Contestant(what="facet serve, defaults", command=facet(), files="packs", adds="put", memory_over_file=2.5),
     "fastapi": FASTAPI,
     "torch": TORCH,
-    # Another network: faster and smaller, and its answers are not the same.
+    # Other networks: faster and smaller, and their answers are not the same.
+    "facet-int8": Contestant(
+        what="facet serve --precision int8: the trunk's convolutions in 8 bits, adapters in float32",
+        command=facet("--precision", "int8"),
+        files="packs",
+        adds="put",
+        # Random families are drawn without graphs in 8 bits.
+        networks=("half",),
+        tolerance=None,
+        memory_over_file=2.5,
+        extra=True,
+    ),
     "fastapi-int8": replace(
         FASTAPI,
         what="fastapi over dedicated networks that onnxruntime's tools quantised to 8 bits",

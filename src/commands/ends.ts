@@ -7,13 +7,15 @@ import type { Family } from '../family/family.js'
 import { FamilyError } from '../manifest/family-error.js'
 import { readFamily } from '../family/folder.js'
 import { FileProblem, isFileError, naming } from '../host/file-problem.js'
+import { ImagesError } from './images-error.js'
 
 /**
  * Ends the command with the message of an error that users can act on. Any other error is a bug and is
  * rethrown.
  */
 export function end(command: Command, error: unknown): never {
-  const expected = [BackboneError, FamilyError, FacetError, FileProblem].some((type) => error instanceof type)
+  const types = [BackboneError, FamilyError, FacetError, FileProblem, ImagesError]
+  const expected = types.some((type) => error instanceof type)
   if (expected || isFileError(error)) command.error(`error: ${(error as Error).message}`)
   throw error
 }

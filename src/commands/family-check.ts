@@ -2,16 +2,14 @@
  * Checks that a built family computes what its backbone computes. Both run on the same random images: the
  * family through the engine, as in the service, and the backbone as its file has it.
  */
-import { pino } from 'pino'
-import { systemClock } from '../concurrency/clock.js'
 import type { BackboneInterface } from '../compiler/backbone.js'
 import { backboneModel } from '../compiler/backbone.js'
 import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
 import { availableCores } from '../host/cpu-quota.js'
-import { Engine, type EngineOptions } from '../engine/engine.js'
-import { packRow } from '../engine/row.js'
+import type { EngineOptions } from '../engine/engine.js'
 import type { Family } from '../family/family.js'
 import { readFamily } from '../family/folder.js'
+import { familyFeatures } from './family-features.js'
 
 /**
  * Largest allowed difference of a feature, relative to the largest feature; half precision rounds the
@@ -49,9 +47,9 @@ export async function checkFamily(
     shape(images, family, backbone.channelsLast),
   ).catch(cannotRun('The backbone'))
   let worst = 0
-  for (const features of await familyFeatures(family, pixels, images, createWorker).catch(
-    cannotRun('The family'),
-  ))
+  const options = createWorker ? { createWorker } : {}
+  const found = await familyFeatures(family, pixels, images, options).catch(cannotRun('The family'))
+  for (const features of [found.alone, ...found.mixed])
     worst = Math.max(worst, difference(features, expected))
   const tolerance = fp16 ? MAX_DIFFERENCE.f16 : MAX_DIFFERENCE.f32
   if (worst <= tolerance) return worst
@@ -85,45 +83,6 @@ async function runBackbone(
     return await session.run({ [input]: runtime.tensor('float32', values, dims) }, session.outputNames[0]!)
   } finally {
     await session.release()
-  }
-}
-
-/**
- * Features of the images in a batch of one domain and in a batch of two, for which the engine has different
- * graphs.
- */
-async function familyFeatures(
-  family: Family,
-  pixels: Uint8Array,
-  images: number,
-  createWorker: EngineOptions['createWorker'],
-): Promise<Float32Array[]> {
-  const engine = new Engine({
-    family,
-    rows: 2,
-    bankDtype: 'f32',
-    bankMode: 'shared',
-    device: { kind: 'cpu' },
-    lanes: 1,
-    threads: availableCores(),
-    logger: pino({ level: 'silent' }),
-    clock: systemClock,
-    ...(createWorker && { createWorker }),
-  })
-  try {
-    await engine.start()
-    await engine.writeRow(1, packRow(family.base, family.base, family.manifest, family.layout, 'f32'))
-    const twice = Uint8Array.from({ length: 2 * pixels.length }, (_, at) => pixels[at % pixels.length]!)
-    const mixedRows = Int32Array.from({ length: 2 * images }, (_, index) => (index < images ? 0 : 1))
-    const alone = await engine.run(
-      { pixels: pixels.slice(), rows: new Int32Array(images) },
-      engine.generation,
-    )
-    const mixed = await engine.run({ pixels: twice, rows: mixedRows }, engine.generation)
-    const half = mixed.features.length / 2
-    return [alone.features, mixed.features.subarray(0, half), mixed.features.subarray(half)]
-  } finally {
-    await engine.stop()
   }
 }
 

@@ -7,7 +7,9 @@ import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { type BuiltFamily, buildFamily, WEIGHTS_FILE } from '../compiler/build.js'
+import { type BuiltFamily, buildFamily } from '../compiler/build.js'
+import { WEIGHTS_FILE } from '../compiler/graph-files.js'
+import { isInt8File } from '../compiler/quantise.js'
 import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../manifest/manifest.js'
 import { adapterElements, kindOf, slotParts } from '../manifest/kinds/kinds.js'
@@ -15,8 +17,11 @@ import { describeGraph, graphVariants } from '../manifest/graphs.js'
 import { MANIFEST_FILE } from '../family/family.js'
 import { isFileError, naming } from '../host/file-problem.js'
 import { VERSION } from '../host/package.js'
+import { created } from './created.js'
 import { end, readNamedFamily } from './ends.js'
 import { checkFamily } from './family-check.js'
+import { checkCommand } from './family-graphs.js'
+import { quantizeCommand } from './family-quantize.js'
 import { kindOf as fileKind } from '../bytes/file-kind.js'
 
 interface BuildFlags {
@@ -87,6 +92,8 @@ export function familyCommand(): Command {
     .description('describe a family')
     .argument('<dir>', 'folder of the family')
     .action(show)
+  family.addCommand(checkCommand())
+  family.addCommand(quantizeCommand())
   return family
 }
 
@@ -222,15 +229,11 @@ async function writeFamily(
       if (name !== MANIFEST_FILE) await rename(join(staging, name), join(folder, name))
     await rename(join(staging, MANIFEST_FILE), join(folder, MANIFEST_FILE))
     if (!built.files.has(WEIGHTS_FILE)) await rm(join(folder, WEIGHTS_FILE), { force: true })
+    // Graphs in 8 bits are of the family that was here before.
+    for (const name of await readdir(folder)) if (isInt8File(name)) await rm(join(folder, name))
   } finally {
     await rm(staging, { recursive: true, force: true })
   }
-}
-
-/** Build time; `SOURCE_DATE_EPOCH` fixes it for reproducible builds. */
-function created(): string {
-  const epoch = process.env.SOURCE_DATE_EPOCH
-  return (epoch === undefined ? new Date() : new Date(Number(epoch) * 1000)).toISOString()
 }
 
 /** @param difference of the check, relative to the largest feature; undefined without one */

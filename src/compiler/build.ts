@@ -17,26 +17,13 @@ import type { Pack } from '../pack/pack.js'
 import { writePack } from '../pack/write.js'
 import type { BackboneInterface } from './backbone.js'
 import { emitTrunk } from './emit.js'
+import { graphFiles, WEIGHTS_FILE } from './graph-files.js'
 import { type Graph, openGraph } from '../onnx/graph.js'
 import { type Features, findFeatures } from './head.js'
-import {
-  BackboneError,
-  type Dim,
-  FLOAT16,
-  loadModel,
-  type Model,
-  type Place,
-  type ReadExternal,
-  saveModel,
-  type Tensor,
-} from '../onnx/onnx.js'
+import { BackboneError, type Dim, loadModel, type Model, type ReadExternal } from '../onnx/onnx.js'
 import { inferShapes } from '../onnx/shapes.js'
 import { findSlots, frozenWeights } from './slots/find.js'
 import type { ClosedSlot, OpenSlot } from './slots/kind.js'
-import { LARGE_WEIGHT_BYTES } from '../onnx/writer.js'
-
-/** The large weights, external data of all graphs. Absent where no weight is large. */
-export const WEIGHTS_FILE = 'trunk.weights'
 
 export interface BuildOptions {
   name: string
@@ -106,10 +93,11 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
 
   const own = open.filter(({ emitOwn }) => emitOwn).length > OWN_SHARE * countOf(graph, 'Conv')
   const graphs = variants(options.fp16 ? 'f16' : 'f32', own)
-  const files = emitFiles(graphs, (variant) => {
+  const emitted = graphs.map((variant) => {
     const how = { ...variant, own: isOwn(variant), height, width, channelsLast }
-    return emitTrunk(graph, shapes, open, features, { ...options, ...how })
+    return { file: variant.file, model: emitTrunk(graph, shapes, open, features, { ...options, ...how }) }
   })
+  const files = graphFiles(emitted, WEIGHTS_FILE)
   const manifest: FamilyManifest = {
     format: 'facet-family/1',
     name: options.name,
@@ -242,42 +230,6 @@ function variants(weights: 'f32' | 'f16', own: boolean): GraphVariant[] {
     ...of('one', 'one', weights),
     ...(own ? of('own', 'any', ownWeights(weights)) : []),
   ]
-}
-
-/** The graphs' files and their common weights. */
-function emitFiles(
-  graphs: readonly GraphVariant[],
-  emit: (variant: GraphVariant) => Model,
-): Map<string, Uint8Array> {
-  const models = graphs.map((variant) => ({ name: variant.file, model: emit(variant) }))
-  const { places, bytes } = placeWeights(models[0]!.model.constants)
-  const files = new Map(models.map(({ name, model }) => [name, saveModel(model, places)]))
-  if (bytes.byteLength > 0) files.set(WEIGHTS_FILE, bytes)
-  return files
-}
-
-/**
- * Places large constants one after the other, each at the start of a page so that it can be mapped into
- * memory.
- */
-function placeWeights(constants: ReadonlyMap<string, Tensor>): {
-  places: Map<string, Place>
-  bytes: Uint8Array
-} {
-  const pageBytes = 4096
-  const places = new Map<string, Place>()
-  let end = 0
-  const large = [...constants].filter(
-    ([, tensor]) => tensor.type === FLOAT16 || tensor.bytes.byteLength >= LARGE_WEIGHT_BYTES,
-  )
-  for (const [name, tensor] of large) {
-    const offset = Math.ceil(end / pageBytes) * pageBytes
-    places.set(name, { location: WEIGHTS_FILE, offset })
-    end = offset + tensor.bytes.byteLength
-  }
-  const bytes = new Uint8Array(end)
-  for (const [name, tensor] of large) bytes.set(tensor.bytes, places.get(name)!.offset)
-  return { places, bytes }
 }
 
 /** The base domain's pack: the adapter that reproduces the backbone, and the backbone's own classifier. */

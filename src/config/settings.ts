@@ -108,6 +108,14 @@ export const settings = {
     'auto',
     'what runs the trunk: native, one trunk for all lanes (npm run native:build); stock, onnxruntime-node; auto: native where it is built and the device is cpu',
   ),
+  precision: setting(
+    engine,
+    'name',
+    choice(['fp32', 'int8', 'auto']),
+    'fp32',
+    'fp32',
+    "what the trunk's frozen convolutions compute with: fp32; int8, where the family has such graphs (facet family quantize); auto: int8 where they were measured on every domain they were made for and none lost more than half a point",
+  ),
   threads: number(engine, count(1, 1024), cores, 'threads of all runs', 'the cores this process may use'),
   lanes: setting(
     engine,

@@ -27,6 +27,7 @@ import type { Clock } from '../concurrency/clock.js'
 import { turns } from '../concurrency/turns.js'
 import { draining, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
+import type { Precision } from '../manifest/graphs.js'
 import { checkRow } from './bank-spec.js'
 import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
 import { WorkerLaneMaker } from './lanes.js'
@@ -45,6 +46,8 @@ export interface EngineOptions {
   memory?: number
   bankDtype: BankDtype
   bankMode: BankMode
+  /** Of the trunk's frozen convolutions; `fp32` unless given. */
+  precision?: Precision
   device: Device
   /** Runs side by side, each in a thread of its own. */
   lanes: number
@@ -128,6 +131,11 @@ export class Engine extends EventEmitter<EngineEvents> {
   /** What runs the trunk. */
   get runtime(): 'native' | 'stock' {
     return this.#options.native ? 'native' : 'stock'
+  }
+
+  /** Of the trunk's frozen convolutions. */
+  get precision(): Precision {
+    return this.#options.precision ?? 'fp32'
   }
 
   /** Rows of the bank, the base's included. */
@@ -359,18 +367,18 @@ function laneMaker(options: EngineOptions, plan: TrunkPlan): LaneMaker {
 }
 
 function trunkPlan(options: EngineOptions): TrunkPlan {
-  const { family, bankDtype, bankMode, device, threads, native, warmBatch = 1 } = options
+  const { family, bankDtype, bankMode, precision = 'fp32', device, threads, native, warmBatch = 1 } = options
   const { layout, manifest } = family
   // It runs batches of one domain as well. Its weights take more memory than those of one other graph.
   const own =
-    native?.hasOwnOperator && bankMode === 'shared'
+    native?.hasOwnOperator && bankMode === 'shared' && precision === 'fp32'
       ? family.findGraph({ serves: 'any', bank: bankDtype, own: true })
       : undefined
   // A device that prepares for each new shape keeps to one graph.
   const single = own === undefined && bankMode === 'shared'
   return {
-    mixedGraph: own ?? family.graph({ serves: 'any', bank: bankDtype }),
-    singleGraph: single ? family.graph({ serves: 'one', bank: bankDtype }) : null,
+    mixedGraph: own ?? family.graph({ serves: 'any', bank: bankDtype, precision }),
+    singleGraph: single ? family.graph({ serves: 'one', bank: bankDtype, precision }) : null,
     own: own !== undefined,
     bankDtype,
     bankMode,

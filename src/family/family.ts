@@ -47,8 +47,14 @@ export function createFamily(dir: string, manifest: FamilyManifest, base: Pack):
       const file = find(need)
       if (file !== undefined) return file
       const found = graphVariants(manifest).map(describeGraph).join('; ')
+      const { precision, ...described } = need
+      const wanted = describeGraph(precision === 'int8' ? { ...described, weights: 'int8' } : described)
+      const remedy =
+        precision === 'int8'
+          ? 'Make it (facet family quantize)'
+          : 'Build it again from its backbone (facet family build)'
       throw new FamilyError(`The family in ${dir}`, [
-        `it has no graph for ${describeGraph(need)}, only for: ${found}. Build it again from its backbone (facet family build)`,
+        `it has no graph for ${wanted}, only for: ${found}. ${remedy}`,
       ])
     },
   }

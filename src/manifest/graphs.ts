@@ -2,19 +2,26 @@
  * The graph files of a family: the same trunk in several variants, listed in the manifest as `graphs`.
  *
  * A reader takes the first variant that serves its need and whose weights it knows, and leaves others alone, so that
- * a family may gain some (a trunk in int8, say) and stay readable.
+ * a family may gain some and stay readable.
  */
 import { type Problems, quote } from '../strict/problems.js'
 import type { FamilyManifest, GraphVariant } from './manifest.js'
 
+/** What the trunk's frozen convolutions compute with. */
+export type Precision = 'fp32' | 'int8'
+
 /** What a caller needs of a graph. */
 export interface GraphNeed extends Pick<GraphVariant, 'serves' | 'bank'> {
-  /** The caller has Facet's own operator, and wants the graph that is made of it. */
+  /** `fp32` unless given. */
+  precision?: Precision
+  /** The caller has Facet's own operator, and wants the graph that is made of it, in fp32. */
   own?: boolean
 }
 
-/** Weights of the variants that this version runs; those of other variants are for later ones. */
+/** Weights of the variants that this version runs in float32; other variants are in 8 bits, or for later versions. */
 const KNOWN_WEIGHTS: ReadonlySet<string | undefined> = new Set([undefined, 'f32', 'f16'])
+/** Weights of those in 8 bits. */
+const INT8 = 'int8'
 
 /** Behind the type of a variant's weights, where slots are nodes of Facet's own operator: the native runtime has it. */
 const OWN = '-own'
@@ -44,16 +51,24 @@ export function graphVariants({ graphs }: Pick<FamilyManifest, 'graphs'>): reado
 /** The variant that serves a need; undefined where the family has none. */
 export function findGraph(
   manifest: Pick<FamilyManifest, 'graphs'>,
-  { serves, bank, own = false }: GraphNeed,
+  { serves, bank, precision = 'fp32', own = false }: GraphNeed,
 ): GraphVariant | undefined {
-  const runs = (variant: GraphVariant) => (own ? isOwn(variant) : KNOWN_WEIGHTS.has(variant.weights))
+  const runs = (variant: GraphVariant) => {
+    if (precision === 'int8') return isInt8(variant)
+    return own ? isOwn(variant) : KNOWN_WEIGHTS.has(variant.weights)
+  }
   return graphVariants(manifest).find(
     (variant) => variant.serves === serves && variant.bank === bank && runs(variant),
   )
 }
 
-/** A variant, or the need of one, in words. */
-export function describeGraph({ serves, bank, weights }: GraphNeed & Pick<GraphVariant, 'weights'>): string {
+/** Whether a variant computes its frozen convolutions in 8 bits. */
+export function isInt8({ weights }: GraphVariant): boolean {
+  return weights === INT8
+}
+
+/** A variant in words. */
+export function describeGraph({ serves, bank, weights }: Omit<GraphVariant, 'file'>): string {
   const batches = serves === 'any' ? 'batches of any domains' : 'batches of one domain'
   return `${batches}, ${bank} bank${weights === undefined ? '' : `, ${weights} weights`}`
 }

@@ -39,7 +39,7 @@ export interface GraphVariant {
   serves: Serves
   bank: BankType
   /**
-   * Element type in which the frozen weights are stored, for example `f32` or `f16`, and what a graph needs beside ONNX
+   * Element type in which the frozen weights are stored, `f32`, `f16` or `int8`, and what a graph needs beside ONNX
    * (`graphs.ts`). Manifests without a list do not say.
    */
   weights?: string
@@ -51,6 +51,26 @@ export interface GraphVariant {
 export interface FileEntry {
   sha256: string
   bytes: number
+}
+
+/** One domain's held-out images on the graphs in float32 and in 8 bits: how many each classifies correctly. */
+export interface Int8Accuracy {
+  domain: string
+  images: number
+  fp32: number
+  int8: number
+  /** Images to which the two give different classes. */
+  differ: number
+}
+
+/** How the graphs in 8 bits were made, and what was measured then. */
+export interface Int8Record {
+  /** Images of each domain from which the ranges of the activations were taken. */
+  calibration: { domain: string; images: number }[]
+  /** Empty where nothing was measured. */
+  accuracy: Int8Accuracy[]
+  created: string
+  tool: string
 }
 
 /** `family.json`. */
@@ -71,6 +91,8 @@ export interface FamilyManifest {
   weights: string
   /** The trunk's graph files (`graphs.ts`); absent in manifests written before there was a choice. */
   graphs?: GraphVariant[]
+  /** Of the graphs in 8 bits (`facet family quantize`); absent in families without. */
+  int8?: Int8Record
   /** Files beside the manifest: the graphs, their weights, and `base.safetensors`. */
   files: Record<string, FileEntry>
   provenance: { source: string; created: string; tool: string; description?: string }

@@ -20,7 +20,8 @@ export class BackboneError extends Error {
 /** Element types of ONNX that the builder handles by name. */
 export const FLOAT = 1
 export const UINT8 = 2
-const INT32 = 6
+export const INT8 = 3
+export const INT32 = 6
 export const INT64 = 7
 export const FLOAT16 = 10
 
@@ -279,6 +280,15 @@ function copy(bytes: Uint8Array): ArrayBuffer {
 export function floatTensor(dims: number[], values: Iterable<number>): Tensor {
   const array = Float32Array.from(values)
   return { dims, type: FLOAT, bytes: new Uint8Array(array.buffer) }
+}
+
+/** A tensor of the given values, as they lie in memory. @param type that of the array's elements */
+export function tensorOf(
+  dims: number[],
+  type: number,
+  { buffer, byteOffset, byteLength }: ArrayBufferView,
+): Tensor {
+  return { dims, type, bytes: new Uint8Array(buffer, byteOffset, byteLength) }
 }
 
 /** A one-dimensional int64 tensor. */

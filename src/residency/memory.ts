@@ -1,12 +1,15 @@
 /** The live memory account: what is resident, and what the same domains would cost as dedicated networks. */
 import { arrayType } from '../engine/bank-spec.js'
 import type { BankDtype } from '../engine/messages.js'
+import type { Precision } from '../manifest/graphs.js'
 import { kindOf } from '../manifest/kinds/kinds.js'
 import type { BankLayout } from '../manifest/layout.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import type { MemoryAccount } from './types.js'
 
 const F32 = Float32Array.BYTES_PER_ELEMENT
+/** Bytes of one frozen weight. */
+const WEIGHT_BYTES: Record<Precision, number> = { fp32: F32, int8: 1 }
 
 /** One resident version. */
 export interface ResidentWeights {
@@ -18,10 +21,11 @@ export interface ResidentWeights {
 /**
  * The account over the resident versions, the base's included.
  *
- * - trunk: `manifest.parameters.trunk` f32 weights, held by each of the engine's `trunks` sessions.
+ * - trunk: `manifest.parameters.trunk` weights, held by each of the engine's `trunks` sessions; f32, or a byte each
+ *   where the engine's precision is int8.
  * - adapters, heads: a bank row and a head for each resident version.
- * - dedicated: for each resident *active* version one network with the adapter merged in, f32: the trunk's
- *   weights, what each slot's kind says is left beside them (`SlotKind.dedicatedElements`), and the head.
+ * - dedicated: for each resident *active* version one network with the adapter merged in: the trunk's weights, in the
+ *   engine's precision, what each slot's kind says is left beside them (`SlotKind.dedicatedElements`), and the head.
  *
  * Domains that serve the same version count once on both sides.
  *
@@ -34,10 +38,10 @@ export function memoryAccount(
   layout: Pick<BankLayout, 'elements'>,
   dtype: BankDtype,
   residents: Iterable<ResidentWeights>,
-  { rows: capacity, trunks }: { rows: number; trunks: number },
+  { rows: capacity, trunks, precision }: { rows: number; trunks: number; precision: Precision },
 ): MemoryAccount {
   const slots = manifest.slots.reduce((sum, slot) => sum + kindOf(slot).dedicatedElements(slot), 0)
-  const network = manifest.parameters.trunk * F32
+  const network = manifest.parameters.trunk * WEIGHT_BYTES[precision]
   const trunk = trunks * network
   const adapter = layout.elements * arrayType(dtype).BYTES_PER_ELEMENT
   const gain = network + slots * F32 - adapter

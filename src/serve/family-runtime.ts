@@ -16,6 +16,7 @@ import type { Family } from '../family/family.js'
 import type { Execution } from '../http/exchange/deps.js'
 import type { openImage } from '../image/decode.js'
 import { MAX_DECODE_MS } from '../image/limits.js'
+import type { Precision } from '../manifest/graphs.js'
 import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
 import type { AcceptedImage, PredictingFamily, Wait } from '../predict/predictor.js'
 import { createCanary } from '../residency/canary.js'
@@ -96,8 +97,8 @@ export class FamilyRuntime implements PredictingFamily {
   /** How its batches run now. */
   get execution(): Execution {
     const { lanes, bankDtype } = this.#options.config
-    const { provider, runtime } = this.engine
-    return { provider, runtime, lanes, maxBatch: this.sizer.size, bankDtype }
+    const { provider, runtime, precision } = this.engine
+    return { provider, runtime, precision, lanes, maxBatch: this.sizer.size, bankDtype }
   }
 
   async open(image: Uint8Array, asker: Wait & { principal: string }): Promise<AcceptedImage> {
@@ -147,11 +148,13 @@ export function familyEngine(
   {
     clock,
     logger,
+    precision,
     native,
     createWorker,
   }: {
     clock: Clock
     logger: Logger
+    precision: Precision
     native?: NativeAddon | undefined
     createWorker?: (() => Worker) | undefined
   },
@@ -163,6 +166,7 @@ export function familyEngine(
     memory: config.bankMemory,
     bankDtype: config.bankDtype,
     bankMode: config.bank,
+    precision,
     device: config.device,
     lanes: config.lanes,
     threads: config.threads,

@@ -22,6 +22,8 @@ export interface MetricsOptions {
   family: string
   /** `cpu`, `cuda:0`. */
   device?: string
+  /** What the trunk's frozen convolutions compute with. */
+  precision?: 'fp32' | 'int8'
 }
 
 /** Answers of one route that are known beforehand. */
@@ -142,16 +144,17 @@ export class Metrics {
     ageBuckets,
   )
 
-  constructor({ maxDomains, version, family, device = 'cpu' }: MetricsOptions) {
+  constructor({ maxDomains, version, family, device = 'cpu', precision = 'fp32' }: MetricsOptions) {
     this.#maxDomains = maxDomains
     collectDefaultMetrics({ register: this.registry })
     const build = this.#gauge('facet_build_info', 'Always 1; the labels say what runs.', [
       'version',
       'family',
       'device',
+      'precision',
       'node',
     ])
-    build.set({ version, family, device, node: process.version }, 1)
+    build.set({ version, family, device, precision, node: process.version }, 1)
     for (const reason of reasons) this.#rejected.inc({ reason }, 0)
     for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0)
     for (const outcome of ['ok', 'error']) this.#loads.inc({ outcome }, 0)

@@ -41,6 +41,7 @@ import { familyEngine, FamilyRuntime } from './family-runtime.js'
 import type { Metrics, RejectionReason } from './metrics.js'
 import { checkOldData, storeObstacle } from './wrong-folder.js'
 import { Readiness } from './readiness.js'
+import { choosePrecision } from './precision.js'
 import { chooseRuntime } from './runtime.js'
 
 /**
@@ -106,7 +107,9 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   const family = await readFamily(config.family)
   const principals = await Principals.open(config, parts.clock, parts.logger)
   const chosen = parts.native ?? (parts.createWorker ? undefined : chooseRuntime(config, parts.logger))
-  const engine = familyEngine(family, config, { ...parts, native: chosen })
+  const { precision, reason } = choosePrecision(config, family)
+  if (reason !== undefined) parts.logger.info({ precision, reason }, 'precision chosen')
+  const engine = familyEngine(family, config, { ...parts, native: chosen, precision })
   // Before there is much memory, of which starting a process copies the page tables.
   const processes = decodeProcesses(parts)
   // Its threads load the trunk while this one loads and builds all the rest.
@@ -156,6 +159,7 @@ async function assemble(
     version: VERSION,
     family: family.manifest.name,
     device: deviceName(config.device),
+    precision: engine.precision,
   })
   const store = new LocalStore({
     dir: config.data,

@@ -30,6 +30,7 @@ export async function startLine(
     design,
     device: provider,
     runtime: execution.runtime,
+    precision: execution.precision,
     lanes,
     domains: Object.values(others).reduce((sum, count) => sum + count, resident),
     packs: registry.packCount(),

@@ -8,7 +8,14 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { libraryFolder } from './library.js'
-import { type Device, deviceName, type Runtime, type Session, type TensorArrays } from './runtime.js'
+import {
+  type Device,
+  deviceName,
+  type Output,
+  type Runtime,
+  type Session,
+  type TensorArrays,
+} from './runtime.js'
 
 export class OrtRuntime implements Runtime<Tensor> {
   readonly provider: string
@@ -74,9 +81,17 @@ class OrtSession implements Session<Tensor> {
   }
 
   async run(feeds: Readonly<Record<string, Tensor>>, output: string): Promise<Float32Array> {
+    const [found] = await this.runAll(feeds, [output])
+    return found!.values
+  }
+
+  async runAll(feeds: Readonly<Record<string, Tensor>>, outputs: readonly string[]): Promise<Output[]> {
     // Nothing is logged: onnxruntime would write a failure to stderr as well as throw it.
-    const outputs = await this.#session.run(feeds, [output], { logSeverityLevel: 4 })
-    return outputs[output]!.data as Float32Array
+    const found = await this.#session.run(feeds, outputs, { logSeverityLevel: 4 })
+    return outputs.map((name) => {
+      const { data, dims } = found[name]!
+      return { values: data as Float32Array, dims }
+    })
   }
 
   release(): Promise<void> {

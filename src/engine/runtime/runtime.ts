@@ -33,6 +33,11 @@ export interface Runtime<T> {
   tensor<Type extends keyof TensorArrays>(type: Type, data: TensorArrays[Type], dims: readonly number[]): T
 }
 
+export interface Output {
+  values: Float32Array
+  dims: readonly number[]
+}
+
 /** One loaded graph. */
 export interface Session<T> {
   readonly inputNames: readonly string[]
@@ -44,6 +49,8 @@ export interface Session<T> {
    * @throws Error of the library where the run fails
    */
   run(feeds: Readonly<Record<string, T>>, output: string): Promise<Float32Array>
+  /** The same for several outputs, in their order, with their shapes. */
+  runAll(feeds: Readonly<Record<string, T>>, outputs: readonly string[]): Promise<Output[]>
   /** Frees the graph. It must not be run again. */
   release(): Promise<void>
 }

@@ -59,6 +59,8 @@ export interface Execution {
   provider: string
   /** What runs the trunk. */
   runtime: 'native' | 'stock'
+  /** What its frozen convolutions compute with. */
+  precision: 'fp32' | 'int8'
   /** Number of runs that go in parallel. */
   lanes: number
   /** Images of one run at most. */

@@ -9,7 +9,7 @@ export function familyRoutes(
   app.get('/family', { config: { scope: 'predict' } }, async () => {
     const { name, fingerprint, design, input, features, slots, parameters, files, license, provenance } =
       family.manifest
-    const { provider, runtime, lanes, maxBatch, bankDtype } = execution()
+    const { provider, runtime, precision, lanes, maxBatch, bankDtype } = execution()
     const { trunk, adapters, heads, rows, dedicated, saving, note } = registry.memory()
     return {
       name,
@@ -22,7 +22,7 @@ export function familyRoutes(
       bytes: Object.fromEntries(Object.entries(files).map(([file, entry]) => [file, entry.bytes])),
       license,
       provenance,
-      execution: { provider, runtime, lanes, max_batch: maxBatch, bank_dtype: bankDtype },
+      execution: { provider, runtime, precision, lanes, max_batch: maxBatch, bank_dtype: bankDtype },
       memory: {
         trunk_bytes: trunk,
         adapter_bytes: adapters,
