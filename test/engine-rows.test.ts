@@ -67,7 +67,7 @@ t.test('rows never hold more memory than the bank is given, whatever comes and g
   const base = family.base.head!.classes
   const memory = bytes(base) + 3 * bytes(4)
   const { engine } = await startEngine(t, { bankMode: 'shared', memory })
-  const refused = { name: 'RangeError', message: /bytes of shared memory are in use/ }
+  const refused = { name: 'RangeError', message: /^the bank's \d+ bytes \(--bank-memory\) are in use$/ }
   for (const row of [1, 2, 3]) await engine.writeRow(row, randomRow(row, 4))
   await t.rejects(engine.writeRow(4, randomRow(4, 4)), refused, 'it is full')
   t.equal((await engine.run(one(3), 1)).logits[0]!.length, 4, 'what is there stays')

@@ -8,7 +8,10 @@ t.test('freed bytes are used again, neighbours as one piece', (t) => {
   const memory = new SharedMemory(96)
   const [a, b, c] = [memory.take(32), memory.take(31), memory.take(32)]
   t.same([a, b, c].map(sizes), [[32], [32], [32]], 'whole words')
-  t.throws(() => memory.take(1), { name: 'RangeError', message: '96 bytes of shared memory are in use' })
+  t.throws(() => memory.take(1), {
+    name: 'RangeError',
+    message: "the bank's 96 bytes (--bank-memory) are in use",
+  })
   memory.giveBack(c)
   memory.giveBack(a)
   memory.giveBack(b)

@@ -3,18 +3,33 @@
  * to the trunk.
  */
 import type { BankLayout } from '../manifest/layout.js'
-import type { BankDtype, EngineInit, RowTensors } from './messages.js'
-import { wholeWords } from './shared-memory.js'
+import type { BankDtype, RowTensors, TrunkPlan } from './messages.js'
 
 export type BankArray = Float32Array | Uint16Array
 
-export type BankSpec = Pick<EngineInit, 'bankDtype' | 'tensors' | 'features'>
+export type BankSpec = Pick<TrunkPlan, 'bankDtype' | 'tensors' | 'features'>
+
+/**
+ * Rows are counted in words of so many bytes, since they begin and end at multiples of them: V8 copies shared memory byte
+ * by byte where words do not align.
+ */
+export const WORD_BYTES = 8
+
+/** `bytes`, rounded up to whole words. */
+export function wholeWords(bytes: number): number {
+  return Math.ceil(bytes / WORD_BYTES) * WORD_BYTES
+}
+
+/** Rows take all the memory that the bank has. @param bytes of it */
+export function noRoom(bytes: number): RangeError {
+  return new RangeError(`the bank's ${bytes} bytes (--bank-memory) are in use`)
+}
 
 export function arrayType(dtype: BankDtype): Float32ArrayConstructor | Uint16ArrayConstructor {
   return dtype === 'f32' ? Float32Array : Uint16Array
 }
 
-/** Bytes that a row and its head take in shared memory: the adapter in the bank's type, the head in f32. */
+/** Bytes that a row and its head count in the bank's memory: the adapter in the bank's type, the head in f32. */
 export function rowBytes(
   { elements }: Pick<BankLayout, 'elements'>,
   dtype: BankDtype,

@@ -6,13 +6,12 @@
  * what every lane reads.
  */
 import { free } from '../bytes/free.js'
-import type { Steps } from '../concurrency/turns.js'
-import { bytesOf, rowBytes } from './bank-spec.js'
+import { finish, type Steps } from '../concurrency/turns.js'
+import { bytesOf, noRoom, rowBytes } from './bank-spec.js'
 import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
 import type { EngineBatch, EngineResult, HeadTensors, Ready, RowTensors, TrunkPlan } from './messages.js'
 import type { NativeAddon, NativeEngine, NativeEvent } from './runtime/native.js'
 import { type Device, deviceName } from './runtime/runtime.js'
-import { noRoom } from './shared-memory.js'
 import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
 
 export interface NativeLanesOptions {
@@ -110,7 +109,7 @@ class NativeLanes implements LaneGroup {
       const expected = [mixedInputs(plan), singleInputs(plan)]
       for (const [index, [inputNames, outputNames]] of graphs.entries())
         checkSignature({ inputNames, outputNames }, expected[index]!)
-      for (const _ of this.write(0, base())) continue
+      finish(this.write(0, base()))
       await this.publish(0)
       await this.#warmUp()
     } catch (error) {

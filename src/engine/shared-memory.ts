@@ -1,24 +1,15 @@
 /**
- * An allocator of memory that all threads share.
+ * An allocator of the bank's memory where all threads share it.
  *
  * The system gets shared memory back only when the garbage collector of every thread has run, so none is
  * given back: large segments are made as they are needed, up to a limit, and freed bytes are used again. A
  * piece may be scattered over several spans, so free bytes can always be used, however fragmented. Knows no
  * rows.
  */
+import { noRoom, WORD_BYTES, wholeWords } from './bank-spec.js'
 
 /** Size of a segment, in bytes. What is not written to takes no memory yet. */
 const SEGMENT_BYTES = 64 * 2 ** 20
-/**
- * Spans begin and end at multiples of so many bytes: V8 copies shared memory byte by byte where words do not
- * align.
- */
-const WORD_BYTES = 8
-
-/** `bytes`, rounded up to whole words. */
-export function wholeWords(bytes: number): number {
-  return Math.ceil(bytes / WORD_BYTES) * WORD_BYTES
-}
 
 interface Free {
   buffer: SharedArrayBuffer
@@ -115,11 +106,6 @@ export class SharedMemory {
     else this.#free.splice(index, 0, piece)
     if (joinsBefore && joinsAfter) this.#free.splice(index, 1)
   }
-}
-
-/** All bytes of the bank are in use. */
-export function noRoom(limit: number): RangeError {
-  return new RangeError(`${limit} bytes of shared memory are in use`)
 }
 
 /**
