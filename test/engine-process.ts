@@ -13,7 +13,7 @@ import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { pino } from 'pino'
 import { systemClock } from '../src/concurrency/clock.js'
 import { Engine } from '../src/engine/engine.js'
-import { loadNative } from '../src/engine/runtime/native.js'
+import { loadNative } from '../src/native/addon.js'
 import { readFamily } from '../src/family/folder.js'
 
 /** What a process exits with that does not stop its engine. */

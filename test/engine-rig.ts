@@ -11,7 +11,7 @@ import type { BankDtype, EngineResult, HeadTensors, RowTensors } from '../src/en
 import { readFamily } from '../src/family/folder.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { packRow } from '../src/engine/row.js'
-import { loadNative, type NativeAddon } from '../src/engine/runtime/native.js'
+import { loadNative, type NativeAddon } from '../src/native/addon.js'
 import { packageFile } from '../src/host/package.js'
 import { type Fault, IN_RUN, LENGTH, NEXT_RUN, RELEASE, RUNS, SESSIONS } from './faulty-worker-control.mjs'
 import { Random } from './random.js'

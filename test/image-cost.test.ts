@@ -78,6 +78,8 @@ t.test('ordinary photographs of 12 to 50 megapixels are accepted', async (t) => 
     channels: 3,
     samples: 1.5 * pixels,
     arithmetic: false,
+    usual: true,
+    scanStart: 600,
     corrections: [],
   } as const
   const accepted: [string, ImageHeader][] = [

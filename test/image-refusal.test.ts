@@ -1,19 +1,20 @@
 /**
- * What is no image, is broken or too large gets a clear error, never a hang, a crash or a half-grey answer.
+ * What is no image, is broken or too large gets a clear error, never a hang, a crash or a half-grey answer: by libvips
+ * alone, and with `FACET_RUNTIME=native` by the add-on's decoder before it.
  */
 import { deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
 import type { FacetError } from '../src/errors.js'
 import { decodeImage } from '../src/image/decode.js'
-import { fixture, input, refusal } from './images.js'
+import { decodeJpeg, fixture, input, refusal } from './images.js'
 import { drawPng } from './png.js'
 import { Random } from './random.js'
 
 const limits = { maxPixels: 16_000_000 }
 
 function failureOf(bytes: Uint8Array, own = limits): Promise<FacetError | null> {
-  return refusal(decodeImage(bytes, input, own))
+  return refusal(decodeImage(bytes, input, { ...own, decodeJpeg }))
 }
 
 t.test('formats that are not supported are named', async (t) => {

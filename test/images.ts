@@ -1,8 +1,9 @@
 /** What the tests of images share: fixtures, what they are decoded to, and how answers are compared. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { settings } from '../src/config/settings.js'
 import { FacetError } from '../src/errors.js'
 import type { InputSpec } from '../src/manifest/manifest.js'
+import { loadNative, type NativeAddon, nativeFile } from '../src/native/addon.js'
 
 export const fixtures = new URL('./fixtures/', import.meta.url)
 
@@ -22,6 +23,12 @@ export const servedLimits = {
   maxPixels: settings.maxImagePixels.default,
   memory: settings.decodeMemory.default,
 }
+
+/** The add-on, where it is built. */
+export const addon: NativeAddon | undefined = existsSync(nativeFile()) ? loadNative() : undefined
+
+/** The decoder of JPEGs under test: that of the add-on with `FACET_RUNTIME=native`, otherwise libvips. */
+export const decodeJpeg = process.env.FACET_RUNTIME === 'native' ? loadNative().decodeJpeg : undefined
 
 /** The bytes of a fixture that make_images.py or make_formats.py made. */
 export function fixture(name: string, folder: 'images' | 'refused-images' = 'images'): Buffer {

@@ -2,16 +2,14 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { loadNative, type NativeAddon } from '../src/engine/runtime/native.js'
+import { loadNative, type NativeAddon } from '../src/native/addon.js'
 import type { Device } from '../src/engine/runtime/runtime.js'
 import { chooseRuntime } from '../src/serve/runtime.js'
 
-const addon: NativeAddon = {
-  hasOwnOperator: false,
-  open: () => {
-    throw new Error('not opened here')
-  },
+const unused = () => {
+  throw new Error('not used here')
 }
+const addon: NativeAddon = { hasOwnOperator: false, open: unused, decodeJpeg: unused }
 const cpu: Device = { kind: 'cpu' }
 
 /** The choice, and what the log says. */

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { nativeFile } from '../src/engine/runtime/native.js'
+import { nativeFile } from '../src/native/addon.js'
 
 /** How often each way to end is tried: without care a quarter of the processes that open the graphs crash. */
 const TIMES = { exit: 6, opening: 12, worker: 6, throws: 3 }

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { Engine, EngineOptions } from '../src/engine/engine.js'
-import { loadNative } from '../src/engine/runtime/native.js'
+import { loadNative } from '../src/native/addon.js'
 import { Fault } from './faulty-worker-control.mjs'
 import {
   Control,

@@ -1,6 +1,6 @@
 /** The engine over an add-on that a test plays: what it is told at which time. Needs no native code. */
 import t, { type Test } from 'tap'
-import type { NativeAddon, NativeEngine, NativeEvent } from '../src/engine/runtime/native.js'
+import type { NativeEngine, NativeEvent, NativeRuntime } from '../src/native/addon.js'
 import { mixedInputs, singleInputs } from '../src/engine/trunk-inputs.js'
 import { family, makeEngine, randomPixels, randomRow } from './engine-rig.js'
 import { ManualClock, settle } from './manual-clock.js'
@@ -69,7 +69,7 @@ const signatures: [string[], string[]][] = [mixedInputs, singleInputs].map((inpu
 /** An engine over played lanes, not started. */
 function play(t: Test) {
   const starts: Played[] = []
-  const native: NativeAddon = {
+  const native: NativeRuntime = {
     hasOwnOperator: false,
     open: (_, onEvent) => {
       const lanes = new Played(onEvent)

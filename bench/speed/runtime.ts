@@ -1,5 +1,5 @@
 /** The runtime that `npm run bench` measures, in this process and in those that it starts. */
-import { loadNative, type NativeAddon } from '../../src/engine/runtime/native.js'
+import { loadNative, type NativeAddon } from '../../src/native/addon.js'
 
 export const runtimes = ['stock', 'native'] as const
 

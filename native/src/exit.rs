@@ -2,7 +2,7 @@
 //! state when the process exits. A lane that runs then crashes the process.
 //!
 //! The end of an environment calls the hook of `end_before`. `process.exit()` calls no such hook, so the program has
-//! `end_all` called by Node's `exit` event (src/engine/runtime/native.ts). The C library's `atexit` would be too late:
+//! `end_all` called by Node's `exit` event (src/native/addon.ts). The C library's `atexit` would be too late:
 //! state that ONNX Runtime made after the registration is gone by then.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -1,7 +1,9 @@
-//! Facet's native runtime: one session of the trunk for all lanes, and the bank in memory that no batch copies.
+//! Facet's native add-on: a runtime with one session of the trunk for all lanes, over a bank in memory that no batch
+//! copies; and a decoder of ordinary JPEGs.
 //!
-//! It is optional (docs/decisions/0024-a-native-runtime.md). `src/engine/native-lanes.ts` is its only user and holds
-//! the other half of the contract; rows, batches and lanes are the words of docs/architecture.md.
+//! It is optional (docs/decisions/0024-a-native-runtime.md, 0025-ordinary-jpegs-in-the-add-on.md).
+//! `src/engine/native-lanes.ts` is the runtime's only user and holds the other half of its contract,
+//! `src/image/jpeg-decoder.ts` the decoder's. Rows, batches and lanes are the words of docs/architecture.md.
 //!
 //! | file | what it is for |
 //! |---|---|
@@ -11,24 +13,31 @@
 //! | `slot/` | the operator of the trunk's graph that a slot is |
 //! | `head.rs`, `heads.rs` | domains' classifiers in memory, and their products |
 //! | `lanes.rs`, `queue.rs`, `batch.rs` | threads, what waits for them, cancellation |
+//! | `picture.rs`, `jpeg.rs`, `colour.rs` | a JPEG to pixels, on libuv's threads |
+//! | `resize.rs`, `enlarge.rs` | smaller as Pillow does it, larger as libvips does it |
 //! | `events.rs`, `exit.rs` | answers to JavaScript; the end of the process |
 //! | `failure.rs` | why something failed |
 //! | `faults.rs` | what tests inject, with the feature `faults` alone |
 //!
-//! CPU only. A device gets its place where the bank's memory is made and named (`region.rs`, `Bank::value`) and where
+//! The runtime is for the CPU only. A device gets its place where the bank's memory is made and named (`region.rs`, `Bank::value`) and where
 //! the graph is opened and run (`session.rs`).
 
 mod bank;
 mod batch;
+mod colour;
+mod enlarge;
 mod events;
 mod exit;
 mod failure;
 mod faults;
 mod head;
 mod heads;
+mod jpeg;
 mod lanes;
+pub mod picture;
 mod queue;
 mod region;
+mod resize;
 mod session;
 mod slot;
 mod trunk;
@@ -51,7 +60,7 @@ use crate::trunk::{Files, Input};
 
 /// Raised when what JavaScript sees changes: an add-on of another build is then told from a fitting one.
 #[napi]
-pub const INTERFACE: u32 = 2;
+pub const INTERFACE: u32 = 3;
 
 /// Whether this processor has what the operator for slots is made for: vectors. Without, graphs of ONNX's operators
 /// alone are faster.

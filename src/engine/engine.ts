@@ -28,6 +28,7 @@ import { turns } from '../concurrency/turns.js'
 import { draining, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import type { Precision } from '../manifest/graphs.js'
+import type { NativeRuntime } from '../native/addon.js'
 import { checkRow } from './bank-spec.js'
 import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
 import { WorkerLaneMaker } from './lanes.js'
@@ -35,7 +36,6 @@ import { NativeLaneMaker } from './native-lanes.js'
 import { packRow } from './row.js'
 import type { BankDtype, BankMode, EngineBatch, EngineResult, RowTensors, TrunkPlan } from './messages.js'
 import { Restarts } from './restarts.js'
-import type { NativeAddon } from './runtime/native.js'
 import type { Device } from './runtime/runtime.js'
 
 export interface EngineOptions {
@@ -61,7 +61,7 @@ export interface EngineOptions {
   logger: Logger
   clock: Clock
   /** The native runtime, which runs the lanes on one session. Without it each lane has sessions of its own. */
-  native?: NativeAddon
+  native?: NativeRuntime
   /** Makes a lane's thread, without the native runtime. Tests give one that injects faults. */
   createWorker?: () => Worker
 }

@@ -7,10 +7,10 @@
  */
 import { free } from '../bytes/free.js'
 import { finish, type Steps } from '../concurrency/turns.js'
+import type { NativeEngine, NativeEvent, NativeRuntime } from '../native/addon.js'
 import { bytesOf, noRoom, rowBytes } from './bank-spec.js'
 import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
 import type { EngineBatch, EngineResult, HeadTensors, Ready, RowTensors, TrunkPlan } from './messages.js'
-import type { NativeAddon, NativeEngine, NativeEvent } from './runtime/native.js'
 import { type Device, deviceName } from './runtime/runtime.js'
 import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
 
@@ -24,7 +24,7 @@ export interface NativeLanesOptions {
   memory: number
   /** Makes the base's row. */
   base: () => RowTensors
-  native: NativeAddon
+  native: NativeRuntime
 }
 
 export class NativeLaneMaker implements LaneMaker {

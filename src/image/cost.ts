@@ -1,8 +1,8 @@
 /**
  * What decoding an image takes at most, by its header: bytes of memory and milliseconds of CPU time.
  *
- * Memory counts what libvips, the codecs under it and pixels.ts hold at once, without the encoded bytes. CPU time is
- * that of the slowest machine that the figures were measured on, 2 cores of an AMD EPYC (docs/security.md). AVIF's is of a
+ * Memory counts what libvips, the codecs under it, the add-on and pixels.ts hold at once, without the encoded bytes. CPU
+ * time is that of the slowest machine that the figures were measured on, 2 cores of an AMD EPYC (docs/security.md). AVIF's is of a
  * faster one, half as fast again: its decoding is ended at the limit (apart/), so that no photograph need be refused.
  *
  * The coefficients come from `npm run worst-images`, which searches for images that take more than is said here and
@@ -54,8 +54,31 @@ const ns = {
 /**
  * @param header what the image says of itself
  * @param input what it is resized to
+ * @param addonFirst whether the add-on decodes it, and libvips where that does not succeed
  */
-export function decodeCost(header: ImageHeader, input: InputSpec): DecodeCost {
+export function decodeCost(header: ImageHeader, input: InputSpec, addonFirst = false): DecodeCost {
+  const libvips = libvipsCost(header, input)
+  if (!addonFirst || header.type !== 'jpeg') return libvips
+  const addon = addonCost(header)
+  return { bytes: Math.max(libvips.bytes, addon.bytes), cpuMs: libvips.cpuMs + addon.cpuMs }
+}
+
+/**
+ * The add-on has the whole image, as it is stored and as RGB, and a copy of the file; of a progressive one also all
+ * coefficients, twice.
+ */
+function addonCost(header: JpegHeader): DecodeCost {
+  const pixels = header.width * header.height
+  const { bytes, samples, progressive } = header
+  const scanNs = progressive ? header.scannedSamples * 2 + header.refinedCoefficients * 4 : 0
+  const ns = scanNs + bytes * (progressive ? 60 : 20) + samples * 6 + pixels * 4
+  return {
+    bytes: BASE_BYTES + bytes + pixels * 3 + samples * (progressive ? 5.2 : 1.1),
+    cpuMs: Math.ceil(ns / 1e6),
+  }
+}
+
+function libvipsCost(header: ImageHeader, input: InputSpec): DecodeCost {
   const codec = codecCost(header, input)
   // Without alpha, the image is made whole once, as RGB of 8 bits.
   const pixels = header.width * header.height

@@ -3,16 +3,18 @@
  *
  * Six formats are recognised by their first bytes. An image's header says what decoding will take (headers/, cost.ts),
  * and what takes too much is refused before a pixel is decoded (docs/decisions/0021-what-an-image-may-cost.md). Pixels are
- * made here (pixels.ts), or in another process where decoding may outlive its deadline (apart/). Knows no HTTP and no
+ * made here (pixels.ts, jpeg-decoder.ts), or in another process where decoding may outlive its deadline (apart/). Knows no HTTP and no
  * model.
  */
 import { turns, type WorkOptions } from '../concurrency/turns.js'
 import { FacetError } from '../errors.js'
 import type { InputSpec } from '../manifest/manifest.js'
+import type { NativeDecodeJpeg } from '../native/addon.js'
 import { type DecodeCost, decodeCost } from './cost.js'
 import { readHeader } from './headers/header.js'
 import { sniffImage, unknownFormat } from './headers/sniff.js'
 import type { ImageHeader } from './headers/types.js'
+import { isOrdinaryJpeg } from './jpeg-decoder.js'
 import { checkCost, checkSize, type ImageLimits, mayOutlive } from './limits.js'
 import { type DecodeOptions, decodePixels } from './pixels.js'
 
@@ -45,6 +47,8 @@ export type DecodeApart = (bytes: Uint8Array, input: InputSpec, options: DecodeO
 export interface OpenOptions extends WorkOptions {
   /** Decodes what must be possible to end; without it all is decoded in this process. */
   apart?: DecodeApart
+  /** The add-on's decoder of ordinary JPEGs (jpeg-decoder.ts); without it libvips decodes them. */
+  decodeJpeg?: NativeDecodeJpeg | undefined
 }
 
 /**
@@ -58,14 +62,15 @@ export async function openImage(
   bytes: Uint8Array,
   input: InputSpec,
   limits: ImageLimits,
-  { apart, ...work }: OpenOptions = {},
+  { apart, decodeJpeg, ...work }: OpenOptions = {},
 ): Promise<OpenImage> {
   if (bytes.byteLength === 0) throw new FacetError('undecodable_image', 'The image is empty.')
   const type = sniffImage(bytes)
   if (type === null) throw unknownFormat(bytes)
   const header = await turns.run(readHeader(bytes, type), work)
   checkSize(header, limits)
-  const cost = decodeCost(header, input)
+  const addonFirst = decodeJpeg !== undefined && isOrdinaryJpeg(header, input)
+  const cost = decodeCost(header, input, addonFirst)
   checkCost(header, cost, limits)
   return {
     header,
@@ -73,7 +78,7 @@ export async function openImage(
     decode:
       apart !== undefined && mayOutlive(header, cost)
         ? (options = {}) => apart(bytes, input, options)
-        : (options = {}) => decodePixels(bytes, header, input, options),
+        : (options = {}) => decodePixels(bytes, header, input, options, decodeJpeg),
   }
 }
 
@@ -81,8 +86,12 @@ export async function openImage(
 export async function decodeImage(
   bytes: Uint8Array,
   input: InputSpec,
-  { signal, ...limits }: ImageLimits & Pick<DecodeOptions, 'signal'>,
+  {
+    signal,
+    decodeJpeg,
+    ...limits
+  }: ImageLimits & Pick<DecodeOptions, 'signal'> & Pick<OpenOptions, 'decodeJpeg'>,
 ): Promise<Uint8Array> {
-  const image = await openImage(bytes, input, limits)
+  const image = await openImage(bytes, input, limits, { decodeJpeg })
   return image.decode({ signal })
 }

@@ -1,6 +1,6 @@
 /**
- * Decodes by libvips (through sharp), on libuv's threads, but for small PNGs (small-png.ts): an image whose header has
- * been read and accepted becomes the trunk's input pixels.
+ * Decodes by libvips (through sharp), on libuv's threads, but for small PNGs (small-png.ts) and what the add-on decodes
+ * (jpeg-decoder.ts): an image whose header has been read and accepted becomes the trunk's input pixels.
  *
  * The preprocessing is that of training (training/decode.py): orientation tags are obeyed, alpha is dropped and
  * not blended, grey and palettes become RGB, 16 bits are scaled to 8, colour profiles are converted to sRGB; then
@@ -14,12 +14,14 @@ import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import { free, freeForeign } from '../bytes/free.js'
 import { clientClosed, FacetError } from '../errors.js'
 import type { InputSpec } from '../manifest/manifest.js'
+import type { NativeDecodeJpeg } from '../native/addon.js'
 import { corrected } from './corrected.js'
 import { enlarge } from './enlarge.js'
 import { type Geometry, geometryOf } from './geometry.js'
 import { formatName, tooSlow, undecodable } from './headers/failures.js'
 import type { ImageType } from './headers/sniff.js'
 import type { ImageHeader } from './headers/types.js'
+import { decodeOrdinary, isOrdinaryJpeg } from './jpeg-decoder.js'
 import { MAX_DECODE_MS } from './limits.js'
 import { checkProfile } from './profile.js'
 import { decodeSmallPng } from './small-png.js'
@@ -46,6 +48,7 @@ sharp.unblock({
 /**
  * Pixels `[input.height, input.width, 3]`, RGB. `bytes` are only read.
  *
+ * @param decodeJpeg the add-on's, where it is built
  * @throws FacetError as `OpenImage.decode` does
  */
 export async function decodePixels(
@@ -53,10 +56,17 @@ export async function decodePixels(
   header: ImageHeader,
   input: InputSpec,
   options: DecodeOptions,
+  decodeJpeg?: NativeDecodeJpeg,
 ): Promise<Uint8Array> {
   stopIfGone(options.signal)
   const readable = corrected(bytes, header)
   try {
+    if (decodeJpeg !== undefined && isOrdinaryJpeg(header, input)) {
+      const { timeoutMs = MAX_DECODE_MS } = options
+      const pixels = await decodeOrdinary(decodeJpeg, readable, header, input, timeoutMs)
+      if (pixels !== undefined) return pixels
+      stopIfGone(options.signal)
+    }
     return await decodeReadable(readable, header, input, options).catch(failure(header.type))
   } finally {
     if (readable !== bytes) free([readable])

@@ -1,7 +1,7 @@
 /** Which runtime runs the trunk: the native one where it is built, or onnxruntime-node. */
 import type { Logger } from 'pino'
 import type { ServeConfig } from '../config/config.js'
-import { loadNative, type NativeAddon } from '../engine/runtime/native.js'
+import { loadNative, type NativeAddon } from '../native/addon.js'
 
 /**
  * The native runtime, or undefined for the stock one. Where it was not asked for by name and cannot be had, the log

@@ -13,7 +13,6 @@ import type { Clock } from '../concurrency/clock.js'
 import { Gate } from '../concurrency/gate.js'
 import type { ServeConfig } from '../config/config.js'
 import type { Engine } from '../engine/engine.js'
-import type { NativeAddon } from '../engine/runtime/native.js'
 import { deviceName } from '../engine/runtime/runtime.js'
 import { draining } from '../errors.js'
 import type { Family } from '../family/family.js'
@@ -28,6 +27,7 @@ import type { HttpConfig } from '../http/exchange/deps.js'
 import { LauncherClient, type LauncherClientOptions, type Starter } from '../image/apart/launcher-client.js'
 import { DecodeProcesses } from '../image/apart/processes.js'
 import type { DecodeApart } from '../image/decode.js'
+import type { NativeAddon } from '../native/addon.js'
 import { Admission } from '../predict/admission.js'
 import { Predictor } from '../predict/predictor.js'
 import { RateLimit } from '../predict/rate-limit.js'
@@ -85,6 +85,8 @@ interface Ground {
   principals: Principals
   engine: Engine
   processes: DecodeProcesses
+  /** The add-on's, where it is used. */
+  decodeJpeg: NativeAddon['decodeJpeg'] | undefined
 }
 
 /** The parts that are started and stopped. */
@@ -117,7 +119,8 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   started.catch(() => {})
   let assembly: Assembly
   try {
-    assembly = await assemble({ family, principals, engine, processes }, config, parts)
+    const ground = { family, principals, engine, processes, decodeJpeg: chosen?.decodeJpeg }
+    assembly = await assemble(ground, config, parts)
   } catch (error) {
     await Promise.all([engine.stop(), processes.stop()])
     throw error
@@ -142,7 +145,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
 
 /** Puts all parts around an engine that is starting. */
 async function assemble(
-  { family, principals, engine, processes }: Ground,
+  { family, principals, engine, processes, decodeJpeg }: Ground,
   config: ServeConfig,
   { logger, clock, fs }: ServiceParts,
 ): Promise<Assembly> {
@@ -183,7 +186,7 @@ async function assemble(
     versions,
     config,
     openImage: (bytes, input, limits, work) =>
-      openImage(bytes, input, limits, { ...work, apart: decodeApart }),
+      openImage(bytes, input, limits, { ...work, apart: decodeApart, decodeJpeg }),
     decoding,
     clock,
     logger,

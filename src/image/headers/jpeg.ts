@@ -29,7 +29,8 @@ const otherFrames: ReadonlyMap<number, string> = new Map([
   [0xcf, 'hierarchical'],
   [0xf7, 'JPEG-LS'],
 ])
-const [SOI, EOI, SOS, APP0, APP1, APP2, TEM] = [0xd8, 0xd9, 0xda, 0xe0, 0xe1, 0xe2, 0x01]
+const [SOI, EOI, SOS, DRI, TEM] = [0xd8, 0xd9, 0xda, 0xdd, 0x01]
+const [APP0, APP1, APP2, APP14] = [0xe0, 0xe1, 0xe2, 0xee]
 const END_MARKER = Buffer.from([0xff, EOI])
 /** Markers of segments that change nothing here: Huffman and quantisation tables, restart interval, comment. */
 const neutralMarkers: readonly number[] = [0xc4, 0xdb, 0xdd, 0xfe]
@@ -84,12 +85,16 @@ function* readScans(bytes: Uint8Array, view: DataView): Steps<{ header: JpegHead
   let header: JpegHeader | undefined
   let components: readonly Component[] = []
   let plain = true
+  let usual = true
   let segments = 0
   let profileBytes = 0
   const corrections: Correction[] = []
   const walk: Walk = { at: 2, until: STEP_BYTES }
   for (;;) {
+    const from = walk.at
     const marker = nextMarker(bytes, walk)
+    // Fill bytes are allowed.
+    usual &&= bytes.subarray(from, walk.at - 2).every((byte) => byte === 0xff)
     if (marker === 'end') {
       if (header !== undefined && header.scans > 0) return { header, at: walk.at }
       throw undecodable('jpeg', 'its header is cut off')
@@ -124,6 +129,8 @@ function* readScans(bytes: Uint8Array, view: DataView): Steps<{ header: JpegHead
       if (header === undefined) throw undecodable('jpeg', 'it has no frame header')
       if (header.scans === 0) {
         header.plain = plain && segments < MAX_PLAIN_SEGMENTS
+        header.usual &&= usual
+        header.scanStart = walk.at
         header.profileBytes = profileBytes
       }
       const scanned = samplesOfScan(view, start, components)
@@ -138,8 +145,10 @@ function* readScans(bytes: Uint8Array, view: DataView): Steps<{ header: JpegHead
     } else {
       const application = marker >= 0xe0 && marker <= 0xef && marker !== APP1
       plain &&= application || neutralMarkers.includes(marker)
+      if (marker === DRI && view.getUint16(start) > 0) usual = false
       // Other things than profiles are kept there too, small ones.
       if (marker === APP2) profileBytes += length
+      if (marker === APP14) usual &&= isLumaAndChroma(view, start, length)
       if (marker === APP0 && segments === 0) corrections.push(...versionOf(view, start))
     }
     segments++
@@ -203,12 +212,32 @@ function readFrame(
     alpha: false,
     profileBytes: 0,
     plain: false,
+    usual: isUsual(sampling),
+    scanStart: 0,
     scans: 0,
     samples,
     scannedSamples: 0,
     refinedCoefficients: 0,
   } as const
   return { header, components }
+}
+
+/** Whether a frame has the components that encoders write, by their names and sampling factors. */
+function isUsual(sampling: readonly { id: number; x: number; y: number }[]): boolean {
+  const [luma, ...chroma] = sampling
+  if (chroma.length === 0) return true
+  const isRgb = sampling.every(({ id }, i) => id === RGB_NAMES[i])
+  const named = new Set(sampling.map(({ id }) => id)).size === sampling.length
+  const whole = chroma.every(({ x, y }) => x === 1 && y === 1)
+  return chroma.length === 2 && !isRgb && named && whole && luma!.x <= 2 && luma!.y <= 2
+}
+
+/** Names of components that are red, green and blue. */
+const RGB_NAMES: readonly number[] = [...Buffer.from('RGB')]
+
+/** Whether a segment of Adobe's (a name, a version, two words of flags, a transform) says luma and chroma. */
+function isLumaAndChroma(view: DataView, start: number, length: number): boolean {
+  return length >= 14 && view.getUint32(start) === 0x41646f62 && view.getUint8(start + 11) === 1
 }
 
 /** Samples of the components of a scan, which are marked. */

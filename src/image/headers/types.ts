@@ -34,6 +34,13 @@ export interface JpegHeader extends Common {
   corrections: readonly Correction[]
   progressive: boolean
   arithmetic: boolean
+  /**
+   * Its components are grey, or luma and two of chroma that are halved along each axis at most, and say so without doubt;
+   * there are no restart markers, and nothing between its segments. Decoders agree on what it means.
+   */
+  usual: boolean
+  /** Where the coded data of its first scan begins. */
+  scanStart: number
   /** Passes over (parts of) the image; 1 for a baseline image with one scan of all components. */
   scans: number
   /** Samples of all components as stored: chroma is often subsampled. */

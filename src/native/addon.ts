@@ -1,15 +1,15 @@
 /**
- * The native runtime as JavaScript sees it, and where it is found. It is an add-on of this repository (`native/`),
- * built by `npm run native:build`; everything works without it.
+ * The native add-on as JavaScript sees it, and where it is found: a runtime for the engine, and a decoder of JPEGs for
+ * images. It is of this repository (`native/`), built by `npm run native:build`; everything works without it.
  */
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { isMainThread } from 'node:worker_threads'
-import { packageFile } from '../../host/package.js'
-import { libraryFile } from './library.js'
+import { libraryFile } from '../engine/runtime/library.js'
+import { packageFile } from '../host/package.js'
 
 /** The add-on's `INTERFACE` that this program knows. */
-const INTERFACE = 2
+const INTERFACE = 3
 
 export const NATIVE_REMEDY = 'Build it with npm run native:build, which needs Rust 1.92 or later.'
 
@@ -63,11 +63,40 @@ export interface NativeEngine {
   finish(): void
 }
 
-export interface NativeAddon {
+/** What is made of a JPEG: it is resized, and a part is cut out. In pixels. */
+export interface NativeJpegOptions {
+  /** Sides of the JPEG as its header says. */
+  width: number
+  height: number
+  /** Where the coded data of its only scan begins, in bytes. */
+  scan: number
+  resizedWidth: number
+  resizedHeight: number
+  left: number
+  top: number
+  cropWidth: number
+  cropHeight: number
+  /** Decoding is given up so many milliseconds after the call. */
+  timeoutMs: number
+}
+
+/**
+ * Decodes a JPEG of one scan, without restart markers, on a thread of libuv's pool, and resizes it with a linear kernel:
+ * `[cropHeight, cropWidth, 3]`, RGB. The bytes are copied. Rejects with the message `late` when the time is up, and with another for every JPEG that it
+ * does not read or finds damaged.
+ */
+export type NativeDecodeJpeg = (bytes: Uint8Array, options: NativeJpegOptions) => Promise<Uint8Array>
+
+/** What the engine uses of the add-on. */
+export interface NativeRuntime {
   /** It has Facet's own operator, which the processor is fast with. */
   hasOwnOperator: boolean
   /** Begins to open the graphs; all that follows is told to `onEvent`. */
   open(options: NativeEngineOptions, onEvent: (event: NativeEvent) => void): NativeEngine
+}
+
+export interface NativeAddon extends NativeRuntime {
+  decodeJpeg: NativeDecodeJpeg
 }
 
 /** What the add-on exports. */
@@ -75,6 +104,7 @@ interface Exports {
   INTERFACE: number
   hasSlotOperator(): boolean
   endAll(): void
+  decodeJpeg: NativeDecodeJpeg
   NativeEngine: new (
     options: NativeEngineOptions & { library: string },
     onEvent: (event: NativeEvent) => void,
@@ -118,6 +148,7 @@ export function loadNative(file = nativeFile(), control?: Int32Array): NativeAdd
   return {
     hasOwnOperator: exports.hasSlotOperator(),
     open: (options, onEvent) => new exports.NativeEngine({ ...options, library }, onEvent, control),
+    decodeJpeg: exports.decodeJpeg,
   }
 }
 
