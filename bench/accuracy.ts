@@ -4,8 +4,12 @@
  * wrote from the same packs).
  *
  * Ends with 1 if a domain's accuracy differs by more than --allowed points (0.3) and by more than one image.
+ *
+ * With `--jpeg QUALITY` it sends them as JPEGs, which PyTorch has not seen, enlarged to so many lines with `--lines`; and
+ * asks a service on the stock runtime too, to compare the decoders of JPEGs.
  */
 import { readdir, readFile } from 'node:fs/promises'
+import sharp from 'sharp'
 import { openArchive } from './archive.js'
 import { command } from './command.js'
 import { startServer } from './server.js'
@@ -30,6 +34,8 @@ interface Row {
   pytorch: number
   /** Images for which the two predict different classes. */
   differ: number
+  /** Of the service on the stock runtime: images that it classifies correctly, and otherwise than the other service. */
+  stock?: { served: number; differ: number }
 }
 
 interface Options {
@@ -40,6 +46,8 @@ interface Options {
   limit: number
   domains?: string[]
   concurrency: number
+  jpeg?: number
+  lines: number
 }
 
 const predictions = new URL('../../training/results/predictions/', import.meta.url)
@@ -59,20 +67,27 @@ async function main(): Promise<void> {
     .option('--limit <n>', 'images per domain, spread evenly over the test set; 0 takes all', Number, 0)
     .option('--domains <ids...>', 'only these domains')
     .option('--concurrency <n>', 'requests in flight', Number, 8)
+    .option(
+      '--jpeg <quality>',
+      'send JPEGs of this quality, and ask a service on the stock runtime too',
+      Number,
+    )
+    .option('--lines <n>', 'shorter side of these JPEGs; 0 leaves it', Number, 0)
     .parse()
     .opts<Options>()
   const known = (await readdir(predictions)).map((file) => file.replace(/\.json$/, ''))
   const wanted = options.domains ?? known
   const server =
     options.url === undefined ? await startServer(options.serve.split(' ').filter(Boolean)) : null
+  const stock = options.jpeg === undefined ? null : await startServer(['--runtime', 'stock'])
   const rows: Row[] = []
   try {
     for (const domain of wanted.sort()) {
-      const row = await measure(domain, options.url ?? server!.url, options)
+      const row = await measure(domain, options.url ?? server!.url, options, stock?.url)
       if (row) rows.push(row)
     }
   } finally {
-    await server?.stop()
+    await Promise.all([server?.stop(), stock?.stop()])
   }
   report(rows, options.allowed)
 }
@@ -80,7 +95,8 @@ async function main(): Promise<void> {
 async function measure(
   domain: string,
   url: string,
-  { data, limit, concurrency }: { data: string; limit: number; concurrency: number },
+  { data, limit, concurrency, jpeg, lines }: Options,
+  stockUrl?: string,
 ): Promise<Row | null> {
   const archive = await openArchive(data, domain)
   if (!archive) {
@@ -96,8 +112,15 @@ async function measure(
   const client = async () => {
     while (next < count) {
       const position = Math.floor((next++ * total) / count)
-      const image = await archive.read(`${reference.split}/${reference.images[position]}`)
+      const stored = await archive.read(`${reference.split}/${reference.images[position]}`)
+      const image = jpeg === undefined ? stored : await asJpeg(stored, jpeg, lines)
       const served = await predict(url, domain, image)
+      if (stockUrl !== undefined) {
+        const other = await predict(stockUrl, domain, image)
+        row.stock ??= { served: 0, differ: 0 }
+        if (other === truth[position]) row.stock.served++
+        if (other !== served) row.stock.differ++
+      }
       if (served === truth[position]) row.served++
       if (reference.predicted[position] === truth[position]) row.pytorch++
       if (served !== reference.predicted[position]) row.differ++
@@ -121,6 +144,14 @@ function classesOf({ domain, images, predicted, correct }: Reference, classes: s
   return truth
 }
 
+async function asJpeg(image: Buffer, quality: number, lines: number): Promise<Buffer> {
+  const picture = sharp(image)
+  const { width, height } = await picture.metadata()
+  const side = (own: number) => Math.round((own * lines) / Math.min(width, height))
+  if (lines > 0) picture.resize(side(width), side(height), { fit: 'fill', kernel: 'lanczos3' })
+  return picture.removeAlpha().toColourspace('srgb').jpeg({ quality }).toBuffer()
+}
+
 /** The class index the service gives the image. */
 async function predict(url: string, domain: string, image: Buffer): Promise<number> {
   const response = await fetch(`${url}/v1/domains/${domain}/predict?top_k=1`, {
@@ -137,13 +168,14 @@ function report(rows: Row[], allowed: number): void {
   const percent = (part: number, whole: number) => ((100 * part) / whole).toFixed(2)
   console.log('domain            images   served %  PyTorch %  difference  other class')
   let apart = false
-  for (const { domain, images, served, pytorch, differ } of rows) {
+  for (const { domain, images, served, pytorch, differ, stock } of rows) {
     const gap = Math.abs(served - pytorch)
     if (gap > 1 && 100 * gap > allowed * images) apart = true
     const cells = [percent(served, images), percent(pytorch, images), percent(served - pytorch, images)]
     console.log(
       `${domain.padEnd(16)} ${String(images).padStart(7)} ${cells[0]!.padStart(10)} ${cells[1]!.padStart(10)} ` +
-        `${cells[2]!.padStart(11)} ${String(differ).padStart(12)}`,
+        `${cells[2]!.padStart(11)} ${String(differ).padStart(12)}` +
+        (stock ? `  (stock ${percent(stock.served, images)} %, another class of ${stock.differ})` : ''),
     )
   }
   console.log(JSON.stringify({ accuracy: rows }))

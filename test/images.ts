@@ -1,9 +1,9 @@
 /** What the tests of images share: fixtures, what they are decoded to, and how answers are compared. */
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { settings } from '../src/config/settings.js'
 import { FacetError } from '../src/errors.js'
 import type { InputSpec } from '../src/manifest/manifest.js'
-import { loadNative, type NativeAddon, nativeFile } from '../src/native/addon.js'
+import { loadNative, type NativeAddon } from '../src/native/addon.js'
 
 export const fixtures = new URL('./fixtures/', import.meta.url)
 
@@ -24,8 +24,16 @@ export const servedLimits = {
   memory: settings.decodeMemory.default,
 }
 
-/** The add-on, where it is built. */
-export const addon: NativeAddon | undefined = existsSync(nativeFile()) ? loadNative() : undefined
+/** The add-on, where it is built from these sources. */
+export const addon: NativeAddon | undefined = built()
+
+function built(): NativeAddon | undefined {
+  try {
+    return loadNative()
+  } catch {
+    return undefined
+  }
+}
 
 /** The decoder of JPEGs under test: that of the add-on with `FACET_RUNTIME=native`, otherwise libvips. */
 export const decodeJpeg = process.env.FACET_RUNTIME === 'native' ? loadNative().decodeJpeg : undefined

@@ -1,5 +1,5 @@
 /**
- * `node decode-one.js FILE [beyond]`: decodes one image in this process, whatever it costs with `beyond`, and prints, as one JSON line, what that took.
+ * `node decode-one.js FILE [beyond]`: decodes one image in this process, by the add-on too where it is built, whatever it costs with `beyond`, and prints, as one JSON line, what that took.
  *
  * Memory is the peak of resident memory above what the process had when libvips was loaded and had decoded a small
  * image. CPU time is that of the decoding alone, in all threads.
@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs'
 import sharp from 'sharp'
 import { FacetError } from '../../src/errors.js'
 import { openImage } from '../../src/image/decode.js'
-import { servedInput, servedLimits } from '../../test/images.js'
+import { addon, servedInput, servedLimits } from '../../test/images.js'
 
 /** What came of one image. */
 export interface Outcome {
@@ -28,13 +28,14 @@ const file = readFileSync(process.argv[2]!)
 const small = await sharp({ create: { width: 300, height: 300, channels: 3, background: 'red' } })
   .jpeg()
   .toBuffer()
-await (await openImage(small, servedInput, limits)).decode()
+const decodeJpeg = addon?.decodeJpeg
+await (await openImage(small, servedInput, limits, { decodeJpeg })).decode()
 
 const outcome: Outcome = { estimate: null, measured: null, error: null }
 const idle = memory('VmRSS')
 const before = process.cpuUsage()
 try {
-  const image = await openImage(file, servedInput, limits)
+  const image = await openImage(file, servedInput, limits, { decodeJpeg })
   outcome.estimate = image.cost
   try {
     await image.decode()

@@ -16,7 +16,7 @@ import { command, positive, seedOption, someOf } from '../command.js'
 import { machine } from '../machine.js'
 import { avif, gridAvif, repeatedAvif } from './avif.js'
 import { gif } from './gif.js'
-import { encodedJpeg, scannedJpeg } from './jpeg.js'
+import { encodedJpeg, scannedJpeg, smallJpeg } from './jpeg.js'
 import type { Kind } from './kind.js'
 import { png } from './png.js'
 import { profiledJpeg, profiledPng } from './profile.js'
@@ -25,7 +25,7 @@ import { encodedTiff, tiff } from './tiff.js'
 import { animatedWebp, webp } from './webp.js'
 
 const formats: Readonly<Record<string, readonly Kind[]>> = {
-  jpeg: [scannedJpeg, encodedJpeg, profiledJpeg],
+  jpeg: [smallJpeg, scannedJpeg, encodedJpeg, profiledJpeg],
   png: [png, profiledPng],
   webp: [webp, animatedWebp],
   gif: [gif],

@@ -33,6 +33,37 @@ export const encodedJpeg: Kind = {
   },
 }
 
+/** What the add-on decodes where it is built; of a damaged one, which it finds at its end, libvips tries again. */
+export const smallJpeg: Kind = {
+  format: 'jpeg',
+  choices: {
+    megapixels: [0.499, 0.25, 0.1, 0.02],
+    aspect: shapes.aspect,
+    content: contents,
+    quality: [100, 90, 50],
+    sampling: ['4:4:4', '4:2:0'],
+    space: ['srgb', 'b-w'],
+    damaged: [true, false],
+  },
+  corners: [
+    { content: 'noise' },
+    { content: 'noise', sampling: '4:2:0' },
+    { content: 'soft', damaged: false },
+    { content: 'noise', aspect: 900 },
+    { content: 'noise', aspect: 0.05, damaged: false },
+  ],
+  async make(parameters) {
+    const { width, height } = sides(parameters)
+    const image = await picture(parameters.content as Content, width, height)
+    const quality = Number(parameters.quality)
+    const file = await image
+      .toColourspace(parameters.space as string)
+      .jpeg({ quality, chromaSubsampling: parameters.sampling as string })
+      .toBuffer()
+    return parameters.damaged ? Buffer.concat([file.subarray(0, -20), file.subarray(-2)]) : file
+  },
+}
+
 /** A grey or coloured image without detail, in as many scans as a valid file may have. */
 export const scannedJpeg: Kind = {
   format: 'jpeg',

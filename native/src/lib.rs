@@ -1,7 +1,7 @@
 //! Facet's native add-on: a runtime with one session of the trunk for all lanes, over a bank in memory that no batch
 //! copies; and a decoder of ordinary JPEGs.
 //!
-//! It is optional (docs/decisions/0024-a-native-runtime.md, 0025-ordinary-jpegs-in-the-add-on.md).
+//! It is optional (docs/decisions/0024-a-native-runtime.md, 0027-ordinary-jpegs-in-the-add-on.md).
 //! `src/engine/native-lanes.ts` is the runtime's only user and holds the other half of its contract,
 //! `src/image/jpeg-decoder.ts` the decoder's. Rows, batches and lanes are the words of docs/architecture.md.
 //!

@@ -1,7 +1,7 @@
 /**
  * Which JPEGs the add-on's decoder gets. libvips decodes all others, and those that the add-on
  * does not read: it finds a file damaged no later than libvips does, and what is refused, libvips refuses
- * (docs/decisions/0025-ordinary-jpegs-in-the-add-on.md).
+ * (docs/decisions/0027-ordinary-jpegs-in-the-add-on.md).
  */
 import type { InputSpec } from '../manifest/manifest.js'
 import type { NativeDecodeJpeg } from '../native/addon.js'
