@@ -120,28 +120,22 @@ t.test('its pixels are those of libvips where it shrinks, nearly', { skip }, asy
   }
 })
 
-t.test('it is nearer to what training makes than libvips is', { skip }, async (t) => {
-  const golden = await sharp(fixture('large.golden.png')).removeAlpha().toColourspace('srgb').raw().toBuffer()
-  const bytes = fixture('large.jpg')
-  const far = (pixels: Uint8Array) => compare(pixels, golden).mean
-  const found = await byAddonAlone(bytes)
-  t.ok(far(found!) <= far(await decodeImage(bytes, input, limits)))
-})
-
 t.test('truncated at any length it is refused, with an end marker put behind it too', { skip }, async (t) => {
   for (const name of ['colour.jpg', 'grey.jpg', 'sos-bytes.jpg']) {
     const bytes = fixture(name)
     const scan = bytes.indexOf(Buffer.from([0xff, 0xda]))
-    const accepted: string[] = []
-    for (let length = 3; length < bytes.length - 2; length++) {
+    const read: string[] = []
+    const end = Buffer.from([0xff, 0xd9])
+    // native/src/jpeg.rs tries each length; here some, and all of the last ones.
+    const step = Math.floor(bytes.length / 60)
+    for (let length = 3; length < bytes.length - 2; length += length < bytes.length - 30 ? step : 1) {
       const cut = bytes.subarray(0, length)
       if (!(await refusal(decodeImage(cut, input, { ...limits, decodeJpeg: ofAddon }))))
-        accepted.push(`${length}`)
+        read.push(`${length}`)
       if (length < scan + 20 || length >= bytes.length - 4) continue
-      const ended = Buffer.concat([cut, Buffer.from([0xff, 0xd9])])
-      if ((await byAddonAlone(ended)) !== undefined) accepted.push(`${length}, ended`)
+      if ((await byAddonAlone(Buffer.concat([cut, end]))) !== undefined) read.push(`${length}, ended`)
     }
-    t.same(accepted, [], `${name}, ${bytes.length} bytes`)
+    t.same(read, [], `${name}, ${bytes.length} bytes`)
   }
 })
 
@@ -149,7 +143,7 @@ t.test('what libvips refuses of changed files, the add-on refuses', { skip }, as
   const photograph = await soft(120, 90).jpeg({ quality: 60 }).toBuffer()
   const files = [photograph, ...['colour.jpg', 'grey.jpg', 'sos-bytes.jpg'].map((name) => fixture(name))]
   let [refused, read] = [0, 0]
-  for (let round = 0; round < 600; round++) {
+  for (let round = 0; round < 240; round++) {
     const bytes = mutated(files[round % files.length]!)
     const image = await openImage(bytes, input, limits).catch(() => undefined)
     if (image === undefined || !isOrdinaryJpeg(image.header, input)) continue
@@ -164,7 +158,7 @@ t.test('what libvips refuses of changed files, the add-on refuses', { skip }, as
       t.equal(both, null, `round ${round}`)
     }
   }
-  t.ok(refused > 50 && read > 50, `${refused} refused, ${read} read`)
+  t.ok(refused > 30 && read > 30, `${refused} refused, ${read} read`)
 })
 
 /** A file with some bytes changed, left out or put in. */
