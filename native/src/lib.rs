@@ -19,8 +19,8 @@
 //! | `failure.rs` | why something failed |
 //! | `faults.rs` | what tests inject, with the feature `faults` alone |
 //!
-//! The runtime is for the CPU only. A device gets its place where the bank's memory is made and named (`region.rs`, `Bank::value`) and where
-//! the graph is opened and run (`session.rs`).
+//! The runtime is for the CPU only. A device gets its place where the bank's memory is made and named (`region.rs`,
+//! `Bank::value`) and where the graph is opened and run (`session.rs`).
 
 mod bank;
 mod batch;
