@@ -4,11 +4,22 @@
  *
  * Both take the same bytes (`uint8 [N, H, W, 3]`) and compute the same numbers.
  */
-import { mkdir, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buildFamily } from '../src/compiler/build.js'
-import { FLOAT, UINT8, intAttribute, intsAttribute } from '../src/onnx/onnx.js'
-import { inputAffine } from '../src/manifest/layout.js'
+import { dedicatedNetwork } from '../src/compiler/dedicated.js'
+import { packRow } from '../src/engine/row.js'
+import { FEATURES } from '../src/manifest/layout.js'
+import {
+  FLOAT,
+  floatTensor,
+  intAttribute,
+  intsAttribute,
+  loadModel,
+  type Model,
+  saveModel,
+} from '../src/onnx/onnx.js'
 import type { Family } from '../src/family/family.js'
 import { readFamily } from '../src/family/folder.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
@@ -52,17 +63,14 @@ export function randomBackbone(seed = 1): Backbone {
   return { convs, weights, head }
 }
 
-/**
- * Draws the network from image to logits. The caller says how to write a slot and a norm that stands alone.
- */
-function drawResnet(
-  to: Drawing,
-  image: string,
-  { convs, head }: Backbone,
-  slot: (conv: Conv, x: string) => string,
-  norm: (name: string, x: string) => string,
-): void {
-  let x = slot(convs[0]!, image)
+/** The backbone as a training framework exports it, with its normalisations not folded. */
+export function backboneOnnx({ convs, weights, head }: Backbone): Uint8Array {
+  const to = new Drawing()
+  const norm = (name: string, x: string, channels: number) =>
+    to.norm(name, x, new Float32Array(channels).fill(1), new Float32Array(channels))
+  const slot = (conv: Conv, x: string) =>
+    norm(conv.name.replace(/conv$/, 'bn'), to.conv(conv, x, weights.get(conv.name)!), conv.out)
+  let x = slot(convs[0]!, 'image')
   for (let i = 1; i < convs.length; i += 2) {
     const [first, second] = [convs[i]!, convs[i + 1]!]
     const y = slot(second, to.add('Relu', [slot(first, x)]))
@@ -75,64 +83,46 @@ function drawResnet(
     }
     x = to.add('Relu', [to.add('Add', [y, shortcut])])
   }
-  const features = to.add('GlobalAveragePool', [to.add('Relu', [norm('bn', x)])])
   const length = WIDTHS.at(-1)!
+  const features = to.add('GlobalAveragePool', [to.add('Relu', [norm('bn', x, length)])])
   const weight = to.floats('head.weight', [CLASSES, length], head.weight)
   const bias = to.floats('head.bias', [CLASSES], head.bias)
   const flat = to.add('Flatten', [features], [intAttribute('axis', 1)])
   to.add('Gemm', [flat, weight, bias], [intAttribute('transB', 1)], 'logits')
-}
-
-/** The backbone as a training framework exports it, with its normalisations not folded. */
-export function backboneOnnx(backbone: Backbone): Uint8Array {
-  const to = new Drawing()
-  const ones = (channels: number) => new Float32Array(channels).fill(1)
-  drawResnet(
-    to,
-    'image',
-    backbone,
-    (conv, x) =>
-      to.norm(
-        conv.name.replace(/conv$/, 'bn'),
-        to.conv(conv, x, backbone.weights.get(conv.name)!),
-        ones(conv.out),
-        new Float32Array(conv.out),
-      ),
-    (name, x) => to.norm(name, x, ones(WIDTHS.at(-1)!), new Float32Array(WIDTHS.at(-1)!)),
-  )
   return to.save({ name: 'image', type: FLOAT, dims: ['N', 3, SIDE, SIDE] }, CLASSES)
 }
 
-/**
- * The dedicated network of a domain: each weight is `diag(scale) W` plus the matrix at the kernel's centre.
- */
-export function dedicatedOnnx(backbone: Backbone, pack: Pack): Uint8Array {
-  const to = new Drawing()
-  const { scale, shift } = inputAffine(pack)
-  const floats = to.add('Cast', ['pixels'], [intAttribute('to', FLOAT)])
-  const planes = to.add('Transpose', [floats], [intsAttribute('perm', [0, 3, 1, 2])])
-  const scaled = to.add('Mul', [planes, to.floats('input.scale', [1, 3, 1, 1], scale)])
-  const image = to.add('Add', [scaled, to.floats('input.shift', [1, 3, 1, 1], shift)])
-  drawResnet(
-    to,
-    image,
-    { ...backbone, head: pack.head! },
-    (conv, x) => {
-      const slot = pack.slots.get(conv.name)!
-      return to.conv(conv, x, merged(conv, backbone.weights.get(conv.name)!, slot), slot.bias)
-    },
-    (name, x) => to.norm(name, x, pack.slots.get(name)!.scale, pack.slots.get(name)!.bias),
-  )
-  return to.save({ name: 'pixels', type: UINT8, dims: ['N', SIDE, SIDE, 3] }, CLASSES)
+/** The family's graph for batches of one domain, of which dedicated networks are made. */
+async function trunkOf(family: Family): Promise<Model> {
+  const graph = await readFile(family.graph({ serves: 'one', bank: 'f32' }))
+  return loadModel(graph, (location) => readFileSync(join(family.dir, location)))
 }
 
-function merged(conv: Conv, frozen: Float32Array, { scale, matrix }: SlotWeights): Float32Array {
-  const weight = new Float32Array(frozen.length)
-  for (let o = 0; o < conv.out; o++) {
-    for (let i = o * conv.in * 9; i < (o + 1) * conv.in * 9; i++) weight[i] = frozen[i]! * scale[o]!
+/** Makes the dedicated networks of bank rows, from `pixels` to `features`, as the service does. */
+export async function dedicatedFeatures(family: Family): Promise<(row: Float32Array[]) => Uint8Array> {
+  const trunk = await trunkOf(family)
+  return (row) => saveModel(dedicatedNetwork(trunk, family, row))
+}
+
+/** Makes the dedicated networks of packs, from `pixels` to `logits`. */
+export async function dedicatedOf(family: Family): Promise<(pack: Pack) => Uint8Array> {
+  const { manifest, layout, base } = family
+  const trunk = await trunkOf(family)
+  return (pack) => {
+    const { tensors } = packRow(pack, base, manifest, layout, 'f32')
+    const network = dedicatedNetwork(trunk, family, tensors as Float32Array[])
+    const { classes, weight, bias } = pack.head!
+    network.constants.set('head.weight', floatTensor([classes, manifest.features], weight))
+    network.constants.set('head.bias', floatTensor([classes], bias))
+    network.nodes.push({
+      name: 'head',
+      op: 'Gemm',
+      inputs: [FEATURES, 'head.weight', 'head.bias'],
+      outputs: ['logits'],
+      attributes: [intAttribute('transB', 1)],
+    })
+    return saveModel({ ...network, outputs: [{ name: 'logits', type: FLOAT, dims: ['N', classes] }] })
   }
-  if (matrix) for (let i = 0; i < matrix.length; i++) weight[i * 9 + 4]! += matrix[i]!
-  return weight
 }
 
 /** Builds the family of `backbone` in the folder `dir`. */

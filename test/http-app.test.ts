@@ -187,6 +187,7 @@ t.test('the family shows its slots, its bytes and the memory account', async (t)
       trunk_bytes: 1000,
       adapter_bytes: 500,
       head_bytes: 50,
+      specialised: { networks: 1, bytes: 5 },
       rows: { used: 2, capacity: 8 },
       dedicated_bytes: 3000,
       saving: 2,

@@ -174,6 +174,7 @@ export class MemoryDomains implements Domains {
       trunk: 1000,
       adapters: 500,
       heads: 50,
+      specialised: { networks: 1, bytes: 5 },
       rows: { used: 2, capacity: 8 },
       dedicated: 3000,
       saving: 2,

@@ -15,7 +15,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['cli', 'serve commands config host'],
   [
     'serve',
-    'config http http/access http/connections http/exchange predict registry residency engine engine/runtime scheduler store image native family manifest host concurrency errors shown-text',
+    'config http http/access http/connections http/exchange predict registry residency specialise engine engine/runtime scheduler store image native family manifest host concurrency errors shown-text',
   ],
   [
     'commands',
@@ -36,6 +36,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['http/access', 'concurrency host errors domain-id'],
   ['predict', 'registry engine scheduler pack concurrency errors'],
   ['registry', 'residency store family manifest pack bytes concurrency errors domain-id'],
+  ['specialise', 'residency engine compiler pack manifest onnx bytes concurrency errors'],
   ['residency', 'engine family manifest manifest/kinds pack bytes concurrency errors'],
   ['config', 'engine engine/runtime scheduler host'],
   ['engine', 'engine/runtime native family pack manifest strict bytes concurrency errors'],

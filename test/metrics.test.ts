@@ -45,6 +45,7 @@ const source: MetricsSource = {
     trunk: 1000,
     adapters: 150,
     heads: 50,
+    specialised: { networks: 2, bytes: 14 },
     rows: { used: 3, capacity: 64 },
     dedicated: 3600,
     saving: 3,
@@ -59,6 +60,7 @@ const source: MetricsSource = {
   pinned: () => 1,
   storeBytes: () => 12_345,
   bankCapacity: () => 2 ** 30,
+  specialiseCapacity: () => 64,
   storeProblems: () => ({ pack_missing: 2, stray_file: 0 }),
 }
 
@@ -102,9 +104,16 @@ t.test(
 t.test('every metric exists, with its type', async (t) => {
   const families = parse(await create().text())
   const types = {
-    counter: ['requests', 'images', 'rejected', 'adapter_loads', 'adapter_evictions', 'adapter_misses'].map(
-      (name) => `${name}_total`,
-    ),
+    counter: [
+      'requests',
+      'images',
+      'rejected',
+      'adapter_loads',
+      'adapter_evictions',
+      'adapter_misses',
+      'run_images',
+      'specialisations',
+    ].map((name) => `${name}_total`),
     histogram: [
       'request_duration_seconds',
       'queue_duration_seconds',
@@ -128,6 +137,9 @@ t.test('every metric exists, with its type', async (t) => {
       'bank_rows_used',
       'bank_rows_capacity',
       'bank_capacity_bytes',
+      'specialised_domains',
+      'specialised_bytes',
+      'specialised_capacity_bytes',
       'batch_size_limit',
       'domains_pinned',
       'adapter_lru_age_seconds',
@@ -175,7 +187,9 @@ t.test('recorded values are the scraped ones', async (t) => {
   metrics.images('known-a', 'error')
   metrics.decode(0.004)
   metrics.queued(0.002)
-  metrics.inference(0.02)
+  metrics.inference(0.02, 5, false)
+  metrics.inference(0.01, 2, true)
+  metrics.specialist('promoted')
   metrics.batch(8, 5)
   metrics.rejected('queue_full')
   metrics.load('ok', 'store', 0.01)
@@ -192,7 +206,11 @@ t.test('recorded values are the scraped ones', async (t) => {
     facet_decode_duration_seconds_sum: 0.004,
     'facet_queue_duration_seconds_bucket{le="0.0025"}': 1,
     'facet_queue_duration_seconds_bucket{le="0.001"}': 0,
-    facet_inference_duration_seconds_count: 1,
+    facet_inference_duration_seconds_count: 2,
+    'facet_run_images_total{network="trunk"}': 5,
+    'facet_run_images_total{network="dedicated"}': 2,
+    'facet_specialisations_total{outcome="promoted"}': 1,
+    'facet_specialisations_total{outcome="demoted"}': 0,
     facet_batch_size_sum: 8,
     facet_batch_domains_sum: 5,
     'facet_rejected_total{reason="queue_full"}': 1,
@@ -236,6 +254,9 @@ t.test('gauges are read when they are scraped', async (t) => {
   t.same(gauge('facet_bank_rows_used'), { facet_bank_rows_used: 3 })
   t.same(gauge('facet_bank_rows_capacity'), { facet_bank_rows_capacity: 64 })
   t.same(gauge('facet_bank_capacity_bytes'), { facet_bank_capacity_bytes: 2 ** 30 })
+  t.same(gauge('facet_specialised_domains'), { facet_specialised_domains: 2 })
+  t.same(gauge('facet_specialised_bytes'), { facet_specialised_bytes: 14 })
+  t.same(gauge('facet_specialised_capacity_bytes'), { facet_specialised_capacity_bytes: 64 })
   t.same(gauge('facet_batch_size_limit'), { facet_batch_size_limit: 8 })
   t.same(gauge('facet_domains_pinned'), { facet_domains_pinned: 1 })
   const node = process.version

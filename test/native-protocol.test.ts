@@ -41,6 +41,17 @@ class Played implements NativeEngine {
     return true
   }
 
+  openDedicated(): boolean {
+    return false
+  }
+
+  useDedicated(): boolean {
+    return false
+  }
+
+  discardDedicated(): void {}
+  dropDedicated(): void {}
+
   release(): void {
     this.released = true
   }

@@ -226,7 +226,7 @@ t.test('values of a tensor, at any offset of their buffer, and only of the right
   t.same(integers(shifted(int64Tensor([3, -4]))), [3, -4])
   const int32 = read({ dataType: DataType.INT32, dims: [2], int32Data: [3, -4] })
   t.same(integers(shifted(int32)), [3, -4])
-  t.throws(() => floats(int32), { name: 'TypeError', message: 'not a float32 tensor: type 6' })
+  t.throws(() => floats(int32), { name: 'TypeError', message: 'not a float32 or float16 tensor: type 6' })
   t.throws(() => integers(floatTensor([1], [1])), { message: 'not an integer tensor: type 1' })
 })
 

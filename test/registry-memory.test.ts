@@ -21,7 +21,12 @@ t.test('the account of a known family, by hand', async (t) => {
     { classes: 3, active: true },
     { classes: 2, active: false },
   ]
-  const account = memoryAccount(family, layout, 'f16', residents, { rows: 7, trunks: 4, precision: 'fp32' })
+  const account = memoryAccount(family, layout, 'f16', residents, {
+    rows: 7,
+    trunks: 4,
+    precision: 'fp32',
+    dedicatedNetworks: 0,
+  })
   const adapters = 3 * 100
   const heads = 60 + 40
   const dedicated = 2 * (4000 + 4 * (8 + 2 * 5)) + 60
@@ -29,6 +34,7 @@ t.test('the account of a known family, by hand', async (t) => {
     trunk: 4 * 4000,
     adapters,
     heads,
+    specialised: { networks: 0, bytes: 0 },
     rows: { used: 3, capacity: 7 },
     dedicated,
     saving: dedicated / (16_000 + adapters + heads),
@@ -36,6 +42,16 @@ t.test('the account of a known family, by hand', async (t) => {
     breakEven: 5,
     note: account.note,
   })
+  const { specialised, breakEven, saving } = memoryAccount(family, layout, 'f16', residents, {
+    rows: 7,
+    trunks: 4,
+    dedicatedNetworks: 2,
+  })
+  // The trunk, what each slot has beside it, and what a session takes beside its weights.
+  const bytes = 2 * (4000 + 4 * (8 + 2 * 5) + 950_000)
+  t.same(specialised, { networks: 2, bytes })
+  t.equal(saving, dedicated / (16_000 + adapters + heads + bytes), 'they count on the side of the family')
+  t.equal(breakEven, Math.ceil((16_000 + 140 + bytes) / (4000 + 72 - 100)))
 })
 
 t.test('below 1, and only there, a note says why and from how many domains on the family pays', async (t) => {
@@ -50,7 +66,12 @@ t.test('below 1, and only there, a note says why and from how many domains on th
       classes: 3,
       active: index < count,
     }))
-    return memoryAccount(family, { elements }, 'f32', residents, { rows, trunks, precision: 'fp32' })
+    return memoryAccount(family, { elements }, 'f32', residents, {
+      rows,
+      trunks,
+      precision: 'fp32',
+      dedicatedNetworks: 0,
+    })
   }
   t.equal(account(3).breakEven, 4)
   t.ok(account(3).saving < 1)

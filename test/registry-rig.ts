@@ -38,6 +38,7 @@ export class MemoryEngine extends EventEmitter<EngineEvents> {
   readonly rows: number
   readonly trunks = 1
   readonly precision = 'fp32'
+  readonly dedicatedNetworks = 0
   state: EngineState = 'ready'
   generation = 1
   /** Rows written so far, in order. */
@@ -68,6 +69,10 @@ export class MemoryEngine extends EventEmitter<EngineEvents> {
 
   clear(row: number): void {
     this.#contents.delete(row)
+  }
+
+  hasDedicated(): boolean {
+    return false
   }
 
   /** A feature is the image's mean under the first scale; overflow gives Infinity, as in the real trunk. */

@@ -33,6 +33,8 @@ interface Traffic {
   runMs?: (size: number) => number
   /** A domain has a principal of its own unless told. */
   principalOf?: (domain: string) => string
+  /** Every domain runs faster by itself. */
+  apart?: boolean
 }
 
 /** A CPU: a run has little cost beside its images. */
@@ -45,12 +47,14 @@ async function simulate({
   maxBatch = MAX_BATCH,
   runMs,
   principalOf = (domain) => domain,
+  apart = false,
 }: Traffic): Promise<Outcome> {
   const clock = new ManualClock()
   const scheduler = new Scheduler<string, string>({
     run: (batch) =>
       new Promise((resolve) => clock.after(runMs?.(batch.length) ?? RUN_MS, () => resolve(batch))),
     ...(runMs && { runMs }),
+    ...(apart && { apart: (domain) => domain }),
     clock,
     lanes: () => lanes,
     maxBatch: () => maxBatch,
@@ -169,6 +173,23 @@ t.test('domains of one principal that floods share as they do where each has its
   t.equal(loaded.quietRefused, 0)
   t.ok(loaded.floodRefused > 0)
   t.ok(p99(loaded) <= p99(idle) + 2, `p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+})
+
+t.test('where domains run in batches of their own, a flood costs a quiet one at most two runs', async (t) => {
+  const one = (domain: string) => (domain === 'quiet' ? domain : 'flood')
+  for (const [what, traffic] of Object.entries({
+    'one flood': {},
+    'two lanes': { lanes: 2 },
+    'more floods than share a batch': { domains: 12 },
+    'a principal that floods from 200 domains': { domains: 200, principalOf: one },
+    'one principal': { domains: 12, principalOf: () => 'all' },
+  })) {
+    const idle = await simulate({ flood: 0, runMs: cpu, apart: true, ...traffic })
+    const loaded = await simulate({ flood: 100, runMs: cpu, apart: true, ...traffic })
+    t.equal(loaded.quietRefused, 0, what)
+    t.ok(loaded.floodRefused > 0, what)
+    t.ok(p99(loaded) <= p99(idle) + 2, `${what}: p99 ${p99(loaded)} runs, ${p99(idle)} without the flood`)
+  }
 })
 
 t.test('many quiet domains do not keep the flood from its turn', async (t) => {

@@ -19,6 +19,7 @@ interface Memory {
   trunk_bytes: number
   adapter_bytes: number
   head_bytes: number
+  specialised: { networks: number; bytes: number }
   rows: { used: number; capacity: number }
   dedicated_bytes: number
   saving: number
@@ -70,6 +71,7 @@ for (const dtype of ['f32', 'f16'] as const) {
         adapter_bytes: used * adapter,
         // A version that was replaced stays until its row is needed; all packs here have five classes.
         head_bytes: here.reduce((sum, { classes }) => sum + head(classes), (used - here.length) * head(5)),
+        specialised: { networks: 0, bytes: 0 },
         rows: { used, capacity: rows },
         dedicated_bytes: here.reduce((sum, { classes }) => sum + dedicated(classes), 0),
       }
@@ -98,6 +100,10 @@ for (const dtype of ['f32', 'f16'] as const) {
           trunk_bytes: gauge('facet_trunk_bytes'),
           adapter_bytes: gauge('facet_adapter_bytes{tier="resident"}') - head_bytes,
           head_bytes,
+          specialised: {
+            networks: gauge('facet_specialised_domains'),
+            bytes: gauge('facet_specialised_bytes'),
+          },
           rows: { used: gauge('facet_bank_rows_used'), capacity: gauge('facet_bank_rows_capacity') },
           dedicated_bytes: gauge('facet_dedicated_equivalent_bytes'),
           saving: gauge('facet_memory_saving_ratio'),

@@ -4,16 +4,15 @@
  * Arguments: `FleetOptions` as JSON, and a folder for the family.
  */
 import { DedicatedFleet, type FleetOptions } from './dedicated.js'
-import { dedicatedOnnx, makeFamily, randomBackbone, randomImages, randomPack } from '../networks.js'
+import { dedicatedOf, makeFamily, randomBackbone, randomImages, randomPack } from '../networks.js'
 import { answer } from '../processes.js'
 
 const [options, dir] = process.argv.slice(2) as [string, string]
 const fleet = new DedicatedFleet(JSON.parse(options) as FleetOptions)
-const backbone = randomBackbone()
-const family = await makeFamily(backbone, dir)
+const family = await makeFamily(randomBackbone(), dir)
 const [image] = randomImages(family, 1)
 const { height, width } = family.manifest.input
-const network = dedicatedOnnx(backbone, randomPack(family, 1))
+const network = (await dedicatedOf(family))(randomPack(family, 1))
 let opened = 0
 
 answer<({ type: 'hello' } | { type: 'grow'; to: number }) & { id: number }>(

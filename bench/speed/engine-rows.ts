@@ -9,7 +9,7 @@ import { DedicatedFleet, describeFleet, type FleetOptions } from './dedicated.js
 import { DedicatedQueue } from './dedicated-queue.js'
 import {
   type Backbone,
-  dedicatedOnnx,
+  dedicatedOf,
   makeFamily,
   randomBackbone,
   randomImages,
@@ -45,7 +45,8 @@ async function open(options: BenchOptions): Promise<EngineRig> {
   const backbone = randomBackbone()
   const family = await makeFamily(backbone, `${dir}/full`)
   const packs = Array.from({ length: domains }, (_, domain) => randomPack(family, domain))
-  const network = (domain: number) => dedicatedOnnx(backbone, packs[domain]!)
+  const dedicated = await dedicatedOf(family)
+  const network = (domain: number) => dedicated(packs[domain]!)
   const images = randomImages(family, 64)
   const next = random(11)
   const { choice, batch, rival } = await bestFleet(options, network, images, next)

@@ -15,14 +15,7 @@ import type { Pack } from '../../src/pack/pack.js'
 import { command } from '../command.js'
 import { BankSide, relativeError } from './bank-side.js'
 import { DedicatedFleet, describeFleet } from './dedicated.js'
-import {
-  type Backbone,
-  dedicatedOnnx,
-  makeFamily,
-  randomBackbone,
-  randomImages,
-  randomPack,
-} from '../networks.js'
+import { dedicatedOf, makeFamily, randomBackbone, randomImages, randomPack } from '../networks.js'
 import { privateBytes } from '../processes.js'
 import { random } from '../random.js'
 import { machine } from '../machine.js'
@@ -185,7 +178,8 @@ function rowsOf(size: number, domain: (sample: number) => number): number[] {
   return Array.from({ length: size }, (_, sample) => 1 + domain(sample))
 }
 
-async function fleetsOf(rig: Rig, backbone: Backbone, packs: Pack[]) {
+async function fleetsOf(rig: Rig, packs: Pack[]) {
+  const dedicated = await dedicatedOf(rig.bank.family)
   const fleets: DedicatedFleet[] = []
   const before = deviceBytes(rig.device)
   let bytes = 0
@@ -197,7 +191,7 @@ async function fleetsOf(rig: Rig, backbone: Backbone, packs: Pack[]) {
       device: rig.device,
     })
     fleets.push(fleet)
-    await fleet.open(packs.length, (domain) => dedicatedOnnx(backbone, packs[domain]!))
+    await fleet.open(packs.length, (domain) => dedicated(packs[domain]!))
     const { height, width } = rig.bank.family.manifest.input
     for (let domain = 0; domain < packs.length; domain++) {
       await fleet.run(domain, rig.images[0]!.slice(), [1, height, width, 3])
@@ -236,8 +230,7 @@ async function main(): Promise<void> {
   const dir = await mkdtemp(join(tmpdir(), 'facet-gpu-'))
   const closing: (() => Promise<void>)[] = [() => rm(dir, { recursive: true, force: true })]
   try {
-    const backbone = randomBackbone()
-    const family = await makeFamily(backbone, join(dir, 'full'))
+    const family = await makeFamily(randomBackbone(), join(dir, 'full'))
     const packs = Array.from({ length: flags.domains }, (_, domain) => randomPack(family, domain))
     const idle = deviceBytes(device)
     const rows = { rows: packs.length + 1, lanes: 1, threads: availableCores() }
@@ -249,7 +242,7 @@ async function main(): Promise<void> {
     const byBatch = await batches(rig)
     const compact = await compactBank(rig)
     const ours = deviceBytes(device) - idle
-    const { fleets, bytes: theirs } = await fleetsOf(rig, backbone, packs)
+    const { fleets, bytes: theirs } = await fleetsOf(rig, packs)
     closing.push(...fleets.map((fleet) => () => fleet.close()))
     const result = {
       device: deviceName(device),

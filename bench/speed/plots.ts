@@ -5,7 +5,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BankSide } from './bank-side.js'
 import { DedicatedFleet } from './dedicated.js'
-import { dedicatedOnnx, makeFamily, randomBackbone, randomImages, randomPack } from '../networks.js'
+import { dedicatedOf, makeFamily, randomBackbone, randomImages, randomPack } from '../networks.js'
 import { random } from '../random.js'
 import type { BenchOptions, Group, Measured, RowResult } from './rows.js'
 import { flow, interleave, median, type Side } from '../statistics.js'
@@ -21,12 +21,12 @@ const IN_FLIGHT = 32
 
 async function open(options: BenchOptions): Promise<PlotRig> {
   const { many, domains, threads, dir, rival } = options
-  const backbone = randomBackbone()
-  const family = await makeFamily(backbone, join(dir, 'full'))
+  const family = await makeFamily(randomBackbone(), join(dir, 'full'))
+  const dedicated = await dedicatedOf(family)
   const packs = Array.from({ length: domains }, (_, domain) => randomPack(family, domain))
   const fleet = new DedicatedFleet(rival ?? { workers: 1, threads, spinning: false, device: { kind: 'cpu' } })
   try {
-    await fleet.open(domains, (domain) => dedicatedOnnx(backbone, packs[domain]!))
+    await fleet.open(domains, (domain) => dedicated(packs[domain]!))
     // There are as many different packs as dedicated sessions. Further domains repeat them, in rows of their
     // own.
     const rows = Array.from({ length: many }, (_, row) => packs[row % domains]!)

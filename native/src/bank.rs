@@ -16,6 +16,7 @@ use ort::value::{DynValueRefMut, Shape, TensorRefMut};
 use crate::failure::{Failure, text};
 use crate::head::Head;
 use crate::region::Region;
+use crate::session::Graph;
 
 /// An input of the graph for batches of one domain: a piece of a row's tensor, in another shape.
 pub struct SingleInput {
@@ -49,19 +50,38 @@ fn elements(dims: &[i64]) -> usize {
         .product()
 }
 
-enum Content {
+enum State {
     Empty,
     /// Not to be leased yet.
     Written(Head),
     Ready(Arc<Head>),
 }
 
+/// What a row holds, told from what it held before and will hold.
+#[derive(Clone, Copy)]
+pub struct Content {
+    row: usize,
+    change: u64,
+}
+
 struct Row {
-    content: Content,
+    state: State,
+    /// How often it has changed.
+    change: u64,
+    /// Made of what it holds: runs the batches of this row alone, instead of the trunk.
+    dedicated: Option<Arc<Graph>>,
     /// Leases that are not given back.
     leases: usize,
     /// Its memory is to be given back when the last lease is.
     discard: bool,
+}
+
+impl Row {
+    fn turn(&mut self, state: State) {
+        self.state = state;
+        self.change += 1;
+        self.dedicated = None;
+    }
 }
 
 /// A value over the bank's memory, to be read only. It must not outlive the bank.
@@ -97,7 +117,9 @@ impl Bank {
             )
         })?;
         let empty = || Row {
-            content: Content::Empty,
+            state: State::Empty,
+            change: 0,
+            dedicated: None,
             leases: 0,
             discard: false,
         };
@@ -131,7 +153,7 @@ impl Bank {
         if entry.leases > 0 {
             return Err(format!("bank row {row} is in a run"));
         }
-        entry.content = Content::Written(head);
+        entry.turn(State::Written(head));
         entry.discard = false;
         Ok(())
     }
@@ -146,7 +168,7 @@ impl Bank {
     ) -> Result<(), Failure> {
         let rows = self.rows();
         let Some(Row {
-            content: Content::Written(_),
+            state: State::Written(_),
             ..
         }) = rows.get(row)
         else {
@@ -178,7 +200,7 @@ impl Bank {
     pub fn write_head(&self, row: usize, start: usize, numbers: &[f32]) -> Result<(), Failure> {
         match self.rows().get_mut(row) {
             Some(Row {
-                content: Content::Written(head),
+                state: State::Written(head),
                 ..
             }) => head
                 .write(start, numbers)
@@ -193,13 +215,13 @@ impl Bank {
         let entry = rows
             .get_mut(row)
             .ok_or_else(|| format!("the bank has no row {row}"))?;
-        match std::mem::replace(&mut entry.content, Content::Empty) {
-            Content::Written(head) => {
-                entry.content = Content::Ready(Arc::new(head));
+        match std::mem::replace(&mut entry.state, State::Empty) {
+            State::Written(head) => {
+                entry.turn(State::Ready(Arc::new(head)));
                 Ok(())
             }
             other => {
-                entry.content = other;
+                entry.state = other;
                 Err(format!("bank row {row} is not being written"))
             }
         }
@@ -211,7 +233,7 @@ impl Bank {
         let Some(entry) = rows.get_mut(row) else {
             return;
         };
-        entry.content = Content::Empty;
+        entry.turn(State::Empty);
         entry.discard = true;
         self.tidy(row, entry);
     }
@@ -232,12 +254,38 @@ impl Bank {
     pub fn empty(&self) {
         let mut rows = self.rows();
         for (row, entry) in rows.iter_mut().enumerate() {
-            if !matches!(entry.content, Content::Empty) {
-                entry.content = Content::Empty;
+            if !matches!(entry.state, State::Empty) {
+                entry.turn(State::Empty);
                 entry.discard = true;
                 self.tidy(row, entry);
             }
         }
+    }
+
+    /// What a row holds; None where it is not ready.
+    pub fn content(&self, row: usize) -> Option<Content> {
+        let rows = self.rows();
+        let entry = rows.get(row)?;
+        let change = entry.change;
+        matches!(entry.state, State::Ready(_)).then_some(Content { row, change })
+    }
+
+    /// From now on this network runs the row's batches. Returns the one that it had, or this one where the row holds
+    /// something else by now.
+    pub fn dedicate(
+        &self,
+        content: Content,
+        network: Arc<Graph>,
+    ) -> Result<Option<Arc<Graph>>, Arc<Graph>> {
+        match self.rows().get_mut(content.row) {
+            Some(entry) if entry.change == content.change => Ok(entry.dedicated.replace(network)),
+            _ => Err(network),
+        }
+    }
+
+    /// From now on the trunk runs the row's batches. Returns the network that did.
+    pub fn undedicate(&self, row: usize) -> Option<Arc<Graph>> {
+        self.rows().get_mut(row)?.dedicated.take()
     }
 
     /// Keeps the rows of a batch as they are until the lease is dropped.
@@ -250,7 +298,7 @@ impl Bank {
             }
             let entry = usize::try_from(sample).ok().and_then(|row| rows.get(row));
             let Some(Row {
-                content: Content::Ready(head),
+                state: State::Ready(head),
                 ..
             }) = entry
             else {
@@ -258,13 +306,18 @@ impl Bank {
             };
             heads.insert(sample, Arc::clone(head));
         }
+        let mut dedicated = None;
         for &row in heads.keys() {
-            rows[row as usize].leases += 1;
+            let entry = &mut rows[row as usize];
+            entry.leases += 1;
+            dedicated.clone_from(&entry.dedicated);
         }
         drop(rows);
+        let alone = heads.len() == 1;
         Ok(Lease {
             bank: Arc::clone(self),
             heads,
+            dedicated: dedicated.filter(|_| alone),
         })
     }
 
@@ -318,6 +371,7 @@ impl Bank {
 pub struct Lease {
     bank: Arc<Bank>,
     heads: BTreeMap<i64, Arc<Head>>,
+    dedicated: Option<Arc<Graph>>,
 }
 
 impl Lease {
@@ -326,6 +380,11 @@ impl Lease {
         let mut rows = self.heads.keys();
         let first = usize::try_from(*rows.next()?).ok()?;
         rows.next().is_none().then_some(first)
+    }
+
+    /// The network of that row, where it had one.
+    pub fn dedicated(&self) -> Option<&Graph> {
+        self.dedicated.as_deref()
     }
 
     /// The head of a row of the batch.

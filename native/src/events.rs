@@ -13,10 +13,12 @@ pub struct Event {
     /// - `unopened`: they could not be; `message` says why. `ended` follows.
     /// - `done`: run `id` is answered; `ms` is what it took, `runs` how many runs its lane has made.
     /// - `failed`: run `id` failed; `message` says why.
+    /// - `dedicated`: the dedicated network `id` is opened, and has made features of its image, in `ms`.
+    /// - `undedicated`: it could not be; `message` says why.
     /// - `lost`: a lane ended out of order, in run `id` if that is there.
     /// - `ended`: all lanes have ended. It is the last event.
     pub r#type: String,
-    /// The run.
+    /// The run, or the dedicated network.
     pub id: Option<u32>,
     /// For the log.
     pub message: Option<String>,

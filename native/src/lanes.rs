@@ -1,5 +1,6 @@
 //! The lanes: threads that run the trunk side by side, each one batch at a time, all on one session.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use crate::bank::Bank;
+use crate::dedicated::{Dedicated, Order};
 use crate::events::{Event, Events};
 use crate::failure::Failure;
 use crate::faults::{Fault, Faults};
@@ -31,8 +33,10 @@ pub struct Plan {
 pub struct Lanes {
     /// Runs go in here.
     pub queue: Queue,
+    /// Dedicated networks.
+    pub dedicated: Dedicated,
     events: Events,
-    /// Threads that have not ended, the one that opens the graphs included.
+    /// Threads that have not ended, those that open graphs included.
     alive: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -40,8 +44,10 @@ pub struct Lanes {
 impl Lanes {
     /// Opens the graphs in a thread, which starts the lanes. All that happens is told by events.
     pub fn start(plan: Plan, bank: Arc<Bank>, events: Events) -> Arc<Self> {
+        let (library, threads) = (plan.files.library.clone(), plan.threads);
         let lanes = Arc::new(Self {
             queue: Queue::new(plan.lanes),
+            dedicated: Dedicated::new(Arc::clone(&bank), plan.input, library, threads),
             events,
             alive: AtomicUsize::new(0),
             threads: Mutex::new(Vec::new()),
@@ -51,17 +57,50 @@ impl Lanes {
         lanes
     }
 
-    /// Starts a thread that counts as alive. Where that fails a lane is lost.
+    /// Starts a thread. Where that fails a lane is lost.
     fn spawn(self: &Arc<Self>, name: &str, body: impl FnOnce() + Send + 'static) {
         self.alive.fetch_add(1, Ordering::SeqCst);
-        match Builder::new().name(name.to_owned()).spawn(body) {
-            Ok(thread) => self.threads().push(thread),
-            Err(error) => drop(Alive {
+        if let Err(error) = self.try_spawn(name, body) {
+            drop(Alive {
                 lanes: self,
                 why: Some(error.to_string()),
                 id: None,
-            }),
+            });
         }
+    }
+
+    /// Starts a thread that counts as alive already.
+    fn try_spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = Builder::new().name(name.to_owned()).spawn(body)?;
+        self.threads().push(thread);
+        Ok(())
+    }
+
+    /// Opens a dedicated network; an event answers it. False where the lanes are ending.
+    pub fn open_dedicated(self: &Arc<Self>, order: Order) -> io::Result<bool> {
+        self.dedicated.order(order, |tasks| {
+            let own = Arc::clone(self);
+            self.alive.fetch_add(1, Ordering::SeqCst);
+            let started = self.try_spawn("facet-dedicated", move || {
+                let _alive = Alive {
+                    lanes: &own,
+                    why: None,
+                    id: None,
+                };
+                own.dedicated.serve(&tasks, &own.events);
+            });
+            // The lanes are alive, so this is not the last one.
+            if started.is_err() {
+                self.alive.fetch_sub(1, Ordering::SeqCst);
+            }
+            started
+        })
+    }
+
+    /// Takes no further runs and orders. The lanes end when they have answered the runs that are there.
+    pub fn close(&self) {
+        self.queue.close();
+        self.dedicated.close();
     }
 
     fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
@@ -179,6 +218,7 @@ impl Lanes {
     pub fn end_now(&self) {
         self.events.close();
         self.queue.abort();
+        self.dedicated.close();
         loop {
             // The thread that opens the graphs may add some.
             let Some(thread) = self.threads().pop() else {
@@ -226,7 +266,7 @@ impl Drop for Alive<'_> {
 }
 
 /// What a panic says.
-fn words(panic: &(dyn std::any::Any + Send)) -> Failure {
+pub fn words(panic: &(dyn std::any::Any + Send)) -> Failure {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     format!("the native runtime panicked: {}", text.unwrap_or_default())

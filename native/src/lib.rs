@@ -11,6 +11,7 @@
 //! | `trunk.rs` | both graphs over the bank; inputs of a batch |
 //! | `bank.rs`, `region.rs` | rows, and memory that can be given back |
 //! | `slot/` | the operator of the trunk's graph that a slot is |
+//! | `dedicated.rs` | networks of single domains, opened in the background |
 //! | `head.rs`, `heads.rs` | domains' classifiers in memory, and their products |
 //! | `lanes.rs`, `queue.rs`, `batch.rs` | threads, what waits for them, cancellation |
 //! | `picture.rs`, `jpeg.rs`, `colour.rs` | a JPEG to pixels, on libuv's threads |
@@ -25,6 +26,7 @@
 mod bank;
 mod batch;
 mod colour;
+mod dedicated;
 mod enlarge;
 mod events;
 mod exit;
@@ -52,6 +54,7 @@ use ort::session::RunOptions;
 
 use crate::bank::{Bank, BankTensor, SingleInput};
 use crate::batch::{Batch, Borrowed, BorrowedMut};
+use crate::dedicated::Order;
 use crate::events::{Event, Events};
 use crate::faults::Faults;
 use crate::lanes::{Lanes, Plan};
@@ -172,6 +175,7 @@ impl NativeEngine {
     /// From now on a row can be written, and not be run. It must be in no run.
     #[napi]
     pub fn begin_row(&self, row: u32, classes: u32) -> Result<()> {
+        self.lanes.dedicated.withdraw(row as usize);
         self.bank
             .begin(row as usize, classes as usize)
             .map_err(Error::from_reason)
@@ -208,6 +212,7 @@ impl NativeEngine {
     /// From now on a row cannot be run. Its memory is given back when no run uses it.
     #[napi]
     pub fn clear_row(&self, row: u32) {
+        self.lanes.dedicated.withdraw(row as usize);
         self.bank.clear(row as usize);
     }
 
@@ -270,6 +275,68 @@ impl NativeEngine {
         Ok(self.lanes.queue.push(job, lane))
     }
 
+    /// Begins to open the dedicated network of what a row holds now: the bytes of a graph from `pixels` to `features`.
+    /// It is tried on the image `pixels` (`[H, W, 3]`), and what it makes of it written to `features` (`[F]`).
+    /// `dedicated` or `undedicated` answers it; until then the caller keeps the three arrays as those of a run.
+    ///
+    /// False where the lanes are ending: nothing answers it then. Throws where the row is empty or an array has a wrong
+    /// length.
+    #[napi]
+    pub fn open_dedicated(
+        &self,
+        id: u32,
+        row: u32,
+        network: Uint8ArraySlice<'_>,
+        pixels: Uint8ArraySlice<'_>,
+        mut features: Float32ArraySlice<'_>,
+    ) -> Result<bool> {
+        let content = self.bank.content(row as usize);
+        let content =
+            content.ok_or_else(|| Error::from_reason(format!("bank row {row} is empty")))?;
+        let expected = [self.pixels, self.bank.features];
+        let found = [pixels.len(), features.len()];
+        if found != expected {
+            let words = format!("pixels, features have lengths {found:?}, not {expected:?}");
+            return Err(Error::from_reason(words));
+        }
+        // SAFETY: the contract of this function, which src/engine/native-lanes.ts keeps.
+        let (network, pixels, features) = unsafe {
+            (
+                Borrowed::new(&network),
+                Borrowed::new(&pixels),
+                BorrowedMut::new(features.as_mut()),
+            )
+        };
+        let order = Order {
+            id,
+            content,
+            network,
+            pixels,
+            features,
+        };
+        let opening = self.lanes.open_dedicated(order);
+        opening.map_err(|error| Error::from_reason(error.to_string()))
+    }
+
+    /// From now on an opened network runs the batches of its row alone, until the row is cleared or written anew, or
+    /// `drop_dedicated`. False where the row holds something else by now; the network is let go then.
+    #[napi]
+    pub fn use_dedicated(&self, id: u32) -> bool {
+        self.lanes.dedicated.adopt(id)
+    }
+
+    /// Lets an opened network go that `use_dedicated` was not called for.
+    #[napi]
+    pub fn discard_dedicated(&self, id: u32) {
+        self.lanes.dedicated.discard(id);
+    }
+
+    /// From now on the trunk runs the row's batches again. A no-op for a row without such a network.
+    #[napi]
+    pub fn drop_dedicated(&self, row: u32) {
+        self.lanes.dedicated.withdraw(row as usize);
+    }
+
     /// Gives a run up. `failed` answers it, or `done` where it was about to end. A no-op for an unknown one.
     #[napi]
     pub fn cancel(&self, id: u32) {
@@ -288,7 +355,7 @@ impl NativeEngine {
     /// Takes no further runs. The lanes end when they have answered those that are there.
     #[napi]
     pub fn finish(&self) {
-        self.lanes.queue.close();
+        self.lanes.close();
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock};
 use ort::AsPointer;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::builder::{GraphOptimizationLevel, LoadCanceler, SessionBuilder};
 use ort::session::{RunOptions, Session};
 use ort::sys;
 use ort::value::TensorRefMut;
@@ -60,6 +60,14 @@ fn share_arena(environment: &Environment) -> Result<(), Failure> {
     }
 }
 
+/// Where a graph is.
+pub enum Source<'a> {
+    /// In a file, with what it refers to beside it.
+    File(&'a str),
+    /// Whole in memory. The function is given what ends the loading, before that begins, and may refuse.
+    Memory(&'a [u8], &'a dyn Fn(LoadCanceler) -> Result<(), Failure>),
+}
+
 /// A loaded graph. `run` may be called from several threads at once.
 pub struct Graph {
     session: Session,
@@ -72,7 +80,7 @@ impl Graph {
     /// `threads` is how many run one run; `output` is the only output that is asked for.
     pub fn open(
         environment: &Environment,
-        file: &str,
+        source: Source<'_>,
         threads: usize,
         output: &str,
     ) -> Result<Self, Failure> {
@@ -94,7 +102,16 @@ impl Graph {
             .and_then(options)
             .map_err(text)?;
         operator::register(&mut builder)?;
-        let session = builder.commit_from_file(file).map_err(text)?;
+        let session = match source {
+            Source::File(file) => builder.commit_from_file(file),
+            Source::Memory(bytes, began) => {
+                // Apart from the arena, which would keep the memory of those that go.
+                builder = builder.with_device_allocated_initializers().map_err(text)?;
+                began(builder.canceler())?;
+                builder.commit_from_memory(bytes)
+            }
+        };
+        let session = session.map_err(text)?;
         let output = CString::new(output).map_err(text)?;
         Ok(Self { session, output })
     }

@@ -11,13 +11,14 @@ use crate::bank::{Bank, BankValue};
 use crate::batch::Batch;
 use crate::failure::{Failure, text};
 use crate::heads;
-use crate::session::{Feeds, Graph, environment};
+use crate::session::{Feeds, Graph, Source, environment};
 
-/// Names of the graphs' own inputs and output (src/manifest/layout.ts).
-const PIXELS: &CStr = c"pixels";
+/// Names of the graphs' own inputs and output (src/manifest/layout.ts): the images,
+pub const PIXELS: &CStr = c"pixels";
 const ROW: &CStr = c"row";
 const MATRIX_ROW: &CStr = c"matrix_row";
-const FEATURES: &str = "features";
+/// The graphs' output.
+pub const FEATURES: &str = "features";
 
 /// What is opened.
 pub struct Files {
@@ -30,6 +31,7 @@ pub struct Files {
 }
 
 /// Sizes of the input.
+#[derive(Clone, Copy)]
 pub struct Input {
     /// Height in pixels.
     pub height: usize,
@@ -57,7 +59,7 @@ impl Trunk {
         threads: usize,
     ) -> Result<Self, Failure> {
         let environment = environment(Path::new(&files.library))?;
-        let open = |file: &String| Graph::open(environment, file, threads, FEATURES);
+        let open = |file: &String| Graph::open(environment, Source::File(file), threads, FEATURES);
         let mixed = open(&files.mixed)?;
         let single = files.single.as_ref().map(open).transpose()?;
         give_back_freed_memory();
@@ -102,8 +104,9 @@ impl Trunk {
         let mut feeds = Feeds::default();
         feeds.add(pixels_name, &*pixels);
         let only = lease.only();
-        match (&self.single, only) {
-            (Some(graph), Some(row)) if *single => {
+        match (lease.dedicated(), &self.single, only) {
+            (Some(graph), _, _) if *single => graph.run(options, &feeds, &mut output)?,
+            (_, Some(graph), Some(row)) if *single => {
                 let values = self.bank.of_row(row)?;
                 let inputs = self.bank.tensors.iter().flat_map(|tensor| &tensor.single);
                 for (input, value) in inputs.zip(&values) {
@@ -137,7 +140,7 @@ impl Trunk {
 }
 
 /// Opening a graph takes several times its size for a moment, and the C library keeps what is freed.
-fn give_back_freed_memory() {
+pub fn give_back_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: touches nothing but free memory of the allocator.
     unsafe {

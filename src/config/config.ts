@@ -154,12 +154,18 @@ function unknownVariable(): string | undefined {
 function conflict(config: ServeConfig, given: Flags): string | undefined {
   const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
   const { maxBody, maxBodies, maxPack, storeQuota, rateLimit, rateBurst } = config
-  const { maxConnections, maxConnectionsPerPeer, runtime, precision, device } = config
+  const { maxConnections, maxConnectionsPerPeer, runtime, precision, device, specialiseMemory } = config
   if (runtime === 'native' && device.kind !== 'cpu') {
     return `--runtime native runs on the cpu alone, not on ${deviceName(device)}: leave one of the two out`
   }
   if (precision === 'int8' && device.kind !== 'cpu') {
     return `--precision int8 runs on the cpu alone, not on ${deviceName(device)}: leave one of the two out`
+  }
+  if (specialiseMemory > 0 && (runtime === 'stock' || device.kind !== 'cpu')) {
+    return `--specialise-memory needs the native runtime, not ${device.kind === 'cpu' ? '--runtime stock' : deviceName(device)}: leave one of the two out`
+  }
+  if (specialiseMemory > 0 && precision !== 'fp32') {
+    return `--specialise-memory makes networks in fp32, so it does not go with --precision ${precision}: leave one of the two out`
   }
   if (maxQueuePerDomain > maxQueue) {
     return `--max-queue-per-domain ${maxQueuePerDomain} is more than --max-queue ${maxQueue}, which bounds the images of all domains`

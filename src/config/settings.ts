@@ -147,6 +147,12 @@ export const settings = {
     2 ** 30,
     'memory for resident adapters and heads, the base included',
   ),
+  specialiseMemory: size(
+    engine,
+    [0, MAX_SIZE],
+    0,
+    'memory for dedicated networks of the domains with the most traffic, which then run faster; 0: none. Needs the native runtime',
+  ),
   loadTimeout: time(engine, 1, 5000, 'a request waits at most this long for a cold adapter'),
   minResidency: time(
     engine,

@@ -30,7 +30,14 @@ import type { Family } from '../family/family.js'
 import type { Precision } from '../manifest/graphs.js'
 import type { NativeRuntime } from '../native/addon.js'
 import { checkRow } from './bank-spec.js'
-import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
+import {
+  type DedicatedNetworks,
+  LaneGone,
+  type LaneGroup,
+  type LaneMaker,
+  type OpenedNetwork,
+  RequestFailed,
+} from './lane-group.js'
 import { WorkerLaneMaker } from './lanes.js'
 import { NativeLaneMaker } from './native-lanes.js'
 import { packRow } from './row.js'
@@ -210,6 +217,44 @@ export class Engine extends EventEmitter<EngineEvents> {
     this.#lanes?.clear(row)
     if (this.#running.has(row)) this.#cleared.add(row)
     else this.#lanes?.free(row)
+  }
+
+  /** Dedicated networks in use. */
+  get dedicatedNetworks(): number {
+    return this.#dedicated?.rows.size ?? 0
+  }
+
+  /** Whether a dedicated network runs the batches of this row alone. */
+  hasDedicated(row: number): boolean {
+    return this.#dedicated?.rows.has(row) ?? false
+  }
+
+  /**
+   * Opens the dedicated network of what a row holds now, beside the lanes, and tries it on an image. It runs nothing
+   * until its `use`. Only the native runtime can do that.
+   * @param network an ONNX graph from the trunk's pixels to its features @param pixels `[H, W, 3]`
+   * @throws FacetError `engine_restarting` (503), `draining` (503); Error that says why it cannot be opened
+   */
+  async openDedicated(row: number, network: Uint8Array, pixels: Uint8Array): Promise<OpenedNetwork> {
+    const lanes = this.#live()
+    if (!lanes.dedicated) throw new Error('the stock runtime has no dedicated networks')
+    try {
+      return await lanes.dedicated.open(row, network, pixels)
+    } catch (error) {
+      // What the end of the lanes cuts short fails in whatever way.
+      if (this.#live() === lanes && !(error instanceof LaneGone)) throw error
+      throw engineRestarting(error)
+    }
+  }
+
+  /** From now on the trunk runs the row's batches again. */
+  dropDedicated(row: number): void {
+    this.#dedicated?.drop(row)
+  }
+
+  /** Undefined where there are none. */
+  get #dedicated(): DedicatedNetworks | undefined {
+    return this.#state === 'ready' ? this.#lanes?.dedicated : undefined
   }
 
   /**

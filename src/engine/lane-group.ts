@@ -49,8 +49,36 @@ export interface LaneGroup {
    * LaneGone
    */
   runInEach(batch: () => EngineBatch): Promise<EngineResult[]>
+  /** Undefined where the lanes have none. */
+  readonly dedicated?: DedicatedNetworks
   /** Asks every lane to end when it has answered what was sent to it. */
   finish(): void
+}
+
+/** What only some lanes have: networks of single domains beside the trunk. */
+export interface DedicatedNetworks {
+  /** Rows whose batches such a network runs now. */
+  readonly rows: ReadonlySet<number>
+  /**
+   * Opens the network of what a row holds now, beside the lanes, and tries it on an image.
+   * @param network an ONNX graph from the trunk's pixels to its features @param pixels `[H, W, 3]`
+   * @throws RequestFailed, LaneGone
+   */
+  open(row: number, network: Uint8Array, pixels: Uint8Array): Promise<OpenedNetwork>
+  /** From now on the trunk runs the row's batches again. */
+  drop(row: number): void
+}
+
+/** A network that runs nothing yet. One of the two must be called. */
+export interface OpenedNetwork {
+  /** What it makes of the image, `[F]`. */
+  readonly features: Float32Array
+  /**
+   * From now on it runs the batches of its row alone, until the row's content changes or it is dropped.
+   * @returns false where the row holds something else by now
+   */
+  use(): boolean
+  discard(): void
 }
 
 /** Makes the lanes of each start of an engine, one group after the other. */

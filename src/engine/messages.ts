@@ -67,6 +67,8 @@ export interface EngineResult {
   inferenceMs: number
   /** Runs of the trunk in this lane so far, those at its start included. */
   runs: number
+  /** A dedicated network ran it, not the trunk. */
+  dedicated?: boolean
 }
 
 /** What a lane runs, and how. */

@@ -11,6 +11,7 @@ import type { NativeEngine, NativeEvent, NativeRuntime } from '../native/addon.j
 import { bytesOf, noRoom, rowBytes } from './bank-spec.js'
 import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
 import type { EngineBatch, EngineResult, HeadTensors, Ready, RowTensors, TrunkPlan } from './messages.js'
+import { NativeDedicated } from './native-dedicated.js'
 import { type Device, deviceName } from './runtime/runtime.js'
 import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
 
@@ -55,6 +56,8 @@ interface Pending {
   logits: Float32Array
   /** Classes of each sample. */
   classes: readonly number[]
+  /** A dedicated network runs it. */
+  dedicated: boolean
   resolve(result: EngineResult): void
   reject(error: Error): void
 }
@@ -62,6 +65,7 @@ interface Pending {
 class NativeLanes implements LaneGroup {
   readonly lost: Promise<Error>
   readonly gone: Promise<unknown>
+  readonly dedicated: NativeDedicated
   readonly #options: NativeLanesOptions
   readonly #pending = new Map<number, Pending>()
   /** Classes of rows that were written and cannot be run yet. */
@@ -82,6 +86,7 @@ class NativeLanes implements LaneGroup {
 
   constructor(options: NativeLanesOptions) {
     this.#options = options
+    this.dedicated = new NativeDedicated(() => this.#native, options.plan.features)
     this.lost = new Promise((resolve) => {
       this.#resolveLost = resolve
     })
@@ -129,6 +134,7 @@ class NativeLanes implements LaneGroup {
   *write(row: number, tensors: RowTensors): Steps<void> {
     this.free(row)
     this.#classes.delete(row)
+    this.dedicated.forget(row)
     const native = this.#alive()
     const { head } = tensors
     const classes = head?.classes ?? 0
@@ -162,6 +168,7 @@ class NativeLanes implements LaneGroup {
 
   clear(row: number): void {
     this.#classes.delete(row)
+    this.dedicated.forget(row)
     this.#native?.clearRow(row)
   }
 
@@ -246,14 +253,17 @@ class NativeLanes implements LaneGroup {
     const pixels = takeOver(batch.pixels)
     const features = new Float32Array(rows.length * this.#options.plan.features)
     const logits = new Float32Array(classes.reduce((sum, count) => sum + count, 0))
+    const single = how.single ?? true
+    // The add-on decides by the same: what the row has now.
+    const dedicated = single && this.dedicated.rows.has(rows[0]!) && rows.every((row) => row === rows[0])
     const id = this.#nextId()
     const cancel = () => native.cancel(id)
     try {
-      const queued = native.run(id, rows, pixels, features, logits, how.single ?? true, how.lane)
+      const queued = native.run(id, rows, pixels, features, logits, single, how.lane)
       // A lane may have ended, and its event be on the way.
       if (!queued) throw new LaneGone('the native lanes are ending')
       return await new Promise<EngineResult>((resolve, reject) => {
-        this.#pending.set(id, { pixels, features, logits, classes, resolve, reject })
+        this.#pending.set(id, { pixels, features, logits, classes, dedicated, resolve, reject })
         how.signal?.addEventListener('abort', cancel, { once: true })
       })
     } catch (error) {
@@ -286,6 +296,10 @@ class NativeLanes implements LaneGroup {
       case 'failed':
         this.#take(event.id)?.reject(new RequestFailed(event.message))
         break
+      case 'dedicated':
+      case 'undedicated':
+        this.dedicated.receive(event)
+        break
       case 'lost': {
         const reason = new LaneGone(`a native lane ended: ${event.message}`)
         this.#opened.reject(reason)
@@ -314,6 +328,7 @@ class NativeLanes implements LaneGroup {
     this.#opened.reject(reason)
     for (const { reject } of this.#pending.values()) reject(reason)
     this.#pending.clear()
+    this.dedicated.close(reason)
     this.#resolveLost(reason)
     this.#resolveGone(reason)
   }
@@ -324,7 +339,7 @@ function cpuOnly(device: Device): string {
 }
 
 function resultOf(
-  { features, logits, classes }: Pending,
+  { features, logits, classes, dedicated }: Pending,
   { ms, runs }: { ms: number; runs: number },
 ): EngineResult {
   let end = 0
@@ -337,6 +352,7 @@ function resultOf(
     }),
     inferenceMs: ms,
     runs,
+    dedicated,
   }
 }
 

@@ -39,6 +39,8 @@ export type NativeEvent =
   | { type: 'unopened'; message: string }
   | { type: 'done'; id: number; ms: number; runs: number }
   | { type: 'failed'; id: number; message: string }
+  | { type: 'dedicated'; id: number; ms: number }
+  | { type: 'undedicated'; id: number; message: string }
   | { type: 'lost'; id?: number; message: string }
   | { type: 'ended' }
 
@@ -58,6 +60,16 @@ export interface NativeEngine {
     single: boolean,
     lane?: number,
   ): boolean
+  openDedicated(
+    id: number,
+    row: number,
+    network: Uint8Array,
+    pixels: Uint8Array,
+    features: Float32Array,
+  ): boolean
+  useDedicated(id: number): boolean
+  discardDedicated(id: number): void
+  dropDedicated(row: number): void
   cancel(id: number): void
   release(): void
   finish(): void

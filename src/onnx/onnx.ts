@@ -6,6 +6,7 @@
  */
 import type { onnx as Onnx } from 'onnx-proto'
 import onnxProto from 'onnx-proto'
+import { decodeFloat16 } from '../bytes/float16.js'
 
 const { onnx } = onnxProto
 
@@ -257,9 +258,10 @@ export function textOf(node: Node, name: string, otherwise: string): string {
   return bytes ? new TextDecoder().decode(bytes) : otherwise
 }
 
-/** A copy of the values of a float32 tensor. */
+/** A copy of the values of a float32 or float16 tensor. */
 export function floats(tensor: Tensor): Float32Array {
-  if (tensor.type !== FLOAT) throw new TypeError(`not a float32 tensor: type ${tensor.type}`)
+  if (tensor.type === FLOAT16) return decodeFloat16(new Uint16Array(copy(tensor.bytes))).floats
+  if (tensor.type !== FLOAT) throw new TypeError(`not a float32 or float16 tensor: type ${tensor.type}`)
   return new Float32Array(copy(tensor.bytes))
 }
 

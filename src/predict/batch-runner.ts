@@ -34,6 +34,8 @@ export interface BatchTimes {
   ms: number
   /** Milliseconds in the engine alone. */
   inferenceMs: number
+  /** A dedicated network ran it, not the trunk. */
+  dedicated: boolean
 }
 
 /** What a batch is run on. */
@@ -71,7 +73,8 @@ export function batchRunner(
     })
     const start = clock.now()
     const result = await engine.run({ pixels: joined, rows }, generation, signal)
-    observe({ size: current.length, ms: clock.now() - start, inferenceMs: result.inferenceMs })
+    const { inferenceMs, dedicated = false } = result
+    observe({ size: current.length, ms: clock.now() - start, inferenceMs, dedicated })
     let next = 0
     return batch.map((sample) => {
       if (sample.generation !== generation) return engineRestarting()
@@ -79,7 +82,7 @@ export function batchRunner(
       const own = result.features.subarray(index * features, (index + 1) * features)
       const logits = result.logits[index] ?? null
       if (!allFinite(own) || !(logits === null || allFinite(logits))) return notFinite(sample)
-      return { features: own, logits, inferenceMs: result.inferenceMs }
+      return { features: own, logits, inferenceMs }
     })
   }
 }

@@ -147,7 +147,8 @@ export class Registry {
     for (const { domain, active, versions, pinned } of this.#catalog.states()) {
       if (active === null || this.#residency.state(active) !== 'resident') continue
       const shipped = versions.some(({ version, seed }) => version === active && seed === true)
-      yield { domain, tier: shipped ? 'seed' : 'store', pinned }
+      const tier = this.#residency.isSpecialised(active) ? 'dedicated' : shipped ? 'seed' : 'store'
+      yield { domain, tier, pinned }
     }
   }
 

@@ -64,7 +64,7 @@ export interface Lease {
 /** A domain whose active version is in the bank. */
 export interface LoadedDomain {
   domain: string
-  /** `seed` where the version is a shipped pack. */
-  tier: Tier
+  /** `dedicated` where a dedicated network answers for it; else `seed` where it is a shipped pack. */
+  tier: Tier | 'dedicated'
   pinned: boolean
 }

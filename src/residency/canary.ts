@@ -68,6 +68,12 @@ function refused(error: unknown): never {
   throw new FacetError('invalid_pack', message, { cause: error })
 }
 
+/** The image with a band of each kind, `[H, W, 3]`. */
+export function canaryImage({ height, width }: Pick<InputSpec, 'height' | 'width'>): Uint8Array {
+  const images = plainImages(height * width * 3).map(([, image]) => image)
+  return bandsOf(images, height, width)
+}
+
 /** Black, white and uniform noise, which is the same at every start. */
 function plainImages(elements: number): [name: string, pixels: Uint8Array][] {
   let state = 0x9e3779b9

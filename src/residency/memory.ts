@@ -10,6 +10,11 @@ import type { MemoryAccount } from './types.js'
 const F32 = Float32Array.BYTES_PER_ELEMENT
 /** Bytes of one frozen weight. */
 const WEIGHT_BYTES: Record<Precision, number> = { fp32: F32, int8: 1 }
+/**
+ * What a session takes beside its weights: 6.75 MB with 5.8 MB of weights, and 24.1 with 23.2
+ * (docs/experiments/2026-11-27-how-small-is-a-dedicated-session.md).
+ */
+const SESSION_BYTES = 950_000
 
 /** One resident version. */
 export interface ResidentWeights {
@@ -18,12 +23,22 @@ export interface ResidentWeights {
   active: boolean
 }
 
+/** What of an engine counts. */
+export interface EngineHoldings {
+  /** Rows of the bank. */
+  rows: number
+  /** Sessions that hold the trunk's weights. */
+  trunks: number
+  dedicatedNetworks: number
+}
+
 /**
  * The account over the resident versions, the base's included.
  *
  * - trunk: `manifest.parameters.trunk` weights, held by each of the engine's `trunks` sessions; f32, or a byte each
  *   where the engine's precision is int8.
  * - adapters, heads: a bank row and a head for each resident version.
+ * - specialised: the dedicated networks that the service itself has open, for the versions with the most traffic.
  * - dedicated: for each resident *active* version one network with the adapter merged in: the trunk's weights, in the
  *   engine's precision, what each slot's kind says is left beside them (`SlotKind.dedicatedElements`), and the head.
  *
@@ -38,10 +53,11 @@ export function memoryAccount(
   layout: Pick<BankLayout, 'elements'>,
   dtype: BankDtype,
   residents: Iterable<ResidentWeights>,
-  { rows: capacity, trunks, precision }: { rows: number; trunks: number; precision: Precision },
+  { rows: capacity, trunks, precision, dedicatedNetworks: networks }: EngineHoldings,
 ): MemoryAccount {
-  const slots = manifest.slots.reduce((sum, slot) => sum + kindOf(slot).dedicatedElements(slot), 0)
+  const slots = slotElements(manifest)
   const network = manifest.parameters.trunk * WEIGHT_BYTES[precision]
+  const specialised = { networks, bytes: networks * dedicatedNetworkBytes(manifest) }
   const trunk = trunks * network
   const adapter = layout.elements * arrayType(dtype).BYTES_PER_ELEMENT
   const gain = network + slots * F32 - adapter
@@ -60,12 +76,13 @@ export function memoryAccount(
     } else idle += adapter + head
   }
   const adapters = used * adapter
-  const family = trunk + adapters + heads
-  const breakEven = gain > 0 ? Math.ceil((trunk + idle) / gain) : Infinity
+  const family = trunk + adapters + heads + specialised.bytes
+  const breakEven = gain > 0 ? Math.ceil((trunk + idle + specialised.bytes) / gain) : Infinity
   const account = {
     trunk,
     adapters,
     heads,
+    specialised,
     rows: { used, capacity },
     dedicated,
     saving: dedicated / family,
@@ -73,6 +90,16 @@ export function memoryAccount(
   }
   if (dedicated >= family) return account
   return { ...account, note: noteOf({ trunks, active, family, dedicated, breakEven, capacity }) }
+}
+
+/** Bytes of the session of one dedicated network, its head not included. */
+export function dedicatedNetworkBytes(manifest: Pick<FamilyManifest, 'parameters' | 'slots'>): number {
+  return (manifest.parameters.trunk + slotElements(manifest)) * F32 + SESSION_BYTES
+}
+
+/** What a dedicated network has beyond the trunk's weights. */
+function slotElements({ slots }: Pick<FamilyManifest, 'slots'>): number {
+  return slots.reduce((sum, slot) => sum + kindOf(slot).dedicatedElements(slot), 0)
 }
 
 /** Why the family takes more than dedicated networks, and what would change that. */

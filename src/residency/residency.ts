@@ -190,6 +190,17 @@ export class Residency {
     return memoryAccount(family.manifest, family.layout, limits.bankDtype, residents, engine)
   }
 
+  /** The row of a version; undefined where it is not resident. */
+  rowOf(version: string): number | undefined {
+    return this.#rows.find(version)?.row
+  }
+
+  /** Whether a dedicated network answers for a version. */
+  isSpecialised(version: string): boolean {
+    const row = this.rowOf(version)
+    return row !== undefined && this.#options.engine.hasDedicated(row)
+  }
+
   /** Takes a reference where the version is resident. @param principal whose request it is */
   hold(version: string, principal = ''): Resident | undefined {
     return this.#rows.use(version, principal)

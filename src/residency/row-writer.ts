@@ -13,7 +13,17 @@ import type { RowReservation, Rows } from './rows.js'
 /** What residency needs of an engine. */
 export type BankEngine = Pick<
   Engine,
-  'rows' | 'trunks' | 'precision' | 'state' | 'generation' | 'writeRow' | 'clear' | 'on' | 'off'
+  | 'rows'
+  | 'trunks'
+  | 'precision'
+  | 'dedicatedNetworks'
+  | 'hasDedicated'
+  | 'state'
+  | 'generation'
+  | 'writeRow'
+  | 'clear'
+  | 'on'
+  | 'off'
 >
 
 export class RowWriter {

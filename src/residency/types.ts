@@ -12,11 +12,13 @@ export interface MemoryAccount {
   adapters: number
   /** Heads of the resident versions. */
   heads: number
+  /** Dedicated networks that are open for the versions with the most traffic. */
+  specialised: { networks: number; bytes: number }
   /** Rows in use, and rows of the bank. */
   rows: { used: number; capacity: number }
   /** Weights of a dedicated network for each resident active version. */
   dedicated: number
-  /** `dedicated / (trunk + adapters + heads)`; larger is better. */
+  /** `dedicated / (trunk + adapters + heads + specialised)`; larger is better. */
   saving: number
   /** Resident active versions, the base's included, from which on `saving` is 1 or more; infinite where an adapter
    * takes as much as a network. */

@@ -61,6 +61,12 @@ export class DomainLine<E extends DomainEntry> {
     return (this.length <= this.#limits.few() ? this.#arrivals : this.#line).values()
   }
 
+  /** The entries of a domain, those in the line first. */
+  *of(domain: string): Iterable<E> {
+    for (const entry of this.#line) if (entry.domain === domain) yield entry
+    yield* this.#queues.get(domain)?.behind ?? []
+  }
+
   /**
    * The first entries of *quiet* domains: domains of which at most `quietLength` entries wait.
    *

@@ -29,6 +29,8 @@ export class Line<E extends LineEntry> {
   readonly #shares = new Map<string, Share<E>>()
   /** Empty only where nothing waits at all. */
   readonly #line = new Set<Place<E>>()
+  /** Entries of each domain, of all principals. */
+  readonly #ofDomain = new Map<string, number>()
   #length = 0
 
   constructor(limits: LineLimits) {
@@ -40,12 +42,25 @@ export class Line<E extends LineEntry> {
     return this.#length
   }
 
-  /** The entry that is next. */
-  first(): E | undefined {
-    const [place] = this.#line
-    if (place === undefined) return undefined
-    const [entry] = place.share.entries
-    return entry
+  lengthOf(domain: string): number {
+    return this.#ofDomain.get(domain) ?? 0
+  }
+
+  /** The entry that is next; of those that `accepts` where that is given. */
+  first(accepts: (entry: E) => boolean = () => true): E | undefined {
+    for (const { share } of this.#line) for (const entry of share.entries) if (accepts(entry)) return entry
+    return undefined
+  }
+
+  /** The entries of a domain: those of the principal that is next first. */
+  *of(domain: string): Iterable<E> {
+    if (this.lengthOf(domain) === 0) return
+    const seen = new Set<Share<E>>()
+    for (const { share } of this.#line) {
+      if (seen.has(share)) continue
+      seen.add(share)
+      yield* share.entries.of(domain)
+    }
   }
 
   /**
@@ -87,17 +102,24 @@ export class Line<E extends LineEntry> {
     }
     share.entries.push(entry)
     this.#length++
+    this.#ofDomain.set(entry.domain, this.lengthOf(entry.domain) + 1)
     this.#fillPlaces(share)
   }
 
-  /** No-op for an entry that is not here. */
-  remove(entry: E): void {
+  /**
+   * No-op for an entry that is not here.
+   * @param isTurn its principal has had a turn; unless given, where it is next
+   */
+  remove(entry: E, isTurn?: boolean): void {
     const share = this.#shares.get(entry.principal)
     if (share === undefined || !share.entries.remove(entry)) return
     this.#length--
+    const others = this.lengthOf(entry.domain) - 1
+    if (others === 0) this.#ofDomain.delete(entry.domain)
+    else this.#ofDomain.set(entry.domain, others)
     const [first] = this.#line
-    // Where it was the principal's turn it has had it; otherwise its places stay as far as it needs them.
-    const place = first === share.places[0] ? share.places.shift() : undefined
+    // Who has had a turn goes to the end; otherwise its places stay as far as it needs them.
+    const place = (isTurn ?? first === share.places[0]) ? share.places.shift() : undefined
     if (place !== undefined) this.#line.delete(place)
     else if (share.entries.length < share.places.length) this.#line.delete(share.places.pop()!)
     this.#fillPlaces(share)

@@ -7,6 +7,10 @@
  * - Nothing runs for nobody: an entry whose client left or whose deadline passed leaves the queue at once, and a batch
  *   all of whose clients left is given up where `run` can do that.
  *
+ * Some entries run faster by themselves than among others (`apart`): those of one kind make a batch of their own where
+ * two or more of them wait, and such a batch leaves when the turn comes to one of them. Batches of the others pass them
+ * over. One that has no company goes with the others: nobody waits for company.
+ *
  * How many entries may wait is decided in front of it (`predict/admission.ts`). It knows neither what an entry is nor
  * what `run` does with it: no engine, no HTTP.
  */
@@ -36,6 +40,11 @@ export interface SchedulerOptions<T, R> {
   maxBatch: () => number
   /** Measured time of a run of so many entries in ms, null where none is known; never known unless given. */
   runMs?: (size: number) => number | null
+  /**
+   * The kind of an entry that runs faster in a batch of its kind alone; undefined for all others. Entries of one kind
+   * have one domain. Asked when a batch is formed, and none unless given.
+   */
+  apart?: (item: T) => string | undefined
   /**
    * Puts off the next batch where a lane is free, so that entries submitted together leave together: a request of
    * eight domains takes eight leases, and submits after each of them. A microtask unless given, and that is enough:
@@ -87,6 +96,8 @@ interface Run {
   awaited: number
 }
 
+/** Entries of a kind that make a batch of their own. */
+const COMPANY = 2
 /** Weight of a full batch in the moving average of the run time of an entry. */
 const AVERAGE_WEIGHT = 0.2
 
@@ -210,8 +221,8 @@ export class Scheduler<T, R> {
     entry.reject(error)
   }
 
-  #takeOut(entry: Entry<T, R>): void {
-    this.#line.remove(entry)
+  #takeOut(entry: Entry<T, R>, isTurn?: boolean): void {
+    this.#line.remove(entry, isTurn)
     entry.cancelTimer()
   }
 
@@ -256,21 +267,54 @@ export class Scheduler<T, R> {
     const batch = quiet.filter((entry) => this.#takeToRun(entry))
     this.#lastWasQuiet = batch.length > 0
     if (this.#lastWasQuiet) return batch
+    for (;;) {
+      const first = this.#line.first()
+      if (first === undefined) return []
+      const batch = this.#batchOf(first, size)
+      // Otherwise the deadlines of all of them have passed.
+      if (batch.length > 0) return batch
+    }
+  }
+
+  /** Takes a batch out of the line that begins with its first entry: that entry's kind, or the others. */
+  #batchOf(first: Entry<T, R>, size: number): Entry<T, R>[] {
+    const kind = this.#kindOf(first)
+    if (kind !== undefined)
+      return this.#company(first, kind, size).filter((entry) => this.#takeToRun(entry, true))
+    const batch: Entry<T, R>[] = []
     while (batch.length < size) {
-      const entry = this.#line.first()
+      const entry = this.#line.first((entry) => this.#kindOf(entry) === undefined)
       if (entry === undefined) break
-      if (this.#takeToRun(entry)) batch.push(entry)
+      if (this.#takeToRun(entry, true)) batch.push(entry)
     }
     return batch
   }
 
-  /** Takes an entry out of the line; false where its deadline has passed: its timer may be late. */
-  #takeToRun(entry: Entry<T, R>): boolean {
+  /** The kind of an entry that is to run with its kind alone. */
+  #kindOf({ item, domain }: Entry<T, R>): string | undefined {
+    return this.#line.lengthOf(domain) < COMPANY ? undefined : this.#options.apart?.(item)
+  }
+
+  /** The entries of a kind that are next, `most` of them at most. */
+  #company(first: Entry<T, R>, kind: string, most: number): Entry<T, R>[] {
+    const company: Entry<T, R>[] = []
+    for (const entry of this.#line.of(first.domain)) {
+      if (company.length >= most) break
+      if (this.#options.apart?.(entry.item) === kind) company.push(entry)
+    }
+    return company
+  }
+
+  /**
+   * Takes an entry out of the line; false where its deadline has passed: its timer may be late.
+   * @param isTurn as in `Line.remove`
+   */
+  #takeToRun(entry: Entry<T, R>, isTurn?: boolean): boolean {
     if (entry.deadline <= this.#options.clock.now()) {
       this.#drop(entry, tooLate())
       return false
     }
-    this.#takeOut(entry)
+    this.#takeOut(entry, isTurn)
     return true
   }
 

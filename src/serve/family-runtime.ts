@@ -16,19 +16,22 @@ import type { Execution } from '../http/exchange/deps.js'
 import type { openImage } from '../image/decode.js'
 import { MAX_DECODE_MS } from '../image/limits.js'
 import type { Precision } from '../manifest/graphs.js'
-import type { NativeAddon } from '../native/addon.js'
+import { NATIVE_REMEDY, type NativeAddon } from '../native/addon.js'
 import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
 import type { AcceptedImage, PredictingFamily, Wait } from '../predict/predictor.js'
-import { createCanary } from '../residency/canary.js'
+import { canaryImage, createCanary } from '../residency/canary.js'
+import { dedicatedNetworkBytes } from '../residency/memory.js'
 import { Residency, type ResidencyObserver } from '../residency/residency.js'
 import type { Versions } from '../residency/versions.js'
 import { BatchSizer, largestBatch } from '../scheduler/batch-size.js'
 import { Scheduler, type SchedulerObserver } from '../scheduler/scheduler.js'
+import { Merging } from '../specialise/merging.js'
+import { type SpecialistObserver, Specialists } from '../specialise/specialists.js'
 
 /** Hears what a family's parts do. */
-export interface FamilyObserver extends SchedulerObserver, ResidencyObserver {
-  /** A batch was in the engine for so many seconds. */
-  inference(seconds: number): void
+export interface FamilyObserver extends SchedulerObserver, ResidencyObserver, SpecialistObserver {
+  /** A batch of so many images was in the engine for so many seconds, and a dedicated network ran it or the trunk. */
+  inference(seconds: number, images: number, dedicated: boolean): void
 }
 
 export interface FamilyRuntimeOptions {
@@ -53,6 +56,8 @@ export class FamilyRuntime implements PredictingFamily {
   readonly sizer: BatchSizer
   readonly scheduler: Scheduler<Sample, SampleResult>
   readonly residency: Residency
+  /** Dedicated networks for the versions with the most traffic; undefined where there are to be none. */
+  readonly specialists: Specialists | undefined
   readonly #options: FamilyRuntimeOptions
   /** Why nothing is decoded any more. */
   #abandoned: FacetError | undefined
@@ -65,11 +70,18 @@ export class FamilyRuntime implements PredictingFamily {
     this.engine = engine
     this.sizer = new BatchSizer(config.maxBatch)
     const shape = { pixels: input.height * input.width * 3, features }
+    const run = batchRunner(engine, clock, shape, ({ size, ms, inferenceMs, dedicated }) => {
+      // Sizes are learnt from the trunk's runs: the others have the size that their domain's traffic gives them.
+      if (!dedicated) this.sizer.record(size, ms)
+      observe.inference(inferenceMs / 1000, size, dedicated)
+    })
     this.scheduler = new Scheduler({
-      run: batchRunner(engine, clock, shape, ({ size, ms, inferenceMs }) => {
-        this.sizer.record(size, ms)
-        observe.inference(inferenceMs / 1000)
-      }),
+      run: (batch, signal) => {
+        for (const { version } of batch) this.specialists?.count(version)
+        return run(batch, signal)
+      },
+      apart: ({ row, version, generation }) =>
+        generation === engine.generation && engine.hasDedicated(row) ? version : undefined,
       clock,
       lanes: () => engine.readyLanes,
       maxBatch: () => this.sizer.size,
@@ -92,6 +104,7 @@ export class FamilyRuntime implements PredictingFamily {
       },
       observe,
     })
+    this.specialists = specialists(options, this.residency, this.scheduler)
   }
 
   /** How its batches run now. */
@@ -133,6 +146,41 @@ export class FamilyRuntime implements PredictingFamily {
   }
 }
 
+/** Undefined where the configuration wants none, or there can be none; the log says why. */
+function specialists(
+  { family, engine, versions, config, clock, logger, observe }: FamilyRuntimeOptions,
+  residency: Residency,
+  scheduler: Pick<Scheduler<Sample, SampleResult>, 'length' | 'secondsFor'>,
+): Specialists | undefined {
+  if (config.specialiseMemory === 0) return undefined
+  const { manifest, base } = family
+  const reason =
+    engine.runtime === 'stock'
+      ? `the stock runtime has none. ${NATIVE_REMEDY}`
+      : manifest.slots.length === 0
+        ? 'the domains of this family differ in their heads alone'
+        : undefined
+  if (reason !== undefined) {
+    logger.warn({ reason }, 'no dedicated networks')
+    return undefined
+  }
+  const graph = family.graph({ serves: 'one', bank: 'f32' })
+  const merging = new Merging({ manifest, base, graph, bankDtype: config.bankDtype }, clock)
+  return new Specialists({
+    engine,
+    residency,
+    versions,
+    merging,
+    canary: canaryImage(manifest.input),
+    networkBytes: dedicatedNetworkBytes(manifest),
+    budget: config.specialiseMemory,
+    queueSeconds: () => scheduler.secondsFor(scheduler.length),
+    clock,
+    logger,
+    observe,
+  })
+}
+
 /** Milliseconds to a deadline, at most the longest time that decoding is given. */
 function timeTo(deadline: number | undefined, clock: Clock): number {
   return deadline === undefined ? MAX_DECODE_MS : Math.min(MAX_DECODE_MS, Math.max(0, deadline - clock.now()))
@@ -160,6 +208,7 @@ export function familyEngine(
   },
 ): Engine {
   checkMemory(config, family)
+  checkSpecialiseMemory(config, family)
   return new Engine({
     family,
     rows: Math.floor(config.bankMemory / rowBytes(family.layout, config.bankDtype, 0, 0)),
@@ -177,6 +226,15 @@ export function familyEngine(
     ...(native && { native }),
     ...(createWorker && { createWorker }),
   })
+}
+
+/** One dedicated network must fit. */
+function checkSpecialiseMemory({ specialiseMemory }: ServeConfig, { manifest }: Family): void {
+  const least = dedicatedNetworkBytes(manifest)
+  if (specialiseMemory === 0 || specialiseMemory >= least) return
+  throw new Error(
+    `--specialise-memory ${showBytes(specialiseMemory)} holds no dedicated network: one of family '${manifest.name}' takes ${least} bytes. Give it ${Math.ceil(least / 2 ** 20)}MiB or more, or leave it out.`,
+  )
 }
 
 /** The base is always resident, and a domain needs room beside it: as much as the base at least. */

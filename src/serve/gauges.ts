@@ -27,6 +27,8 @@ export interface MetricsSource {
   storeBytes(): number
   /** Bytes that resident adapters may take. */
   bankCapacity(): number
+  /** Bytes that dedicated networks may take. */
+  specialiseCapacity(): number
   /** Domains or packs with a problem in the store, by kind. */
   storeProblems(): Readonly<Record<string, number>>
 }
@@ -74,6 +76,17 @@ export function addGauges(
     'Resident domains, the base included, from which on the saving ratio is 1 or more.',
     ({ breakEven }) => breakEven,
   )
+  one(
+    'facet_specialised_domains',
+    'Dedicated networks in use, one for each version.',
+    ({ specialised }) => specialised.networks,
+  )
+  one(
+    'facet_specialised_bytes',
+    'Bytes of these networks, as reckoned.',
+    ({ specialised }) => specialised.bytes,
+  )
+  one('facet_specialised_capacity_bytes', 'Bytes that they may take.', () => source.specialiseCapacity())
   one('facet_bank_rows_used', 'Bank rows in use, the base included.', ({ rows }) => rows.used)
   one('facet_bank_rows_capacity', 'Bank rows there may be.', ({ rows }) => rows.capacity)
   each('facet_domains', 'Domains by the state of their active version.', 'state', () => {
@@ -108,7 +121,7 @@ export function addGauges(
   // One for each domain; `_other` has the number of those without a label of their own.
   const adapters = new Gauge({
     name: 'facet_adapter_loaded',
-    help: 'Domains whose adapter is in the bank; tier: where its bytes are, seed for a shipped pack.',
+    help: 'Domains whose adapter is in the bank; tier: dedicated where a dedicated network answers for it, else where its bytes are, seed for a shipped pack.',
     labelNames: ['domain', 'tier', 'pinned'],
     registers,
   })

@@ -144,6 +144,15 @@ export class Metrics {
     ageBuckets,
   )
 
+  readonly #runImages = this.#counter('facet_run_images_total', 'Images that were run, by what ran them.', [
+    'network',
+  ])
+  readonly #specialisations = this.#counter(
+    'facet_specialisations_total',
+    'Versions that got a dedicated network (promoted), lost it (demoted), or could not get one (failed).',
+    ['outcome'],
+  )
+
   constructor({ maxDomains, version, family, device = 'cpu', precision = 'fp32' }: MetricsOptions) {
     this.#maxDomains = maxDomains
     collectDefaultMetrics({ register: this.registry })
@@ -158,6 +167,8 @@ export class Metrics {
     for (const reason of reasons) this.#rejected.inc({ reason }, 0)
     for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0)
     for (const outcome of ['ok', 'error']) this.#loads.inc({ outcome }, 0)
+    for (const network of ['trunk', 'dedicated']) this.#runImages.inc({ network }, 0)
+    for (const outcome of ['promoted', 'demoted', 'failed']) this.#specialisations.inc({ outcome }, 0)
     for (const tier of ['store', 'seed']) this.#loadSeconds.zero({ tier })
     this.#startDomain(otherDomains)
   }
@@ -197,8 +208,14 @@ export class Metrics {
     this.#queueSeconds.observe(seconds)
   }
 
-  inference(seconds: number): void {
+  /** @param dedicated a dedicated network ran so many images, not the trunk */
+  inference(seconds: number, images: number, dedicated: boolean): void {
     this.#inferenceSeconds.observe(seconds)
+    this.#runImages.inc({ network: dedicated ? 'dedicated' : 'trunk' }, images)
+  }
+
+  specialist(event: 'promoted' | 'demoted' | 'failed'): void {
+    this.#specialisations.inc({ outcome: event })
   }
 
   batch(size: number, domains: number): void {

@@ -217,6 +217,7 @@ async function assemble(
     lruAge: () => registry.lruAge(),
     storeBytes: () => store.usage().bytes,
     bankCapacity: () => config.bankMemory,
+    specialiseCapacity: () => (runtime.specialists ? config.specialiseMemory : 0),
     storeProblems: () => registry.problems(),
   })
   const readiness = new Readiness({
@@ -352,6 +353,7 @@ function stopper(
       await app.close()
     } finally {
       cancel()
+      await runtime.specialists?.close()
       await scheduler.drain()
       try {
         await registry.close()

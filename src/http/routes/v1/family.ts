@@ -10,7 +10,7 @@ export function familyRoutes(
     const { name, fingerprint, design, input, features, slots, parameters, files, license, provenance } =
       family.manifest
     const { provider, runtime, precision, lanes, maxBatch, bankDtype } = execution()
-    const { trunk, adapters, heads, rows, dedicated, saving, note } = registry.memory()
+    const { trunk, adapters, heads, specialised, rows, dedicated, saving, note } = registry.memory()
     return {
       name,
       fingerprint,
@@ -27,6 +27,7 @@ export function familyRoutes(
         trunk_bytes: trunk,
         adapter_bytes: adapters,
         head_bytes: heads,
+        specialised,
         rows,
         dedicated_bytes: dedicated,
         saving,
