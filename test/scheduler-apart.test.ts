@@ -59,7 +59,7 @@ t.test('one without company runs among the others', async (t) => {
 })
 
 t.test('a kind takes one batch at a time, and what is left of it has its next turn at the end', async (t) => {
-  const { submit, rest } = harness()
+  const { submit, rest } = harness({ few: () => 0 })
   submit('A1 A2 A3 A4 A5 A6 A7 b1 c1 B1 B2')
   t.same(await rest(), ['A1 A2 A3 A4', 'b1 c1', 'B1 B2', 'A5 A6 A7'])
 })
