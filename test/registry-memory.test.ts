@@ -45,6 +45,7 @@ t.test('the account of a known family, by hand', async (t) => {
   const { specialised, breakEven, saving } = memoryAccount(family, layout, 'f16', residents, {
     rows: 7,
     trunks: 4,
+    precision: 'fp32',
     dedicatedNetworks: 2,
   })
   // The trunk, what each slot has beside it, and what a session takes beside its weights.

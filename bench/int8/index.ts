@@ -21,7 +21,7 @@ import { packageFile } from '../../src/host/package.js'
 import { command, positive } from '../command.js'
 import { machine } from '../machine.js'
 import { batchOf, LANES, LARGEST, type Runtime, startEngine } from '../native/engines.js'
-import { type Backbone, dedicatedOnnx, makeFamily, randomBackbone, randomPack } from '../networks.js'
+import { type Backbone, dedicatedOf, makeFamily, randomBackbone, randomPack } from '../networks.js'
 import { random } from '../random.js'
 import { cpuSpeedup, flow, interleave, median, type Side } from '../statistics.js'
 
@@ -79,7 +79,7 @@ async function measureTime(family: Family, backbone: Backbone | undefined): Prom
     fp32: await startEngine(family, runtime),
     int8: await startEngine(family, runtime, { precision: 'int8' }),
   }
-  const dedicated = backbone && (await dedicatedSession(family, backbone))
+  const dedicated = backbone && (await dedicatedSession(family))
   const found: Record<string, Times> = {}
   console.log('CPU ms an image      fp32    int8  speedup  dedicated fp32')
   for (const mixed of [false, true])
@@ -108,12 +108,10 @@ async function measureTime(family: Family, backbone: Backbone | undefined): Prom
 }
 
 /** The dedicated network of a domain, one thread a run, as a session at its best: runs so many images. */
-async function dedicatedSession(
-  family: Family,
-  backbone: Backbone,
-): Promise<(images: number) => Promise<unknown>> {
+async function dedicatedSession(family: Family): Promise<(images: number) => Promise<unknown>> {
   const ort = createRequire(import.meta.url)('onnxruntime-node') as typeof import('onnxruntime-node')
-  const session = await ort.InferenceSession.create(dedicatedOnnx(backbone, randomPack(family, 3)), {
+  const network = (await dedicatedOf(family))(randomPack(family, 3))
+  const session = await ort.InferenceSession.create(network, {
     intraOpNumThreads: 1,
     interOpNumThreads: 1,
     enableMemPattern: false,

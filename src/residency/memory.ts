@@ -29,6 +29,7 @@ export interface EngineHoldings {
   rows: number
   /** Sessions that hold the trunk's weights. */
   trunks: number
+  precision: Precision
   dedicatedNetworks: number
 }
 
