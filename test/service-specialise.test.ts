@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { dedicatedNetworkBytes } from '../src/residency/memory.js'
-import { loadNative } from '../src/engine/runtime/native.js'
+import { loadNative } from '../src/native/addon.js'
 import { Control, family, nativeWithFaults } from './engine-rig.js'
 import { packBytes, type Prediction, pngImage, predict, put, runService } from './service-rig.js'
 

@@ -5,7 +5,7 @@
  * noted, because whoever forms batches asks.
  */
 import { type DedicatedNetworks, LaneGone, type OpenedNetwork, RequestFailed } from './lane-group.js'
-import type { NativeEngine, NativeEvent } from './runtime/native.js'
+import type { NativeEngine, NativeEvent } from '../native/addon.js'
 
 /** A network that is being opened. The add-on reads and writes the arrays until it has answered. */
 interface Opening {

@@ -9,7 +9,7 @@ import { libraryFile } from '../engine/runtime/library.js'
 import { packageFile } from '../host/package.js'
 
 /** The add-on's `INTERFACE` that this program knows. */
-const INTERFACE = 3
+const INTERFACE = 4
 
 export const NATIVE_REMEDY = 'Build it with npm run native:build, which needs Rust 1.92 or later.'
 
