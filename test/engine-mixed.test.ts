@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { EngineResult } from '../src/engine/messages.js'
+import type { EngineResult } from '../src/engine/batch.js'
 import {
   imageBytes,
   randomHead,

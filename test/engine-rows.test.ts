@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { EngineResult } from '../src/engine/messages.js'
+import type { EngineResult } from '../src/engine/batch.js'
 import { Fault } from './faulty-worker-control.mjs'
 import { rowBytes } from '../src/engine/bank-spec.js'
 import { family, randomPixels, randomRow, relativeError, startEngine } from './engine-rig.js'

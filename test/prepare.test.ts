@@ -1,7 +1,7 @@
 /** A prepared pack hands out its decoded arrays with the first row, and complete rows after that. */
 import t from 'tap'
 import { sha256Now } from '../src/bytes/digest.js'
-import type { RowTensors } from '../src/engine/messages.js'
+import type { RowTensors } from '../src/engine/batch.js'
 import { bytesOf } from '../src/engine/bank-spec.js'
 import { packRow } from '../src/engine/row.js'
 import { free } from '../src/bytes/free.js'

@@ -1,7 +1,7 @@
 /** Promotion and demotion by traffic, with an engine that a test answers for. */
 import { pino } from 'pino'
 import t from 'tap'
-import type { EngineBatch, EngineResult } from '../src/engine/messages.js'
+import type { EngineBatch, EngineResult } from '../src/engine/batch.js'
 import { engineRestarting } from '../src/errors.js'
 import type { Resident } from '../src/residency/rows.js'
 import { Specialists } from '../src/specialise/specialists.js'

@@ -4,7 +4,7 @@
  * `native/shared/fp32`.
  */
 import { setTimeout } from 'node:timers/promises'
-import type { BankMode } from '../../src/engine/messages.js'
+import type { BankMode } from '../../src/engine/plan.js'
 import { readFamily } from '../../src/family/folder.js'
 import type { Precision } from '../../src/manifest/graphs.js'
 import { privateDirtyBytes } from '../processes.js'

@@ -8,7 +8,7 @@
 import { basename, join, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { largestBatch } from '../scheduler/batch-size.js'
-import type { BankMode } from '../engine/messages.js'
+import type { BankMode } from '../engine/plan.js'
 import { deviceName } from '../engine/runtime/runtime.js'
 import { packageFile } from '../host/package.js'
 import { QuantityError, showBytes, showDuration } from './quantities.js'

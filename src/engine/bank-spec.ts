@@ -3,7 +3,8 @@
  * to the trunk.
  */
 import type { BankLayout } from '../manifest/layout.js'
-import type { BankDtype, RowTensors, TrunkPlan } from './messages.js'
+import type { RowTensors } from './batch.js'
+import type { BankDtype, TrunkPlan } from './plan.js'
 
 export type BankArray = Float32Array | Uint16Array
 

@@ -15,7 +15,8 @@
  */
 import { free } from '../bytes/free.js'
 import { type BankArray, type BankSpec, arrayType, bytesOf } from './bank-spec.js'
-import type { HeadTensors, SharedRow } from './messages.js'
+import type { HeadTensors } from './batch.js'
+import type { SharedRow } from './messages.js'
 import { RowIndex } from './row-index.js'
 import type { Runtime } from './runtime/runtime.js'
 import { copyBytes } from './shared-memory.js'

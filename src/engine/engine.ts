@@ -41,7 +41,8 @@ import {
 import { WorkerLaneMaker } from './lanes.js'
 import { NativeLaneMaker } from './native-lanes.js'
 import { packRow } from './row.js'
-import type { BankDtype, BankMode, EngineBatch, EngineResult, RowTensors, TrunkPlan } from './messages.js'
+import type { EngineBatch, EngineResult, RowTensors } from './batch.js'
+import type { BankDtype, BankMode, TrunkPlan } from './plan.js'
 import { Restarts } from './restarts.js'
 import type { Device } from './runtime/runtime.js'
 

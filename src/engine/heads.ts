@@ -4,7 +4,7 @@
  * Every domain has its own number of classes, so heads are not in the trunk's graph: each runs on the samples
  * of its domain.
  */
-import type { HeadTensors } from './messages.js'
+import type { HeadTensors } from './batch.js'
 
 /**
  * Multiply-adds from which a head runs as a graph and no longer as the loop below. Measured on two cores: the

@@ -5,7 +5,8 @@
  * A group begins with `start`, and is used up when its lanes have ended; the engine then asks for the next one.
  */
 import type { Steps } from '../concurrency/turns.js'
-import type { EngineBatch, EngineResult, Ready, RowTensors } from './messages.js'
+import type { EngineBatch, EngineResult, RowTensors } from './batch.js'
+import type { Ready } from './plan.js'
 
 /** This request failed. Its lane goes on with the next. */
 export class RequestFailed extends Error {}

@@ -10,7 +10,9 @@ import { Bank } from './bank.js'
 import { BatchInputs } from './batch-inputs.js'
 import { gatherFeatures, GRAPH_MIN_MULTIPLY_ADDS, headGraph, headLogits } from './heads.js'
 import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
-import type { EngineBatch, EngineInit, EngineResult, HeadTensors, Ready, SharedRow } from './messages.js'
+import type { EngineBatch, EngineResult, HeadTensors } from './batch.js'
+import type { EngineInit, SharedRow } from './messages.js'
+import { type Ready, warmUp } from './plan.js'
 import type { Device, Runtime, Session } from './runtime/runtime.js'
 
 /** Makes the runtime of a device. @param threads threads of one run */
@@ -56,7 +58,7 @@ export class Lane<T> {
     const lane = new Lane(init, runtime, headRuntime, { mixed, single, heads })
     for (const segment of init.segments) lane.share(segment)
     lane.setRow(0, init.base)
-    await lane.#warmUp()
+    await warmUp(init, async (batch, single) => [await lane.#features(batch(), single)])
     return lane
   }
 
@@ -95,19 +97,6 @@ export class Lane<T> {
     await this.#sessions.mixed.release()
     await this.#sessions.single?.release()
     await this.#sessions.heads.release()
-  }
-
-  /** Runs the base on each graph: proves them, and takes the memory of the largest usual batch now. */
-  async #warmUp(): Promise<void> {
-    const { warmBatch, height, width } = this.#init
-    const black = {
-      pixels: new Uint8Array(warmBatch * height * width * 3),
-      rows: new Int32Array(warmBatch),
-    }
-    for (const single of this.#sessions.single ? [true, false] : [false]) {
-      const features = await this.#features(black, single)
-      if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
-    }
   }
 
   /** The features of a batch, `[N, F]`. @param single use the graph for batches of one domain */

@@ -9,7 +9,9 @@
 import type { Worker } from 'node:worker_threads'
 import { finish, type Steps } from '../concurrency/turns.js'
 import type { LaneGroup, LaneMaker } from './lane-group.js'
-import type { EngineBatch, EngineResult, Ready, RowTensors, SharedRow, TrunkPlan } from './messages.js'
+import type { EngineBatch, EngineResult, RowTensors } from './batch.js'
+import type { SharedRow } from './messages.js'
+import type { Ready, TrunkPlan } from './plan.js'
 import { SharedRows } from './shared-rows.js'
 import { EngineThread } from './thread.js'
 

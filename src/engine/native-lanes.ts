@@ -9,11 +9,13 @@ import { free } from '../bytes/free.js'
 import { finish, type Steps } from '../concurrency/turns.js'
 import type { NativeEngine, NativeEvent, NativeRuntime } from '../native/addon.js'
 import { bytesOf, noRoom, rowBytes } from './bank-spec.js'
+import { type EngineBatch, type EngineResult, type HeadTensors, ownPixels, type RowTensors } from './batch.js'
 import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
-import type { EngineBatch, EngineResult, HeadTensors, Ready, RowTensors, TrunkPlan } from './messages.js'
 import { NativeDedicated } from './native-dedicated.js'
+import { type Ready, type TrunkPlan, warmUp } from './plan.js'
 import { type Device, deviceName } from './runtime/runtime.js'
 import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
+import { Awaited, Unanswered } from './unanswered.js'
 
 export interface NativeLanesOptions {
   plan: TrunkPlan
@@ -49,25 +51,17 @@ export class NativeLaneMaker implements LaneMaker {
 /** Bytes that are copied in a step. */
 const COPIED_BYTES = 1 << 19
 
-/** A run that is not answered. */
-interface Pending {
-  pixels: Uint8Array<ArrayBuffer>
-  features: Float32Array
-  logits: Float32Array
-  /** Classes of each sample. */
-  classes: readonly number[]
-  /** A dedicated network runs it. */
-  dedicated: boolean
-  resolve(result: EngineResult): void
-  reject(error: Error): void
-}
+/** What a lane says of a run that it has done. */
+type Done = Extract<NativeEvent, { type: 'done' }>
 
 class NativeLanes implements LaneGroup {
-  readonly lost: Promise<Error>
-  readonly gone: Promise<unknown>
   readonly dedicated: NativeDedicated
   readonly #options: NativeLanesOptions
-  readonly #pending = new Map<number, Pending>()
+  readonly #unanswered = new Unanswered<Done>()
+  /** Inputs and outputs of the graphs, once they are open. */
+  readonly #opened = new Awaited<[string[], string[]][]>()
+  readonly #lost = new Awaited<Error>()
+  readonly #ended = new Awaited<Error>()
   /** Classes of rows that were written and cannot be run yet. */
   readonly #written = new Map<number, number>()
   /** Classes of each row that can be run. */
@@ -76,28 +70,20 @@ class NativeLanes implements LaneGroup {
   readonly #bytes = new Map<number, number>()
   #native: NativeEngine | undefined
   #ready = 0
-  #lastId = 0
   /** Why no lane answers any more. */
   #gone: LaneGone | undefined
-  #opened!: { resolve(signatures: [string[], string[]][]): void; reject(error: Error): void }
-  readonly #signatures: Promise<[string[], string[]][]>
-  #resolveLost!: (reason: Error) => void
-  #resolveGone!: (reason: Error) => void
 
   constructor(options: NativeLanesOptions) {
     this.#options = options
     this.dedicated = new NativeDedicated(() => this.#native, options.plan.features)
-    this.lost = new Promise((resolve) => {
-      this.#resolveLost = resolve
-    })
-    this.gone = new Promise((resolve) => {
-      this.#resolveGone = resolve
-    })
-    this.#signatures = new Promise((resolve, reject) => {
-      this.#opened = { resolve, reject }
-    })
-    // Where the lanes end without a start, nobody handles this rejection.
-    this.#signatures.catch(() => {})
+  }
+
+  get lost(): Promise<Error> {
+    return this.#lost.answer
+  }
+
+  get gone(): Promise<unknown> {
+    return this.#ended.answer
   }
 
   get ready(): number {
@@ -110,13 +96,16 @@ class NativeLanes implements LaneGroup {
     try {
       if (plan.device.kind !== 'cpu') throw new Error(cpuOnly(plan.device))
       this.#open()
-      const graphs = await this.#signatures
+      const graphs = await this.#opened.answer
       const expected = [mixedInputs(plan), singleInputs(plan)]
       for (const [index, [inputNames, outputNames]] of graphs.entries())
         checkSignature({ inputNames, outputNames }, expected[index]!)
       finish(this.write(0, base()))
       await this.publish(0)
-      await this.#warmUp()
+      await warmUp(plan, async (batch, single) => {
+        const lanes = Array.from({ length: count }, (_, lane) => this.#send(batch(), { lane, single }))
+        return (await Promise.all(lanes)).map(({ features }) => features)
+      })
     } catch (error) {
       this.finish()
       throw error instanceof LaneGone ? error : new RequestFailed((error as Error).message, { cause: error })
@@ -217,20 +206,6 @@ class NativeLanes implements LaneGroup {
     native.writeHead(row, weight.length, bias)
   }
 
-  /** Runs the base on each graph in each lane: proves them, and takes the memory of the largest usual batch now. */
-  async #warmUp(): Promise<void> {
-    const { plan, count } = this.#options
-    const black = () => ({
-      pixels: new Uint8Array(plan.warmBatch * plan.height * plan.width * 3),
-      rows: new Int32Array(plan.warmBatch),
-    })
-    for (const single of plan.singleGraph === null ? [false] : [true, false]) {
-      const lanes = Array.from({ length: count }, (_, lane) => this.#send(black(), { lane, single }))
-      for (const { features } of await Promise.all(lanes))
-        if (!features.every(Number.isFinite)) throw new Error('the forward pass on the base is not finite')
-    }
-  }
-
   /** @throws LaneGone */
   #alive(): NativeEngine {
     if (this.#gone || !this.#native) throw this.#gone ?? new LaneGone('the native lanes were not started')
@@ -250,34 +225,29 @@ class NativeLanes implements LaneGroup {
       return known
     })
     if (how.signal?.aborted) throw new RequestFailed('the run was given up before it began')
-    const pixels = takeOver(batch.pixels)
+    const pixels = takenOver(batch.pixels)
     const features = new Float32Array(rows.length * this.#options.plan.features)
     const logits = new Float32Array(classes.reduce((sum, count) => sum + count, 0))
     const single = how.single ?? true
     // The add-on decides by the same: what the row has now.
     const dedicated = single && this.dedicated.rows.has(rows[0]!) && rows.every((row) => row === rows[0])
-    const id = this.#nextId()
+    const { id, answer } = this.#unanswered.add()
     const cancel = () => native.cancel(id)
+    how.signal?.addEventListener('abort', cancel, { once: true })
     try {
       const queued = native.run(id, rows, pixels, features, logits, single, how.lane)
       // A lane may have ended, and its event be on the way.
       if (!queued) throw new LaneGone('the native lanes are ending')
-      return await new Promise<EngineResult>((resolve, reject) => {
-        this.#pending.set(id, { pixels, features, logits, classes, dedicated, resolve, reject })
-        how.signal?.addEventListener('abort', cancel, { once: true })
-      })
+      const { ms, runs } = await answer
+      return { features, logits: split(logits, classes), inferenceMs: ms, runs, dedicated }
     } catch (error) {
       throw error instanceof LaneGone ? error : new RequestFailed((error as Error).message, { cause: error })
     } finally {
+      // Where it was not queued, nobody answers it.
+      this.#unanswered.take(id)
       how.signal?.removeEventListener('abort', cancel)
       free([pixels])
     }
-  }
-
-  #nextId(): number {
-    do this.#lastId = (this.#lastId + 1) >>> 0
-    while (this.#pending.has(this.#lastId))
-    return this.#lastId
   }
 
   #receive(event: NativeEvent): void {
@@ -288,13 +258,11 @@ class NativeLanes implements LaneGroup {
       case 'unopened':
         this.#opened.reject(unloadable(event.message))
         break
-      case 'done': {
-        const run = this.#take(event.id)
-        run?.resolve(resultOf(run, event))
+      case 'done':
+        this.#unanswered.take(event.id)?.resolve(event)
         break
-      }
       case 'failed':
-        this.#take(event.id)?.reject(new RequestFailed(event.message))
+        this.#unanswered.take(event.id)?.reject(new RequestFailed(event.message))
         break
       case 'dedicated':
       case 'undedicated':
@@ -303,20 +271,14 @@ class NativeLanes implements LaneGroup {
       case 'lost': {
         const reason = new LaneGone(`a native lane ended: ${event.message}`)
         this.#opened.reject(reason)
-        if (event.id !== undefined) this.#take(event.id)?.reject(reason)
+        if (event.id !== undefined) this.#unanswered.take(event.id)?.reject(reason)
         this.finish()
-        this.#resolveLost(reason)
+        this.#lost.resolve(reason)
         break
       }
       case 'ended':
         this.#close(new LaneGone('the native lanes have ended'))
     }
-  }
-
-  #take(id: number): Pending | undefined {
-    const pending = this.#pending.get(id)
-    this.#pending.delete(id)
-    return pending
   }
 
   #close(reason: LaneGone): void {
@@ -326,11 +288,10 @@ class NativeLanes implements LaneGroup {
     this.#native?.release()
     this.#native = undefined
     this.#opened.reject(reason)
-    for (const { reject } of this.#pending.values()) reject(reason)
-    this.#pending.clear()
+    this.#unanswered.fail(reason)
     this.dedicated.close(reason)
-    this.#resolveLost(reason)
-    this.#resolveGone(reason)
+    this.#lost.resolve(reason)
+    this.#ended.resolve(reason)
   }
 }
 
@@ -338,28 +299,18 @@ function cpuOnly(device: Device): string {
   return `${deviceName(device)} cannot be used by the native runtime, which runs on the cpu alone. Start with --device cpu, or with --runtime stock.`
 }
 
-function resultOf(
-  { features, logits, classes, dedicated }: Pending,
-  { ms, runs }: { ms: number; runs: number },
-): EngineResult {
+/** The logits of each sample, which lie one after the other. */
+function split(logits: Float32Array, classes: readonly number[]): (Float32Array | null)[] {
   let end = 0
-  return {
-    features,
-    logits: classes.map((count) => {
-      if (count === 0) return null
-      end += count
-      return logits.subarray(end - count, end)
-    }),
-    inferenceMs: ms,
-    runs,
-    dedicated,
-  }
+  return classes.map((count) => {
+    if (count === 0) return null
+    end += count
+    return logits.subarray(end - count, end)
+  })
 }
 
-/** The bytes in a buffer that nobody else has. The given array is empty then, unless it is a part of a larger buffer. */
-function takeOver(pixels: Uint8Array): Uint8Array<ArrayBuffer> {
-  const { buffer, byteLength } = pixels
-  // Not `slice`: that of a Node `Buffer` does not copy.
-  if (byteLength !== buffer.byteLength) return new Uint8Array(pixels)
-  return new Uint8Array(structuredClone(buffer as ArrayBuffer, { transfer: [buffer as ArrayBuffer] }))
+/** The pixels in a buffer that nobody else has. The given array is empty then, unless it is a part of a larger buffer. */
+function takenOver(pixels: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer } = ownPixels(pixels)
+  return new Uint8Array(structuredClone(buffer, { transfer: [buffer] }))
 }

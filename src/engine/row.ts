@@ -5,7 +5,8 @@
  * Every array of a row is the whole of a plain `ArrayBuffer` of its own, so that the engine can free it.
  */
 import type { BankArray } from './bank-spec.js'
-import type { BankDtype, RowTensors } from './messages.js'
+import type { RowTensors } from './batch.js'
+import type { BankDtype } from './plan.js'
 import { finish, type Steps } from '../concurrency/turns.js'
 import { FacetError } from '../errors.js'
 import { type BankLayout, type BankPart, type BankTensor, inputAffine } from '../manifest/layout.js'

@@ -7,7 +7,8 @@
 import { free } from '../bytes/free.js'
 import type { Steps } from '../concurrency/turns.js'
 import { type BankSpec, bytesOf, rowBytes } from './bank-spec.js'
-import type { RowTensors, SharedRow } from './messages.js'
+import type { RowTensors } from './batch.js'
+import type { SharedRow } from './messages.js'
 import { copyBytes, SharedMemory } from './shared-memory.js'
 
 /** Bytes that are copied in a step. */

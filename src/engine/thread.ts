@@ -6,54 +6,37 @@
  * after the start), then ready, then gone. It can be gone from each of these, and stays so.
  */
 import type { Worker } from 'node:worker_threads'
+import { type EngineBatch, type EngineResult, ownPixels } from './batch.js'
 import { LaneGone, RequestFailed } from './lane-group.js'
-import type {
-  EngineBatch,
-  EngineInit,
-  EngineResult,
-  FromWorker,
-  Ready,
-  SharedRow,
-  ToWorker,
-} from './messages.js'
-
-interface Pending {
-  resolve(result: EngineResult | undefined): void
-  reject(error: Error): void
-}
+import type { EngineInit, FromWorker, SharedRow, ToWorker } from './messages.js'
+import type { Ready } from './plan.js'
+import { Awaited, Unanswered } from './unanswered.js'
 
 /** `Omit` over each member of a union. */
 type WithoutId<T> = T extends { id: number } ? Omit<T, 'id'> : never
 
 export class EngineThread {
-  /** Resolves with the reason when the thread has exited, whatever ended it. Never rejects. */
-  readonly gone: Promise<Error>
   readonly #createWorker: () => Worker
   #worker: Worker | undefined
   /** Messages from before the start. */
   #backlog: { message: ToWorker; transfer: ArrayBuffer[] }[] = []
-  readonly #pending = new Map<number, Pending>()
-  readonly #ready: Promise<Ready>
-  #settleReady!: { resolve(ready: Ready): void; reject(error: Error): void }
-  #resolveGone: (reason: Error) => void = () => {}
+  readonly #unanswered = new Unanswered<EngineResult | undefined>()
+  readonly #started = new Awaited<Ready>()
+  readonly #ended = new Awaited<Error>()
   #isReady = false
   /** Why the thread could not start; it exits by itself then. */
   #startFailure: RequestFailed | undefined
-  #lastId = 0
   #pendingBytes = 0
   #gone: LaneGone | undefined
 
   /** @param createWorker called at the start */
   constructor(createWorker: () => Worker) {
     this.#createWorker = createWorker
-    this.gone = new Promise((resolve) => {
-      this.#resolveGone = resolve
-    })
-    this.#ready = new Promise((resolve, reject) => {
-      this.#settleReady = { resolve, reject }
-    })
-    // Where the thread ends without a start, nobody handles this rejection.
-    this.#ready.catch(() => {})
+  }
+
+  /** Resolves with the reason when the thread has exited, whatever ended it. Never rejects. */
+  get gone(): Promise<Error> {
+    return this.#ended.answer
   }
 
   /** Whether it has run the base, and is not gone. */
@@ -78,7 +61,7 @@ export class EngineThread {
       worker = this.#createWorker()
     } catch (cause) {
       this.#close(new LaneGone("the engine's thread could not be made", { cause }))
-      return this.#ready
+      return this.#started.answer
     }
     let cause: unknown
     worker.on('error', (error) => {
@@ -93,7 +76,7 @@ export class EngineThread {
     this.#worker = worker
     this.#post({ type: 'init', init }, [])
     for (const { message, transfer } of this.#backlog.splice(0)) this.#post(message, transfer)
-    return this.#ready
+    return this.#started.answer
   }
 
   /** Sends a further segment of shared memory. It must come before a row that lies in it. */
@@ -112,11 +95,8 @@ export class EngineThread {
 
   /** @throws RequestFailed, LaneGone */
   async run(batch: EngineBatch): Promise<EngineResult> {
-    const { pixels } = batch
-    // Pixels that are a part of a larger buffer would take all of it along. Not `slice`: that of a Node
-    // `Buffer` does not copy.
-    const own = pixels.byteLength === pixels.buffer.byteLength ? pixels : new Uint8Array(pixels)
-    const transfer = [own.buffer as ArrayBuffer]
+    const own = ownPixels(batch.pixels)
+    const transfer = [own.buffer]
     const bytes = own.byteLength
     this.#pendingBytes += bytes
     try {
@@ -137,11 +117,9 @@ export class EngineThread {
 
   #request(message: WithoutId<ToWorker>, transfer: ArrayBuffer[]): Promise<EngineResult | undefined> {
     if (this.#gone) return Promise.reject(this.#gone)
-    const id = ++this.#lastId
-    return new Promise((resolve, reject) => {
-      this.#post({ ...message, id } as ToWorker, transfer)
-      this.#pending.set(id, { resolve, reject })
-    })
+    const { id, answer } = this.#unanswered.add()
+    this.#post({ ...message, id } as ToWorker, transfer)
+    return answer
   }
 
   #post(message: ToWorker, transfer: ArrayBuffer[]): void {
@@ -153,27 +131,21 @@ export class EngineThread {
     switch (message.type) {
       case 'ready':
         this.#isReady = true
-        this.#settleReady.resolve(message)
+        this.#started.resolve(message)
         break
       case 'rowSet':
-        this.#take(message.id)?.resolve(undefined)
+        this.#unanswered.take(message.id)?.resolve(undefined)
         break
       case 'result':
-        this.#take(message.id)?.resolve(message.result)
+        this.#unanswered.take(message.id)?.resolve(message.result)
         break
       case 'failed': {
         const failure = new RequestFailed(message.message)
         if (message.id === null) this.#startFailure = failure
-        const waiting = message.id === null ? this.#settleReady : this.#take(message.id)
+        const waiting = message.id === null ? this.#started : this.#unanswered.take(message.id)
         waiting?.reject(failure)
       }
     }
-  }
-
-  #take(id: number): Pending | undefined {
-    const pending = this.#pending.get(id)
-    this.#pending.delete(id)
-    return pending
   }
 
   #close(reason: LaneGone): void {
@@ -181,9 +153,8 @@ export class EngineThread {
     this.#gone = reason
     this.#isReady = false
     this.#backlog = []
-    this.#settleReady.reject(reason)
-    for (const { reject } of this.#pending.values()) reject(reason)
-    this.#pending.clear()
-    this.#resolveGone(reason)
+    this.#started.reject(reason)
+    this.#unanswered.fail(reason)
+    this.#ended.resolve(reason)
   }
 }

@@ -1,6 +1,6 @@
 /** What the trunk's graphs must have for inputs and outputs, and what is said where they do not. */
 import { FEATURES, MATRIX_ROW, PIXELS, ROW } from '../manifest/layout.js'
-import type { TrunkPlan } from './messages.js'
+import type { TrunkPlan } from './plan.js'
 
 /** Names of a loaded graph's inputs and outputs. */
 export interface Signature {

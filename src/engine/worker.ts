@@ -4,7 +4,8 @@
  */
 import { type MessagePort, parentPort } from 'node:worker_threads'
 import { Lane } from './lane.js'
-import type { EngineResult, FromWorker, ToWorker } from './messages.js'
+import type { EngineResult } from './batch.js'
+import type { FromWorker, ToWorker } from './messages.js'
 import { OrtRuntime } from './runtime/ort.js'
 
 function serve(port: MessagePort): void {

@@ -1,6 +1,6 @@
 /** One batch on the engine: samples in, one outcome a sample. */
 import type { Clock } from '../concurrency/clock.js'
-import type { EngineResult } from '../engine/messages.js'
+import type { EngineResult } from '../engine/batch.js'
 import { engineRestarting, FacetError } from '../errors.js'
 
 /** One image of one leased domain, as the scheduler queues it. */

@@ -9,7 +9,7 @@
  * (docs/decisions/0011-canary-of-a-whole-image.md).
  */
 import type { Engine } from '../engine/engine.js'
-import type { EngineResult } from '../engine/messages.js'
+import type { EngineResult } from '../engine/batch.js'
 import { FacetError } from '../errors.js'
 import type { InputSpec } from '../manifest/manifest.js'
 

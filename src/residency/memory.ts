@@ -1,6 +1,6 @@
 /** The live memory account: what is resident, and what the same domains would cost as dedicated networks. */
 import { arrayType } from '../engine/bank-spec.js'
-import type { BankDtype } from '../engine/messages.js'
+import type { BankDtype } from '../engine/plan.js'
 import type { Precision } from '../manifest/graphs.js'
 import { kindOf } from '../manifest/kinds/kinds.js'
 import type { BankLayout } from '../manifest/layout.js'

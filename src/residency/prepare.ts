@@ -6,7 +6,8 @@
  */
 import { free } from '../bytes/free.js'
 import { turns } from '../concurrency/turns.js'
-import type { BankDtype, RowTensors } from '../engine/messages.js'
+import type { RowTensors } from '../engine/batch.js'
+import type { BankDtype } from '../engine/plan.js'
 import type { Design } from '../manifest/manifest.js'
 import type { Family } from '../family/family.js'
 import type { Activation, Pack } from '../pack/pack.js'
