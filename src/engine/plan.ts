@@ -16,6 +16,8 @@ export interface TrunkPlan {
   mixedGraph: string
   /** The same for batches of one domain; null where the mixed graph runs those too. */
   singleGraph: string | null
+  /** The mixed graph is made of Facet's own operator. */
+  own: boolean
   bankDtype: BankDtype
   bankMode: BankMode
   device: Device
