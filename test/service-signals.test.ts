@@ -10,8 +10,9 @@ import { pngImage } from './service-rig.js'
 const dir = t.testdir()
 const cli = await compileProgram(dir)
 const flags = ['--port', '0', '--lanes', '2', '--bank-memory', '64MiB', '--max-batch', '8']
+// Progressive, so that libvips decodes it on either runtime: its decoding can be made to hang.
 const jpeg = await sharp(await pngImage(1))
-  .jpeg()
+  .jpeg({ progressive: true })
   .toBuffer()
 
 /** A part of the program that is to hang; see hang.mjs. */
