@@ -30,6 +30,11 @@ class Images(CalibrationDataReader):
         return None if image is None else {"pixels": image[None]}
 
 
+def has_vnni() -> bool:
+    """Without these instructions sums of two products of 8 bits saturate, unless weights keep to 7."""
+    return "vnni" in Path("/proc/cpuinfo").read_text()
+
+
 def quantise(network: Path, images: list[np.ndarray]) -> bytes:
     """@param images: of what the network will see"""
     logging.disable(logging.WARNING)
@@ -45,5 +50,6 @@ def quantise(network: Path, images: list[np.ndarray]) -> bytes:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            reduce_range=not has_vnni(),
         )
         return made.read_bytes()
