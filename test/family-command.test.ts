@@ -1,37 +1,17 @@
 /** `facet family build` and `show`: files in, a family's folder out, errors that change nothing. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { CommanderError } from 'commander'
 import type { onnx as Onnx } from 'onnx-proto'
 import onnxProto from 'onnx-proto'
 import t from 'tap'
 import { familyCommand } from '../src/commands/family.js'
 import { readFamily } from '../src/family/folder.js'
 import { Network } from './networks.js'
+import { runCommand } from './run-command.js'
 
 const { onnx } = onnxProto
 
-/** Runs the command. Returns what it printed, and the error text if it failed. */
-async function facet(...args: string[]): Promise<{ out: string; error: string }> {
-  const command = familyCommand()
-  const result = { out: '', error: '' }
-  for (const each of [command, ...command.commands]) {
-    each.exitOverride().configureOutput({
-      writeOut: (text) => {
-        result.out += text
-      },
-      writeErr: (text) => {
-        result.error += text
-      },
-    })
-  }
-  try {
-    await command.parseAsync(args, { from: 'user' })
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error
-  }
-  return result
-}
+const facet = (...args: string[]) => runCommand(familyCommand(), ...args)
 
 function backbone(): Network {
   const net = new Network(10)

@@ -1,7 +1,6 @@
 /** `facet family quantize` and `check`: images in, graphs in 8 bits beside a family's own, errors that change nothing. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { type Command, CommanderError } from 'commander'
 import sharp from 'sharp'
 import t, { type Test } from 'tap'
 import { checkGraphs } from '../src/commands/family-graphs.js'
@@ -12,6 +11,7 @@ import { readFamily } from '../src/family/folder.js'
 import { writePack } from '../src/pack/write.js'
 import { Control } from './engine-rig.js'
 import { Network } from './networks.js'
+import { runCommand } from './run-command.js'
 import { random } from './engine-rig.js'
 import { basePack, build } from './trunk.js'
 
@@ -20,26 +20,7 @@ const createWorker = () => control.createWorker()
 const SIZE = 12
 const classes = ['ant', 'bee', 'cat']
 
-async function run(command: Command, ...args: string[]): Promise<{ out: string; error: string }> {
-  const result = { out: '', error: '' }
-  for (const each of [command, ...command.commands])
-    each.exitOverride().configureOutput({
-      writeOut: (text) => {
-        result.out += text
-      },
-      writeErr: (text) => {
-        result.error += text
-      },
-    })
-  try {
-    await command.parseAsync(args, { from: 'user' })
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error
-  }
-  return result
-}
-
-const quantize = (...args: string[]) => run(quantizeCommand(createWorker), ...args)
+const quantize = (...args: string[]) => runCommand(quantizeCommand(createWorker), ...args)
 
 /** A family of one slot, and packs of two domains. */
 function writeFamily(dir: string): { family: string; packs: string } {
@@ -201,7 +182,7 @@ t.test('a graph that computes something else is found', async (t) => {
   })
   writeFileSync(path.join(family, 'trunk.int8.weights'), 'short')
   t.match(
-    (await run(familyCommand(), 'check', family)).error,
+    (await runCommand(familyCommand(), 'check', family)).error,
     /trunk\.int8\.weights has 5 bytes, the manifest says/,
   )
 })
@@ -212,7 +193,7 @@ t.test('a build over the family takes its graphs in 8 bits away', async (t) => {
   const net = new Network(6)
   net.linear('head', net.vector(net.conv('a', 'image', [3, 2])), [2, 2])
   writeFileSync(path.join(dir, 'net.onnx'), net.onnx())
-  await run(familyCommand(), 'build', path.join(dir, 'net.onnx'), '--out', family, '--no-check')
+  await runCommand(familyCommand(), 'build', path.join(dir, 'net.onnx'), '--out', family, '--no-check')
   t.notOk(readdirSync(family).some((name) => name.includes('int8')))
   t.equal((await readFamily(family)).manifest.int8, undefined)
 })
