@@ -1,0 +1,218 @@
+"""What one domain puts into a family's slots, as parameters that train well, and the family's network with them in it.
+
+The numbers of a slot are trained as changes of the base's answer, y0 = g x z + h:
+
+    y = (1 + s) y0 + t + diag(g) A v        scale = (1 + s) g,   bias = (1 + s) h + t,   matrix = diag(g) A
+
+with s, t and A (or its factors) starting at zero: so all slots change by like amounts at one learning rate, whatever their
+base. What it does not know: data, the training loop, files of packs.
+"""
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from safetensors.torch import load_file
+
+import data
+import graph as graphs
+
+# What of the slots is trained: nothing, scale and bias, or all that the family's slots take.
+DESIGNS = ("feature", "bn", "full")
+
+
+class Family:
+    """A family's folder: its manifest, the base's numbers of every slot, and how it sees images.
+
+    Raises SystemExit with one line where the folder holds no family, or one with parts that training does not know.
+    """
+
+    def __init__(self, directory: str | Path):
+        self.directory = Path(directory)
+        manifest = self.directory / "family.json"
+        if not manifest.is_file():
+            raise SystemExit(f"{manifest} does not exist. Name the folder of a family (--family), or make one: npm run facet -- family build")
+        self.manifest = json.loads(manifest.read_text())
+        self.name, self.fingerprint, self.features = (self.manifest[k] for k in ("name", "fingerprint", "features"))
+        self.slots = self.manifest["slots"]
+        spec = self.manifest["input"]
+        if spec["kernel"] not in data.KERNELS:
+            raise SystemExit(f"{manifest}: images are resized with the kernel {spec['kernel']!r}; training knows {', '.join(data.KERNELS)}")
+        self.frame = data.Frame(spec["resize"], spec["height"], spec["width"], spec["kernel"])
+        self.mean, self.std = spec["mean"], spec["std"]
+        self.base = {k: v.float() for k, v in load_file(str(self.directory / "base.safetensors")).items()}
+
+    def graph_file(self) -> Path:
+        """The graph for batches of one domain, in float32."""
+        for variant in self.manifest["graphs"]:
+            if variant["serves"] == "one" and variant["bank"] == "f32" and not variant["weights"].startswith("int8"):
+                return self.directory / variant["file"]
+        raise SystemExit(f"{self.directory} has no float32 graph for batches of one domain; build the family again")
+
+
+class SlotAdapter(nn.Module):
+    """One slot's parameters. `columns` 0: no matrix; `rank` None: a whole matrix."""
+
+    def __init__(self, out: int, columns: int, rank: int | None, scale: torch.Tensor, bias: torch.Tensor):
+        super().__init__()
+        self.register_buffer("g", scale, persistent=False)
+        self.register_buffer("h", bias, persistent=False)
+        self.s, self.t = nn.Parameter(torch.zeros(out)), nn.Parameter(torch.zeros(out))
+        if columns and rank:
+            self.up, self.down = nn.Parameter(torch.zeros(out, rank)), nn.Parameter(torch.randn(rank, columns) / columns ** 0.5)
+        elif columns:
+            self.matrix = nn.Parameter(torch.zeros(out, columns))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The slot's numbers in a pack."""
+        found = {"scale": (1 + self.s) * self.g, "bias": (1 + self.s) * self.h + self.t}
+        if hasattr(self, "up"):
+            found.update(up=self.g[:, None] * self.up, down=self.down)
+        elif hasattr(self, "matrix"):
+            found["matrix"] = self.g[:, None] * self.matrix
+        return found
+
+
+class Adapter(nn.Module):
+    """All slots of a family, as the base has them at first. `design`: one of DESIGNS."""
+
+    def __init__(self, family: Family, design: str):
+        super().__init__()
+        self.names = [slot["name"] for slot in family.slots] if design != "feature" else []
+        self.slots = nn.ModuleList(
+            SlotAdapter(slot["out"], slot["columns"] if design == "full" else 0, slot.get("rank"), family.base[f"{slot['name']}.scale"],
+                        family.base[f"{slot['name']}.bias"])
+            for slot in family.slots if design != "feature")
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The adapter's tensors by their names in a pack; gradients flow to the parameters."""
+        return {f"{name}.{part}": value for name, slot in zip(self.names, self.slots) for part, value in slot.tensors().items()}
+
+
+class GraphTrunk:
+    """The trunk as the family's own graph for batches of one domain, with the numbers that are served."""
+
+    def __init__(self, family: Family, device: str):
+        self.family, self.graph = family, graphs.Graph(family.graph_file()).to(device)
+        self.device = device
+        self.description = f"the family's graph {family.graph_file()}"
+
+    def features(self, x: torch.Tensor, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """[N, F] of normalised images [N, 3, H, W]. `tensors`: as in a pack; a slot that is not there is the base's."""
+        feeds, base = {"pixels": x.permute(0, 2, 3, 1)}, self.family.base
+        slots = [slot["name"] for slot in self.family.slots]
+        part = lambda name: tensors[name] if name in tensors else base[name].to(x.device)
+        # The images are normalised already: the graph's own input scale is 1 and its shift 0.
+        feeds["scale"] = torch.cat([x.new_ones(3), x.new_zeros(3), *(part(f"{name}.scale") for name in slots)])
+        feeds["bias"] = torch.cat([part(f"{name}.bias") for name in slots]) if slots else x.new_zeros(0)
+        for name, dims in self.graph.inputs.items():
+            kind, _, slot = name.partition(".")
+            if name in feeds:
+                feeds[name] = feeds[name].reshape(dims) if name != "pixels" else feeds[name]
+            elif f"{slot}.{kind}" in tensors:
+                feeds[name] = tensors[f"{slot}.{kind}"].reshape(dims)
+            else:
+                feeds[name] = x.new_zeros(dims)
+        return self.graph(feeds)
+
+
+class ModuleTrunk:
+    """The trunk as a PyTorch module of the user's: a slot is the submodule of the slot's name, with its normalisation frozen.
+
+    A slot's numbers are applied to that submodule's answer z, so that the base's normalisation behind it, BN(u) = g u + h, makes
+    the slot's formula of it: u = (scale z + matrix v + bias - h) / g, the submodule's own bias left out of z and of h. A
+    normalisation that stands alone is its own answer.
+    """
+
+    def __init__(self, family: Family, place: str, device: str):
+        self.family, self.device = family, device
+        path, _, function = place.partition(":")
+        if not function or not Path(path).is_file():
+            raise SystemExit(f"--module {place}: give FILE.py:FUNCTION, a function that returns the network without its classifier")
+        spec = importlib.util.spec_from_file_location("facet_module", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self.network = getattr(module, function)().to(device).eval().requires_grad_(False)
+        self.description = f"the module {place}"
+        self.tensors: dict[str, torch.Tensor] = {}
+        known = dict(self.network.named_modules())
+        missing = [slot["name"] for slot in family.slots if slot["name"] not in known]
+        if missing:
+            raise SystemExit(f"--module {place}: no submodule has the name of the slot {missing[0]} ({len(missing)} of {len(family.slots)} are missing)")
+        for slot in family.slots:
+            known[slot["name"]].register_forward_hook(self._hook(slot, known[slot["name"]]))
+
+    def _hook(self, slot: dict, layer: nn.Module):
+        name, alone, stride = slot["name"], slot["kind"] == "norm", slot["stride"]
+        g, h = (self.family.base[f"{name}.{part}"].to(self.device) for part in ("scale", "bias"))
+        own = torch.zeros_like(h) if alone or layer.bias is None else layer.bias.detach()
+
+        def adapt(module, inputs, z):
+            if f"{name}.scale" not in self.tensors:
+                return None
+            part = lambda kind: self.tensors.get(f"{name}.{kind}")
+            shape = (1, -1) + (1,) * (z.dim() - 2)
+            if alone:
+                return (z - h.view(shape)) / g.view(shape) * part("scale").view(shape) + part("bias").view(shape)
+            z = z - own.view(shape)
+            u = z * part("scale").view(shape) + (part("bias") - h + g * own).view(shape)
+            if part("up") is not None or part("matrix") is not None:
+                if self.family.manifest["design"] == "series":
+                    v = z
+                else:
+                    v = inputs[0][:, :, ::stride[0], ::stride[1]]
+                for kind in ("down", "up") if part("up") is not None else ("matrix",):
+                    v = nn.functional.conv2d(v, part(kind)[:, :, None, None])
+                u = u + v
+            return u / g.view(shape)
+        return adapt
+
+    def features(self, x: torch.Tensor, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        self.tensors = tensors
+        return self.network(x)
+
+
+class Head(nn.Module):
+    """A classifier on standardised features, folded into the weight and bias of a pack.
+
+    The tenth makes its learning rate like that of the adapters: it begins as `logits = (standardised features) W / 10`.
+    """
+
+    def __init__(self, features: int, classes: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+        self.weight, self.bias = nn.Parameter(torch.zeros(classes, features)), nn.Parameter(torch.zeros(classes))
+
+    def standardise(self, features: torch.Tensor) -> None:
+        """Takes mean and deviation of each feature from examples `[N, F]`."""
+        self.mean.copy_(features.mean(0))
+        self.deviation.copy_(features.std(0).clamp_min(1e-3 * float(features.std()) + 1e-12))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return (features - self.mean) / self.deviation @ self.weight.T / 10 + self.bias
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        weight = self.weight.double() / (10 * self.deviation.double())
+        return {"head.weight": weight.float(), "head.bias": (self.bias.double() - weight @ self.mean.double()).float()}
+
+
+class Adapted(nn.Module):
+    """The trunk with a domain's adapter and head: normalised images [N, 3, H, W] to logits [N, K]."""
+
+    def __init__(self, trunk: GraphTrunk | ModuleTrunk, adapter: Adapter, head: Head):
+        super().__init__()
+        self.trunk, self.adapter, self.head = trunk, adapter, head
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.trunk.features(x, self.adapter.tensors())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """A pack's tensors, float32 on the CPU."""
+        return {k: v.detach().float().cpu().contiguous() for k, v in {**self.adapter.tensors(), **self.head.tensors()}.items()}
