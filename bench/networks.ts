@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { buildFamily } from '../src/compiler/build.js'
 import { dedicatedNetwork } from '../src/compiler/dedicated.js'
 import { packRow } from '../src/engine/row.js'
+import { elementsOf, slotParts } from '../src/manifest/kinds/kinds.js'
 import { FEATURES } from '../src/manifest/layout.js'
 import {
   FLOAT,
@@ -155,12 +156,12 @@ export function randomPack({ manifest, base }: Family, seed: number, classes = C
   const next = random(seed)
   const around = (value: number, length: number) => uniform(next, length, 0.2).map((x) => value + x)
   const slots = new Map<string, SlotWeights>()
-  for (const { name, out, columns } of manifest.slots) {
-    slots.set(name, {
-      scale: around(1, out),
-      bias: around(0, out),
-      ...(columns > 0 && { matrix: uniform(next, out * columns, 0.5 / Math.sqrt(columns)) }),
-    })
+  for (const slot of manifest.slots) {
+    const { name, out, columns } = slot
+    const weights: SlotWeights = { scale: around(1, out), bias: around(0, out) }
+    for (const { name: part, dims } of slotParts(slot))
+      weights[part] ??= uniform(next, elementsOf(dims), 0.5 / Math.sqrt(columns))
+    slots.set(name, weights)
   }
   const { family, design, activation, std } = base
   const labels = Array.from({ length: classes }, (_, index) => `class ${index}`)

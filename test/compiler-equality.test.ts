@@ -2,10 +2,10 @@
 import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import t from 'tap'
-import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { branches, networks, residual } from './backbones.js'
-import { type Conv, Network, type Norm, random } from './networks.js'
-import { type Affine, type Design, type Module, reference } from './reference.js'
+import { randomDomain } from './domains.js'
+import { Network } from './networks.js'
+import { reference } from './reference.js'
 import { basePack, build, distance, normalised, openTrunk, randomPixels } from './trunk.js'
 
 for (const [name, make] of Object.entries(networks)) {
@@ -144,72 +144,3 @@ t.test('a network without a classifier ends at its own output', async (t) => {
   const features = await trunk.run([base], randomPixels(1, 9), [0])
   t.equal(features.length, 4)
 })
-
-/** A domain with a random module at every slot: the modules as trained, and the folded pack. */
-function randomDomain(
-  net: Network,
-  slots: { name: string; kind: 'conv' | 'norm'; in: number; out: number }[],
-  design: Design,
-  base: Pack,
-  seed: number,
-): { modules: Map<string, Module>; pack: Pack } {
-  const next = random(seed * 1000)
-  const draw = (count: number, spread: number, middle = 0) =>
-    Float64Array.from({ length: count }, () => middle + spread * next())
-  const affine = (channels: number): Affine => ({
-    gamma: draw(channels, 0.5, 1),
-    beta: draw(channels, 0.5),
-    mean: draw(channels, 0.5),
-    variance: draw(channels, 0.5, 1),
-    epsilon: 1e-5,
-  })
-  const modules = new Map<string, Module>()
-  const weights = new Map<string, SlotWeights>()
-  for (const slot of slots) {
-    const layer = layerOf(net, slot.name)
-    const module: Module = { bn: affine(slot.out) }
-    if (layer.op === 'conv' && design !== 'bn') {
-      const columns = design === 'parallel' ? slot.in : slot.out
-      module.matrix = draw(slot.out * columns, 1 / Math.sqrt(columns)).map(Math.fround)
-      if (design === 'series') module.inner = affine(slot.out)
-    }
-    modules.set(layer.name, module)
-    weights.set(slot.name, fold(layer, module))
-  }
-  const mean = [0, 1, 2].map(() => 0.5 + 0.2 * next()) as Pack['mean']
-  const std = [0, 1, 2].map(() => 0.3 + 0.1 * next()) as Pack['std']
-  return { modules, pack: { ...base, slots: weights, head: null, labels: null, mean, std } }
-}
-
-/**
- * The layer of a slot. Anonymous slots are numbered by convolutions and norms that stand alone, in forward
- * order.
- */
-function layerOf(net: Network, name: string): Conv | Norm {
-  const layers = net.layers.filter((layer) => layer.op === 'conv' || layer.op === 'bn')
-  const number = /^slot(\d+)$/.exec(name)?.[1]
-  const found = number === undefined ? layers.find((layer) => layer.name === name) : layers[Number(number)]
-  return found as Conv | Norm
-}
-
-function constants({ gamma, beta, mean, variance, epsilon }: Affine): { g: Float64Array; h: Float64Array } {
-  const g = gamma.map((value, i) => value / Math.sqrt(variance[i]! + epsilon))
-  return { g, h: beta.map((value, i) => value - mean[i]! * g[i]!) }
-}
-
-/** Folds a trained module into scale, matrix and bias (docs/architecture.md, "The mathematics of a slot"). */
-function fold(layer: Conv | Norm, { bn, matrix, inner }: Module): SlotWeights {
-  const { g, h } = constants(bn)
-  const bias = h.map((value, i) => value + (layer.op === 'conv' ? g[i]! * (layer.bias?.[i] ?? 0) : 0))
-  if (!matrix) return { scale: Float32Array.from(g), bias: Float32Array.from(bias) }
-  const columns = matrix.length / g.length
-  const within = inner && constants(inner)
-  const product = new Float32Array(matrix.length)
-  for (let i = 0; i < matrix.length; i++) {
-    const row = Math.floor(i / columns)
-    const column = i % columns
-    product[i] = g[row]! * matrix[i]! * (within ? within.g[column]! : 1)
-    if (within) bias[row]! += g[row]! * matrix[i]! * within.h[column]!
-  }
-  return { scale: Float32Array.from(g), bias: Float32Array.from(bias), matrix: product }
-}

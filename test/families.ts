@@ -2,6 +2,7 @@
  * Small families and packs for tests: every kind of slot, every design, no files.
  */
 import { fingerprint } from '../src/manifest/fingerprint.js'
+import { adapterElements, elementsOf, slotParts } from '../src/manifest/kinds/kinds.js'
 import type { Design, FamilyManifest, Slot } from '../src/manifest/manifest.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 
@@ -47,7 +48,7 @@ export function tinyFamily(design: Design = 'parallel', name = 'tiny'): FamilyMa
     slots,
     parameters: {
       trunk: 300,
-      adapter: slots.reduce((sum, slot) => sum + slot.out * (2 + slot.columns), 0),
+      adapter: adapterElements(slots),
       head: 0,
     },
     weights,
@@ -63,17 +64,27 @@ export function tinyFamily(design: Design = 'parallel', name = 'tiny'): FamilyMa
   }
 }
 
+/** The same with factors of rank 2 in the place of the second slot's matrix. */
+export function factoredFamily(): FamilyManifest {
+  const family = tinyFamily()
+  const slots = family.slots.map((slot, index): Slot => (index === 1 ? { ...slot, rank: 2 } : slot))
+  const adapter = adapterElements(slots)
+  return {
+    ...family,
+    slots,
+    parameters: { ...family.parameters, adapter },
+    fingerprint: fingerprint({ ...family, slots }),
+  }
+}
+
 /** A whole pack with three classes. `value(i)` gives the weights; i counts on through all tensors. */
 export function tinyPack(family: FamilyManifest, value: (i: number) => number = (i) => (i % 64) / 32): Pack {
   let i = 0
   const fill = (length: number) => new Float32Array(length).map(() => value(i++))
   const slots = new Map<string, SlotWeights>()
   for (const slot of family.slots) {
-    slots.set(slot.name, {
-      scale: fill(slot.out),
-      bias: fill(slot.out),
-      ...(slot.columns > 0 && { matrix: fill(slot.out * slot.columns) }),
-    })
+    const parts = slotParts(slot).map(({ name, dims }) => [name, fill(elementsOf(dims))])
+    slots.set(slot.name, Object.fromEntries(parts) as SlotWeights)
   }
   return {
     family: family.fingerprint,

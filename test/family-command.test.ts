@@ -33,7 +33,11 @@ t.test('builds a folder that reads as a family, and shows it', async (t) => {
   t.equal(built.error, '')
   t.match(built.out, /^checked: features equal the backbone's within \d\.\de-\d+ of the largest feature$/m)
   t.match(built.out, /a\.conv +conv +3 -> 12 +3x3\/1x1 +12x12/)
-  t.match(built.out, /NOT OPENED {2}even \(even\): the windows of its 2x2 kernel/)
+  t.match(
+    built.out,
+    /even +conv +12 -> 4 +2x2\/1x1 +4x4/,
+    'a matrix behind a layer needs no pixel at its centre',
+  )
   const family = await readFamily(out)
   t.match(family.manifest, {
     name: 'tiny',
@@ -60,6 +64,21 @@ t.test('builds a folder that reads as a family, and shows it', async (t) => {
 /** Without the check, which starts an engine (`family-check.test.ts`). */
 const build = (backbone: string, out: string, ...more: string[]) =>
   facet('build', backbone, '--out', out, '--no-check', ...more)
+
+t.test('says what it chose, and what it could not open', async (t) => {
+  const dir = t.testdir({ 'net.onnx': Buffer.from(backbone().onnx()) })
+  const { out, error } = await build(path.join(dir, 'net.onnx'), path.join(dir, 'tiny'))
+  t.equal(error, '')
+  t.match(
+    out,
+    /^opened {4}design parallel: whole matrices at convolutions larger than 1x1, .* 100% of the weights/m,
+  )
+  t.match(out, /NOT OPENED {2}even \(even\): the windows of its 2x2 kernel/)
+  const factors = (await build(path.join(dir, 'net.onnx'), path.join(dir, 'tiny'), '--rank', '4')).out
+  t.match(factors, /^opened {4}design parallel: factors of rank 4/m)
+  t.match(factors, /a\.conv +conv +3 -> 12 +3x3\/1x1 +12x3 /, 'where factors would be no smaller')
+  t.match(factors, /b\.conv +conv +12 -> 12 +3x3\/2x2 +12x4 4x12 /)
+})
 
 t.test('builds over a family, and drops a file it no longer has', async (t) => {
   const dir = t.testdir({ 'net.onnx': Buffer.from(backbone().onnx()) })
@@ -185,6 +204,8 @@ t.test('bad options are named', async (t) => {
     (await facet('build', path.join(dir, 'net.onnx'), '--out', path.join(dir, 'x'), ...args)).error
   t.match(await run('--design', 'wide'), /--design.*wide.*parallel/)
   t.match(await run('--slots', '('), /--slots/)
+  t.match(await run('--rank', '0'), /--rank.*whole number/)
+  t.match(await run('--rank', '13'), /rank 13 \(--rank\) is above the width of the layer b\.conv/)
   t.match(await run('--height', 'tall'), /--height.*whole number of pixels/)
   t.match(await run('--mean', '1,2'), /--mean.*three numbers/)
   t.match(await run('--std', '1,0,1'), /--std.*larger than 0/)

@@ -133,6 +133,27 @@ t.test('one fault, one problem that names the field, its value and what was expe
       /^slots.0.columns is 4, at most 3/,
     ],
     [
+      'a rank above the width',
+      manifest((edited) => {
+        edited.slots[1]!.rank = 5
+        edited.parameters.adapter += 5 * (5 + 4) - 5 * 4
+      }),
+      /^slots.1.rank is 5, but a matrix of 5 rows and 4 columns has at most 4/,
+    ],
+    [
+      'a wide kernel of a pointwise convolution',
+      first((s) => (s.kind = 'pointwise')),
+      /^slots.0.kernel is 3x3, but a pointwise convolution has 1x1/,
+    ],
+    [
+      'a matrix of a depthwise convolution',
+      manifest((edited) => {
+        edited.slots[0]!.kind = 'depthwise'
+        edited.parameters.adapter -= 4 * 3
+      }),
+      /^slots.0.columns is 3, but a depthwise convolution takes no matrix/,
+    ],
+    [
       'a norm that changes channels',
       set(4, 'slots', '2', 'in'),
       /^slots.2.out is 5, but a normalisation .* \(4\)/,

@@ -5,13 +5,11 @@ import { check, fuzzPacks, fuzzTarget, type Reader } from '../bench/fuzz/pack-fu
 import { FacetError } from '../src/errors.js'
 import { designs } from '../src/manifest/manifest.js'
 import { readPack } from '../src/pack/read.js'
-import { tinyFamily, tinyPack } from './families.js'
+import { factoredFamily, tinyFamily, tinyPack } from './families.js'
 import { openFile, rawFile } from './raw-safetensors.js'
 
-const targets = designs.map((design) => {
-  const family = tinyFamily(design)
-  return fuzzTarget(family, tinyPack(family))
-})
+const families = [...designs.map((design) => tinyFamily(design)), factoredFamily()]
+const targets = families.map((family) => fuzzTarget(family, tinyPack(family)))
 
 t.test('mutated packs are refused with their problems, or accepted with what is in them', async (t) => {
   const count = fuzzPacks(targets, 20260101, (packs) => packs >= 4000)

@@ -42,7 +42,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['engine', 'engine/runtime native family pack manifest strict bytes concurrency errors'],
   ['compiler', 'compiler/slots compiler/int8 family manifest manifest/kinds pack onnx'],
   ['compiler/int8', 'manifest onnx bytes'],
-  ['compiler/slots', 'manifest pack onnx'],
+  ['compiler/slots', 'manifest manifest/kinds pack onnx'],
   ['scheduler', 'concurrency errors'],
   ['store', 'bytes concurrency errors domain-id shown-text'],
   ['image', 'image/headers native manifest concurrency bytes errors'],

@@ -6,7 +6,7 @@ import { encodeFloat16 } from '../src/bytes/float16.js'
 import { designFits, type ReadOptions, readPack, readPackInfo } from '../src/pack/read.js'
 import { readSafetensors, type Tensor, writeSafetensors } from '../src/safetensors/safetensors.js'
 import { writePack } from '../src/pack/write.js'
-import { tinyFamily, tinyPack } from './families.js'
+import { factoredFamily, tinyFamily, tinyPack } from './families.js'
 import { openFile, rawFile } from './raw-safetensors.js'
 
 const family = tinyFamily()
@@ -324,6 +324,52 @@ t.test('slots may be left out, and so may head and labels', async (t) => {
   t.match(readPack(embed, family), { head: null, labels: null })
   t.equal(readPackInfo(embed).classes, 0)
 })
+
+t.test(
+  'factors are given together, in the rank of the slot, and only where the slot takes them',
+  async (t) => {
+    const factored = factoredFamily()
+    const bytes = writePack(tinyPack(factored), factored, { dtype: 'f32' })
+    const edited = (change: (tensors: Tensors, metadata: Metadata) => void) => changed(change, bytes)
+    const slot = 'blocks.0.c1.conv'
+    t.match(readPack(bytes, factored).slots.get(slot), { up: { length: 5 * 2 }, down: { length: 2 * 4 } })
+    const none = edited((tensors) => {
+      for (const part of ['up', 'down']) tensors.delete(`${slot}.${part}`)
+    })
+    t.same(Object.keys(readPack(none, factored).slots.get(slot)!), ['scale', 'bias'])
+
+    t.match(
+      problemsOf(
+        edited((tensors) => tensors.delete(`${slot}.down`)),
+        factored,
+      ),
+      [
+        /slot "blocks.0.c1.conv" has .*"blocks.0.c1.conv.up" but no "blocks.0.c1.conv.down": a slot is given whole/,
+      ],
+    )
+    t.match(
+      problemsOf(
+        edited((tensors) => tensors.set(`${slot}.up`, f32([5, 3]))),
+        factored,
+      ),
+      [/"blocks.0.c1.conv.up" has shape \[5,3\], expected \[5,2\]/],
+    )
+    t.match(
+      problemsOf(
+        edited((tensors) => tensors.set(`${slot}.matrix`, f32([5, 4]))),
+        factored,
+      ),
+      [
+        /"blocks.0.c1.conv.matrix": this slot takes no matrix in family "tiny": it takes factors of rank 2, "blocks.0.c1.conv.up" \[5,2\] and "blocks.0.c1.conv.down" \[2,4\]\. Factor the matrix/,
+      ],
+    )
+    t.match(problemsOf(put('stem.conv.up', f32([4, 2]))), [
+      /"stem.conv.up": this slot takes no up in family "tiny": it takes a whole matrix, "stem.conv.matrix" \[4,3\]\. Give the product of the factors/,
+    ])
+    const strange = changed((_, metadata) => Object.assign(metadata, { family: factored.fingerprint }))
+    t.match(problemsOf(strange, factored)[0], /"blocks.0.c1.conv.matrix": this slot takes no matrix/)
+  },
+)
 
 t.test('a pack may lie anywhere in memory', async (t) => {
   for (const dtype of ['f32', 'f16'] as const) {

@@ -27,6 +27,8 @@ export interface Module {
   bn: Affine
   /** `[out, in]` (parallel) or `[out, out]` (series), row-major. */
   matrix?: Float64Array
+  /** What the matrix is the product of, where it was trained so: `up [out, rank]`, `down [rank, in or out]`. */
+  factors?: { up: Float64Array; down: Float64Array; rank: number }
   /** The normalisation inside a series adapter. */
   inner?: Affine
 }

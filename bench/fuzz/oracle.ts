@@ -83,17 +83,20 @@ function checkTensors(content: Content, family: FamilyManifest, design: string):
   for (const slot of family.slots) {
     const scale = shape(`${slot.name}.scale`)
     const bias = shape(`${slot.name}.bias`)
-    const matrix = slot.columns > 0 ? shape(`${slot.name}.matrix`) : undefined
-    need(scale === bias && (matrix === undefined || scale !== undefined), `${slot.name}: half a slot`)
+    const wanted = matricesOf(slot)
+    const given = wanted.map(([part]) => shape(`${slot.name}.${part}`))
+    const matrices = given.filter((found) => found !== undefined)
+    need(matrices.length === 0 || matrices.length === wanted.length, `${slot.name}: one factor of two`)
+    need(scale === bias && (matrices.length === 0 || scale !== undefined), `${slot.name}: half a slot`)
     need(
       scale === undefined || (design !== 'feature' && scale === `${slot.out}`),
       `${slot.name}: scale or bias`,
     )
     need(
-      matrix === undefined || (design !== 'bn' && matrix === `${slot.out}x${slot.columns}`),
+      matrices.length === 0 || (design !== 'bn' && wanted.every(([, size], at) => given[at] === size)),
       `${slot.name}: matrix`,
     )
-    known += (scale === undefined ? 0 : 2) + (matrix === undefined ? 0 : 1)
+    known += (scale === undefined ? 0 : 2) + matrices.length
   }
   const weight = content.get('head.weight')?.shape
   const bias = content.get('head.bias')?.shape
@@ -104,6 +107,16 @@ function checkTensors(content: Content, family: FamilyManifest, design: string):
     known += 2
   }
   need(known === content.size, 'unknown tensors')
+}
+
+/** The tensors of a slot's matrix, with their shapes. */
+function matricesOf({ out, columns, rank }: FamilyManifest['slots'][number]): [string, string][] {
+  if (columns === 0) return []
+  if (rank === undefined) return [['matrix', `${out}x${columns}`]]
+  return [
+    ['up', `${out}x${rank}`],
+    ['down', `${rank}x${columns}`],
+  ]
 }
 
 /** Returns the design. */

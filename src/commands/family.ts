@@ -26,7 +26,8 @@ import { kindOf as fileKind } from '../bytes/file-kind.js'
 
 interface BuildFlags {
   out: string
-  design: Design
+  design?: Design
+  rank?: number | 'full'
   name?: string
   slots?: RegExp
   features?: string
@@ -56,14 +57,20 @@ export function familyCommand(): Command {
     )
     .requiredOption('--out <dir>', 'folder of the family, for example models/NAME')
     .addOption(
-      new Option('--design <design>', 'what a domain may put into a slot')
-        .choices(designs)
-        .default('parallel'),
+      new Option(
+        '--design <design>',
+        'what a domain may put into a slot (default: parallel, with the slots and the rank that suit the network)',
+      ).choices(designs),
+    )
+    .option(
+      '--rank <r>',
+      "a slot's matrix as two factors of this rank, or full for whole matrices (default: full beside k x k convolutions, 8 at pointwise ones)",
+      rank,
     )
     .option('--name <name>', "the family's name (default: the folder's)")
     .option(
       '--slots <regex>',
-      'open the convolutions and BatchNorms with matching slot names (default: group-1 convolutions larger than 1x1, and BatchNorms that stand alone)',
+      'open the layers and normalisations with matching slot names, and no others (default: those that suit the network)',
       pattern,
     )
     .option(
@@ -238,7 +245,11 @@ async function writeFamily(
 
 /** @param difference of the check, relative to the largest feature; undefined without one */
 function report(built: BuiltFamily, out: string, difference: number | undefined): string {
-  const lines = [describe(built.manifest).trimEnd(), `features  ${built.features}`]
+  const lines = [
+    `opened    ${built.chosen}`,
+    describe(built.manifest).trimEnd(),
+    `features  ${built.features}`,
+  ]
   const refused = built.closed.filter((entry) => entry.refused)
   const frozen = built.closed.filter((entry) => !entry.refused)
   for (const entry of refused) lines.push(`NOT OPENED  ${entry.name} (${entry.node}): ${entry.reason}`)
@@ -297,6 +308,14 @@ function pattern(text: string): RegExp {
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message)
   }
+}
+
+function rank(text: string): number | 'full' {
+  if (text === 'full') return text
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1 || value > 4096)
+    throw new InvalidArgumentError('Not a whole number from 1 to 4096, nor full.')
+  return value
 }
 
 function pixels(text: string): number {

@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto'
 import { fingerprint, weightsDigest } from '../manifest/fingerprint.js'
 import { isOwn, ownWeights } from '../manifest/graphs.js'
-import type { Design, FamilyManifest, GraphVariant, InputSpec, Kernel, Serves } from '../manifest/manifest.js'
+import type { FamilyManifest, GraphVariant, InputSpec, Kernel, Serves } from '../manifest/manifest.js'
 import { adapterElements, elementsOf } from '../manifest/kinds/kinds.js'
 import { isReservedName, PIXELS } from '../manifest/layout.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
@@ -16,18 +16,19 @@ import { parseManifest } from '../manifest/schema.js'
 import type { Pack } from '../pack/pack.js'
 import { writePack } from '../pack/write.js'
 import type { BackboneInterface } from './backbone.js'
+import { choose, type Wishes } from './choose.js'
 import { emitTrunk } from './emit.js'
 import { graphFiles, WEIGHTS_FILE } from './graph-files.js'
 import { type Graph, openGraph } from '../onnx/graph.js'
 import { type Features, findFeatures } from './head.js'
 import { BackboneError, type Dim, loadModel, type Model, type ReadExternal } from '../onnx/onnx.js'
 import { inferShapes } from '../onnx/shapes.js'
+import { checkRank } from './slots/choice.js'
 import { findSlots, frozenWeights } from './slots/find.js'
 import type { ClosedSlot, OpenSlot } from './slots/kind.js'
 
-export interface BuildOptions {
+export interface BuildOptions extends Wishes {
   name: string
-  design: Design
   /** Input pixels; needed where the backbone leaves them open. */
   height?: number
   width?: number
@@ -36,8 +37,6 @@ export interface BuildOptions {
   kernel: Kernel
   mean: [number, number, number]
   std: [number, number, number]
-  /** Opens exactly the slots whose names match. */
-  slots?: RegExp
   /** Node or value that holds the feature vector. */
   features?: string
   /** One per class of the backbone's classifier. */
@@ -60,6 +59,8 @@ export interface BuiltFamily {
   files: Map<string, Uint8Array>
   /** Convolutions and normalisations that stay frozen, and why. */
   closed: ClosedSlot[]
+  /** What was opened and why, in words. */
+  chosen: string
   /** Where the features were found, in words. */
   features: string
   /** How to run the backbone itself for the same features (`backbone.ts`). */
@@ -82,14 +83,17 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
   const shapes = inferShapes(graph, shape)
   const features = findFeatures(graph, shapes, options.features)
   graph.prune([features.value])
-  const { open: found, closed } = findSlots({ graph, shapes, design: options.design, pattern: options.slots })
-  if (found.length === 0) throw noSlots(graph, closed)
+  const { choice, why } = choose(graph, options)
+  const { design } = choice
+  const { open: found, closed } = findSlots({ graph, shapes, choice })
+  if (found.length === 0 && design !== 'feature') throw noSlots(graph, closed)
 
   const weights = weightsDigest(frozenWeights(graph, found).map((tensor) => tensor.bytes))
   // A family of frozen features opens nothing: its domains differ in their heads only.
-  const open = options.design === 'feature' ? [] : found
+  const open = design === 'feature' ? [] : found
   const slots = open.map((entry) => entry.slot)
-  const id = fingerprint({ weights, slots, design: options.design, input })
+  checkRank(choice, slots)
+  const id = fingerprint({ weights, slots, design, input })
 
   const own = open.filter(({ emitOwn }) => emitOwn).length > OWN_SHARE * countOf(graph, 'Conv')
   const graphs = variants(options.fp16 ? 'f16' : 'f32', own)
@@ -102,7 +106,7 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
     format: 'facet-family/1',
     name: options.name,
     fingerprint: id,
-    design: options.design,
+    design,
     input,
     features: features.size,
     slots,
@@ -132,6 +136,7 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
     manifest: parseManifest(text),
     files,
     closed,
+    chosen: why,
     features: features.note,
     backbone: { features: graph.originalName(features.value), channelsLast },
   }

@@ -14,14 +14,16 @@
  *   matrix_row          int64   [N]; or [1] when every sample is of one domain (broadcast, no copies)
  *   affine              float   [R, A]   input scale 3, input shift 3, every slot's scale [out], then every
  *                                        slot's bias [out]
- *   matrix.<slot name>  float   [R, out, columns]   one input for each slot that takes a matrix
+ *   matrix.<slot name>  float   [R, out, columns]   one input for each slot that takes a whole matrix
+ *   up.<slot name>      float   [R, out, rank]      and two where it takes factors
+ *   down.<slot name>    float   [R, rank, columns]
  *
  * Inputs of a graph for batches of one domain, which are views of one row:
  *
  *   pixels              uint8   [N, H, W, 3]
  *   scale               float   [1, A - B, 1, 1]   the affine row up to the first bias
  *   bias                float   [B]                the rest of it
- *   matrix.<slot name>  float   [out, columns, 1, 1]
+ *   matrix.<slot name>  float   [out, columns, 1, 1]   `up` and `down` in the same way
  *
  * Output of both: `features` float [N, F]. The input scale and shift are `1/(255 std)` and `-mean/std`, so
  * that `pixel * scale + shift` is the normalised value. With an f16 bank, all but `pixels` and the rows are

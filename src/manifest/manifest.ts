@@ -7,7 +7,7 @@
  */
 import type { Design, Slot } from './kinds/slot.js'
 
-export { type Design, designs, type Slot } from './kinds/slot.js'
+export { type Design, designs, type Kind, type Slot } from './kinds/slot.js'
 
 /** Resampling kernels, by sharp's names. */
 export const kernels = ['nearest', 'linear', 'cubic', 'mitchell', 'lanczos2', 'lanczos3'] as const

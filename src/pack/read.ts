@@ -6,6 +6,7 @@
 import { finish, type Steps } from '../concurrency/turns.js'
 import { FacetError } from '../errors.js'
 import { extraParts, slotParts } from '../manifest/kinds/kinds.js'
+import { noSuchPart } from '../manifest/kinds/matrix.js'
 import { isAffine } from '../manifest/layout.js'
 import { type Design, designs, type FamilyManifest } from '../manifest/manifest.js'
 import { type ExpectedTensor, expectedTensors, HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
@@ -152,7 +153,7 @@ function* readTensors(
     yield
     const place = expected.get(name)
     if (!place && name !== HEAD_WEIGHT && name !== HEAD_BIAS) {
-      problems.add(`tensor ${quote(name)}: ${whyUnknown(name, family)} in family ${quote(family.name)}`)
+      problems.add(`tensor ${quote(name)}: ${whyUnknown(name, family)}`)
       continue
     }
     if (place) checkAllowed(name, place, design, problems)
@@ -165,9 +166,12 @@ function* readTensors(
 }
 
 /** Why no tensor of the family has this name. */
-function whyUnknown(name: string, { slots }: FamilyManifest): string {
-  const part = extraParts.find((part) => slots.some((slot) => name === tensorName(slot.name, part)))
-  return part === undefined ? 'unknown name, no such slot' : `this slot takes no ${part}`
+function whyUnknown(name: string, { name: family, slots }: FamilyManifest): string {
+  for (const part of extraParts) {
+    const slot = slots.find((slot) => name === tensorName(slot.name, part))
+    if (slot) return noSuchPart(slot, part, quote(family))
+  }
+  return `unknown name, no such slot in family ${quote(family)}`
 }
 
 /** Notes a tensor that the pack's own design does not have. */
@@ -264,7 +268,7 @@ function* firstNonFinite(floats: Float32Array): Steps<number> {
   return -1
 }
 
-/** A slot is given whole or not at all; optional parts may be left out. */
+/** A slot is given whole or not at all; its optional parts may be left out together. */
 function readSlots(
   floats: ReadonlyMap<string, Float32Array>,
   present: ReadonlySet<string>,
@@ -277,13 +281,17 @@ function readSlots(
     const given: string[] = []
     const missing: string[] = []
     let whole = true
-    for (const { name: part, optional } of slotParts(slot)) {
+    const parts = slotParts(slot)
+    const isGiven = (part: string) => present.has(tensorName(slot.name, part))
+    const withOptional = parts.some(({ name, optional }) => optional && isGiven(name))
+    for (const { name: part, optional } of parts) {
       const name = tensorName(slot.name, part)
+      const wanted = !optional || withOptional
       const values = floats.get(name)
       if (values) weights[part] = values
-      else if (!optional) whole = false
-      if (present.has(name)) given.push(name)
-      else if (!optional) missing.push(name)
+      else if (wanted) whole = false
+      if (isGiven(part)) given.push(name)
+      else if (wanted) missing.push(name)
     }
     if (whole) slots.set(slot.name, weights as SlotWeights)
     if (given.length === 0) continue

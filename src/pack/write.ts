@@ -4,6 +4,7 @@
 import { FacetError } from '../errors.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import { elementsOf, slotParts } from '../manifest/kinds/kinds.js'
+import { noSuchPart } from '../manifest/kinds/matrix.js'
 import { HEAD_BIAS, HEAD_WEIGHT, tensorName } from './expected.js'
 import { encodeFloat16, Float16RangeError, firstNonFinite32 } from '../bytes/float16.js'
 import { encodeMetadata } from './metadata.js'
@@ -41,7 +42,7 @@ export function writePack(pack: Pack, family: FamilyManifest, options: { dtype: 
     }
     for (const part of Object.keys(weights)) {
       if (!parts.some((known) => known.name === part))
-        problems.add(`slot ${quote(name)}: this slot takes no ${part} in family ${quote(family.name)}`)
+        problems.add(`slot ${quote(name)}: ${noSuchPart(slot, part, quote(family.name))}`)
     }
   }
   if (pack.head) {

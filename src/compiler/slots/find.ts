@@ -1,19 +1,10 @@
 /** The places of a backbone that a domain may adapt, in forward order, and their names. */
 import { FLOAT, type Node, type Tensor } from '../../onnx/onnx.js'
 import type { Graph } from '../../onnx/graph.js'
-import { conv } from './conv.js'
-import type { Backbone, ClosedSlot, OpenSlot, SlotBuilder } from './kind.js'
-import { norm } from './norm.js'
+import { builders } from './builders.js'
+import type { Backbone, ClosedSlot, OpenSlot } from './kind.js'
 
-const builders: readonly SlotBuilder[] = [conv, norm]
-
-/**
- * Finds the slots in forward order.
- *
- * Without a pattern each kind chooses: every convolution of group 1 with a kernel larger than 1x1, and every
- * BatchNorm that stands alone. With one: every convolution and BatchNorm whose slot name it matches, whatever
- * its kernel.
- */
+/** Finds the places in forward order, and opens those of the choice. */
 export function findSlots(backbone: Backbone): { open: OpenSlot[]; closed: ClosedSlot[] } {
   const { graph } = backbone
   const open: OpenSlot[] = []
@@ -23,7 +14,7 @@ export function findSlots(backbone: Backbone): { open: OpenSlot[]; closed: Close
   /** Names of the slots that nodes would belong to. */
   const owners = new Map<Node, string>()
   for (const node of graph.nodes) {
-    const builder = builders.find(({ op }) => op === node.op)
+    const builder = builders.find(({ matches }) => matches(graph, node))
     if (!builder || taken.has(node)) continue
     const name = names.next(graph.originalName(node.inputs[1]!), owners.get(node))
     const next = builder.takesOver(graph, node)

@@ -9,6 +9,7 @@ import type { Shapes } from '../../onnx/shapes.js'
 import type { Writer } from '../../onnx/writer.js'
 import type { SlotWeights } from '../../pack/pack.js'
 import type { BankValues } from './bank-inputs.js'
+import type { Choice } from './choice.js'
 
 /** A node that may become a slot. */
 export interface Candidate {
@@ -23,9 +24,8 @@ export interface Candidate {
 export interface Backbone {
   graph: Graph
   shapes: Shapes
-  design: Design
-  /** Slots to open by name; undefined leaves the choice to the kinds. */
-  pattern: RegExp | undefined
+  /** Which places are opened. */
+  choice: Choice
 }
 
 export interface OpenSlot {
@@ -52,12 +52,33 @@ export interface ClosedSlot {
 }
 
 export interface SlotBuilder {
-  /** The operator of the nodes that may become such slots. Their second input gives the slot its name. */
-  op: string
-  /** The node behind one of them that belongs to its slot, if it is opened. */
+  /** Whether a node may become such a slot. Its second input gives the slot its name. */
+  matches(graph: Graph, node: Node): boolean
+  /** The node behind it that belongs to its slot, if it is opened. */
   takesOver(graph: Graph, node: Node): Node | undefined
   /** @throws BackboneError where the node's weights are not what a backbone must have */
   open(backbone: Backbone, candidate: Candidate): OpenSlot | ClosedSlot
+  /** Writes the slot into a dedicated network, with a domain's numbers merged into the frozen weights where that is possible. */
+  merge(trunk: MergeWriter, slot: Slot): void
+}
+
+/** The graph for one domain that is being turned into a dedicated network. */
+export interface MergeWriter {
+  design: Design
+  /** A domain's numbers of a part of a slot; undefined where the slot takes no such part. */
+  part(slot: string, part: string): Float32Array | undefined
+  /** The node that scales what a slot's layer gives, and the one that makes the slot's result. */
+  ends(slot: string): { first: Node; last: Node }
+  /** The node that makes a value. */
+  maker(value: string): Node | undefined
+  /** Frozen weights, which a trunk in half precision widens first. */
+  frozen(name: string): Tensor
+  /** A new constant of a slot. Gives its name. */
+  constant(slot: string, part: string, dims: number[], values: Float32Array): string
+  /** Puts a node in the place of another, for the same outputs. */
+  replace(slot: string, node: Node, op: string, inputs: string[], attributes: Node['attributes']): void
+  /** Leaves the slot as the graph has it, with the domain's numbers as constants. */
+  keep(slot: Slot): void
 }
 
 /** A trunk graph that is being written. */

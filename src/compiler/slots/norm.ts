@@ -3,25 +3,28 @@ import type { Slot } from '../../manifest/manifest.js'
 import type { Node } from '../../onnx/onnx.js'
 import { slotValue } from './names.js'
 import { affineOf } from './batch-norm.js'
-import { closed, type SlotBuilder, type TrunkWriter } from './kind.js'
+import { allocate } from './choice.js'
+import { closed, type MergeWriter, type SlotBuilder, type TrunkWriter } from './kind.js'
 
 export const norm: SlotBuilder = {
-  op: 'BatchNormalization',
+  matches: (_, { op }) => op === 'BatchNormalization',
 
   takesOver: () => undefined,
 
-  open({ graph, shapes, pattern }, candidate) {
+  open({ graph, shapes, choice }, candidate) {
     const { node, name } = candidate
     const input = node.inputs[0]!
     const before = graph.producer(input)
-    if (pattern && !pattern.test(name)) return closed(candidate, 'not named by --slots')
-    if (!pattern && before?.op === 'Conv' && graph.consumers(input).length === 1)
+    if (!choice.pattern && before?.op === 'Conv' && graph.consumers(input).length === 1)
       return closed(candidate, `behind ${before.name}, which stays frozen`)
     const rank = shapes.get(input)?.length
     if (rank !== 2 && rank !== 4)
       return closed(candidate, `its input has ${rank ?? 'an unknown number of'} dimensions, not 2 or 4`, true)
     const affine = affineOf(graph, node)
     const channels = affine.scale.length
+    const place = { name, kind: 'norm', in: channels, out: channels, normalised: 'alone' } as const
+    const allocation = allocate(choice, { ...place, noMatrix: 'a normalisation' })
+    if (typeof allocation === 'string') return closed(candidate, allocation)
     const slot: Slot = {
       name,
       kind: 'norm',
@@ -29,7 +32,7 @@ export const norm: SlotBuilder = {
       out: channels,
       kernel: [1, 1],
       stride: [1, 1],
-      columns: 0,
+      ...allocation,
     }
     return {
       slot,
@@ -39,6 +42,8 @@ export const norm: SlotBuilder = {
       emit: (trunk) => emit(trunk, slot, node),
     }
   },
+
+  merge,
 }
 
 /** `y = scale * x + bias` per sample. */
@@ -54,4 +59,20 @@ function emit({ writer, bank, shapes, serves }: TrunkWriter, slot: Slot, node: N
   const bankBias = bank.bias(slot.name)
   const bias = vectors || serves === 'one' ? spread(bankBias, 'bias_spread') : bankBias
   writer.add('Add', [scaled, bias], [], output)
+}
+
+/** The epsilon of a BatchNormalization that names none. */
+const EPSILON = 1e-5
+
+/** As a BatchNormalization, which onnxruntime runs in the layout of its convolutions. */
+function merge(trunk: MergeWriter, { name, out }: Slot): void {
+  const { first, last } = trunk.ends(name)
+  const parts = {
+    scale: trunk.part(name, 'scale')!,
+    bias: trunk.part(name, 'bias')!,
+    mean: new Float32Array(out),
+    variance: new Float32Array(out).fill(1 - EPSILON),
+  }
+  const inputs = Object.entries(parts).map(([part, values]) => trunk.constant(name, part, [out], values))
+  trunk.replace(name, last, 'BatchNormalization', [first.inputs[0]!, ...inputs], [])
 }

@@ -14,7 +14,7 @@ export interface SlotPart {
   dims: readonly number[]
   /** Shape in the graph for batches of one domain. */
   singleDims: readonly number[]
-  /** A pack may give the slot without this part, which then is zeros. */
+  /** A pack may give the slot without its optional parts, all of them together, which then are zeros. */
   optional: boolean
 }
 
@@ -37,4 +37,9 @@ export interface SlotKind {
 /** Scale and bias, which every kind has. */
 export function scaleAndBias({ out }: Slot): SlotPart[] {
   return ['scale', 'bias'].map((name) => ({ name, dims: [out], singleDims: [out], optional: false }))
+}
+
+/** Kernel and stride, for people. */
+export function windowOf({ kernel, stride }: Slot): string {
+  return `${kernel.join('x')}/${stride.join('x')}`
 }

@@ -1,10 +1,12 @@
 /** The kinds of slot by name. Whoever has a slot asks these functions and does not look at its kind. */
-import type { Slot } from './slot.js'
+import type { Kind, Slot } from './slot.js'
 import { conv } from './conv.js'
+import { depthwise } from './depthwise.js'
 import type { SlotKind, SlotPart } from './kind.js'
 import { norm } from './norm.js'
+import { pointwise } from './pointwise.js'
 
-const kinds: Record<Slot['kind'], SlotKind> = { conv, norm }
+const kinds: Record<Kind, SlotKind> = { depthwise, pointwise, conv, norm }
 
 /** The kind of a slot. */
 export function kindOf({ kind }: Slot): SlotKind {

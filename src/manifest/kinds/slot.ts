@@ -4,19 +4,29 @@
 export const designs = ['feature', 'bn', 'series', 'parallel'] as const
 export type Design = (typeof designs)[number]
 
+/** The kinds of slot, in the order in which a builder looks for them. */
+export const slotKinds = ['depthwise', 'pointwise', 'conv', 'norm'] as const
+export type Kind = (typeof slotKinds)[number]
+
 /** A place in the trunk that a domain may adapt. */
 export interface Slot {
   /**
-   * The convolution's weight initializer without `.weight`, the normalisation's for a lone one, or
-   * `slot<NN>`.
+   * The layer's weight initializer without `.weight`, the normalisation's for a lone one, or `slot<NN>`.
    */
   name: string
-  kind: 'conv' | 'norm'
+  kind: Kind
   /** Channels in and out (equal for a lone normalisation). */
   in: number
   out: number
   kernel: [number, number]
   stride: [number, number]
-  /** Columns of the matrix `[out, columns]` a pack may give; 0 where the slot takes scale and bias only. */
+  /** Columns of the matrix `[out, columns]`; 0 where the slot takes scale and bias only. */
   columns: number
+  /** A pack gives the matrix as factors, `up [out, rank]` and `down [rank, columns]`. Absent: whole. */
+  rank?: number
+  /**
+   * The backbone has no normalisation behind the layer but a bias: its exporter folded it into the weights. Scale is 1
+   * in the base, and in packs relative to what is folded in. Absent: false.
+   */
+  relative?: true
 }

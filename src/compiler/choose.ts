@@ -1,0 +1,95 @@
+/**
+ * Chooses what a family opens in a network for which its builder asked for no certain slots: what suits the layers that
+ * hold most of its weights.
+ */
+import type { Design, Kind } from '../manifest/manifest.js'
+import { elementsOf } from '../manifest/kinds/kinds.js'
+import type { Graph } from '../onnx/graph.js'
+import type { Choice, Normalised } from './slots/choice.js'
+import { formOf } from './slots/convolution.js'
+
+/** What was asked for; the rest is chosen. */
+export interface Wishes {
+  design?: Design
+  /** Of the matrices' factors, or whole matrices. */
+  rank?: number | 'full'
+  /** Opens exactly the slots whose names match. */
+  slots?: RegExp
+}
+
+export interface Chosen {
+  choice: Choice
+  /** What was chosen and why, a sentence. */
+  why: string
+}
+
+/** The rank where none is asked for: that of the trial in docs/decisions/0029-kinds-of-slot-and-factors.md. */
+const DEFAULT_RANK = 8
+
+/**
+ * A network with more than this share of its weights in k x k convolutions takes matrices beside those: each is a ninth
+ * of a 3x3 layer. Others have too few of them.
+ */
+const CONV_SHARE = 0.2
+
+const ALL: ReadonlySet<Normalised> = new Set(['alone', 'behind', 'folded'])
+const ALONE: ReadonlySet<Normalised> = new Set(['alone'])
+
+/** Where most of a network's weights are. */
+type Sort = 'conv' | 'pointwise'
+
+/** What each sort of network opens without being told. */
+const bySort: Record<Sort, Pick<Choice, 'matrices' | 'affine' | 'rank'>> = {
+  conv: { matrices: new Set<Kind>(['conv']), affine: ALONE, rank: undefined },
+  pointwise: { matrices: new Set<Kind>(['pointwise']), affine: ALL, rank: DEFAULT_RANK },
+}
+
+/** Chooses what to open in a network. */
+export function choose(graph: Graph, { design = 'parallel', rank, slots }: Wishes): Chosen {
+  const asked = rank === 'full' ? undefined : rank
+  if (slots) {
+    const choice: Choice = {
+      design,
+      pattern: slots,
+      matrices: new Set(),
+      affine: ALL,
+      rank: asked,
+      widens: false,
+    }
+    return { choice, why: `design ${design}: the slots that --slots names` }
+  }
+  if (design === 'bn') {
+    const choice: Choice = { design, matrices: new Set(), affine: ALL, rank: undefined, widens: true }
+    return { choice, why: 'design bn: scale and bias of every normalisation' }
+  }
+  const shares = sharesOf(graph)
+  const sort: Sort = shares.conv > CONV_SHARE || shares.pointwise === 0 ? 'conv' : 'pointwise'
+  const usual = bySort[sort]
+  const choice: Choice = { ...usual, design, rank: rank === undefined ? usual.rank : asked, widens: true }
+  return { choice, why: whyOf(sort, shares, choice) }
+}
+
+/** Where a network has its weights, as shares of those of all its convolutions. */
+function sharesOf(graph: Graph): Record<Sort, number> {
+  const counts = { conv: 0, pointwise: 0, other: 0 }
+  for (const node of graph.nodes) {
+    const form = node.op === 'Conv' ? formOf(graph, node) : undefined
+    if (!form) continue
+    const sort = form.group > 1 ? 'other' : form.kernel.every((size) => size === 1) ? 'pointwise' : 'conv'
+    counts[sort] += elementsOf(graph.constant(node.inputs[1])!.dims)
+  }
+  const all = Math.max(1, counts.conv + counts.pointwise + counts.other)
+  return { conv: counts.conv / all, pointwise: counts.pointwise / all }
+}
+
+const words: Record<Sort, string> = {
+  conv: 'convolutions larger than 1x1',
+  pointwise: 'pointwise convolutions',
+}
+
+function whyOf(sort: Sort, shares: Record<Sort, number>, { design, rank, affine }: Choice): string {
+  const share = `${Math.round(100 * shares[sort])}% of the weights are in ${words[sort]}`
+  const matrices = rank === undefined ? 'whole matrices' : `factors of rank ${rank}`
+  const norms = affine === ALL ? 'scale and bias of every normalisation' : 'normalisations that stand alone'
+  return `design ${design}: ${matrices} at ${words[sort]}, and ${norms}, since ${share}`
+}

@@ -1,0 +1,11 @@
+/** 1x1 convolutions as slots. */
+import { normBehind } from './batch-norm.js'
+import { isConvolution, mergeConvolution, openConvolution } from './convolution.js'
+import type { SlotBuilder } from './kind.js'
+
+export const pointwise: SlotBuilder = {
+  matches: (graph, node) => isConvolution(graph, node, ({ kernel }) => kernel.every((size) => size === 1)),
+  takesOver: normBehind,
+  open: (backbone, candidate) => openConvolution('pointwise', backbone, candidate),
+  merge: mergeConvolution,
+}

@@ -1,0 +1,237 @@
+/** Every kind of slot, without a matrix, with a whole one and with factors: a family computes the slot's formula. */
+import path from 'node:path'
+import * as ort from 'onnxruntime-node'
+import t from 'tap'
+import type { BuildOptions } from '../src/compiler/build.js'
+import { dedicatedNetwork } from '../src/compiler/dedicated.js'
+import { packRow } from '../src/engine/row.js'
+import { findGraph } from '../src/manifest/graphs.js'
+import { bankLayout, FEATURES, PIXELS } from '../src/manifest/layout.js'
+import type { Slot } from '../src/manifest/manifest.js'
+import { loadModel, saveModel } from '../src/onnx/onnx.js'
+import { randomDomain } from './domains.js'
+import { Network } from './networks.js'
+import { reference } from './reference.js'
+import { basePack, build, distance, normalised, openTrunk, randomPixels } from './trunk.js'
+
+/** Inverted bottlenecks: a k x k stem, pointwise and depthwise convolutions, each with its BatchNorm. */
+function mobile(): Network {
+  const net = new Network(12, { opset: 13 }, 21)
+  const layer = (
+    name: string,
+    x: string,
+    channels: [number, number],
+    options: Parameters<Network['conv']>[3],
+  ) => net.bn(`${name}.bn`, net.conv(name, x, channels, options), channels[1])
+  const point = { kernel: [1, 1] as [number, number] }
+  const stem = net.relu(layer('stem', 'image', [3, 12], { stride: 2, pads: [0, 0, 1, 1] }))
+  const wide = net.relu(layer('a.expand', stem, [12, 24], point))
+  const deep = net.relu(layer('a.depth', wide, [24, 24], { group: 24, kernel: [5, 5] }))
+  const narrow = net.add(layer('a.project', deep, [24, 12], point), stem)
+  // A depthwise convolution with two outputs a channel, a strided pointwise one, and a grouped one.
+  const twice = net.relu(layer('b.depth', narrow, [12, 24], { group: 12 }))
+  const strided = net.relu(layer('b.project', twice, [24, 16], { ...point, stride: 2 }))
+  const grouped = net.relu(layer('c.grouped', strided, [16, 16], { group: 4 }))
+  const last = layer('c.last', grouped, [16, 20], point)
+  net.linear('head', net.vector(net.relu(net.bn('norm', net.relu(last), 20))), [20, 4])
+  return net
+}
+
+/** The same where the exporter folded every BatchNorm into its convolution. */
+function mobileFolded(): Network {
+  const net = new Network(11, { opset: 17, fixedBatch: true, vector: 'Reshape' }, 22)
+  const point = { kernel: [1, 1] as [number, number], bias: true }
+  const stem = net.relu(net.conv('stem', 'image', [3, 8], { stride: 2, bias: true }))
+  const wide = net.relu(net.conv('expand', stem, [8, 24], point))
+  const deep = net.relu(net.conv('depth', wide, [24, 24], { group: 24, bias: true }))
+  const narrow = net.add(net.conv('project', deep, [24, 8], point), stem)
+  net.linear('head', net.vector(net.relu(net.conv('last', narrow, [8, 48], point))), [48, 4])
+  return net
+}
+
+interface Case {
+  make: () => Network
+  options: Partial<BuildOptions>
+  /** Slots with their kinds and what they take: the whole matrix's columns, or rank x columns. */
+  slots: Record<string, string>
+}
+
+const cases: Record<string, Case> = {
+  'pointwise with factors, the others without a matrix': {
+    make: mobile,
+    options: { rank: 3 },
+    slots: {
+      stem: 'conv',
+      'a.expand': 'pointwise 3x12',
+      'a.depth': 'depthwise',
+      'a.project': 'pointwise 3x24',
+      'b.depth': 'depthwise',
+      'b.project': 'pointwise 3x24',
+      'c.grouped': 'conv',
+      'c.last': 'pointwise 3x16',
+      norm: 'norm',
+    },
+  },
+  'pointwise with whole matrices': {
+    make: mobile,
+    options: { rank: 'full' },
+    slots: {
+      stem: 'conv',
+      'a.expand': 'pointwise 12',
+      'a.depth': 'depthwise',
+      'a.project': 'pointwise 24',
+      'b.depth': 'depthwise',
+      'b.project': 'pointwise 24',
+      'c.grouped': 'conv',
+      'c.last': 'pointwise 16',
+      norm: 'norm',
+    },
+  },
+  'no matrices': {
+    make: mobile,
+    options: { design: 'bn' },
+    slots: {
+      stem: 'conv',
+      'a.expand': 'pointwise',
+      'a.depth': 'depthwise',
+      'a.project': 'pointwise',
+      'b.depth': 'depthwise',
+      'b.project': 'pointwise',
+      'c.grouped': 'conv',
+      'c.last': 'pointwise',
+      norm: 'norm',
+    },
+  },
+  'factors behind the layers': {
+    make: mobile,
+    options: { design: 'series', rank: 2, slots: /stem|a\.|last|norm/ },
+    slots: {
+      stem: 'conv 2x12',
+      'a.expand': 'pointwise 2x24',
+      'a.depth': 'depthwise',
+      'a.project': 'pointwise 2x12',
+      'c.last': 'pointwise 2x20',
+      norm: 'norm',
+    },
+  },
+  'factors beside k x k and grouped convolutions': {
+    make: mobile,
+    options: { rank: 2, slots: /stem$|grouped|project/ },
+    slots: {
+      stem: 'conv 2x3',
+      'a.project': 'pointwise 2x24',
+      'b.project': 'pointwise 2x24',
+      'c.grouped': 'conv 2x16',
+    },
+  },
+  'folded normalisations': {
+    make: mobileFolded,
+    options: { rank: 2 },
+    slots: {
+      stem: 'conv',
+      expand: 'pointwise 2x8',
+      depth: 'depthwise',
+      project: 'pointwise 2x24',
+      last: 'pointwise 2x8',
+    },
+  },
+}
+
+function takes({ kind, columns, rank }: Slot): string {
+  if (columns === 0) return kind
+  return rank === undefined ? `${kind} ${columns}` : `${kind} ${rank}x${columns}`
+}
+
+for (const [name, { make, options, slots }] of Object.entries(cases)) {
+  t.test(name, async (t) => {
+    const net = make()
+    const built = build(net.onnx(), options)
+    const { manifest } = built
+    t.same(Object.fromEntries(manifest.slots.map((slot) => [slot.name, takes(slot)])), slots)
+    const base = basePack(built)
+    const design = manifest.design as 'parallel' | 'series' | 'bn'
+    const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
+    const domains = [1, 2, 3].map((seed) => randomDomain(net, manifest.slots, design, base, seed))
+    const packs = [base, ...domains.map(({ pack }) => pack)]
+    const rows = [2, 0, 3, 1, 2]
+    const pixels = randomPixels(rows.length, net.size, 9)
+    const expected = rows.flatMap((row, index) => {
+      const data = normalised(pixels, index, net.size, packs[row]!)
+      const image = { channels: 3, height: net.size, width: net.size, data }
+      return [...reference(net, image, design, row === 0 ? undefined : domains[row - 1]!.modules)]
+    })
+    const mixed = await trunk.run(packs, pixels, rows)
+    t.ok(distance(mixed, expected) <= 1e-4, `a mixed batch differs by ${distance(mixed, expected)}`)
+    const plain = await trunk.run([base], pixels, [0, 0, 0, 0, 0])
+    t.ok(distance(mixed, plain) > 1e-2, 'the adapters matter')
+
+    // Each answer equals the one that the sample gets alone, by either graph.
+    const area = net.size * net.size * 3
+    for (const [index, row] of rows.entries()) {
+      const image = pixels.slice(index * area, (index + 1) * area)
+      const found = mixed.subarray(index * manifest.features, (index + 1) * manifest.features)
+      t.ok(distance(found, await trunk.run(packs, image, [row])) <= 1e-5, 'alone')
+      t.ok(distance(await trunk.runOne(packs[row]!, image), found) <= 1e-5, 'by the graph for one domain')
+    }
+    const many = await trunk.run(packs, pixels, [3, 3, 3, 3, 3])
+    t.ok(distance(await trunk.run(packs, pixels, [3, 3, 3, 3, 3], [3]), many) <= 1e-5, 'matrices fed once')
+    t.ok(distance(await trunk.runOne(packs[3]!, pixels), many) <= 1e-5)
+
+    const half = await openTrunk(built, path.join(t.testdir(), 'family'), 'f16')
+    t.ok(distance(await half.run(packs, pixels, rows), mixed) <= 1e-2, 'a bank in half precision')
+    t.ok(distance(await half.runOne(packs[3]!, pixels), many) <= 1e-2)
+
+    // The dedicated network of a domain, with what can be merged in its weights.
+    const layout = bankLayout(manifest)
+    const { file } = findGraph(manifest, { serves: 'one', bank: 'f32' })!
+    const graph = loadModel(built.files.get(file)!, (location) => built.files.get(location))
+    const { tensors } = packRow(packs[3]!, base, manifest, layout, 'f32')
+    const network = dedicatedNetwork(graph, { manifest, layout }, tensors as Float32Array[])
+    const kept = [...network.constants.keys()].filter((name) => /^(matrix|up|down)\./.test(name))
+    t.same(
+      kept,
+      kept.filter((name) => name.endsWith('.c.grouped')),
+      'every matrix is merged but those of grouped convolutions',
+    )
+    const session = await ort.InferenceSession.create(saveModel(network), { logSeverityLevel: 3 })
+    const feeds = { [PIXELS]: new ort.Tensor('uint8', pixels, [rows.length, net.size, net.size, 3]) }
+    const alone = (await session.run(feeds))[FEATURES]!.data as Float32Array
+    t.ok(distance(alone, many) <= 1e-4, `the dedicated network differs by ${distance(alone, many)}`)
+  })
+}
+
+t.test(
+  'a rank above the width of a layer is refused where the layer is named, or where all are narrower',
+  (t) => {
+    const onnx = mobile().onnx()
+    t.throws(() => build(onnx, { rank: 13, slots: /a\.expand/ }), {
+      message:
+        /rank 13 \(--rank\) is above the width of the layer a\.expand, .* 24 rows and 12 columns\. Lower it to 12/,
+    })
+    t.throws(() => build(onnx, { rank: 64 }), {
+      message: /rank 64 \(--rank\) is above the width of .* Lower it to 16/,
+    })
+    // A narrow layer among wide ones takes the whole matrix, which is no larger than the factors.
+    const { slots } = build(onnx, { rank: 8 }).manifest
+    t.same(
+      slots.filter(({ columns }) => columns > 0).map((slot) => `${slot.name} ${takes(slot)}`),
+      [
+        'a.expand pointwise 12',
+        'a.project pointwise 24',
+        'b.project pointwise 8x24',
+        'c.last pointwise 8x16',
+      ],
+    )
+    t.end()
+  },
+)
+
+t.test('a normalisation that the exporter folded is marked, and part of the fingerprint', (t) => {
+  const { manifest } = build(mobileFolded().onnx())
+  t.same(
+    manifest.slots.map(({ relative }) => relative),
+    [true, true, true, true, true],
+  )
+  t.notOk(build(mobile().onnx()).manifest.slots.some(({ relative }) => relative))
+  t.end()
+})
