@@ -7,7 +7,8 @@
 import { readFileSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { buildFamily } from '../src/compiler/build.js'
+import { runModel } from '../src/commands/run-model.js'
+import { type BuildOptions, buildFamily } from '../src/compiler/build.js'
 import { dedicatedNetwork } from '../src/compiler/dedicated.js'
 import { packRow } from '../src/engine/row.js'
 import { elementsOf, slotParts } from '../src/manifest/kinds/kinds.js'
@@ -133,19 +134,18 @@ export function makeFamily(backbone: Backbone, dir: string): Promise<Family> {
 
 /** Builds a family of random weights in the folder `dir`, with the builder behind `facet family build`. */
 export async function familyOf(onnx: Uint8Array, name: string, resize: number, dir: string): Promise<Family> {
-  const built = buildFamily(onnx, {
+  const options: BuildOptions = {
     name,
     design: 'parallel',
     resize,
     kernel: 'linear',
-    mean: [0.485, 0.456, 0.406],
-    std: [0.229, 0.224, 0.225],
     fp16: false,
     license: 'none',
     source: 'random weights',
     created: '2026-01-01T00:00:00.000Z',
     tool: 'facet bench',
-  })
+  }
+  const built = await buildFamily(onnx, options, runModel)
   await mkdir(dir, { recursive: true })
   for (const [file, bytes] of built.files) await writeFile(join(dir, file), bytes)
   return readFamily(dir)

@@ -86,7 +86,7 @@ t.test('packs of a backbone whose features are its last maps pass', async (t) =>
   const model = onnx.ModelProto.decode(net.onnx())
   // The features are all pixels of the last maps, as in VGG.
   for (const node of model.graph!.node!) if (node.opType === 'GlobalAveragePool') node.opType = 'Identity'
-  const { files, manifest } = build(onnx.ModelProto.encode(model).finish())
+  const { files, manifest } = await build(onnx.ModelProto.encode(model).finish())
   t.equal(manifest.features, 6 * 8 * 8)
   const dir = t.testdir()
   for (const [name, bytes] of files) writeFileSync(path.join(dir, name), bytes)

@@ -65,7 +65,7 @@ for (const [name, make] of Object.entries({ ...networks, awkward })) {
     for (const fp16 of [false, true]) {
       t.test(`${name}, ${design}${fp16 ? ', trunk in half precision' : ''}`, async (t) => {
         const net = make()
-        const built = build(net.onnx(), { design, fp16, ...(name === 'awkward' && { slots: /./ }) })
+        const built = await build(net.onnx(), { design, fp16, ...(name === 'awkward' && { slots: /./ }) })
         const base = basePack(built)
         const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
         const pixels = randomPixels(3, net.size)
@@ -104,7 +104,7 @@ t.test('the shipped family: every slot is one operator, whatever the pack', asyn
 })
 
 t.test('a graph that another builder wrote is refused', async (t) => {
-  const built = build(networks.residual().onnx())
+  const built = await build(networks.residual().onnx())
   const { file } = findGraph(built.manifest, { serves: 'any', bank: 'f32' })!
   const files = new Map(built.files)
   const graphs = [{ serves: 'one', bank: 'f32', file } as const]

@@ -12,7 +12,7 @@ for (const [name, make] of Object.entries(networks)) {
   t.test(`${name}: with the base's row the family gives the backbone's own answers`, async (t) => {
     const net = make()
     const onnx = net.onnx()
-    const built = build(onnx)
+    const built = await build(onnx)
     const base = basePack(built)
     const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
     const pixels = randomPixels(3, net.size)
@@ -57,7 +57,7 @@ for (const [name, make] of Object.entries(networks)) {
       `${name}: random ${design} adapters give the formula's features, any mix in a batch`,
       async (t) => {
         const net = make()
-        const built = build(net.onnx(), { design })
+        const built = await build(net.onnx(), { design })
         const base = basePack(built)
         const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
         const domains = [1, 2, 3].map((seed) => randomDomain(net, built.manifest.slots, design, base, seed))
@@ -100,8 +100,8 @@ for (const [name, make] of Object.entries(networks)) {
 
 t.test('weights stored as fp16 change the features by rounding only', async (t) => {
   const net = residual()
-  const full = build(net.onnx())
-  const half = build(net.onnx(), { fp16: true })
+  const full = await build(net.onnx())
+  const half = await build(net.onnx(), { fp16: true })
   t.equal(half.manifest.fingerprint, full.manifest.fingerprint, 'packs fit both')
   t.ok(half.files.get('trunk.weights')!.length < full.files.get('trunk.weights')!.length)
   const pixels = randomPixels(2, net.size)
@@ -117,7 +117,7 @@ t.test('weights stored as fp16 change the features by rounding only', async (t) 
 
 t.test('a family of design feature has no slots and the backbone frozen whole', async (t) => {
   const net = branches()
-  const built = build(net.onnx(), { design: 'feature' })
+  const built = await build(net.onnx(), { design: 'feature' })
   t.same(built.manifest.slots, [])
   t.equal(built.manifest.parameters.adapter, 0)
   const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
@@ -134,7 +134,7 @@ t.test('a network without a classifier ends at its own output', async (t) => {
   const x = net.vector(net.relu(net.bn('c.bn', net.conv('c.conv', 'image', [3, 4], { stride: 2 }), 4)))
   net.linear('unused', x, [4, 2])
   net.layers.pop()
-  const built = build(net.onnx())
+  const built = await build(net.onnx())
   t.equal(built.manifest.features, 4)
   t.equal(built.manifest.parameters.head, 0)
   const base = basePack(built)

@@ -145,7 +145,7 @@ function takes({ kind, columns, rank }: Slot): string {
 for (const [name, { make, options, slots }] of Object.entries(cases)) {
   t.test(name, async (t) => {
     const net = make()
-    const built = build(net.onnx(), options)
+    const built = await build(net.onnx(), options)
     const { manifest } = built
     t.same(Object.fromEntries(manifest.slots.map((slot) => [slot.name, takes(slot)])), slots)
     const base = basePack(built)
@@ -202,17 +202,17 @@ for (const [name, { make, options, slots }] of Object.entries(cases)) {
 
 t.test(
   'a rank above the width of a layer is refused where the layer is named, or where all are narrower',
-  (t) => {
+  async (t) => {
     const onnx = mobile().onnx()
-    t.throws(() => build(onnx, { rank: 13, slots: /a\.expand/ }), {
+    await t.rejects(build(onnx, { rank: 13, slots: /a\.expand/ }), {
       message:
         /rank 13 \(--rank\) is above the width of the layer a\.expand, .* 24 rows and 12 columns\. Lower it to 12/,
     })
-    t.throws(() => build(onnx, { rank: 64 }), {
+    await t.rejects(build(onnx, { rank: 64 }), {
       message: /rank 64 \(--rank\) is above the width of .* Lower it to 16/,
     })
     // A narrow layer among wide ones takes the whole matrix, which is no larger than the factors.
-    const { slots } = build(onnx, { rank: 8 }).manifest
+    const { slots } = (await build(onnx, { rank: 8 })).manifest
     t.same(
       slots.filter(({ columns }) => columns > 0).map((slot) => `${slot.name} ${takes(slot)}`),
       [
@@ -222,16 +222,14 @@ t.test(
         'c.last pointwise 8x16',
       ],
     )
-    t.end()
   },
 )
 
-t.test('a normalisation that the exporter folded is marked, and part of the fingerprint', (t) => {
-  const { manifest } = build(mobileFolded().onnx())
+t.test('a normalisation that the exporter folded is marked, and part of the fingerprint', async (t) => {
+  const { manifest } = await build(mobileFolded().onnx())
   t.same(
     manifest.slots.map(({ relative }) => relative),
     [true, true, true, true, true],
   )
-  t.notOk(build(mobile().onnx()).manifest.slots.some(({ relative }) => relative))
-  t.end()
+  t.notOk((await build(mobile().onnx())).manifest.slots.some(({ relative }) => relative))
 })

@@ -66,7 +66,7 @@ for (const [name, make] of Object.entries(networks)) {
   t.test(`${name}: every value and node with every name that a family's graphs use`, async (t) => {
     const net = make()
     const onnx = net.onnx()
-    const plain = build(onnx)
+    const plain = await build(onnx)
     const values = valuesOf(onnx)
     // What the builder itself writes, and weights whose slots are named like parts of it.
     const written = graphsOf(plain).flatMap(valuesOf).filter(isReservedName)
@@ -95,7 +95,7 @@ for (const [name, make] of Object.entries(networks)) {
       }
       try {
         const bytes = renamed(onnx, map, (index) => names[(index + round) % names.length]!)
-        const built = build(bytes)
+        const built = await build(bytes)
         problems.push(...graphsOf(built).flatMap(broken))
         const features = plain.backbone.features
         if (built.backbone.features !== (map.get(features) ?? features))
@@ -121,7 +121,7 @@ t.test('a slot has the name that the backbone gives its weights, reserved or not
     ['c.conv.weight', 'facet/x.weight'],
     ['head.bias', 'scale'],
   ])
-  const built = build(renamed(onnx, map, () => ''))
+  const built = await build(renamed(onnx, map, () => ''))
   t.match(
     built.manifest.slots.map((slot) => slot.name),
     ['stem.conv', 'input', 'matrix', 'bn', 'facet/x'],
@@ -131,5 +131,5 @@ t.test('a slot has the name that the backbone gives its weights, reserved or not
 t.test('--features takes the name that the backbone gives a value, reserved or not', async (t) => {
   const net = networks.residual()
   const onnx = renamed(net.onnx(), new Map([[net.features, 'scale']]), (index) => `n${index}`)
-  t.equal(build(onnx, { features: 'scale' }).backbone.features, 'scale')
+  t.equal((await build(onnx, { features: 'scale' })).backbone.features, 'scale')
 })

@@ -53,7 +53,7 @@ function write(dir: string, built: BuiltFamily): string {
 }
 
 async function checked(t: Test, name: string, bytes: Uint8Array, changes: Partial<BuildOptions> = {}) {
-  const built = build(bytes, changes)
+  const built = await build(bytes, changes)
   const dir = write(path.join(t.testdirName, name), built)
   return checkFamily(dir, { ...built.backbone, bytes }, changes.fp16 === true, createWorker)
 }
@@ -76,14 +76,14 @@ t.test('families of all kinds of backbones agree with them', async (t) => {
 })
 
 t.test('a channels-last backbone opens the same slots as its channels-first twin', async (t) => {
-  const [first, last] = [build(backbone().onnx()), build(channelsLast(backbone().onnx()))]
+  const [first, last] = [await build(backbone().onnx()), await build(channelsLast(backbone().onnx()))]
   t.equal(last!.manifest.fingerprint, first!.manifest.fingerprint, 'and so the same packs fit it')
   t.same(last!.manifest.input, first!.manifest.input)
   t.match(last!.backbone, { channelsLast: true })
 })
 
 t.test('a family that computes something else is told from its backbone', async (t) => {
-  const other = build(backbone({}, 4).onnx())
+  const other = await build(backbone({}, 4).onnx())
   const dir = write(path.join(t.testdir(), 'other'), other)
   const bytes = backbone().onnx()
   await t.rejects(checkFamily(dir, { ...other.backbone, bytes }, false, createWorker), {

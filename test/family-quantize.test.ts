@@ -23,12 +23,12 @@ const classes = ['ant', 'bee', 'cat']
 const quantize = (...args: string[]) => runCommand(quantizeCommand(createWorker), ...args)
 
 /** A family of one slot, and packs of two domains. */
-function writeFamily(dir: string): { family: string; packs: string } {
+async function writeFamily(dir: string): Promise<{ family: string; packs: string }> {
   const net = new Network(SIZE, {}, 8)
   const x = net.relu(net.bn('a.bn', net.conv('a.conv', 'image', [3, 40]), 40))
   const y = net.relu(net.bn('b.bn', net.conv('b.conv', x, [40, 16], { stride: 2 }), 16))
   net.linear('head', net.vector(y), [16, 3])
-  const built = build(net.onnx(), { name: 'tiny', labels: classes })
+  const built = await build(net.onnx(), { name: 'tiny', labels: classes })
   const [family, packs] = [path.join(dir, 'tiny'), path.join(dir, 'packs')]
   for (const folder of [family, packs]) mkdirSync(folder, { recursive: true })
   for (const [name, bytes] of built.files) writeFileSync(path.join(family, name), bytes)
@@ -58,7 +58,7 @@ async function writeImages(folder: string, split: string, count: number, seed = 
 /** A family, packs, and images of one of their domains. */
 async function stage(t: Test) {
   const dir = t.testdir()
-  const { family, packs } = writeFamily(dir)
+  const { family, packs } = await writeFamily(dir)
   const images = path.join(dir, 'images')
   await writeImages(path.join(images, 'farm'), 'train', 3)
   await writeImages(path.join(images, 'farm'), 'test', 4, 2)

@@ -173,7 +173,7 @@ async function valuesOf(
 }
 
 async function checkAgainstLoops(t: Test, net: Network, pixels: Uint8Array): Promise<void> {
-  const built = build(net.onnx())
+  const built = await build(net.onnx())
   const packs = [basePack(built), otherPack(built)]
   const ranges = await calibrated(built, packs)
   const model = oneGraph(built)
@@ -222,7 +222,7 @@ t.test('the largest bytes do not saturate', async (t) => {
 
 for (const design of ['parallel', 'series', 'bn', 'feature'] as const)
   t.test(`${design}: a mix of domains gets what each gets alone, with either bank`, async (t) => {
-    const built = build(network().onnx(), { design })
+    const built = await build(network().onnx(), { design })
     const other = readPack(writePack(otherPack(built), built.manifest, { dtype: 'f32' }), built.manifest)
     const packs = [basePack(built), other]
     const family = await quantisedFamily(built, packs)
@@ -249,7 +249,7 @@ for (const design of ['parallel', 'series', 'bn', 'feature'] as const)
   })
 
 t.test('weights in half precision, and graphs of old operator sets', async (t) => {
-  const half = build(network().onnx(), { fp16: true })
+  const half = await build(network().onnx(), { fp16: true })
   const family = await quantisedFamily(half, [basePack(half)])
   const trunk = await openTrunk(family, path.join(t.testdir(), 'half'), 'f32', 'int8')
   t.ok((await trunk.runOne(basePack(half), randomPixels(1, SIZE))).every(Number.isFinite))
@@ -260,7 +260,7 @@ t.test('weights in half precision, and graphs of old operator sets', async (t) =
   )
   const net = new Network(SIZE, { opset: 11 })
   net.linear('head', net.vector(net.relu(net.bn('a.bn', net.conv('a.conv', 'image', [3, 8]), 8))), [8, 3])
-  const old = build(net.onnx())
+  const old = await build(net.onnx())
   await t.rejects(quantisedFamily(old, [basePack(old)]), {
     name: 'BackboneError',
     message: /operator set 11; 8 bits need 13 or later\. Export the backbone with a newer one/,
@@ -275,7 +275,7 @@ function loadedInt8(family: BuiltFamily): Model {
 }
 
 t.test('packs of the family stay valid, and its own graphs what they are', async (t) => {
-  const built = build(network().onnx())
+  const built = await build(network().onnx())
   const family = await quantisedFamily(built, [basePack(built)])
   t.equal(family.manifest.fingerprint, built.manifest.fingerprint)
   t.same(

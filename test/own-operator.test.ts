@@ -31,7 +31,7 @@ function nodesOf(family: Family, bank: 'f32' | 'f16' = 'f32') {
 async function familyOf(t: Test, net: Network, design: Design, fp16 = false): Promise<Family> {
   const dir = path.join(t.testdir(), design)
   mkdirSync(dir)
-  for (const [name, bytes] of build(net.onnx(), { design, fp16 }).files)
+  for (const [name, bytes] of (await build(net.onnx(), { design, fp16 })).files)
     writeFileSync(path.join(dir, name), bytes)
   return readFamily(dir)
 }

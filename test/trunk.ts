@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import * as ort from 'onnxruntime-node'
+import { runModel } from '../src/commands/run-model.js'
 import { type BuildOptions, type BuiltFamily, buildFamily } from '../src/compiler/build.js'
 import { findGraph, type Precision } from '../src/manifest/graphs.js'
 import { bankLayout, FEATURES, MATRIX_ROW, PIXELS, ROW } from '../src/manifest/layout.js'
@@ -16,8 +17,6 @@ export const options: BuildOptions = {
   name: 'test',
   design: 'parallel',
   kernel: 'linear',
-  mean: [0.485, 0.456, 0.406],
-  std: [0.229, 0.224, 0.225],
   fp16: false,
   license: 'none',
   source: 'test.onnx',
@@ -26,8 +25,8 @@ export const options: BuildOptions = {
 }
 
 /** Builds a family with the tests' defaults. */
-export function build(onnx: Uint8Array, changes: Partial<BuildOptions> = {}): BuiltFamily {
-  return buildFamily(onnx, { ...options, ...changes })
+export function build(onnx: Uint8Array, changes: Partial<BuildOptions> = {}): Promise<BuiltFamily> {
+  return buildFamily(onnx, { ...options, ...changes }, runModel)
 }
 
 export function basePack(built: BuiltFamily): Pack {

@@ -4,12 +4,21 @@
  */
 import type { BackboneInterface } from '../compiler/backbone.js'
 import { backboneModel } from '../compiler/backbone.js'
-import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
-import { availableCores } from '../host/cpu-quota.js'
+import { encodeFloat16 } from '../bytes/float16.js'
+import {
+  BackboneError,
+  FLOAT16,
+  floats,
+  type ReadExternal,
+  type Tensor,
+  tensorOf,
+  UINT8,
+} from '../onnx/onnx.js'
 import type { EngineOptions } from '../engine/engine.js'
 import type { Family } from '../family/family.js'
 import { readFamily } from '../family/folder.js'
 import { familyFeatures } from './family-features.js'
+import { runModel } from './run-model.js'
 
 /**
  * Largest allowed difference of a feature, relative to the largest feature; half precision rounds the
@@ -37,21 +46,20 @@ export async function checkFamily(
   createWorker?: EngineOptions['createWorker'],
 ): Promise<number> {
   const family = await readFamily(dir)
-  const { bytes, input, batch } = backboneModel(backbone.bytes, backbone.features, backbone.external)
+  const { bytes, input, type, batch } = backboneModel(backbone.bytes, backbone.features, backbone.external)
   const images = batch ?? 2
   const pixels = randomPixels(images * family.manifest.input.height * family.manifest.input.width * 3)
-  const expected = await runBackbone(
-    bytes,
-    input,
-    normalised(pixels, images, family, backbone.channelsLast),
-    shape(images, family, backbone.channelsLast),
-  ).catch(cannotRun('The backbone'))
+  const dims = shape(images, family, backbone.channelsLast)
+  const values = backboneInput(pixels, images, family, backbone)
+  const feeds = new Map([[input, inputTensor(dims, type, values)]])
+  const [answer] = await runModel(bytes, [feeds]).catch(cannotRun('The backbone'))
+  const expected = floats([...answer!.values()][0]!)
   let worst = 0
   const options = createWorker ? { createWorker } : {}
   const found = await familyFeatures(family, pixels, images, options).catch(cannotRun('The family'))
   for (const features of [found.alone, ...found.mixed])
     worst = Math.max(worst, difference(features, expected))
-  const tolerance = fp16 ? MAX_DIFFERENCE.f16 : MAX_DIFFERENCE.f32
+  const tolerance = fp16 || backbone.half ? MAX_DIFFERENCE.f16 : MAX_DIFFERENCE.f32
   if (worst <= tolerance) return worst
   throw new BackboneError(
     `The family does not compute what the backbone computes: its features differ by ${worst.toPrecision(2)} of the largest one, ` +
@@ -68,38 +76,19 @@ function cannotRun(what: string): (error: Error) => never {
   }
 }
 
-/** The features that the backbone gives, flat. @param values its input, of the shape `dims` */
-async function runBackbone(
-  model: Uint8Array,
-  input: string,
-  values: Float32Array,
-  dims: readonly number[],
-): Promise<Float32Array> {
-  // Imported lazily, so that the service's main thread never loads onnxruntime.
-  const { OrtRuntime } = await import('../engine/runtime/ort.js')
-  const runtime = new OrtRuntime({ kind: 'cpu' }, availableCores())
-  const session = await runtime.open(model)
-  try {
-    return await session.run({ [input]: runtime.tensor('float32', values, dims) }, session.outputNames[0]!)
-  } finally {
-    await session.release()
-  }
-}
-
 function shape(images: number, { manifest }: Family, channelsLast: boolean): number[] {
   const { height, width } = manifest.input
   return channelsLast ? [images, height, width, 3] : [images, 3, height, width]
 }
 
-/** Pixels `[N, H, W, 3]` as the base's mean and deviation make them, in the backbone's layout. */
-function normalised(
+/** Pixels `[N, H, W, 3]` as the backbone's file takes them, in its layout. */
+function backboneInput(
   pixels: Uint8Array,
   images: number,
   { manifest }: Family,
-  channelsLast: boolean,
+  { channelsLast, normalisation: { mean, std } }: Backbone,
 ): Float32Array {
-  const { height, width, mean, std } = manifest.input
-  const area = height * width
+  const area = manifest.input.height * manifest.input.width
   const values = new Float32Array(pixels.length)
   for (let image = 0; image < images; image++) {
     for (let at = 0; at < area; at++) {
@@ -111,6 +100,12 @@ function normalised(
     }
   }
   return values
+}
+
+function inputTensor(dims: number[], type: number, values: Float32Array): Tensor {
+  const array =
+    type === FLOAT16 ? encodeFloat16(values) : type === UINT8 ? Uint8Array.from(values, Math.round) : values
+  return tensorOf(dims, type, array)
 }
 
 /** The largest difference, relative to the largest expected value; infinite where a value is not finite. */

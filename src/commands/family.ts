@@ -22,6 +22,7 @@ import { end, readNamedFamily } from './ends.js'
 import { checkFamily } from './family-check.js'
 import { checkCommand } from './family-graphs.js'
 import { quantizeCommand } from './family-quantize.js'
+import { runModel } from './run-model.js'
 import { kindOf as fileKind } from '../bytes/file-kind.js'
 
 interface BuildFlags {
@@ -36,8 +37,8 @@ interface BuildFlags {
   width?: number
   resize?: number
   kernel: Kernel
-  mean: [number, number, number]
-  std: [number, number, number]
+  mean?: [number, number, number]
+  std?: [number, number, number]
   fp16: boolean
   license: string
   description?: string
@@ -51,10 +52,7 @@ export function familyCommand(): Command {
   family
     .command('build')
     .description('build a family from an ONNX backbone')
-    .argument(
-      '<backbone.onnx>',
-      'a plain ONNX CNN with float32 weights, before any optimisation for a runtime',
-    )
+    .argument('<backbone.onnx>', 'a plain ONNX image network, before any optimisation for a runtime')
     .requiredOption('--out <dir>', 'folder of the family, for example models/NAME')
     .addOption(
       new Option(
@@ -86,8 +84,16 @@ export function familyCommand(): Command {
       pixels,
     )
     .addOption(new Option('--kernel <kernel>', 'resampling kernel').choices(kernels).default('linear'))
-    .option('--mean <r,g,b>', 'default mean, 0-1 scale', channels, [0.485, 0.456, 0.406])
-    .option('--std <r,g,b>', 'default standard deviation, 0-1 scale', deviations, [0.229, 0.224, 0.225])
+    .option(
+      '--mean <r,g,b>',
+      "default mean, 0-1 scale (default: the graph's own, where it normalises its input, or 0.485,0.456,0.406)",
+      channels,
+    )
+    .option(
+      '--std <r,g,b>',
+      "default standard deviation, 0-1 scale (default: the graph's own, or 0.229,0.224,0.225)",
+      deviations,
+    )
     .option('--fp16', 'store the weights as float16', false)
     .option('--license <text>', "the trunk's licence", 'not stated')
     .option('--description <text>', 'what the trunk is and what it was trained on')
@@ -111,7 +117,7 @@ async function build(backbone: string, flags: BuildFlags, command: Command): Pro
     await checkTarget(folder, force)
     const bytes = await readBackbone(backbone)
     const external = externalData(dirname(resolve(backbone)))
-    const built = buildFamily(
+    const built = await buildFamily(
       bytes,
       {
         ...options,
@@ -121,6 +127,7 @@ async function build(backbone: string, flags: BuildFlags, command: Command): Pro
         created: created(),
         tool: `facet ${VERSION}`,
       },
+      runModel,
       external,
     )
     let difference: number | undefined
@@ -250,6 +257,7 @@ function report(built: BuiltFamily, out: string, difference: number | undefined)
     describe(built.manifest).trimEnd(),
     `features  ${built.features}`,
   ]
+  for (const note of built.notes) lines.push(`note      ${note}`)
   const refused = built.closed.filter((entry) => entry.refused)
   const frozen = built.closed.filter((entry) => !entry.refused)
   for (const entry of refused) lines.push(`NOT OPENED  ${entry.name} (${entry.node}): ${entry.reason}`)

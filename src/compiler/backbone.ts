@@ -1,5 +1,6 @@
 /** The backbone itself with its feature vector as the output, to compare a built family with. */
-import { FLOAT, loadModel, type ReadExternal, saveModel } from '../onnx/onnx.js'
+import { loadModel, type ReadExternal, saveModel } from '../onnx/onnx.js'
+import type { Normalisation } from './normalisation.js'
 
 /** How a backbone is run for the features of the family built from it. */
 export interface BackboneInterface {
@@ -7,13 +8,18 @@ export interface BackboneInterface {
   features: string
   /** It takes `[N, H, W, 3]`. */
   channelsLast: boolean
+  /** What makes pixels into its input. */
+  normalisation: Normalisation
+  /** It computes in half precision. */
+  half: boolean
 }
 
 export interface BackboneModel {
   /** An ONNX file with all weights inside. */
   bytes: Uint8Array
-  /** Name of the image input, float32. */
+  /** Name of the image input, and its element type. */
   input: string
+  type: number
   /** Images it takes at once; null for any number. */
   batch: number | null
 }
@@ -28,8 +34,9 @@ export function backboneModel(bytes: Uint8Array, features: string, external?: Re
   const [input] = model.inputs
   const batch = input!.dims?.[0]
   return {
-    bytes: saveModel({ ...model, outputs: [{ name: features, type: FLOAT, dims: undefined }] }),
+    bytes: saveModel({ ...model, outputs: [{ name: features, type: 0, dims: undefined }] }),
     input: input!.name,
+    type: input!.type,
     batch: typeof batch === 'number' ? batch : null,
   }
 }

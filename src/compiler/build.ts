@@ -9,7 +9,6 @@ import { fingerprint, weightsDigest } from '../manifest/fingerprint.js'
 import { isOwn, ownWeights } from '../manifest/graphs.js'
 import type { FamilyManifest, GraphVariant, InputSpec, Kernel, Serves } from '../manifest/manifest.js'
 import { adapterElements, elementsOf } from '../manifest/kinds/kinds.js'
-import { isReservedName, PIXELS } from '../manifest/layout.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { BASE_FILE, MANIFEST_FILE } from '../family/family.js'
 import { parseManifest } from '../manifest/schema.js'
@@ -19,28 +18,20 @@ import type { BackboneInterface } from './backbone.js'
 import { choose, type Wishes } from './choose.js'
 import { emitTrunk } from './emit.js'
 import { graphFiles, WEIGHTS_FILE } from './graph-files.js'
-import { type Graph, openGraph } from '../onnx/graph.js'
-import { type Features, findFeatures } from './head.js'
-import { BackboneError, type Dim, loadModel, type Model, type ReadExternal } from '../onnx/onnx.js'
-import { inferShapes } from '../onnx/shapes.js'
+import type { Graph } from '../onnx/graph.js'
+import type { Features } from './head.js'
+import { BackboneError, type ReadExternal, type Tensor } from '../onnx/onnx.js'
+import type { RunModel } from '../onnx/run.js'
+import { type OpenBackbone, type OpenOptions, openBackbone } from './open.js'
 import { checkRank } from './slots/choice.js'
 import { findSlots, frozenWeights } from './slots/find.js'
 import type { ClosedSlot, OpenSlot } from './slots/kind.js'
 
-export interface BuildOptions extends Wishes {
+export interface BuildOptions extends OpenOptions, Wishes {
   name: string
-  /** Input pixels; needed where the backbone leaves them open. */
-  height?: number
-  width?: number
   /** Shorter side before the centre crop; the larger of height and width if not given. */
   resize?: number
   kernel: Kernel
-  mean: [number, number, number]
-  std: [number, number, number]
-  /** Node or value that holds the feature vector. */
-  features?: string
-  /** One per class of the backbone's classifier. */
-  labels?: string[]
   /** Store the weights as float16. */
   fp16: boolean
   license: string
@@ -63,6 +54,8 @@ export interface BuiltFamily {
   chosen: string
   /** Where the features were found, in words. */
   features: string
+  /** What was done to the graph that its owner should know, a sentence each. */
+  notes: string[]
   /** How to run the backbone itself for the same features (`backbone.ts`). */
   backbone: BackboneInterface
 }
@@ -70,25 +63,27 @@ export interface BuiltFamily {
 /**
  * Builds the family.
  *
+ * @param run runs parts of the backbone
  * @param external reads the backbone's external data files
  * @throws BackboneError for a backbone that cannot be opened, or options that do not fit it
  * @throws FamilyError for a name that no family may have
  */
-export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?: ReadExternal): BuiltFamily {
-  const model = loadModel(bytes, external)
-  refuseTrunk(model)
-  const graph = openGraph(model, isReservedName)
-  const { shape, channelsLast, height, width } = inputShape(graph, options)
-  const input = inputSpec(options, height, width)
-  const shapes = inferShapes(graph, shape)
-  const features = findFeatures(graph, shapes, options.features)
-  graph.prune([features.value])
+export async function buildFamily(
+  bytes: Uint8Array,
+  options: BuildOptions,
+  run: RunModel,
+  external?: ReadExternal,
+): Promise<BuiltFamily> {
+  const opened = await openBackbone(bytes, options, run, external)
+  const { graph, shapes, features, height, width, backbone } = opened
+  const { channelsLast } = backbone
+  const input = inputSpec(options, opened)
   const { choice, why } = choose(graph, options)
   const { design } = choice
   const { open: found, closed } = findSlots({ graph, shapes, choice })
   if (found.length === 0 && design !== 'feature') throw noSlots(graph, closed)
 
-  const weights = weightsDigest(frozenWeights(graph, found).map((tensor) => tensor.bytes))
+  const weights = weightsDigest(frozenWeights(graph, found).flatMap(identityOf))
   // A family of frozen features opens nothing: its domains differ in their heads only.
   const open = design === 'feature' ? [] : found
   const slots = open.map((entry) => entry.slot)
@@ -138,60 +133,18 @@ export function buildFamily(bytes: Uint8Array, options: BuildOptions, external?:
     closed,
     chosen: why,
     features: features.note,
-    backbone: { features: graph.originalName(features.value), channelsLast },
+    notes: opened.notes,
+    backbone,
   }
 }
 
-/** @throws BackboneError for a graph that a build has made: it has the bank's inputs beside the pixels */
-function refuseTrunk({ inputs }: Model): void {
-  const names = inputs.map(({ name }) => name)
-  if (names.length > 1 && names.includes(PIXELS) && names.every(isReservedName))
-    throw new BackboneError(
-      'The model is the trunk of a family that is built already. Build from the backbone it was made of; facet family show describes the family.',
-    )
-}
-
-/**
- * Shape and sizes of the backbone's input: the graph's where it fixes them, otherwise those of the options.
- */
-function inputShape(
-  graph: Graph,
-  options: BuildOptions,
-): { shape: Dim[]; channelsLast: boolean; height: number; width: number } {
-  const dims = graph.input.dims ?? [null, null, null, null]
-  const channelsLast = dims[1] !== 3 && dims[3] === 3
-  const [channels, ...sizes] = channelsLast ? [dims[3], dims[1], dims[2]] : [dims[1], dims[2], dims[3]]
-  if (typeof channels === 'number' && channels !== 3)
-    throw new BackboneError(
-      `The model's input ${graph.input.name} has ${channels} channels. A family takes RGB images: three channels.`,
-    )
-  const [height, width] = (['height', 'width'] as const).map((name, axis) => {
-    const fixed = sizes[axis]
-    const asked = options[name]
-    if (typeof fixed === 'number' && asked !== undefined && asked !== fixed)
-      throw new BackboneError(
-        `The model's input has a fixed ${name} of ${fixed}, not ${asked}. Leave --${name} out, or export the model with a free ${name}.`,
-      )
-    const size = typeof fixed === 'number' ? fixed : asked
-    if (size === undefined)
-      throw new BackboneError(`The model leaves its input's ${name} open. Give it with --${name}.`)
-    return size
-  }) as [number, number]
-  return {
-    shape: channelsLast ? [null, height, width, 3] : [null, 3, height, width],
-    channelsLast,
-    height,
-    width,
-  }
-}
-
-function inputSpec(options: BuildOptions, height: number, width: number): InputSpec {
+function inputSpec(options: BuildOptions, { height, width, mean, std }: OpenBackbone): InputSpec {
   const resize = options.resize ?? Math.max(height, width)
   if (resize < Math.max(height, width))
     throw new BackboneError(
       `A shorter side of ${resize} pixels is too small for a crop of ${height}x${width}. Raise --resize.`,
     )
-  return { height, width, resize, kernel: options.kernel, mean: options.mean, std: options.std }
+  return { height, width, resize, kernel: options.kernel, mean, std }
 }
 
 function noSlots(graph: Graph, closed: ClosedSlot[]): BackboneError {
@@ -267,6 +220,12 @@ function basePack(
     slots: new Map(open.map((entry) => [entry.slot.name, entry.base])),
     head,
   }
+}
+
+/** What a weight is known by: its bytes, or those that it was computed from and how. */
+function identityOf({ bytes, origin }: Tensor): Uint8Array[] {
+  if (!origin) return [bytes]
+  return [...origin.sources.flatMap(identityOf), new TextEncoder().encode(origin.operators.join(' '))]
 }
 
 function sha256(bytes: Uint8Array): string {

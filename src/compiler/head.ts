@@ -2,7 +2,8 @@
  * Where the backbone ends and its classifier begins.
  *
  * The features are the input of the last linear layer (Gemm, MatMul, or a 1x1 convolution of a pooled map)
- * before the graph's output, or the value the caller names. The linear layer becomes the base's head.
+ * before the graph's output, or the value the caller names. The linear layer becomes the base's head. A graph that ends in
+ * a vector without a classifier is taken whole.
  */
 import type { Activation, Head } from '../pack/pack.js'
 import type { Graph } from '../onnx/graph.js'
@@ -21,40 +22,108 @@ export interface Features {
   note: string
 }
 
+export interface FeaturesWanted {
+  /** A node or a value of the backbone, instead of a search. */
+  features?: string
+  /** Labels of the backbone's classifier: it has one, then. */
+  labels?: readonly string[]
+}
+
 /**
  * Finds the feature vector.
  *
- * @param name a node or a value of the backbone, instead of a search
+ * Of several outputs, the first that is a classifier's counts, otherwise the first that is a vector. A last linear layer
+ * without bias is taken for a projection, as embedding networks have it, unless there are labels for it: its output is
+ * the features.
+ *
  * @throws BackboneError where the name is unknown, or the features are not one vector a sample
  */
-export function findFeatures(graph: Graph, shapes: Shapes, name?: string): Features {
-  if (name !== undefined) return namedFeatures(graph, shapes, name)
-  const output = graph.outputs[0]
-  if (output === undefined) throw new BackboneError('The model has no output.')
+export function findFeatures(
+  graph: Graph,
+  shapes: Shapes,
+  { features, labels }: FeaturesWanted = {},
+): Features {
+  if (features !== undefined) return namedFeatures(graph, shapes, features)
+  const [first] = graph.outputs
+  if (first === undefined) throw new BackboneError('The model has no output.')
+  const outputs = [...new Set(graph.outputs)]
+  const classifiers = outputs.flatMap(
+    (output) => classifierAt(graph, shapes, output, labels !== undefined) ?? [],
+  )
+  const vector = outputs.find((output) => isVector(shapes.get(output)))
+  const found =
+    classifiers[0] ?? asFeatures(shapes, vector ?? first, null, 'softmax', outputNote(graph, vector ?? first))
+  const others = outputs
+    .filter((output) => output !== (classifiers[0]?.output ?? vector))
+    .map((name) => graph.originalName(name))
+  const left = others.length === 0 ? '' : `; the model's other outputs (${others.join(', ')}) are left out`
+  return { ...found, note: found.note + left }
+}
+
+/** The classifier whose logits or probabilities an output holds. */
+function classifierAt(
+  graph: Graph,
+  shapes: Shapes,
+  output: string,
+  isLabelled: boolean,
+): (Features & { output: string }) | undefined {
   let activation: Activation = 'softmax'
   let node = graph.producer(output)
   let bias: Float32Array | undefined
   while (node) {
     const linear = linearOf(graph, shapes, node)
-    if (linear)
-      return asFeatures(shapes, linear.input, headOf(linear, bias), activation, `before ${node.name}`)
+    if (linear) {
+      if (!linear.bias && !bias && !isLabelled) return undefined
+      const features = asFeatures(
+        shapes,
+        linear.input,
+        headOf(linear, bias),
+        activation,
+        `before ${node.name}`,
+      )
+      return { ...features, output }
+    }
     if (node.op === 'Add') {
       const [value, constant] = sides(graph, node)
-      if (!value || !constant) break
+      if (!value || !constant) return undefined
       bias = constant
       node = graph.producer(value)
     } else if (behindLogits.has(node.op)) {
       if (node.op === 'Sigmoid') activation = 'sigmoid'
       node = graph.producer(node.inputs[0]!)
-    } else break
+    } else return undefined
   }
-  return asFeatures(
-    shapes,
-    output,
-    null,
-    'softmax',
-    `the graph's own output ${output}: no linear layer found before it (--features names another place)`,
-  )
+  return undefined
+}
+
+/** What the graph's own output is, where it is taken for the features. */
+function outputNote(graph: Graph, output: string): string {
+  const name = graph.originalName(output)
+  const node = graph.producer(output)
+  const before = node && normalisedBy(graph, node)
+  if (before !== undefined)
+    return `the graph's own output ${name}, vectors of length 1 (--features ${graph.originalName(before)} takes them before they are normalised)`
+  if (node?.op === 'MatMul' || node?.op === 'Gemm')
+    return `the graph's own output ${name}: the last linear layer has no bias, so it is no classifier (--features ${graph.originalName(node.inputs[0]!)} takes its input)`
+  return `the graph's own output ${name}: no linear layer found before it (--features names another place)`
+}
+
+/** Operators on the way from a vector to its length. */
+const onTheWay = new Set('Clip Expand Max Add Sqrt Pow Mul Abs Unsqueeze Reshape Cast'.split(' '))
+const sums = new Set(['ReduceL2', 'ReduceSum', 'ReduceSumSquare'])
+
+/** The vector that a node divides by its own length; undefined where it does something else. */
+function normalisedBy(graph: Graph, node: Node): string | undefined {
+  const [vector, divisor] = node.inputs
+  if (node.op === 'LpNormalization') return vector
+  if (node.op !== 'Div') return undefined
+  let summed = false
+  for (let at = graph.producer(divisor!); at; at = graph.producer(at.inputs[0]!)) {
+    if (sums.has(at.op)) summed = true
+    else if (!onTheWay.has(at.op)) return undefined
+    if (at.inputs[0] === vector) return summed ? vector : undefined
+  }
+  return undefined
 }
 
 /** Operators that may stand between a classifier's linear layer and the graph's output. */
@@ -170,14 +239,23 @@ function asFeatures(
   note: string,
 ): Features {
   const shape = shapes.get(value)
-  const size = shape?.[1] ?? (head ? head.weight.length / head.classes : undefined)
-  const flatten = isPooled(shape)
-  if (typeof size !== 'number' || (shape && shape.length !== 2 && !flatten))
+  const size = shape?.[1]
+  if (typeof size !== 'number' || !isVector(shape)) {
+    const found = shape ? `[${shape.map((dim) => dim ?? 'N').join(', ')}]` : 'unknown'
+    const remedy =
+      shape?.[0] === null
+        ? 'Name a node behind the global pooling with --features.'
+        : 'N is the number of images: export the model with a free batch size, or name another node with --features.'
     throw new BackboneError(
-      `The value ${value} is no feature vector: its shape is ${shape ? `[${shape.map((dim) => dim ?? 'N').join(', ')}]` : 'unknown'}, not [N, F]. ` +
-        'Name a node behind the global pooling with --features.',
+      `The value ${value} is no feature vector: its shape is ${found}, not [N, F]. ${remedy}`,
     )
-  return { value, size, flatten, head, activation, note }
+  }
+  return { value, size, flatten: isPooled(shape), head, activation, note }
+}
+
+/** Whether a shape is one vector a sample: `[N, F]` or `[N, F, 1, 1]`. */
+function isVector(shape: Shape | undefined): boolean {
+  return shape?.[0] === null && typeof shape[1] === 'number' && (shape.length === 2 || isPooled(shape))
 }
 
 /** Whether a shape is `[N, F, 1, 1]`. */

@@ -1,6 +1,6 @@
 /**
- * The backbone's graph, made easy to edit: constants in one place, no Identity and Dropout, one image input
- * with a free batch size, lookups of producers and consumers.
+ * The backbone's graph, made easy to edit: constants in one place, no Identity and Dropout, one image input, lookups of
+ * producers and consumers.
  *
  * Knows ONNX operators, not slots.
  */
@@ -8,13 +8,12 @@ import {
   BackboneError,
   FLOAT,
   floatTensor,
-  INT64,
   int64Tensor,
-  integers,
   loadTensor,
   type Model,
   type Node,
   type Tensor,
+  UINT8,
   type Value,
 } from './onnx.js'
 
@@ -27,8 +26,6 @@ export class Graph {
   readonly input: Value
   /** Names of the graph's outputs. */
   readonly outputs: string[]
-  /** Shapes the file states for inner values. */
-  readonly values: Value[]
   readonly #names: Names
   readonly #producers = new Map<string, Node>()
   readonly #consumers = new Map<string, Node[]>()
@@ -41,7 +38,6 @@ export class Graph {
     this.nodes = model.nodes
     this.input = model.inputs[0]!
     this.outputs = model.outputs.map((value) => value.name)
-    this.values = [...model.values, ...model.outputs]
     this.#index()
   }
 
@@ -80,14 +76,19 @@ export class Graph {
     return this.#names.free(wanted)
   }
 
+  /** Replaces all nodes. @param nodes in topological order */
+  setNodes(nodes: Node[]): void {
+    this.nodes = nodes
+    this.#index()
+  }
+
   /** Drops every node the given values do not depend on. */
   prune(outputs: readonly string[]): void {
     const needed = new Set(outputs)
     for (const node of [...this.nodes].reverse()) {
       if (node.outputs.some((name) => needed.has(name))) for (const input of node.inputs) needed.add(input)
     }
-    this.nodes = this.nodes.filter((node) => node.outputs.some((name) => needed.has(name)))
-    this.#index()
+    this.setNodes(this.nodes.filter((node) => node.outputs.some((name) => needed.has(name))))
   }
 
   #index(): void {
@@ -108,7 +109,7 @@ export class Graph {
  * Turns a decoded model into a graph ready to be edited.
  *
  * @param isReserved names that the graph's values must not have: those that do are renamed
- * @throws BackboneError where the model has not exactly one float32 input of four dimensions, an operator
+ * @throws BackboneError where the model has not exactly one input of four dimensions, float32 or bytes, an operator
  * set the builder cannot write for, or an input of a node that nothing makes.
  */
 export function openGraph(model: Model, isReserved: (name: string) => boolean = () => false): Graph {
@@ -122,9 +123,9 @@ export function openGraph(model: Model, isReserved: (name: string) => boolean = 
     throw new BackboneError(
       `The model has ${model.inputs.length} inputs (${model.inputs.map((value) => value.name).join(', ')}). A backbone takes one image tensor.`,
     )
-  if (input.type !== FLOAT)
+  if (input.type !== FLOAT && input.type !== UINT8)
     throw new BackboneError(
-      `The model's input ${input.name} is not float32 (element type ${input.type}). Export it in float32; --fp16 stores the weights in half precision.`,
+      `The model's input ${input.name} holds neither float32 nor bytes (element type ${input.type}). Export it in float32; --fp16 stores the weights in half precision.`,
     )
   if (input.dims && input.dims.length !== 4)
     throw new BackboneError(
@@ -152,20 +153,11 @@ export function openGraph(model: Model, isReserved: (name: string) => boolean = 
     else if (node.op === 'Identity' || node.op === 'Dropout') aliases.set(node.outputs[0]!, node.inputs[0]!)
     else nodes.push(node)
   }
-  const graph = new Graph(
+  return new Graph(
     {
       ...model,
-      inputs: [{ ...input, name: names.of(input.name), dims: freeBatch(input.dims) }],
-      outputs: model.outputs.map((value) => ({
-        ...value,
-        name: follow(value.name),
-        dims: freeBatch(value.dims),
-      })),
-      values: model.values.map((value) => ({
-        ...value,
-        name: names.of(value.name),
-        dims: freeBatch(value.dims),
-      })),
+      inputs: [{ ...input, name: names.of(input.name) }],
+      outputs: model.outputs.map((value) => ({ ...value, name: follow(value.name) })),
       constants: new Map([...constants].map(([name, tensor]) => [names.of(name), tensor])),
       nodes: nodes.map((node) => ({
         ...node,
@@ -175,9 +167,6 @@ export function openGraph(model: Model, isReserved: (name: string) => boolean = 
     },
     names,
   )
-  const batch = input.dims?.[0]
-  if (typeof batch === 'number') freeReshapes(graph, batch)
-  return graph
 }
 
 /** Renames values whose names are reserved, and remembers both names. */
@@ -232,28 +221,5 @@ function constantOf(node: Node): Tensor {
       return int64Tensor((attribute.ints ?? []).map(Number))
     default:
       throw new BackboneError(`Constant node ${node.name} holds neither numbers nor a dense tensor.`)
-  }
-}
-
-function freeBatch(dims: Value['dims']): Value['dims'] {
-  return dims?.map((dim, axis) => (axis === 0 ? null : dim))
-}
-
-/**
- * An export for a fixed batch size has that size in its Reshape targets. A 0 there takes the input's batch
- * instead.
- */
-function freeReshapes(graph: Graph, batch: number): void {
-  for (const node of graph.nodes) {
-    if (node.op !== 'Reshape') continue
-    const shape = graph.constant(node.inputs[1])
-    if (!shape || shape.type !== INT64) continue
-    const target = integers(shape)
-    if (target[0] !== batch) continue
-    const name = graph.freeName(`${node.inputs[1]}/free_batch`)
-    graph.constants.set(name, int64Tensor([0, ...target.slice(1)]))
-    node.inputs[1] = name
-    // With `allowzero` a 0 would mean a size of zero.
-    node.attributes = node.attributes.filter((attribute) => attribute.name !== 'allowzero')
   }
 }

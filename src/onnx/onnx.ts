@@ -35,6 +35,16 @@ export interface Tensor {
   type: number
   /** Little-endian, row-major. */
   bytes: Uint8Array
+  /** How it was computed (`fold.ts`); undefined for a constant of the model's own. */
+  origin?: Origin
+}
+
+/** What a constant was computed from. Unlike its values, this is the same on every machine to the last bit. */
+export interface Origin {
+  /** Float constants of the model. */
+  sources: readonly Tensor[]
+  /** The operators, in order. */
+  operators: readonly string[]
 }
 
 export interface Node {
@@ -52,6 +62,7 @@ export type Dim = number | string | null
 
 export interface Value {
   name: string
+  /** Element type; 0 leaves it to the runtime. */
   type: number
   /** Undefined where not even the rank is given. */
   dims: Dim[] | undefined
@@ -360,6 +371,7 @@ function saveTensor(name: string, tensor: Tensor, place: Place | undefined): Onn
 }
 
 function saveValue(value: Value): Onnx.IValueInfoProto {
+  if (value.type === 0) return { name: value.name }
   return {
     name: value.name,
     type: {

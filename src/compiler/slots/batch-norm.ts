@@ -1,6 +1,6 @@
 /** A BatchNormalization in evaluation mode as scale and bias. */
 import type { Graph } from '../../onnx/graph.js'
-import { BackboneError, floatOf, floats, intOf, type Node, type Tensor } from '../../onnx/onnx.js'
+import { BackboneError, floatOf, floats, type Node, type Tensor } from '../../onnx/onnx.js'
 
 /** `y = scale * x + bias` per channel. */
 export interface Affine {
@@ -19,13 +19,9 @@ export function normBehind(graph: Graph, node: Node): Node | undefined {
 /**
  * `g = gamma / sqrt(var + eps)`, `h = beta - mean * g` of a BatchNorm.
  *
- * @throws BackboneError where it is in training mode, or its parameters are not constant
+ * @throws BackboneError where its parameters are not constant
  */
 export function affineOf(graph: Graph, norm: Node): Affine {
-  if (intOf(norm, 'training_mode', 0) === 1 || norm.outputs.filter(Boolean).length > 1)
-    throw new BackboneError(
-      `${norm.name} (BatchNormalization) is in training mode. Export the network in evaluation mode.`,
-    )
   const [gamma, beta, mean, variance] = norm.inputs.slice(1).map((name) => {
     const tensor = graph.weights(name, 1)
     if (!tensor)

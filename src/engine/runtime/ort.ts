@@ -12,6 +12,7 @@ import {
   type Device,
   deviceName,
   type Output,
+  type RawOutput,
   type Runtime,
   type Session,
   type TensorArrays,
@@ -22,8 +23,11 @@ export class OrtRuntime implements Runtime<Tensor> {
   readonly #device: Device
   readonly #options: InferenceSession.SessionOptions
 
-  /** @param threads threads of one run */
-  constructor(device: Device, threads: number) {
+  /**
+   * @param threads threads of one run
+   * @param optimise rewrites graphs when they are opened; without, each node runs as it stands
+   */
+  constructor(device: Device, threads: number, optimise = true) {
     this.provider = deviceName(device)
     this.#device = device
     this.#options = {
@@ -31,7 +35,7 @@ export class OrtRuntime implements Runtime<Tensor> {
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       executionMode: 'sequential',
-      graphOptimizationLevel: 'all',
+      graphOptimizationLevel: optimise ? 'all' : 'disabled',
       // Batch sizes vary, and a memory pattern would be planned anew for each.
       enableMemPattern: false,
       // Threads that spin between runs cost CPU, and several spinning sessions in one process slow each other
@@ -86,12 +90,22 @@ class OrtSession implements Session<Tensor> {
   }
 
   async runAll(feeds: Readonly<Record<string, Tensor>>, outputs: readonly string[]): Promise<Output[]> {
+    const found = await this.#run(feeds, outputs)
+    return found.map(({ data, dims }) => ({ values: data as Float32Array, dims }))
+  }
+
+  async runRaw(feeds: Readonly<Record<string, Tensor>>, outputs: readonly string[]): Promise<RawOutput[]> {
+    const found = await this.#run(feeds, outputs)
+    return found.map(({ type, data, dims }) => {
+      if (!ArrayBuffer.isView(data)) throw new TypeError(`no numbers, but ${type}`)
+      return { type, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength), dims }
+    })
+  }
+
+  async #run(feeds: Readonly<Record<string, Tensor>>, outputs: readonly string[]): Promise<Tensor[]> {
     // Nothing is logged: onnxruntime would write a failure to stderr as well as throw it.
     const found = await this.#session.run(feeds, outputs, { logSeverityLevel: 4 })
-    return outputs.map((name) => {
-      const { data, dims } = found[name]!
-      return { values: data as Float32Array, dims }
-    })
+    return outputs.map((name) => found[name]!)
   }
 
   release(): Promise<void> {

@@ -38,6 +38,15 @@ export interface Output {
   dims: readonly number[]
 }
 
+/** An output of any element type. */
+export interface RawOutput {
+  /** The element type as onnxruntime names it: `float32`, `int64`, `bool`, ... */
+  type: string
+  /** The values as they lie in memory. */
+  bytes: Uint8Array
+  dims: readonly number[]
+}
+
 /** One loaded graph. */
 export interface Session<T> {
   readonly inputNames: readonly string[]
@@ -51,6 +60,8 @@ export interface Session<T> {
   run(feeds: Readonly<Record<string, T>>, output: string): Promise<Float32Array>
   /** The same for several outputs, in their order, with their shapes. */
   runAll(feeds: Readonly<Record<string, T>>, outputs: readonly string[]): Promise<Output[]>
+  /** The same for outputs of any type that has a size: not for strings. */
+  runRaw(feeds: Readonly<Record<string, T>>, outputs: readonly string[]): Promise<RawOutput[]>
   /** Frees the graph. It must not be run again. */
   release(): Promise<void>
 }
