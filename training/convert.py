@@ -1,10 +1,11 @@
-"""Converts checkpoints of the paper's public PyTorch code into a trunk and packs, and back.
+"""Converts checkpoints of the paper's public PyTorch code into a trunk, a backbone and packs, and back.
 
-    python training/convert.py CHECKPOINT --trunk-out trunk.safetensors                      then build a family from it
+    python training/convert.py CHECKPOINT --onnx-out net.onnx                                then: npm run facet -- family build net.onnx ...
     python training/convert.py CHECKPOINT --family models/NAME --task 1 --name svhn --pack-out svhn.safetensors
+    python training/convert.py models/resnet26-half --trunk-out trunk.safetensors            the trunk that adapt.py takes
 
-CHECKPOINT is a state dict (`torch.save(net.state_dict(), ...)`, by itself or under the key `net` or `state_dict`). The public
-code pickles whole modules. A pickle runs code when it is read, so it is refused: load it in that code and save its state dict.
+CHECKPOINT is a file of `torch.save(net.state_dict(), ...)`, by itself or under a key such as `net` or `state_dict` beside anything
+else (checkpoint.py reads it without running what is in it), or the folder of a family of this network.
 
 Tensor names of the public code: `pre_layers_conv`, `layer<1-3>.<i>.conv1`, `layer<1-3>.<i>.conv2.1`, each with `conv` (3x3), `bns.<task>` and, in
 parallel mode, `parallel_conv.<task>.conv`; in series mode `bns.<task>` is (`0.conv.0` BN', `0.conv.1` A), `1` BN;
@@ -14,12 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import pickle
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+import checkpoint
 import network as net
 import pack
 
@@ -34,18 +35,6 @@ def public_modules() -> dict[str, str]:
         names[f"blocks.{i}.c1"] = f"layer{stage + 1}.{block}.conv1"
         names[f"blocks.{i}.c2"] = f"layer{stage + 1}.{block}.conv2.1"
     return names
-
-
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict of a checkpoint file; the prefix of DataParallel is removed. Raises ValueError for a pickled module."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as e:
-        raise ValueError(f"{path} is not a plain state dict; load it in the public code and save net.state_dict()") from e
-    for key in ("net", "state_dict"):
-        if isinstance(state.get(key), dict):
-            state = state[key]
-    return {k[len("module."):] if k.startswith("module.") else k: v for k, v in state.items()}
 
 
 def mode_of(state: dict[str, torch.Tensor]) -> str:
@@ -146,33 +135,75 @@ def trunk_tensors(network: net.ResNet26) -> dict[str, torch.Tensor]:
             if ".adapter" not in k and not k.endswith("num_batches_tracked")}
 
 
-def main() -> None:
+def of_family(directory: Path) -> net.ResNet26:
+    """The base of a family of this network. A BN has the base's scale and bias as its weight and bias, and statistics of 0 and 1."""
+    import adapters  # needs onnx
+
+    family = adapters.Family(directory)
+    weights = adapters.GraphTrunk(family, "cpu").graph.constants
+    head = family.base["head.weight"]
+    network = net.ResNet26(head.shape[0], head.shape[1] / 256, "bn").eval()
+    own = network.state_dict()
+    try:
+        for name in network.slots():
+            own[f"{name}.weight"].copy_(weights[f"{name}.weight"])
+        for name in (*network.slots(), "bn"):
+            norm = name if name == "bn" else f"{name[:-len('.conv')]}.bn"
+            own[f"{norm}.weight"].copy_(family.base[f"{name}.scale"] * (1 + net.BN_EPS) ** 0.5)
+            own[f"{norm}.bias"].copy_(family.base[f"{name}.bias"])
+        for part in ("weight", "bias"):
+            own[f"head.{part}"].copy_(family.base[f"head.{part}"])
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{directory} is no family of the paper's ResNet-26: {error}") from error
+    return network
+
+
+def export_onnx(network: net.ResNet26, path: Path, side: int) -> None:
+    """Writes the network as ONNX, operator set 13, with its batch normalisations not folded: `image` float32 [N, 3, side, side],
+    normalised, to `logits` [N, K]."""
+    network = network.cpu().eval().to(memory_format=torch.contiguous_format)
+    options = {"dynamo": False} if int(torch.__version__.split(".")[0]) >= 2 else {}
+    torch.onnx.export(network, torch.zeros(1, 3, side, side), str(path), opset_version=13, input_names=["image"],
+                      output_names=["logits"], dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
+                      training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False, **options)
+
+
+def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint", type=Path)
     p.add_argument("--task", type=int, default=0)
     p.add_argument("--trunk-out", type=Path, help="write a trunk: the convolutions, with this task's normalisation and head")
+    p.add_argument("--onnx-out", type=Path, help="write the network of this task as ONNX, for facet family build")
+    p.add_argument("--side", type=int, default=64, help="height and width of the ONNX file's input; default %(default)s")
     p.add_argument("--pack-out", type=Path, help="write this task as a pack (needs --family)")
     p.add_argument("--family", type=Path, help="directory with family.json")
+    p.add_argument("--dtype", choices=("fp16", "fp32"), default="fp16", help="of the pack's numbers; default %(default)s")
     p.add_argument("--name", help="the pack's human name")
     p.add_argument("--labels", type=Path, help="JSON array of labels; default: the class ids 0, 1, ...")
     p.add_argument("--mean", type=float, nargs=3, default=[0.485, 0.456, 0.406])
     p.add_argument("--std", type=float, nargs=3, default=[0.229, 0.224, 0.225])
-    args = p.parse_args()
-    if not (args.trunk_out or args.pack_out):
-        p.error("nothing to write: give --trunk-out or --pack-out")
+    args = p.parse_args(argv)
+    if not (args.trunk_out or args.pack_out or args.onnx_out):
+        p.error("nothing to write: give --trunk-out, --onnx-out or --pack-out")
     if args.pack_out and not args.family:
         p.error("--pack-out needs --family: its fingerprint goes into the pack")
-    network = to_network(read_state(args.checkpoint), args.task)
+    try:
+        network = of_family(args.checkpoint) if args.checkpoint.is_dir() else to_network(checkpoint.read_state(args.checkpoint), args.task)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from error
     if args.trunk_out:
         save_file(trunk_tensors(network), str(args.trunk_out))
         print(f"{args.trunk_out}: trunk of width {network.width}")
+    if args.onnx_out:
+        export_onnx(network, args.onnx_out, args.side)
+        print(f"{args.onnx_out}: backbone for images of {args.side}x{args.side}")
     if args.pack_out:
         family = json.loads((args.family / "family.json").read_text())
         count = network.head.out_features
         labels = json.loads(args.labels.read_text()) if args.labels else [str(i) for i in range(count)]
-        pack.write(args.pack_out, net.fold(network), family=family["fingerprint"], design=network.design, labels=labels,
-                   mean=args.mean, std=args.std, **({"name": args.name} if args.name else {}))
-        print(f"{args.pack_out}: {network.design} pack of {count} classes")
+        pack.write(args.pack_out, net.fold(network), family=family["fingerprint"], design=network.design, labels=labels, mean=args.mean, std=args.std,
+                   dtype=torch.float16 if args.dtype == "fp16" else torch.float32, **({"name": args.name} if args.name else {}))
+        print(f"{args.pack_out}: {network.design} pack of {count} classes, {args.dtype}")
 
 
 if __name__ == "__main__":

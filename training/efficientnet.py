@@ -12,6 +12,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from checkpoint import read_state
+
 BN_EPS = 1e-3
 # Of each stage: blocks, kernel, stride of the first block, expansion, channels out.
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
@@ -83,7 +85,7 @@ def load(checkpoint: Path) -> EfficientNetLite0:
     """The module with the weights of a state dict, in evaluation mode. Raises ValueError where the tensors are others."""
     network = EfficientNetLite0()
     try:
-        network.load_state_dict(torch.load(str(checkpoint), map_location="cpu", weights_only=True))
+        network.load_state_dict(read_state(checkpoint))
     except RuntimeError as error:
         raise ValueError(f"{checkpoint} does not hold EfficientNet-Lite0: {error}") from error
     return network.eval()

@@ -36,7 +36,7 @@ class Plan:
 PLANS = {
     "dtd10": Plan(12),
     "flowers90": Plan(8, "64:0.7,128:0.3"),
-    "cifar100": Plan(2, "64:0.8,128:0.2", ("--with-val",)),
+    "cifar100": Plan(2, "64:0.8,128:0.2", ("--with-val", "--limit", "150")),
     "sketch": Plan(6, "64:0.7,128:0.3"),
     "gtsrb": Plan(4, "64:0.7,128:0.3", ("--limit", "150")),
     "blood_cells": Plan(4, "64:0.7,128:0.3"),
@@ -99,7 +99,7 @@ def main() -> None:
     p.add_argument("--ship", action="store_true", help="copy the best packs to adapters/<family>/ and end")
     args = p.parse_args()
     name = json.loads((args.family / "family.json").read_text())["name"]
-    results, work = HERE / f"results-{name}", args.work / name
+    results, work = HERE / "results" / "families" / name, args.work / name
     if args.ship:
         ship(name, results, work, Path("adapters") / name)
         return
@@ -123,7 +123,7 @@ def main() -> None:
             sys.exit(f"{domain} {design} ended with status {status}; the same command goes on")
         result = json.loads(pack.with_suffix(".json").read_text())
         result.update(domain=domain, command=f"python training/family_sweep.py --family {args.family.as_posix()} --data DIR --only {domain} --design {design}")
-        results.mkdir(exist_ok=True)
+        results.mkdir(parents=True, exist_ok=True)
         (results / f"{domain}.{design}.json").write_text(json.dumps(result, indent=1) + "\n")
         print(f"[{count}/{len(missing)}] {domain} {design}: {result['accuracy']['test']}% in {time.monotonic() - started:.0f} s", flush=True)
 

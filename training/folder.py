@@ -55,8 +55,8 @@ def read(path: str | Path, frame: data.Frame, test_share: float = 0.2, seed: int
         if strange:
             raise FolderError(f"{path}: {split} has the class {strange[0]!r}, which train has not. Training would never see it")
     few = [folder for folder, count in Counter(name.split("/")[0] for name in by_split["train"]).items() if count < 2]
-    if few:
-        raise FolderError(f"{path}: the class {few[0]!r} has a single training image. Two or more are needed")
+    if few and not by_split["test"]:
+        raise FolderError(f"{path}: the class {few[0]!r} has a single image, and one of each class is held out for the test. Add images, or a test/")
     if only_train:
         by_split["val"], by_split["test"] = [], []
     if limit:

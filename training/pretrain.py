@@ -23,16 +23,6 @@ SOURCE = domains.Domain("tiny_imagenet", "tiny_imagenet_a", "Natural images", "t
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def export_onnx(network: net.ResNet26, path: Path, side: int) -> None:
-    """Writes the network as ONNX, operator set 13, with its batch normalisations not folded: `image` float32 [N, 3, side, side],
-    normalised, to `logits` [N, K]."""
-    network = network.cpu().eval().to(memory_format=torch.contiguous_format)
-    options = {"dynamo": False} if int(torch.__version__.split(".")[0]) >= 2 else {}
-    torch.onnx.export(network, torch.zeros(1, 3, side, side), str(path), opset_version=13, input_names=["image"],
-                      output_names=["logits"], dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
-                      training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False, **options)
-
-
 def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", required=True, help=f"directory with {SOURCE.archive}.zip, or that folder unpacked")
@@ -65,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     score = loop.accuracy(loop.predict(network, val, MEAN, STD, args.device, args.schedule[-1][0]), val)
     network.cpu()
     save_file(convert.trunk_tensors(network), str(out.with_suffix(".safetensors")))
-    export_onnx(network, out.with_suffix(".onnx"), args.schedule[-1][0])
+    convert.export_onnx(network, out.with_suffix(".onnx"), args.schedule[-1][0])
     out.with_suffix(".json").write_text(json.dumps({
         "data": SOURCE.archive, "width": args.width, "accuracy": {"val": score}, "images": {"train": len(train), "val": len(val)},
         "recipe": asdict(recipe), "seconds": round(seconds, 1), "torch": str(torch.__version__), "labels": labels}, indent=1) + "\n")

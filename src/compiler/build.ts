@@ -122,7 +122,9 @@ export async function buildFamily(
     license: options.license,
   }
   const pack = basePack(manifest, open, features, options.labels)
-  files.set(BASE_FILE, writePack(pack, manifest, { dtype: 'f32' }))
+  // The slots' numbers stay whole: half precision would move what every domain starts from.
+  const head = options.fp16 ? 'f16' : 'f32'
+  files.set(BASE_FILE, writePack(pack, manifest, { dtype: 'f32', head }))
   for (const [name, content] of files)
     manifest.files[name] = { sha256: sha256(content), bytes: content.byteLength }
   const text = `${JSON.stringify(manifest, null, 2)}\n`

@@ -15,17 +15,23 @@ import { SafetensorsError, type Tensor, writeSafetensors } from '../safetensors/
 
 export type PackDtype = 'f16' | 'f32'
 
+export interface PackTypes {
+  dtype: PackDtype
+  /** Of the head's numbers; `dtype` if not given. */
+  head?: PackDtype
+}
+
 /**
  * Writes a pack of `family`; what this returns, `readPack` accepts.
  *
  * @throws FacetError `invalid_pack`, its `problems` listing everything that cannot be written: misshapen
  * input, values that are not finite or overflow F16, and whatever the reader would refuse.
  */
-export function writePack(pack: Pack, family: FamilyManifest, options: { dtype: PackDtype }): Uint8Array {
+export function writePack(pack: Pack, family: FamilyManifest, { dtype, head = dtype }: PackTypes): Uint8Array {
   const problems = new Problems()
   const tensors = new Map<string, Tensor>()
-  const put = (name: string, floats: Float32Array, shape: readonly number[]) => {
-    const tensor = encodeTensor(name, floats, shape, options.dtype, problems)
+  const put = (name: string, floats: Float32Array, shape: readonly number[], type = dtype) => {
+    const tensor = encodeTensor(name, floats, shape, type, problems)
     if (tensor) tensors.set(name, tensor)
   }
   const slots = new Map(family.slots.map((slot) => [slot.name, slot]))
@@ -46,8 +52,8 @@ export function writePack(pack: Pack, family: FamilyManifest, options: { dtype: 
     }
   }
   if (pack.head) {
-    put(HEAD_WEIGHT, pack.head.weight, [pack.head.classes, family.features])
-    put(HEAD_BIAS, pack.head.bias, [pack.head.classes])
+    put(HEAD_WEIGHT, pack.head.weight, [pack.head.classes, family.features], head)
+    put(HEAD_BIAS, pack.head.bias, [pack.head.classes], head)
   }
   if (!problems.empty) throw refuse(problems.list())
   let bytes: Uint8Array

@@ -1,14 +1,20 @@
 """Conversion of the paper's public checkpoints, tested on randomly initialised networks of that structure."""
+import argparse
+import contextlib
+import io
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import checkpoint
 import convert
 import network as net
 import pack
@@ -141,11 +147,69 @@ class Convert(unittest.TestCase):
         public = PublicNet("bn")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "c.pt"
-            torch.save({"net": {f"module.{k}": v for k, v in public.state_dict().items()}, "epoch": 3}, path)
-            self.assertEqual(set(convert.read_state(path)), set(public.state_dict()))
+            wrapped = {f"module.{k}": v for k, v in public.state_dict().items()}
+            torch.save({"net": wrapped, "epoch": 3}, path)
+            found = checkpoint.read_state(path)
+            self.assertEqual(set(found), set(public.state_dict()))
+            self.assertTrue(torch.equal(found["linears.0.weight"], public.state_dict()["linears.0.weight"]))
             torch.save(public, path)
             with self.assertRaisesRegex(ValueError, "not a plain state dict"):
-                convert.read_state(path)
+                checkpoint.read_state(path)
+
+    def test_reads_a_state_beside_metadata_and_runs_nothing_of_it(self):
+        public = PublicNet("bn")
+        optimizer = torch.optim.SGD(public.parameters(), lr=0.1, momentum=0.9)
+        with tempfile.TemporaryDirectory() as folder:
+            path, trace = Path(folder) / "c.pt", Path(folder) / "trace"
+            torch.save({"state_dict": public.state_dict(), "optimizer": optimizer.state_dict(), "accuracy": np.float64(52.3), "best": np.arange(3),
+                        "args": argparse.Namespace(lr=0.1, out=Path("x")), "trap": Trap(str(trace))}, path)
+            self.assertEqual(set(checkpoint.read_state(path)), set(public.state_dict()))
+            self.assertFalse(trace.exists())
+            torch.load(str(path), **({} if torch.__version__.startswith("1.") else {"weights_only": False}))
+            self.assertTrue(trace.exists())  # the trap works
+            path.write_bytes(b"not a checkpoint")
+            with self.assertRaisesRegex(ValueError, "no checkpoint"):
+                checkpoint.read_state(path)
+
+    def test_a_familys_trunk_and_its_onnx_file_are_written(self):
+        import adapters
+        import graph
+
+        family = Path(__file__).parents[2] / "models" / "resnet26-half"
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            trunk, onnx = Path(folder) / "trunk.safetensors", Path(folder) / "net.onnx"
+            convert.main([str(family), "--trunk-out", str(trunk), "--onnx-out", str(onnx)])
+            network = net.ResNet26(200, 0.5, "bn").eval()
+            network.load_trunk(load_file(str(trunk)))
+            x = torch.randn(2, 3, 64, 64)
+            with torch.no_grad():
+                wanted = adapters.GraphTrunk(adapters.Family(family), "cpu").features(x, {})
+                self.assertLess(float((network.features(x) - wanted).abs().max() / wanted.abs().max()), 1e-5)
+                head = load_file(str(trunk))
+                logits = wanted @ head["head.weight"].T + head["head.bias"]
+                found = graph.Graph(onnx)({"image": x})
+            self.assertLess(float((found - logits).abs().max() / logits.abs().max()), 1e-5)
+            with self.assertRaisesRegex(SystemExit, "does not exist"):
+                convert.main([folder, "--trunk-out", str(trunk)])
+
+    def test_a_packs_numbers_are_of_the_type_asked_for(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            path, out = Path(folder) / "c.pt", Path(folder) / "pack.safetensors"
+            torch.save(PublicNet("parallel").state_dict(), path)
+            (Path(folder) / "family.json").write_text('{"fingerprint": "0"}')
+            for dtype, kind in (("fp16", torch.float16), ("fp32", torch.float32)):
+                convert.main([str(path), "--pack-out", str(out), "--family", folder, "--dtype", dtype])
+                self.assertEqual({v.dtype for v in load_file(str(out)).values()}, {kind})
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)
 
 
 if __name__ == "__main__":
