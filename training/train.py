@@ -31,6 +31,8 @@ import pack
 FEATURE_BATCH = 64
 # Images on which the head's standardisation is based, and test images on which the network as trained and the pack's numbers are compared.
 STANDARD_IMAGES, COMPARED_IMAGES = 2000, 1000
+# Training images up to which mirrored ones are added for a head on frozen features.
+MIRRORED_IMAGES = 3000
 # The head on frozen features: steps, images a step, share of train that is held out to choose the weight decay, and the choices.
 HEAD_STEPS, HEAD_BATCH, HEAD_HELD_OUT, HEAD_DECAYS = 1500, 256, 0.15, (1e-2, 1e-1, 1.0)
 
@@ -101,8 +103,8 @@ def frozen_features(network: adapters.Adapted, split: data.Split, family: adapte
 
 
 def mirrored(split: data.Split, flips: str) -> data.Split:
-    """The split, and after it every image mirrored, where that keeps the classes."""
-    if flips == "none":
+    """The split, and after it every image mirrored, where that keeps the classes and images are few."""
+    if flips == "none" or len(split) > MIRRORED_IMAGES:
         return split
     return data.join(split, data.Split([p[:, ::-1] for p in split.pixels], split.targets, split.names))
 

@@ -27,7 +27,11 @@ export interface PackTypes {
  * @throws FacetError `invalid_pack`, its `problems` listing everything that cannot be written: misshapen
  * input, values that are not finite or overflow F16, and whatever the reader would refuse.
  */
-export function writePack(pack: Pack, family: FamilyManifest, { dtype, head = dtype }: PackTypes): Uint8Array {
+export function writePack(
+  pack: Pack,
+  family: FamilyManifest,
+  { dtype, head = dtype }: PackTypes,
+): Uint8Array {
   const problems = new Problems()
   const tensors = new Map<string, Tensor>()
   const put = (name: string, floats: Float32Array, shape: readonly number[], type = dtype) => {
