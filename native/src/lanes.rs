@@ -12,7 +12,8 @@ use crate::dedicated::{Dedicated, Order};
 use crate::events::{Event, Events};
 use crate::failure::Failure;
 use crate::faults::{Fault, Faults};
-use crate::queue::{Job, Queue};
+use crate::help;
+use crate::queue::{Job, Queue, Work};
 use crate::trunk::{Files, Input, Trunk};
 
 /// How the lanes are made.
@@ -32,7 +33,7 @@ pub struct Plan {
 /// All lanes of one start.
 pub struct Lanes {
     /// Runs go in here.
-    pub queue: Queue,
+    pub queue: Arc<Queue>,
     /// Dedicated networks.
     pub dedicated: Dedicated,
     events: Events,
@@ -46,7 +47,7 @@ impl Lanes {
     pub fn start(plan: Plan, bank: Arc<Bank>, events: Events) -> Arc<Self> {
         let (library, threads) = (plan.files.library.clone(), plan.threads);
         let lanes = Arc::new(Self {
-            queue: Queue::new(plan.lanes),
+            queue: Arc::new(Queue::new(plan.lanes)),
             dedicated: Dedicated::new(Arc::clone(&bank), plan.input, library, threads),
             events,
             alive: AtomicUsize::new(0),
@@ -138,6 +139,10 @@ impl Lanes {
                 for lane in 0..lanes {
                     let own = (Arc::clone(self), Arc::clone(&trunk), Arc::clone(&faults));
                     self.spawn(&format!("facet-lane-{lane}"), move || {
+                        // Where a run has threads of its own, they are all that it is to have.
+                        if threads == 1 {
+                            help::among(Arc::clone(&own.0.queue));
+                        }
                         own.0.serve(lane, own.1, &own.2)
                     });
                 }
@@ -160,12 +165,21 @@ impl Lanes {
         // Dropped before `alive`: when the last lane has ended the graphs are gone.
         let trunk = trunk;
         let mut runs = 0;
-        while let Some(Job {
-            id,
-            mut batch,
-            options,
-        }) = self.queue.take(lane)
-        {
+        let mut helped = false;
+        while let Some(work) = self.queue.take(lane, helped) {
+            let Job {
+                id,
+                mut batch,
+                options,
+            } = match work {
+                Work::Run(job) => job,
+                Work::Help(offer) => {
+                    offer.help();
+                    helped = true;
+                    continue;
+                }
+            };
+            helped = false;
             alive.id = Some(id);
             let start = Instant::now();
             runs += 1;

@@ -14,6 +14,7 @@
 //! | `dedicated.rs` | networks of single domains, opened in the background |
 //! | `head.rs`, `heads.rs` | domains' classifiers in memory, and their products |
 //! | `lanes.rs`, `queue.rs`, `batch.rs` | threads, what waits for them, cancellation |
+//! | `help.rs` | work of a run that waiting lanes take part in |
 //! | `picture.rs`, `jpeg.rs`, `colour.rs` | a JPEG to pixels, on libuv's threads |
 //! | `resize.rs`, `enlarge.rs` | smaller as Pillow does it, larger as libvips does it |
 //! | `events.rs`, `exit.rs` | answers to JavaScript; the end of the process |
@@ -34,6 +35,7 @@ mod failure;
 mod faults;
 mod head;
 mod heads;
+mod help;
 mod jpeg;
 mod lanes;
 pub mod picture;

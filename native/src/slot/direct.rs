@@ -5,7 +5,7 @@ use pulp::Simd;
 
 use super::product::{Piece, Product, even_parts, load, most_rows, store, with_rows};
 use super::winograd::floor;
-use super::{Batch, Conv, Scratch, Slot, Target, pack_matrix, room};
+use super::{Batch, Conv, Cut, Scratch, Slot, Target, UNITS_A_HAND, pack_matrix, room};
 
 /// Numbers of the padded input of one unit of work, at most where that is possible.
 const UNIT_NUMBERS: usize = 1 << 16;
@@ -33,8 +33,23 @@ fn unit_rows(conv: &Conv, width: usize, height: usize) -> usize {
     rows.min(height)
 }
 
-pub fn units(conv: &Conv, batch: &Batch<'_>, output: [usize; 2]) -> usize {
-    batch.rows.len() * output[0].div_ceil(unit_rows(conv, batch.size[1], output[0]))
+/// A unit is some rows of one sample's output.
+pub fn cut(conv: &Conv, batch: &Batch<'_>, output: [usize; 2], hands: usize) -> Cut {
+    let samples = batch.rows.len().max(1);
+    let most = unit_rows(conv, batch.size[1], output[0]);
+    let size = match hands {
+        1 => most,
+        _ => most.min(
+            output[0]
+                .div_ceil((UNITS_A_HAND * hands).div_ceil(samples))
+                .max(1),
+        ),
+    };
+    Cut {
+        units: batch.rows.len() * output[0].div_ceil(size),
+        size,
+        groups: 1,
+    }
 }
 
 /// # Safety
@@ -46,12 +61,13 @@ pub unsafe fn unit<S: Simd, const V: usize>(
     batch: &Batch<'_>,
     output: [usize; 2],
     target: Target,
+    cut: Cut,
     unit: usize,
     scratch: &mut Scratch,
 ) {
     let conv = &slot.conv;
     let [height, width] = output;
-    let most = unit_rows(conv, batch.size[1], height);
+    let most = cut.size;
     let per_sample = height.div_ceil(most);
     let (sample, part) = (unit / per_sample, unit % per_sample);
     let (from, to) = (part * most, ((part + 1) * most).min(height));

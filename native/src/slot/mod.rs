@@ -33,6 +33,11 @@ use crate::failure::Failure;
 
 /// Whether the processor has vectors.
 pub fn fast() -> bool {
+    lanes() > 1
+}
+
+/// Numbers of one of the processor's vectors.
+fn lanes() -> usize {
     struct Lanes;
     impl WithSimd for Lanes {
         type Output = usize;
@@ -40,7 +45,7 @@ pub fn fast() -> bool {
             S::F32_LANES
         }
     }
-    Arch::new().dispatch(Lanes) > 1
+    Arch::new().dispatch(Lanes)
 }
 
 /// A convolution of one group, not dilated.
@@ -123,6 +128,20 @@ unsafe impl Send for Target {}
 // SAFETY: as above.
 unsafe impl Sync for Target {}
 
+/// Units of work for each thread that takes part: with more of them than threads, one that comes late still finds some.
+const UNITS_A_HAND: usize = 2;
+
+/// How a batch's work is cut into units.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// How many there are.
+    pub units: usize,
+    /// Tiles or rows of the output in each, at most.
+    size: usize,
+    /// Units that have the same tiles, and different channels.
+    groups: usize,
+}
+
 /// A slot, ready to run.
 pub struct Slot {
     conv: Conv,
@@ -202,27 +221,36 @@ impl Slot {
         }
     }
 
-    /// Runs of `unit` that make one batch.
-    pub fn units(&self, batch: &Batch<'_>, output: [usize; 2]) -> usize {
+    /// How a batch is cut into units of work for so many threads.
+    pub fn cut(&self, batch: &Batch<'_>, output: [usize; 2], hands: usize) -> Cut {
         if self.winograd {
-            winograd::units(&self.conv, batch.rows.len(), output)
+            let panels = self.conv.output / (self.vectors * lanes());
+            winograd::cut(&self.conv, panels, batch.rows.len(), output, hands)
         } else {
-            direct::units(&self.conv, batch, output)
+            direct::cut(&self.conv, batch, output, hands)
         }
     }
 
-    /// Does one piece of the work. Different pieces write different parts of the output.
+    /// Does one unit of the work, of those that `cut` made. Different units write different parts of the output.
     ///
     /// # Safety
     /// The batch's slices have the lengths that its sizes say, its rows are in the bank, and the target has room for the
     /// output.
-    pub unsafe fn unit(&self, batch: &Batch<'_>, output: [usize; 2], target: Target, unit: usize) {
+    pub unsafe fn unit(
+        &self,
+        batch: &Batch<'_>,
+        output: [usize; 2],
+        target: Target,
+        cut: Cut,
+        unit: usize,
+    ) {
         SCRATCH.with_borrow_mut(|scratch| {
             Arch::new().dispatch(Unit {
                 slot: self,
                 batch,
                 output,
                 target,
+                cut,
                 unit,
                 scratch,
             });
@@ -314,6 +342,7 @@ struct Unit<'a> {
     batch: &'a Batch<'a>,
     output: [usize; 2],
     target: Target,
+    cut: Cut,
     unit: usize,
     scratch: &'a mut Scratch,
 }
@@ -328,6 +357,7 @@ impl WithSimd for Unit<'_> {
             batch,
             output,
             target,
+            cut,
             unit,
             scratch,
         } = self;
@@ -335,16 +365,16 @@ impl WithSimd for Unit<'_> {
         unsafe {
             match (slot.winograd, slot.vectors) {
                 (true, 2) => {
-                    winograd::unit::<S, 2>(simd, slot, batch, output, target, unit, scratch)
+                    winograd::unit::<S, 2>(simd, slot, batch, output, target, cut, unit, scratch)
                 }
                 (true, _) => {
-                    winograd::unit::<S, 1>(simd, slot, batch, output, target, unit, scratch)
+                    winograd::unit::<S, 1>(simd, slot, batch, output, target, cut, unit, scratch)
                 }
                 (false, 2) => {
-                    direct::unit::<S, 2>(simd, slot, batch, output, target, unit, scratch)
+                    direct::unit::<S, 2>(simd, slot, batch, output, target, cut, unit, scratch)
                 }
                 (false, _) => {
-                    direct::unit::<S, 1>(simd, slot, batch, output, target, unit, scratch)
+                    direct::unit::<S, 1>(simd, slot, batch, output, target, cut, unit, scratch)
                 }
             }
         }

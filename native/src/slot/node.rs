@@ -11,6 +11,7 @@ use ort::sys::{self, ONNXTensorElementDataType as Kind};
 use super::value::{Tensor, checked, input, output};
 use super::{Batch, Conv, Plan, Slot, Target, turn};
 use crate::failure::{Failure, text};
+use crate::help;
 
 /// Inputs of a slot's node, by their place.
 pub const IMAGES: usize = 0;
@@ -152,12 +153,16 @@ pub unsafe fn run(slot: &Slot, context: *mut sys::OrtKernelContext) -> Result<()
     let size = slot.check(&batch, samples, channels)?;
     // SAFETY: the caller's promise.
     let target = Target(unsafe { output(context, [samples, size[0], size[1], slot.conv.output]) }?);
-    let units = slot.units(&batch, size);
+    let hands = help::hands();
+    let cut = slot.cut(&batch, size, hands);
     // SAFETY: `check` found the lengths right, and the output has the shape that was asked for.
-    let work = |unit: usize| unsafe { slot.unit(&batch, size, target, unit) };
-    if units == 1 {
+    let work = |unit: usize| unsafe { slot.unit(&batch, size, target, cut, unit) };
+    if cut.units == 1 {
         work(0);
         return Ok(());
+    }
+    if hands > 1 {
+        return help::share(cut.units, &work);
     }
     let work = Work {
         body: &work,
@@ -168,7 +173,7 @@ pub unsafe fn run(slot: &Slot, context: *mut sys::OrtKernelContext) -> Result<()
         checked((ort::api().KernelContext_ParallelFor)(
             context,
             work_unit,
-            units,
+            cut.units,
             0,
             (&raw const work).cast_mut().cast(),
         ))?

@@ -51,8 +51,8 @@ impl Default for Case {
 const ROWS: usize = 3;
 
 impl Case {
-    /// The largest difference, relative to the largest number that is expected.
-    fn error(&self) -> f64 {
+    /// The largest difference, relative to the largest number that is expected, where so many threads take part.
+    fn error(&self, hands: usize) -> f64 {
         let Conv {
             input,
             output,
@@ -105,9 +105,11 @@ impl Case {
         let mut found = vec![f32::NAN; residual.len()];
         let size = slot.check(&batch, self.rows.len(), input).unwrap();
         assert_eq!(size, [height, width]);
-        for unit in 0..slot.units(&batch, size) {
+        let cut = slot.cut(&batch, size, hands);
+        // Units are taken in any order.
+        for unit in (0..cut.units).rev() {
             // SAFETY: the lengths were checked.
-            unsafe { slot.unit(&batch, size, Target(found.as_mut_ptr()), unit) };
+            unsafe { slot.unit(&batch, size, Target(found.as_mut_ptr()), cut, unit) };
         }
         let (mut worst, mut largest) = (0.0f64, 0.0f64);
         for (sample, row) in self.rows.iter().enumerate() {
@@ -161,8 +163,10 @@ impl Case {
     }
 
     fn check(&self, what: &str) {
-        let error = self.error();
-        assert!(error < 2e-6, "{what}: {error}");
+        for hands in [1, 2, 7] {
+            let error = self.error(hands);
+            assert!(error < 2e-6, "{what}, {hands} threads: {error}");
+        }
     }
 }
 
@@ -256,6 +260,42 @@ fn batches_of_many_units_of_work_and_of_one_tile_are_whole() {
 }
 
 #[test]
+fn a_small_batch_is_cut_into_work_for_all_who_take_part() {
+    let wide = Conv {
+        output: 128,
+        ..Case::default().conv
+    };
+    let strided = Conv {
+        strides: [2, 2],
+        ..wide.clone()
+    };
+    for conv in [wide, strided] {
+        let weights = numbers(1, conv.output * conv.input * 9);
+        let plan = Plan {
+            conv,
+            scale: 0,
+            bias: 128,
+            relu: false,
+        };
+        let slot = Slot::new(plan, &weights).unwrap();
+        let images = numbers(2, 64 * 16);
+        let affine = numbers(3, 256);
+        let batch = Batch {
+            size: [8, 8],
+            images: &images,
+            rows: &[0],
+            affine: Numbers::Single(&affine),
+            affine_length: 256,
+            matrix: None,
+            residual: None,
+        };
+        let size = slot.check(&batch, 1, 16).unwrap();
+        assert_eq!(slot.cut(&batch, size, 1).units, 1);
+        assert!(slot.cut(&batch, size, 2).units >= 2);
+    }
+}
+
+#[test]
 fn what_is_not_a_number_stays_one() {
     let conv = Case::default().conv;
     let plan = Plan {
@@ -278,7 +318,15 @@ fn what_is_not_a_number_stays_one() {
     };
     let mut found = vec![0.0; 16 * 32];
     // SAFETY: the lengths are right.
-    unsafe { slot.unit(&batch, [4, 4], Target(found.as_mut_ptr()), 0) };
+    unsafe {
+        slot.unit(
+            &batch,
+            [4, 4],
+            Target(found.as_mut_ptr()),
+            slot.cut(&batch, [4, 4], 1),
+            0,
+        )
+    };
     assert!(found.iter().all(|value| value.is_nan()));
 }
 

@@ -8,7 +8,7 @@
 use pulp::Simd;
 
 use super::product::{Piece, Product, even_parts, load, most_rows, store, with_rows};
-use super::{Batch, Conv, Scratch, Slot, Target, pack_matrix, room};
+use super::{Batch, Conv, Cut, Scratch, Slot, Target, UNITS_A_HAND, pack_matrix, room};
 
 /// Pixels of a tile's side, input and output.
 const IN: usize = 4;
@@ -80,9 +80,20 @@ fn unit_tiles(conv: &Conv) -> usize {
     (UNIT_NUMBERS / (PLACES * conv.input)).clamp(MIN_TILES, MAX_TILES)
 }
 
-/// Tiles of a batch are numbered sample by sample, row by row.
-pub fn units(conv: &Conv, samples: usize, output: [usize; 2]) -> usize {
-    (samples * tiles_of(output)).div_ceil(unit_tiles(conv))
+/// Tiles of a batch are numbered sample by sample, row by row. Where they make too few units, each takes some of the
+/// panels only, and makes the sums of its tiles once more.
+pub fn cut(conv: &Conv, panels: usize, samples: usize, output: [usize; 2], hands: usize) -> Cut {
+    let size = unit_tiles(conv);
+    let parts = (samples * tiles_of(output)).div_ceil(size);
+    let groups = match hands {
+        1 => 1,
+        _ => (UNITS_A_HAND * hands).div_ceil(parts).min(panels),
+    };
+    Cut {
+        units: parts * groups,
+        size,
+        groups,
+    }
 }
 
 fn tiles_of(output: [usize; 2]) -> usize {
@@ -114,13 +125,14 @@ pub unsafe fn unit<S: Simd, const V: usize>(
     batch: &Batch<'_>,
     output: [usize; 2],
     target: Target,
+    cut: Cut,
     unit: usize,
     scratch: &mut Scratch,
 ) {
     let conv = &slot.conv;
     let per_sample = tiles_of(output);
-    let most = unit_tiles(conv);
-    let start = unit * most;
+    let most = cut.size;
+    let start = unit / cut.groups * most;
     let count = most.min(batch.rows.len() * per_sample - start);
     let across = output[1].div_ceil(OUT);
     let tile = |at: usize| {
@@ -176,7 +188,9 @@ pub unsafe fn unit<S: Simd, const V: usize>(
             let sums = sums.as_mut_ptr().add(at * conv.input);
             take::<S>(simd, conv, batch, tile(at), zeros, sums, sums_gap);
         }
-        for panel in 0..conv.output / channels {
+        let panels = conv.output / channels;
+        let group = unit % cut.groups;
+        for panel in panels * group / cut.groups..panels * (group + 1) / cut.groups {
             let weights = slot
                 .panels
                 .as_ptr()
