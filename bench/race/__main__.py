@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     how = make.add_argument_group("how long")
     how.add_argument("--rounds", type=int, default=3)
     how.add_argument("--seconds", type=float, default=15, help="measured in each run (default: %(default)s)")
-    how.add_argument("--warm", type=float, default=2, help="seconds before (default: %(default)s)")
+    how.add_argument("--warm", type=float, default=8, help="seconds before (default: %(default)s)")
     how.add_argument("--single", type=float, default=3, help="seconds with one connection; 0: none (default: %(default)s)")
     how.add_argument("--connections", type=int, default=32, help="of the main load (default: %(default)s)")
     how.add_argument("--minutes", type=float, default=60, help="no round begins that would end later (default: %(default)s)")

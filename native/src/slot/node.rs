@@ -13,6 +13,10 @@ use super::{Batch, Conv, Plan, Slot, Target, turn};
 use crate::failure::{Failure, text};
 use crate::help;
 
+/// Waiting lanes help runs of so few images. A larger batch is a sign of load, under which lanes wait for moments only,
+/// and what they would take from the other threads costs more than it gains.
+const MOST_HELPED: usize = 2;
+
 /// Inputs of a slot's node, by their place.
 pub const IMAGES: usize = 0;
 pub const WEIGHTS: usize = 1;
@@ -153,7 +157,11 @@ pub unsafe fn run(slot: &Slot, context: *mut sys::OrtKernelContext) -> Result<()
     let size = slot.check(&batch, samples, channels)?;
     // SAFETY: the caller's promise.
     let target = Target(unsafe { output(context, [samples, size[0], size[1], slot.conv.output]) }?);
-    let hands = help::hands();
+    let hands = if samples <= MOST_HELPED {
+        help::hands()
+    } else {
+        1
+    };
     let cut = slot.cut(&batch, size, hands);
     // SAFETY: `check` found the lengths right, and the output has the shape that was asked for.
     let work = |unit: usize| unsafe { slot.unit(&batch, size, target, cut, unit) };
