@@ -2,7 +2,7 @@
  * The commands of docs/own-domain.md, as they stand there, from drawn images to an answer of the service.
  *
  * Changed are only the interpreter, the place of files that they write, and the service's address. Needs a Python with
- * what training needs: the variable FACET_PYTHON names one.
+ * what training needs: the variable TRAINING_PYTHON names one.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -11,12 +11,12 @@ import t from 'tap'
 import { runService } from './service-rig.js'
 
 const ROOT = join(import.meta.dirname, '..')
-const PYTHON = process.env.FACET_PYTHON ?? 'python3'
+const PYTHON = process.env.TRAINING_PYTHON ?? 'python3'
 const needed = 'import numpy, onnx, PIL, safetensors, torch, tqdm'
 const skip =
   spawnSync(PYTHON, ['-c', needed]).status === 0
     ? false
-    : `${PYTHON} has not all of training/requirements.txt; FACET_PYTHON names another Python`
+    : `${PYTHON} has not all of training/requirements.txt; TRAINING_PYTHON names another Python`
 
 /** The shell commands of a page, in order. */
 function commandsOf(page: string): string[] {
