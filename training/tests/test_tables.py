@@ -49,11 +49,22 @@ class Tables(unittest.TestCase):
             for design, accuracy in (("parallel", 92.5), ("finetune", 91.0)):
                 again = result("sketch", design, accuracy)
                 (results / "seeds" / f"sketch.{design}.1.json").write_text(json.dumps({**again, "recipe": {**again["recipe"], "seed": 1}}))
+            (results / "families" / "wide").mkdir(parents=True)
+            for design, accuracy in (("feature", 75.0), ("full", 95.5)):
+                own = result("sketch", design, accuracy)
+                own["accuracy"] = {"test": accuracy, "compared": 9, "differ": 1}
+                (results / "families" / "wide" / f"sketch.{design}.json").write_text(json.dumps(own))
             sys.argv = ["tables.py", "--results", str(results), "--docs", str(docs)]
             tables.main()
             page = (docs / "results.md").read_text()
             self.assertIn("| **91.50** | 90.00 (7) |", page)
             self.assertIn("+21.2", page)
+            self.assertIn("## The family wide", page)
+            self.assertIn("| sketch | 3 | 30 | 2, 32: 60%, 64: 40% | 91.50 (parallel) | 75.00 |  | **95.50** | +4.0 |", page)
+            self.assertIn("| **mean of 1** |  |  |  | **91.50** |  |  | **95.50** | **+4.0** |", page)
+            self.assertIn("Not run yet: dtd10.", page)
+            self.assertIn("changed the class of 2 of 18 test images", page)
+            self.assertIn("the mean is 87.75; with `resnet26-half` alone 85.75.", page)
             self.assertIn("| parallel | 0.05 | 0.0005 | zero | 0 | 61.25 at 2 |", page)
             self.assertIn("| parallel | 0.05 | 0.0005 | 32: 60%, 64: 40% | 300 | 71.25 | 71.25 |", page)
             self.assertIn("| **sum of 1** |  | **0** | **0** | **0** | **0** | **250** | **0** |", page)  # sketch lacks designs
