@@ -180,7 +180,7 @@ const refusals: Record<string, [Uint8Array, RegExp]> = {
         { name: 'wide', dims: [192, 2], dataType: 1, rawData: new Uint8Array(192 * 2 * 4) },
       ]
     }),
-    /no convolution and no BatchNorm before its features/,
+    /No slot can be opened: wide \(its input is one vector an image\)/,
   ],
 }
 

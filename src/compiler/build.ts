@@ -7,31 +7,26 @@
 import { createHash } from 'node:crypto'
 import { fingerprint, weightsDigest } from '../manifest/fingerprint.js'
 import { isOwn, ownWeights } from '../manifest/graphs.js'
-import type { FamilyManifest, GraphVariant, InputSpec, Kernel, Serves } from '../manifest/manifest.js'
-import { adapterElements, elementsOf } from '../manifest/kinds/kinds.js'
+import type { FamilyManifest, GraphVariant, Serves } from '../manifest/manifest.js'
+import { adapterElements } from '../manifest/kinds/kinds.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { BASE_FILE, MANIFEST_FILE } from '../family/family.js'
 import { parseManifest } from '../manifest/schema.js'
 import type { Pack } from '../pack/pack.js'
 import { writePack } from '../pack/write.js'
 import type { BackboneInterface } from './backbone.js'
-import { choose, type Wishes } from './choose.js'
 import { emitTrunk } from './emit.js'
 import { graphFiles, WEIGHTS_FILE } from './graph-files.js'
 import type { Graph } from '../onnx/graph.js'
 import type { Features } from './head.js'
 import { BackboneError, type ReadExternal, type Tensor } from '../onnx/onnx.js'
 import type { RunModel } from '../onnx/run.js'
-import { type OpenBackbone, type OpenOptions, openBackbone } from './open.js'
-import { checkRank } from './slots/choice.js'
-import { findSlots, frozenWeights } from './slots/find.js'
+import { type PlanOptions, planFamily } from './plan.js'
+import { frozenWeights } from './slots/find.js'
 import type { ClosedSlot, OpenSlot } from './slots/kind.js'
 
-export interface BuildOptions extends OpenOptions, Wishes {
+export interface BuildOptions extends PlanOptions {
   name: string
-  /** Shorter side before the centre crop; the larger of height and width if not given. */
-  resize?: number
-  kernel: Kernel
   /** Store the weights as float16. */
   fp16: boolean
   license: string
@@ -74,20 +69,16 @@ export async function buildFamily(
   run: RunModel,
   external?: ReadExternal,
 ): Promise<BuiltFamily> {
-  const opened = await openBackbone(bytes, options, run, external)
+  const { opened, choice, input, found, open, slots, closed, trunk, chosen, notes } = await planFamily(
+    bytes,
+    options,
+    run,
+    external,
+  )
   const { graph, shapes, features, height, width, backbone } = opened
   const { channelsLast } = backbone
-  const input = inputSpec(options, opened)
-  const { choice, why } = choose(graph, options)
   const { design } = choice
-  const { open: found, closed } = findSlots({ graph, shapes, choice })
-  if (found.length === 0 && design !== 'feature') throw noSlots(graph, closed)
-
   const weights = weightsDigest(frozenWeights(graph, found).flatMap(identityOf))
-  // A family of frozen features opens nothing: its domains differ in their heads only.
-  const open = design === 'feature' ? [] : found
-  const slots = open.map((entry) => entry.slot)
-  checkRank(choice, slots)
   const id = fingerprint({ weights, slots, design, input })
 
   const own = open.filter(({ emitOwn }) => emitOwn).length > OWN_SHARE * countOf(graph, 'Conv')
@@ -106,7 +97,7 @@ export async function buildFamily(
     features: features.size,
     slots,
     parameters: {
-      trunk: frozenWeights(graph, open).reduce((sum, { dims }) => sum + elementsOf(dims), 0),
+      trunk,
       adapter: adapterElements(slots),
       head: features.head ? features.head.weight.length + features.head.bias.length : 0,
     },
@@ -133,35 +124,11 @@ export async function buildFamily(
     manifest: parseManifest(text),
     files,
     closed,
-    chosen: why,
+    chosen,
     features: features.note,
-    notes: opened.notes,
+    notes,
     backbone,
   }
-}
-
-function inputSpec(options: BuildOptions, { height, width, mean, std }: OpenBackbone): InputSpec {
-  const resize = options.resize ?? Math.max(height, width)
-  if (resize < Math.max(height, width))
-    throw new BackboneError(
-      `A shorter side of ${resize} pixels is too small for a crop of ${height}x${width}. Raise --resize.`,
-    )
-  return { height, width, resize, kernel: options.kernel, mean, std }
-}
-
-function noSlots(graph: Graph, closed: ClosedSlot[]): BackboneError {
-  if (closed.length === 0)
-    return new BackboneError(
-      graph.nodes.length === 0
-        ? 'Nothing is left of the graph before its features. Name another place with --features.'
-        : 'The backbone has no convolution and no BatchNorm before its features: there is nothing to adapt.',
-    )
-  const refusedFirst = [...closed].sort((a, b) => Number(b.refused) - Number(a.refused))
-  const some = refusedFirst.slice(0, 6).map((entry) => `${entry.name} (${entry.reason})`)
-  const more = closed.length > 6 ? `, and ${closed.length - 6} more` : ''
-  return new BackboneError(
-    `No slot can be opened: ${some.join(', ')}${more}. Choose among these names with --slots.`,
-  )
 }
 
 /**

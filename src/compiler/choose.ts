@@ -5,8 +5,11 @@
 import type { Design, Kind } from '../manifest/manifest.js'
 import { elementsOf } from '../manifest/kinds/kinds.js'
 import type { Graph } from '../onnx/graph.js'
+import type { Node } from '../onnx/onnx.js'
+import type { Shapes } from '../onnx/shapes.js'
 import type { Choice, Normalised } from './slots/choice.js'
 import { formOf } from './slots/convolution.js'
+import { layerOf } from './slots/linear.js'
 
 /** What was asked for; the rest is chosen. */
 export interface Wishes {
@@ -23,7 +26,7 @@ export interface Chosen {
   why: string
 }
 
-/** The rank where none is asked for: that of the trial in docs/decisions/0029-kinds-of-slot-and-factors.md. */
+/** The rank where none is asked for: that of the trial in docs/decisions/0031-kinds-of-slot-factors-and-what-is-opened.md. */
 const DEFAULT_RANK = 8
 
 /**
@@ -36,16 +39,17 @@ const ALL: ReadonlySet<Normalised> = new Set(['alone', 'behind', 'folded'])
 const ALONE: ReadonlySet<Normalised> = new Set(['alone'])
 
 /** Where most of a network's weights are. */
-type Sort = 'conv' | 'pointwise'
+type Sort = 'conv' | 'pointwise' | 'linear'
 
 /** What each sort of network opens without being told. */
 const bySort: Record<Sort, Pick<Choice, 'matrices' | 'affine' | 'rank'>> = {
   conv: { matrices: new Set<Kind>(['conv']), affine: ALONE, rank: undefined },
   pointwise: { matrices: new Set<Kind>(['pointwise']), affine: ALL, rank: DEFAULT_RANK },
+  linear: { matrices: new Set<Kind>(['linear']), affine: new Set(['alone', 'behind']), rank: DEFAULT_RANK },
 }
 
 /** Chooses what to open in a network. */
-export function choose(graph: Graph, { design = 'parallel', rank, slots }: Wishes): Chosen {
+export function choose(graph: Graph, shapes: Shapes, { design = 'parallel', rank, slots }: Wishes): Chosen {
   const asked = rank === 'full' ? undefined : rank
   if (slots) {
     const choice: Choice = {
@@ -62,34 +66,47 @@ export function choose(graph: Graph, { design = 'parallel', rank, slots }: Wishe
     const choice: Choice = { design, matrices: new Set(), affine: ALL, rank: undefined, widens: true }
     return { choice, why: 'design bn: scale and bias of every normalisation' }
   }
-  const shares = sharesOf(graph)
-  const sort: Sort = shares.conv > CONV_SHARE || shares.pointwise === 0 ? 'conv' : 'pointwise'
+  const shares = sharesOf(graph, shapes)
+  const sort: Sort =
+    shares.conv > CONV_SHARE || shares.pointwise + shares.linear === 0
+      ? 'conv'
+      : shares.pointwise >= shares.linear
+        ? 'pointwise'
+        : 'linear'
   const usual = bySort[sort]
   const choice: Choice = { ...usual, design, rank: rank === undefined ? usual.rank : asked, widens: true }
   return { choice, why: whyOf(sort, shares, choice) }
 }
 
-/** Where a network has its weights, as shares of those of all its convolutions. */
-function sharesOf(graph: Graph): Record<Sort, number> {
-  const counts = { conv: 0, pointwise: 0, other: 0 }
+/** Where a network has its weights, as shares of those of all its layers. */
+function sharesOf(graph: Graph, shapes: Shapes): Record<Sort, number> {
+  const counts = { conv: 0, pointwise: 0, linear: 0, other: 0 }
   for (const node of graph.nodes) {
-    const form = node.op === 'Conv' ? formOf(graph, node) : undefined
-    if (!form) continue
-    const sort = form.group > 1 ? 'other' : form.kernel.every((size) => size === 1) ? 'pointwise' : 'conv'
-    counts[sort] += elementsOf(graph.constant(node.inputs[1])!.dims)
+    const sort = sortOf(graph, shapes, node)
+    if (sort) counts[sort] += elementsOf(graph.constant(node.inputs[1])!.dims)
   }
-  const all = Math.max(1, counts.conv + counts.pointwise + counts.other)
-  return { conv: counts.conv / all, pointwise: counts.pointwise / all }
+  const all = Math.max(1, counts.conv + counts.pointwise + counts.linear + counts.other)
+  return { conv: counts.conv / all, pointwise: counts.pointwise / all, linear: counts.linear / all }
+}
+
+/** What a layer with weights is; undefined for another node. Layers of one vector an image are left out of the account. */
+function sortOf(graph: Graph, shapes: Shapes, node: Node): Sort | 'other' | undefined {
+  const form = node.op === 'Conv' ? formOf(graph, node) : undefined
+  if (form?.group === 1) return form.kernel.every((size) => size === 1) ? 'pointwise' : 'conv'
+  if (form) return 'other'
+  const isVector = shapes.get(node.inputs[0]!)?.length === 2 && shapes.get(node.inputs[0]!)![0] === null
+  return layerOf(graph, node) && !isVector ? 'linear' : undefined
 }
 
 const words: Record<Sort, string> = {
   conv: 'convolutions larger than 1x1',
   pointwise: 'pointwise convolutions',
+  linear: 'linear layers',
 }
 
 function whyOf(sort: Sort, shares: Record<Sort, number>, { design, rank, affine }: Choice): string {
   const share = `${Math.round(100 * shares[sort])}% of the weights are in ${words[sort]}`
   const matrices = rank === undefined ? 'whole matrices' : `factors of rank ${rank}`
-  const norms = affine === ALL ? 'scale and bias of every normalisation' : 'normalisations that stand alone'
+  const norms = affine === ALONE ? 'normalisations that stand alone' : 'scale and bias of every normalisation'
   return `design ${design}: ${matrices} at ${words[sort]}, and ${norms}, since ${share}`
 }

@@ -124,7 +124,7 @@ class Merging implements MergeWriter {
 
   replace(slot: string, node: Node, op: string, inputs: string[], attributes: Node['attributes']): void {
     this.#replaced.set(node, {
-      name: slotValue(slot, 'merged'),
+      name: slotValue(slot, `merged_${op}`),
       op,
       inputs,
       outputs: node.outputs,

@@ -90,6 +90,12 @@ export class Writer {
     return named[0]!
   }
 
+  /** Adds a constant under a name that no other value has, and returns the name. */
+  constant(name: string, tensor: Tensor): string {
+    this.constants.set(name, tensor)
+    return name
+  }
+
   /** The name of a constant int64 vector. */
   ints(values: readonly number[]): string {
     const name = `${this.#prefix}ints(${values.join(',')})`

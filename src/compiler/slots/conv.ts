@@ -12,6 +12,7 @@ export const conv: SlotBuilder = {
   // Also what is no convolution that a slot can be made of, so that opening it says why.
   matches: (_, { op }) => op === 'Conv',
   takesOver: normBehind,
+  namedBy: (_, { inputs }) => [inputs[1]!],
   open: (backbone, candidate) => openConvolution('conv', backbone, candidate, ownOperator),
   merge: mergeConvolution,
 }

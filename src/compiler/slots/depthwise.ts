@@ -7,6 +7,7 @@ export const depthwise: SlotBuilder = {
   matches: (graph, node) =>
     isConvolution(graph, node, ({ in: channels, group }) => group > 1 && group === channels),
   takesOver: normBehind,
+  namedBy: (_, { inputs }) => [inputs[1]!],
   open: (backbone, candidate) => openConvolution('depthwise', backbone, candidate),
   merge: mergeConvolution,
 }

@@ -3,6 +3,7 @@
  * the family's graph. Serving's part of a kind is `manifest/kinds/`.
  */
 import type { Design, Serves, Slot } from '../../manifest/manifest.js'
+import type { BatchPlace } from '../../onnx/batches.js'
 import type { Graph } from '../../onnx/graph.js'
 import type { Node, Tensor } from '../../onnx/onnx.js'
 import type { Shapes } from '../../onnx/shapes.js'
@@ -26,6 +27,8 @@ export interface Backbone {
   shapes: Shapes
   /** Which places are opened. */
   choice: Choice
+  /** Where the samples of a value lie; undefined where that is not known. */
+  batchOf(value: string): BatchPlace | undefined
 }
 
 export interface OpenSlot {
@@ -52,10 +55,12 @@ export interface ClosedSlot {
 }
 
 export interface SlotBuilder {
-  /** Whether a node may become such a slot. Its second input gives the slot its name. */
+  /** Whether a node may become such a slot. */
   matches(graph: Graph, node: Node): boolean
   /** The node behind it that belongs to its slot, if it is opened. */
   takesOver(graph: Graph, node: Node): Node | undefined
+  /** The constants that may give the slot its name, those preferred first. @param next what its slot would take over */
+  namedBy(graph: Graph, node: Node, next: Node | undefined): string[]
   /** @throws BackboneError where the node's weights are not what a backbone must have */
   open(backbone: Backbone, candidate: Candidate): OpenSlot | ClosedSlot
   /** Writes the slot into a dedicated network, with a domain's numbers merged into the frozen weights where that is possible. */

@@ -1,27 +1,28 @@
-/** BatchNorms that stand alone, of images `[N, C, H, W]` or vectors `[N, C]`, as slots. */
+/** Normalisations that stand alone as slots: BatchNorm, LayerNorm, GroupNorm. */
 import type { Slot } from '../../manifest/manifest.js'
-import type { Node } from '../../onnx/onnx.js'
-import { slotValue } from './names.js'
-import { affineOf } from './batch-norm.js'
 import { allocate } from './choice.js'
 import { closed, type MergeWriter, type SlotBuilder, type TrunkWriter } from './kind.js'
+import { slotValue } from './names.js'
+import { type NormForm, normForm, normWeights } from './norm-forms.js'
+import { fromSamples, type Tokens, tokensOf, toSamples } from './tokens.js'
 
 export const norm: SlotBuilder = {
-  matches: (_, { op }) => op === 'BatchNormalization',
+  matches: (graph, node) => normWeights(graph, node) !== undefined,
 
   takesOver: () => undefined,
 
-  open({ graph, shapes, choice }, candidate) {
+  namedBy: (graph, node) => [normWeights(graph, node)!],
+
+  open({ graph, shapes, choice, batchOf }, candidate) {
     const { node, name } = candidate
     const input = node.inputs[0]!
     const before = graph.producer(input)
-    if (!choice.pattern && before?.op === 'Conv' && graph.consumers(input).length === 1)
-      return closed(candidate, `behind ${before.name}, which stays frozen`)
-    const rank = shapes.get(input)?.length
-    if (rank !== 2 && rank !== 4)
-      return closed(candidate, `its input has ${rank ?? 'an unknown number of'} dimensions, not 2 or 4`, true)
-    const affine = affineOf(graph, node)
-    const channels = affine.scale.length
+    const isBehind =
+      node.op === 'BatchNormalization' && before?.op === 'Conv' && graph.consumers(input).length === 1
+    if (!choice.pattern && isBehind) return closed(candidate, `behind ${before.name}, which stays frozen`)
+    const form = normForm(graph, shapes, node)
+    if (typeof form === 'string') return closed(candidate, form, true)
+    const channels = form.base.scale.length
     const place = { name, kind: 'norm', in: channels, out: channels, normalised: 'alone' } as const
     const allocation = allocate(choice, { ...place, noMatrix: 'a normalisation' })
     if (typeof allocation === 'string') return closed(candidate, allocation)
@@ -34,45 +35,94 @@ export const norm: SlotBuilder = {
       stride: [1, 1],
       ...allocation,
     }
+    const tokens = form.channels === 'last' ? tokensOf(shapes, form.like, batchOf(form.like)) : undefined
+    if (typeof tokens === 'string') return closed(candidate, tokens, true)
+    const { nodes, base } = form
+    const rank = shapes.get(form.like)!.length
     return {
       slot,
-      nodes: [node],
+      nodes,
       weights: [],
-      base: { ...affine },
-      emit: (trunk) => emit(trunk, slot, node),
+      base: { ...base },
+      emit: (trunk) => emit(trunk, { slot, form, tokens, rank, output: nodes.at(-1)!.outputs[0]! }),
     }
   },
 
   merge,
 }
 
-/** `y = scale * x + bias` per sample. */
-function emit({ writer, bank, shapes, serves }: TrunkWriter, slot: Slot, node: Node): void {
-  const at = (part: string) => slotValue(slot.name, part)
-  const output = node.outputs[0]!
-  const vectors = shapes.get(output)?.length === 2
-  const spread = (value: string, name: string) =>
-    writer.add('Reshape', [value, writer.ints([-1, slot.out, ...(vectors ? [] : [1, 1])])], [], at(name))
-  const bankScale = bank.scale(slot.name)
-  const scale = vectors ? spread(bankScale, 'scale_flat') : bankScale
-  const scaled = writer.add('Mul', [node.inputs[0]!, scale], [], at('scaled'))
-  const bankBias = bank.bias(slot.name)
-  const bias = vectors || serves === 'one' ? spread(bankBias, 'bias_spread') : bankBias
-  writer.add('Add', [scaled, bias], [], output)
+interface Opened {
+  slot: Slot
+  form: NormForm
+  /** Where the channels are last. */
+  tokens: Tokens | undefined
+  rank: number
+  output: string
 }
+
+/** `y = scale * v + bias` per sample, v being what is normalised. */
+function emit({ writer, bank, serves }: TrunkWriter, { slot, form, tokens, rank, output }: Opened): void {
+  const at = (part: string) => slotValue(slot.name, part)
+  const reshaped = (value: string, dims: number[], name: string) =>
+    writer.add('Reshape', [value, writer.ints(dims)], [], at(name))
+  const normalised = form.emitNormalised(writer, at(NORMALISED))
+  const [scale, bias] = [bank.scale(slot.name), bank.bias(slot.name)]
+  if (tokens) {
+    const dims = serves === 'one' ? [slot.out] : [-1, 1, slot.out]
+    const lastScale = reshaped(scale, dims, SCALE_LAST)
+    const lastBias = serves === 'one' ? bias : reshaped(bias, dims, 'bias_last')
+    const v = serves === 'one' ? normalised : toSamples(writer, normalised, tokens, slot.out, at('v'))
+    const scaled = writer.add('Mul', [v, lastScale], [], at('scaled'))
+    const sum = (made: string) => writer.add('Add', [scaled, lastBias], [], made)
+    if (serves === 'one') sum(output)
+    else fromSamples(writer, tokens, slot.out, at('tokens'), output, sum)
+    return
+  }
+  const spread = [-1, slot.out, ...Array<number>(rank - 2).fill(1)]
+  // In the affine row every number has the dimensions of an image's channel.
+  const asIs = rank === 4
+  const scaled = writer.add(
+    'Mul',
+    [normalised, asIs ? scale : reshaped(scale, spread, 'scale_flat')],
+    [],
+    at('scaled'),
+  )
+  writer.add(
+    'Add',
+    [scaled, asIs && serves === 'any' ? bias : reshaped(bias, spread, 'bias_spread')],
+    [],
+    output,
+  )
+}
+
+/** Values of a slot that merging looks for: what an operator normalises without scale and bias, and scales of tokens. */
+const NORMALISED = 'normalised'
+const SCALE_LAST = 'scale_last'
 
 /** The epsilon of a BatchNormalization that names none. */
 const EPSILON = 1e-5
 
-/** As a BatchNormalization, which onnxruntime runs in the layout of its convolutions. */
-function merge(trunk: MergeWriter, { name, out }: Slot): void {
+/**
+ * A normalisation by one operator takes scale and bias as its own. What is decomposed stays so. Scale and bias alone are a
+ * BatchNormalization, which onnxruntime runs in the layout of its convolutions.
+ */
+function merge(trunk: MergeWriter, slot: Slot): void {
+  const { name, out } = slot
   const { first, last } = trunk.ends(name)
-  const parts = {
-    scale: trunk.part(name, 'scale')!,
-    bias: trunk.part(name, 'bias')!,
-    mean: new Float32Array(out),
-    variance: new Float32Array(out).fill(1 - EPSILON),
+  const [input, scaleName] = first.inputs as [string, string]
+  const constant = (part: string, values: Float32Array) => trunk.constant(name, part, [out], values)
+  const scale = constant('scale', trunk.part(name, 'scale')!)
+  const bias = constant('bias', trunk.part(name, 'bias')!)
+  const before = input === slotValue(name, NORMALISED) ? trunk.maker(input) : undefined
+  if (before) {
+    trunk.replace(name, last, before.op, [before.inputs[0]!, scale, bias], before.attributes)
+    return
   }
-  const inputs = Object.entries(parts).map(([part, values]) => trunk.constant(name, part, [out], values))
-  trunk.replace(name, last, 'BatchNormalization', [first.inputs[0]!, ...inputs], [])
+  if (scaleName === slotValue(name, SCALE_LAST)) {
+    trunk.keep(slot)
+    return
+  }
+  const mean = constant('mean', new Float32Array(out))
+  const variance = constant('variance', new Float32Array(out).fill(1 - EPSILON))
+  trunk.replace(name, last, 'BatchNormalization', [input, scale, bias, mean, variance], [])
 }

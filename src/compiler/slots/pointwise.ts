@@ -6,6 +6,7 @@ import type { SlotBuilder } from './kind.js'
 export const pointwise: SlotBuilder = {
   matches: (graph, node) => isConvolution(graph, node, ({ kernel }) => kernel.every((size) => size === 1)),
   takesOver: normBehind,
+  namedBy: (_, { inputs }) => [inputs[1]!],
   open: (backbone, candidate) => openConvolution('pointwise', backbone, candidate),
   merge: mergeConvolution,
 }

@@ -3,10 +3,11 @@ import type { Kind, Slot } from './slot.js'
 import { conv } from './conv.js'
 import { depthwise } from './depthwise.js'
 import type { SlotKind, SlotPart } from './kind.js'
+import { linear } from './linear.js'
 import { norm } from './norm.js'
 import { pointwise } from './pointwise.js'
 
-const kinds: Record<Kind, SlotKind> = { depthwise, pointwise, conv, norm }
+const kinds: Record<Kind, SlotKind> = { depthwise, pointwise, conv, linear, norm }
 
 /** The kind of a slot. */
 export function kindOf({ kind }: Slot): SlotKind {

@@ -5,7 +5,7 @@ export const designs = ['feature', 'bn', 'series', 'parallel'] as const
 export type Design = (typeof designs)[number]
 
 /** The kinds of slot, in the order in which a builder looks for them. */
-export const slotKinds = ['depthwise', 'pointwise', 'conv', 'norm'] as const
+export const slotKinds = ['depthwise', 'pointwise', 'conv', 'linear', 'norm'] as const
 export type Kind = (typeof slotKinds)[number]
 
 /** A place in the trunk that a domain may adapt. */

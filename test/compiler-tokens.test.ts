@@ -1,0 +1,178 @@
+/** Linear layers and normalisations of tokens as slots: a family computes the formula, wherever the batch lies. */
+import path from 'node:path'
+import * as ort from 'onnxruntime-node'
+import t from 'tap'
+import type { BuildOptions } from '../src/compiler/build.js'
+import { dedicatedNetwork } from '../src/compiler/dedicated.js'
+import { packRow } from '../src/engine/row.js'
+import { findGraph } from '../src/manifest/graphs.js'
+import { slotParts } from '../src/manifest/kinds/kinds.js'
+import { bankLayout, FEATURES, PIXELS } from '../src/manifest/layout.js'
+import type { FamilyManifest, Slot } from '../src/manifest/manifest.js'
+import { loadModel, saveModel } from '../src/onnx/onnx.js'
+import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import { random } from './networks.js'
+import { convTokens, type TokenNetwork, transformer } from './token-networks.js'
+import { basePack, build, distance, normalised, openTrunk, randomPixels } from './trunk.js'
+
+/** A domain with random numbers in every slot. */
+function randomPack(base: Pack, { slots }: FamilyManifest, seed: number): Pack {
+  const next = random(seed * 91)
+  const weights = slots.map((slot): [string, SlotWeights] => {
+    const parts = slotParts(slot).map(({ name, dims }): [string, Float32Array] => {
+      const count = dims.reduce((product, dim) => product * dim, 1)
+      const middle = name === 'scale' ? 1 : 0
+      return [name, Float32Array.from({ length: count }, () => middle + 0.4 * next())]
+    })
+    return [slot.name, Object.fromEntries(parts) as SlotWeights]
+  })
+  const mean = [0, 1, 2].map(() => 0.5 + 0.2 * next()) as Pack['mean']
+  return { ...base, mean, std: [0.2, 0.3, 0.4], slots: new Map(weights), head: null, labels: null }
+}
+
+function takes({ kind, columns, rank }: Slot): string {
+  if (columns === 0) return kind
+  return rank === undefined ? `${kind} ${columns}` : `${kind} ${rank}x${columns}`
+}
+
+const ofTransformer = (linear: (inputs: number, outputs: number) => string) => ({
+  'one.norm': 'norm',
+  'one.qkv': linear(16, 48),
+  'one.proj': linear(16, 16),
+  'one.norm2': 'norm',
+  'one.fc1': linear(16, 32),
+  'one.fc2': linear(32, 16),
+  'two.in': linear(16, 16),
+  'two.out': linear(16, 16),
+  'three.norm': 'norm',
+  'three.window': linear(16, 16),
+  norm: 'norm',
+})
+
+interface Case {
+  network: TokenNetwork
+  options: Partial<BuildOptions>
+  slots: Record<string, string>
+}
+
+const cases: Record<string, Case> = {
+  'a transformer, factors': {
+    network: transformer,
+    options: { rank: 2 },
+    slots: ofTransformer((inputs) => `linear 2x${inputs}`),
+  },
+  'a transformer, whole matrices': {
+    network: transformer,
+    options: { rank: 'full' },
+    slots: ofTransformer((inputs) => `linear ${inputs}`),
+  },
+  'a transformer, factors behind the layers': {
+    network: transformer,
+    options: { design: 'series', rank: 3 },
+    slots: ofTransformer((_, outputs) => `linear 3x${outputs}`),
+  },
+  'a transformer, normalisations': {
+    network: transformer,
+    options: { design: 'bn' },
+    slots: { patch: 'conv', 'one.norm': 'norm', 'one.norm2': 'norm', 'three.norm': 'norm', norm: 'norm' },
+  },
+  'convolutions and tokens, factors': {
+    network: convTokens,
+    options: { rank: 2 },
+    slots: { norm: 'norm', pw1: 'linear 2x16', pw2: 'linear 2x64', groups: 'norm' },
+  },
+  'convolutions and tokens, normalisations': {
+    network: convTokens,
+    options: { design: 'bn' },
+    slots: { stem: 'conv', depth: 'depthwise', norm: 'norm', groups: 'norm' },
+  },
+  'layers without a matrix': {
+    network: convTokens,
+    options: { design: 'bn', slots: /./ },
+    slots: {
+      stem: 'conv',
+      depth: 'depthwise',
+      norm: 'norm',
+      pw1: 'linear',
+      pw2: 'linear',
+      groups: 'norm',
+    },
+  },
+}
+
+for (const [name, { network, options, slots }] of Object.entries(cases)) {
+  t.test(name, async (t) => {
+    const backbone = network.write()
+    const built = await build(backbone.onnx, options)
+    const { manifest } = built
+    t.same(Object.fromEntries(manifest.slots.map((slot) => [slot.name, takes(slot)])), slots)
+    const base = basePack(built)
+    const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
+    const packs = [base, ...[1, 2, 3].map((seed) => randomPack(base, manifest, seed))]
+    const rows = [2, 0, 3, 1, 2]
+    const { size } = network
+    const pixels = randomPixels(rows.length, size, 9)
+
+    // The formula as plain operators, one image and one domain at a time.
+    const expected: number[] = []
+    for (const [index, row] of rows.entries()) {
+      const pack = packs[row]!
+      const { onnx, features } = network.write(row === 0 ? undefined : pack)
+      const model = saveModel({ ...loadModel(onnx), outputs: [{ name: features, type: 1, dims: undefined }] })
+      const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3 })
+      const image = Float32Array.from(normalised(pixels, index, size, pack))
+      const feeds = { image: new ort.Tensor('float32', image, [1, 3, size, size]) }
+      expected.push(...((await session.run(feeds))[features]!.data as Float32Array))
+    }
+    const mixed = await trunk.run(packs, pixels, rows)
+    t.ok(distance(mixed, expected) <= 1e-4, `a mixed batch differs by ${distance(mixed, expected)}`)
+    t.ok(distance(mixed, await trunk.run([base], pixels, [0, 0, 0, 0, 0])) > 1e-2, 'the adapters matter')
+
+    const area = size * size * 3
+    for (const [index, row] of rows.entries()) {
+      const image = pixels.slice(index * area, (index + 1) * area)
+      const found = mixed.subarray(index * manifest.features, (index + 1) * manifest.features)
+      t.ok(distance(await trunk.run(packs, image, [row]), found) <= 1e-5, 'alone')
+      t.ok(distance(await trunk.runOne(packs[row]!, image), found) <= 1e-5, 'by the graph for one domain')
+    }
+    const many = await trunk.run(packs, pixels, [3, 3, 3, 3, 3])
+    t.ok(distance(await trunk.run(packs, pixels, [3, 3, 3, 3, 3], [3]), many) <= 1e-5, 'matrices fed once')
+    t.ok(distance(await trunk.runOne(packs[3]!, pixels), many) <= 1e-5)
+
+    const half = await openTrunk(built, path.join(t.testdir(), 'family'), 'f16')
+    t.ok(distance(await half.run(packs, pixels, rows), mixed) <= 2e-2, 'a bank in half precision')
+    t.ok(distance(await half.runOne(packs[3]!, pixels), many) <= 2e-2)
+
+    const layout = bankLayout(manifest)
+    const { file } = findGraph(manifest, { serves: 'one', bank: 'f32' })!
+    const graph = loadModel(built.files.get(file)!, (location) => built.files.get(location))
+    const { tensors } = packRow(packs[3]!, base, manifest, layout, 'f32')
+    const merged = dedicatedNetwork(graph, { manifest, layout }, tensors as Float32Array[])
+    t.notOk(
+      [...merged.constants.keys()].some((name) => /^(matrix|up|down)\./.test(name)),
+      'every matrix is merged',
+    )
+    const session = await ort.InferenceSession.create(saveModel(merged), { logSeverityLevel: 3 })
+    const feeds = { [PIXELS]: new ort.Tensor('uint8', pixels, [rows.length, size, size, 3]) }
+    const alone = (await session.run(feeds))[FEATURES]!.data as Float32Array
+    t.ok(distance(alone, many) <= 1e-4, `the dedicated network differs by ${distance(alone, many)}`)
+  })
+}
+
+t.test(
+  'design feature opens nothing of a transformer, and takes every weight into its fingerprint',
+  async (t) => {
+    const { onnx } = transformer.write()
+    const built = await build(onnx, { design: 'feature' })
+    t.same(built.manifest.slots, [])
+    const model = loadModel(onnx)
+    const positions = model.constants.get('positions')!
+    const bytes = new Uint8Array(positions.bytes)
+    bytes[3]! ^= 1
+    const other = saveModel({
+      ...model,
+      constants: new Map([...model.constants, ['positions', { ...positions, bytes }]]),
+    })
+    t.not((await build(other, { design: 'feature' })).manifest.fingerprint, built.manifest.fingerprint)
+  },
+)

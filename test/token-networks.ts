@@ -1,0 +1,194 @@
+/**
+ * Networks of tokens for the builder's tests, with every place in which exporters have the batch. With a domain's adapter
+ * they are written with the formula of each slot as plain operators, to be run for one image at a time.
+ */
+import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import { OnnxGraph } from './graphs.js'
+
+type Dims = [number, number]
+
+/** Writes layers, each as the backbone has it or with the adapter of the domain. */
+class Layers {
+  readonly graph: OnnxGraph
+  readonly #domain: ReadonlyMap<string, SlotWeights>
+  readonly #series: boolean
+
+  constructor(seed: number, domain?: Pick<Pack, 'slots' | 'design'>) {
+    this.graph = new OnnxGraph({ opset: 17, seed })
+    this.#domain = domain?.slots ?? new Map()
+    this.#series = domain?.design === 'series'
+  }
+
+  /** A linear layer. `Gemm` takes vectors, its weights turned round. */
+  linear(
+    name: string,
+    x: string,
+    [inputs, out]: Dims,
+    op: 'MatMul' | 'Gemm' | 'anonymous' = 'MatMul',
+  ): string {
+    const { graph } = this
+    const dims = op === 'Gemm' ? [out, inputs] : [inputs, out]
+    const weight = graph.weight(op === 'anonymous' ? `onnx::MatMul_${name}` : `${name}.weight`, dims)
+    const bias = graph.weight(`${name}.bias`, [out])
+    const own = this.#domain.get(name)
+    const attributes = { transB: 1, alpha: 0.5 }
+    if (!own)
+      return op === 'Gemm'
+        ? graph.add('Gemm', [x, weight, bias], attributes)
+        : graph.add('Add', [graph.add('MatMul', [x, weight]), bias])
+    const z = op === 'Gemm' ? graph.add('Gemm', [x, weight], attributes) : graph.add('MatMul', [x, weight])
+    const y = this.#adapted(own, z, this.#series ? z : x, this.#series ? out : inputs, out)
+    return graph.add('Add', [y, this.#constant(own.bias, [out])])
+  }
+
+  #adapted(own: SlotWeights, z: string, v: string, columns: number, out: number): string {
+    const { graph } = this
+    const scaled = graph.add('Mul', [z, this.#constant(own.scale, [out])])
+    const times = (value: string, matrix: Float32Array, dims: Dims) => {
+      const turned = graph.add('Transpose', [this.#constant(matrix, dims)], { perm: [1, 0] })
+      return graph.add('MatMul', [value, turned])
+    }
+    if (own.matrix) return graph.add('Add', [scaled, times(v, own.matrix, [out, columns])])
+    if (!own.up || !own.down) return scaled
+    const rank = own.up.length / out
+    return graph.add('Add', [scaled, times(times(v, own.down, [rank, columns]), own.up, [out, rank])])
+  }
+
+  conv(name: string, x: string, [inputs, out]: Dims, kernel: number, stride: number, group = 1): string {
+    const { graph } = this
+    const weight = graph.weight(`${name}.weight`, [out, inputs / group, kernel, kernel])
+    const bias = graph.weight(`${name}.bias`, [out])
+    const pad = stride === 1 ? (kernel - 1) / 2 : 0
+    const attributes = { group, strides: [stride, stride], pads: [pad, pad, pad, pad] }
+    const own = this.#domain.get(name)
+    if (!own) return graph.add('Conv', [x, weight, bias], attributes)
+    const z = graph.add('Conv', [x, weight], attributes)
+    const scaled = graph.add('Mul', [z, this.#constant(own.scale, [out, 1, 1])])
+    return graph.add('Add', [scaled, this.#constant(own.bias, [out, 1, 1])])
+  }
+
+  /** A LayerNorm by one operator. */
+  layerNorm(name: string, x: string, channels: number): string {
+    const inputs = [x, this.#scale(name, [channels]), this.#bias(name, [channels])]
+    return this.graph.add('LayerNormalization', inputs, { axis: -1, epsilon: 1e-5 })
+  }
+
+  /** A LayerNorm as exporters wrote it before there was an operator. */
+  oldLayerNorm(name: string, x: string, channels: number): string {
+    const { graph } = this
+    const centred = graph.add('Sub', [x, graph.add('ReduceMean', [x], { axes: [-1], keepdims: 1 })])
+    const squared = graph.add('Pow', [centred, graph.floats([2], [])])
+    const mean = graph.add('ReduceMean', [squared], { axes: [-1], keepdims: 1 })
+    const deviation = graph.add('Sqrt', [graph.add('Add', [mean, graph.floats([1e-5], [])])])
+    const normalised = graph.add('Div', [centred, deviation])
+    return this.#affine(name, normalised, [channels])
+  }
+
+  /** A GroupNorm of images, as PyTorch's exporter writes it. */
+  groupNorm(name: string, x: string, [channels, groups]: Dims, size: number): string {
+    const { graph } = this
+    const grouped = graph.add('Reshape', [x, graph.ints(0, groups, -1)])
+    const [ones, zeros] = [1, 0].map((value) => graph.floats(Array<number>(groups).fill(value)))
+    const normalised = graph.add('InstanceNormalization', [grouped, ones!, zeros!])
+    return this.#affine(name, graph.add('Reshape', [normalised, graph.ints(-1, channels, size, size)]), [
+      channels,
+      1,
+      1,
+    ])
+  }
+
+  #affine(name: string, x: string, dims: number[]): string {
+    const scaled = this.graph.add('Mul', [x, this.#scale(name, dims)])
+    return this.graph.add('Add', [scaled, this.#bias(name, dims)])
+  }
+
+  #scale(name: string, dims: number[]): string {
+    const drawn = this.graph.weight(`${name}.weight`, dims, 0.3, 1)
+    const own = this.#domain.get(name)
+    return own ? this.#constant(own.scale, dims) : drawn
+  }
+
+  #bias(name: string, dims: number[]): string {
+    const drawn = this.graph.weight(`${name}.bias`, dims)
+    const own = this.#domain.get(name)
+    return own ? this.#constant(own.bias, dims) : drawn
+  }
+
+  #constant(values: Float32Array, dims: number[]): string {
+    return this.graph.floats([...values], dims)
+  }
+}
+
+export interface TokenNetwork {
+  size: number
+  /** As ONNX; `features` is the value that the builder takes for the feature vector. */
+  write(domain?: Pick<Pack, 'slots' | 'design'>): { onnx: Uint8Array; features: string }
+}
+
+const SIDE = 12
+const C = 16
+
+/** A transformer: `[N, T, C]`, the batch in the middle, tokens and batch in one axis, and windows. */
+export const transformer: TokenNetwork = {
+  size: SIDE,
+  write(domain) {
+    const layers = new Layers(31, domain)
+    const { graph } = layers
+    const reshape = (x: string, ...dims: number[]) => graph.add('Reshape', [x, graph.ints(...dims)])
+    const transpose = (x: string, ...perm: number[]) => graph.add('Transpose', [x], { perm })
+    const patches = reshape(layers.conv('patch', 'image', [3, C], 3, 3), 0, C, 16)
+    let x = graph.add('Add', [transpose(patches, 0, 2, 1), graph.weight('positions', [1, 16, C])])
+    const add = (y: string) => {
+      x = graph.add('Add', [x, y])
+    }
+    // Attention with queries, keys and values in one layer.
+    const fused = layers.linear('one.qkv', layers.layerNorm('one.norm', x, C), [C, 3 * C])
+    const [q, k, v] = graph.nodes('Split', [fused, graph.ints(C, C, C)], { axis: -1 }, 3) as [
+      string,
+      string,
+      string,
+    ]
+    const scores = graph.add('Softmax', [graph.add('MatMul', [q, transpose(k, 0, 2, 1)])], { axis: -1 })
+    add(layers.linear('one.proj', graph.add('MatMul', [scores, v]), [C, C], 'anonymous'))
+    const wide = layers.linear('one.fc1', layers.oldLayerNorm('one.norm2', x, C), [C, 2 * C])
+    add(layers.linear('one.fc2', graph.add('Relu', [wide]), [2 * C, C]))
+    // The batch in the middle, and then flattened behind the tokens.
+    const middle = layers.linear('two.in', transpose(x, 1, 0, 2), [C, C])
+    const flat = layers.linear('two.out', reshape(graph.add('Tanh', [middle]), -1, C), [C, C], 'Gemm')
+    add(transpose(reshape(flat, 16, -1, C), 1, 0, 2))
+    // Windows of four tokens of each image.
+    const windows = layers.layerNorm('three.norm', reshape(x, -1, 4, C), C)
+    add(reshape(graph.add('Tanh', [layers.linear('three.window', windows, [C, C])]), -1, 16, C))
+    const features = graph.add('ReduceMean', [layers.layerNorm('norm', x, C)], { axes: [1], keepdims: 0 })
+    const logits = graph.add('Gemm', [
+      features,
+      graph.weight('head.weight', [C, 3]),
+      graph.weight('head.bias', [3]),
+    ])
+    return { onnx: graph.onnx([logits], ['batch', 3, SIDE, SIDE]), features }
+  },
+}
+
+/** Convolutions with LayerNorm and linear layers over `[N, H, W, C]` between them, and a GroupNorm. */
+export const convTokens: TokenNetwork = {
+  size: SIDE,
+  write(domain) {
+    const layers = new Layers(32, domain)
+    const { graph } = layers
+    const stem = layers.conv('stem', 'image', [3, C], 2, 2)
+    const deep = layers.conv('depth', stem, [C, C], 3, 1, C)
+    const last = graph.add('Transpose', [deep], { perm: [0, 2, 3, 1] })
+    const wide = layers.linear('pw1', layers.layerNorm('norm', last, C), [C, 4 * C])
+    const narrow = layers.linear('pw2', graph.add('Relu', [wide]), [4 * C, C])
+    const gained = graph.add('Mul', [narrow, graph.weight('gain', [C])])
+    const sum = graph.add('Add', [stem, graph.add('Transpose', [gained], { perm: [0, 3, 1, 2] })])
+    const pooled = graph.add('GlobalAveragePool', [layers.groupNorm('groups', sum, [C, 4], SIDE / 2)])
+    const features = graph.add('Flatten', [pooled], { axis: 1 })
+    const logits = graph.add('Gemm', [
+      features,
+      graph.weight('head.weight', [C, 3]),
+      graph.weight('head.bias', [3]),
+    ])
+    return { onnx: graph.onnx([logits], ['batch', 3, SIDE, SIDE]), features }
+  },
+}
