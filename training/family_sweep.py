@@ -38,7 +38,7 @@ class Plan:
 PLANS = {
     "dtd10": Plan(12),
     "flowers90": Plan(5, "64:0.8,128:0.2"),
-    "cifar100": Plan(2, "64:0.9,128:0.1", ("--with-val", "--limit", "150")),
+    "cifar100": Plan(1, "64:0.75,128:0.25", ("--with-val", "--limit", "100")),
     "sketch": Plan(4, "64:0.7,128:0.3"),
     "blood_cells": Plan(3, "64:0.8,128:0.2", rate="4e-3"),
     "gtsrb": Plan(3, "64:0.8,128:0.2", ("--limit", "150"), rate="4e-3"),
