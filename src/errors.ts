@@ -16,6 +16,7 @@ export const errorTable = {
   control_plane_off: { status: 403, title: 'Control plane is off' },
   not_found: { status: 404, title: 'Not found' },
   unknown_domain: { status: 404, title: 'Unknown domain' },
+  unknown_family: { status: 404, title: 'Unknown family' },
   unknown_version: { status: 404, title: 'Unknown version' },
   no_active_version: { status: 404, title: 'No active version' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
@@ -133,6 +134,15 @@ export function unknownDomain(domain: string, similar: string | null = null): Fa
   const hint = similar === null ? '' : `did you mean '${similar}'? `
   const message = `There is no domain ${quoted(domain)}; ${hint}GET /v1/domains lists them.`
   return new FacetError('unknown_domain', message)
+}
+
+/**
+ * @param family text from a client; it is cut and escaped here
+ * @param served names of the families that are served
+ */
+export function unknownFamily(family: string, served: readonly string[]): FacetError {
+  const names = served.map((name) => `'${name}'`).join(', ')
+  return new FacetError('unknown_family', `No family ${quoted(family)} is served; these are: ${names}.`)
 }
 
 export function noHead(domain: string): FacetError {

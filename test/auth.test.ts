@@ -49,6 +49,8 @@ t.test('an admin token guards every change, and the packs', async (t) => {
     '/v1/domains',
     url,
     '/v1/family',
+    '/v1/families',
+    '/v1/families/tiny',
     '/metrics',
     '/livez',
     '/readyz',
@@ -75,6 +77,8 @@ t.test('a predict token guards predictions and listings; the admin token opens t
     { method: 'GET', url },
     { method: 'GET', url: `${url}/versions` },
     { method: 'GET', url: '/v1/family' },
+    { method: 'GET', url: '/v1/families' },
+    { method: 'GET', url: '/v1/families/tiny' },
   ] as const
   for (const request of requests) {
     const headers = 'headers' in request ? request.headers : {}

@@ -54,10 +54,10 @@ t.test('without anything the defaults serve the demo family on loopback', async 
     logLevel: 'info',
     logFormat: 'auto',
   })
-  t.match(config?.family, /models.resnet26-half$/)
-  t.match(config?.adapters, /adapters.resnet26-half$/)
+  t.match(config?.families, [/models.resnet26-half$/])
+  t.match(config?.adapters, [/adapters.resnet26-half$/])
   t.equal(config?.data, resolve('data/resnet26-half'))
-  t.ok(isAbsolute(config!.family) && isAbsolute(config!.adapters))
+  t.ok([...config!.families, ...config!.adapters].every(isAbsolute))
   t.notOk('tokenFile' in config! || 'adminToken' in config! || 'predictToken' in config!)
 })
 
@@ -152,7 +152,7 @@ t.test('values of each kind', async (t) => {
     maxBatch: { max: 12, fixed: 12 },
     trustedProxy: ['10.0.0.1', '10.1.0.0/16'],
     tokenFile: resolve('tokens.jsonl'),
-    family: resolve('models/other'),
+    families: [resolve('models/other')],
   })
   t.match(config?.adapters, /adapters.other$/)
   t.match((await serve(['--device', 'cuda'])).config, {

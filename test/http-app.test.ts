@@ -1,6 +1,6 @@
 import t from 'tap'
 import { FacetError } from '../src/errors.js'
-import { image, multipart, pack, testApp } from './http-app.js'
+import { account, image, multipart, pack, servedFamilies, testApp } from './http-app.js'
 
 const raw = { 'content-type': 'application/octet-stream' }
 
@@ -197,9 +197,9 @@ t.test('the family shows its slots, its bytes and the memory account', async (t)
 })
 
 t.test('a family that takes more than dedicated networks says why', async (t) => {
-  const { app, domains } = await testApp(t)
-  const account = domains.memory()
-  domains.memory = () => ({ ...account, saving: 0.5, note: 'Because.' })
+  const [family] = servedFamilies
+  const memory = () => ({ ...account, saving: 0.5, note: 'Because.' })
+  const { app } = await testApp(t, { families: [{ ...family, memory }] })
   t.match((await app.inject('/v1/family')).json().memory, { saving: 0.5, note: 'Because.' })
 })
 

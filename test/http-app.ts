@@ -12,12 +12,14 @@ import { type Clock, systemClock } from '../src/concurrency/clock.js'
 import { FacetError } from '../src/errors.js'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
 import { buildApp } from '../src/http/app.js'
-import type { AppDeps, Domains, HttpConfig } from '../src/http/exchange/deps.js'
+import type { AppDeps, Domains, HttpConfig, ServedFamily } from '../src/http/exchange/deps.js'
 import { variablePrincipals } from '../src/http/access/tokens.js'
 import { Metrics } from '../src/serve/metrics.js'
 import { Admission } from '../src/predict/admission.js'
 import type { Sample, SampleResult } from '../src/predict/batch-runner.js'
 import { type AcceptedImage, Predictor } from '../src/predict/predictor.js'
+import { totalMemory } from '../src/residency/memory.js'
+import type { MemoryAccount } from '../src/residency/types.js'
 import type { DomainView, Lease, ListOptions, Preconditions } from '../src/registry/types.js'
 import { Scheduler } from '../src/scheduler/scheduler.js'
 
@@ -70,6 +72,7 @@ export class MemoryDomains implements Domains {
         created: '2026-01-01T00:00:00.000Z',
         design: 'parallel',
         classes: labels?.length ?? 0,
+        family: manifest.name,
         active: version === active,
         residency: version === active ? 'resident' : 'cold',
       })),
@@ -77,6 +80,7 @@ export class MemoryDomains implements Domains {
       pinned,
       seed: false,
       bytes: { pack: serving?.bytes.length ?? 0, resident: 100 },
+      family: serving ? manifest.name : null,
       design: serving ? 'parallel' : null,
       classes: serving?.labels?.length ?? 0,
       updated: '2026-01-01T00:00:00.000Z',
@@ -160,25 +164,13 @@ export class MemoryDomains implements Domains {
     return {
       domain: id,
       version,
+      family: manifest.fingerprint,
       row,
       generation: 0,
       labels,
       activation: 'softmax',
       classes,
       release() {},
-    }
-  }
-
-  memory() {
-    return {
-      trunk: 1000,
-      adapters: 500,
-      heads: 50,
-      specialised: { networks: 1, bytes: 5 },
-      rows: { used: 2, capacity: 8 },
-      dedicated: 3000,
-      saving: 2,
-      breakEven: 1,
     }
   }
 
@@ -246,6 +238,32 @@ const manifest: FamilyManifest = {
   license: 'Apache-2.0',
 }
 
+export const account: MemoryAccount = {
+  trunk: 1000,
+  adapters: 500,
+  heads: 50,
+  specialised: { networks: 1, bytes: 5 },
+  rows: { used: 2, capacity: 8 },
+  dedicated: 3000,
+  saving: 2,
+  breakEven: 1,
+}
+
+export const servedFamilies: readonly [ServedFamily] = [
+  {
+    manifest,
+    execution: {
+      provider: 'cpu',
+      runtime: 'stock',
+      precision: 'fp32',
+      lanes: 1,
+      maxBatch: 4,
+      bankDtype: 'f32',
+    },
+    memory: () => account,
+  },
+]
+
 export const testConfig: HttpConfig = {
   host: '127.0.0.1',
   trustProxy: [],
@@ -295,31 +313,24 @@ export async function testApp(
   })
   const logs: Record<string, unknown>[] = []
   const principals = variablePrincipals({ adminToken, predictToken })
-  const metrics = new Metrics({ maxDomains: 10, version: '0.0.0', family: manifest.name })
+  const metrics = new Metrics({ maxDomains: 10, version: '0.0.0', families: [manifest] })
   const app = await buildApp({
     registry: domains,
     predictor: new Predictor({
       admission: new Admission({ maxImages: 64, maxImagesOfDomain: 32, maxBytes: Number.POSITIVE_INFINITY }),
-      familyOf: () => ({ open, scheduler }),
+      familyOf: () => ({ fingerprint: manifest.fingerprint, open, scheduler }),
       acquire: (domain, version) => domains.acquire(domain, version),
       clock,
     }),
     metrics,
-    family: { manifest },
+    families: servedFamilies,
+    memory: () => totalMemory([account], 1000),
     principals: () => principals,
     config: { ...testConfig, maxBodies: 16 * (config?.maxBody ?? testConfig.maxBody), ...config },
     logger: pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line)) }),
     clock,
     readiness: () => ({ ready: true }),
     draining: () => false,
-    execution: () => ({
-      provider: 'cpu',
-      runtime: 'stock',
-      precision: 'fp32',
-      lanes: 1,
-      maxBatch: 4,
-      bankDtype: 'f32',
-    }),
     openapi: 'openapi: 3.1.0\n',
     version: '0.0.0',
     ...deps,

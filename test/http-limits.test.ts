@@ -290,9 +290,16 @@ t.test('every change leaves an audit line, at every log level', async (t) => {
   await app.inject({ method: 'DELETE', url: '/v1/domains/shapes' })
   const [put, pin, activate, removeVersion, remove, again, refused] = logs
   const who = { caller: 'admin', domain: 'colours', peer: '127.0.0.1', msg: 'audit' }
-  t.match(put, { ...who, audit: 'domain.put', outcome: 'done', version: staged, activate: false })
+  t.match(put, {
+    ...who,
+    audit: 'domain.put',
+    outcome: 'done',
+    version: staged,
+    activate: false,
+    family: 'tiny',
+  })
   t.match(pin, { ...who, audit: 'domain.patch', outcome: 'done', version: old, pinned: true })
-  t.match(activate, { ...who, audit: 'version.activate', outcome: 'done', version: staged })
+  t.match(activate, { ...who, audit: 'version.activate', outcome: 'done', version: staged, family: 'tiny' })
   t.match(removeVersion, { ...who, audit: 'version.delete', outcome: 'done', version: old })
   t.match(remove, { ...who, audit: 'domain.delete', outcome: 'done', version: staged })
   t.match(again, { ...who, audit: 'domain.delete', outcome: 'refused', code: 'unknown_domain' })

@@ -15,7 +15,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['cli', 'serve commands config host'],
   [
     'serve',
-    'config http http/access http/connections http/exchange predict registry residency specialise engine engine/runtime scheduler store image native family manifest host concurrency errors shown-text',
+    'config http http/access http/connections http/exchange predict registry residency specialise engine engine/runtime scheduler store image native family manifest host bytes concurrency errors shown-text',
   ],
   [
     'commands',

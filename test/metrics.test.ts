@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { parse as parseYaml } from 'yaml'
 import type { LoadedDomain } from '../src/registry/types.js'
-import type { MetricsSource } from '../src/serve/gauges.js'
+import type { FamilySource, MetricsSource } from '../src/serve/gauges.js'
 import { knownRequests } from '../src/serve/known-requests.js'
 import { Metrics } from '../src/serve/metrics.js'
 
@@ -39,7 +39,8 @@ function parse(text: string): Map<string, Family> {
   return families
 }
 
-const source: MetricsSource = {
+const family: FamilySource = {
+  name: 'resnet26',
   queueLength: () => 7,
   memory: () => ({
     trunk: 1000,
@@ -51,12 +52,17 @@ const source: MetricsSource = {
     saving: 3,
     breakEven: 2,
   }),
-  domains: () => ({ resident: 2, cold: 1, loading: 0, failed: 0, inactive: 4 }),
+  domains: () => ({ resident: 2, cold: 1, loading: 0, failed: 0, inactive: 0 }),
+  maxBatch: () => 8,
+  lruAge: () => 12,
+}
+
+const source: MetricsSource = {
+  families: [family],
+  otherDomains: () => ({ resident: 0, cold: 0, loading: 0, failed: 0, inactive: 4 }),
   knowsDomain: (domain) => /^known/.test(domain),
   ids: () => [],
   loaded: () => [],
-  maxBatch: () => 8,
-  lruAge: () => 12,
   pinned: () => 1,
   storeBytes: () => 12_345,
   bankCapacity: () => 2 ** 30,
@@ -65,7 +71,7 @@ const source: MetricsSource = {
 }
 
 function create(maxDomains = 10): Metrics {
-  const metrics = new Metrics({ maxDomains, version: '1.2.3', family: 'resnet26' })
+  const metrics = new Metrics({ maxDomains, version: '1.2.3', families: [{ name: 'resnet26' }] })
   metrics.observe(source)
   return metrics
 }
@@ -81,17 +87,22 @@ t.test(
   'a scrape asks once for the memory account and the loaded domains, which are long to make',
   async (t) => {
     const asked = { memory: 0, loaded: 0 }
-    const metrics = new Metrics({ maxDomains: 1, version: '1.2.3', family: 'resnet26' })
+    const metrics = new Metrics({ maxDomains: 1, version: '1.2.3', families: [{ name: 'resnet26' }] })
     metrics.observe({
       ...source,
       ids: () => ['known-a', 'known-b'],
-      memory: () => {
-        asked.memory++
-        return source.memory()
-      },
+      families: [
+        {
+          ...family,
+          memory: () => {
+            asked.memory++
+            return family.memory()
+          },
+        },
+      ],
       loaded: () => {
         asked.loaded++
-        return [{ domain: 'known-b', tier: 'store', pinned: false }]
+        return [{ domain: 'known-b', tier: 'store', family: 'resnet26', pinned: false }]
       },
     })
     await metrics.text()
@@ -186,16 +197,16 @@ t.test('recorded values are the scraped ones', async (t) => {
   metrics.images('known-a', 'ok', 3)
   metrics.images('known-a', 'error')
   metrics.decode(0.004)
-  metrics.queued(0.002)
-  metrics.inference(0.02, 5, false)
-  metrics.inference(0.01, 2, true)
-  metrics.specialist('promoted')
-  metrics.batch(8, 5)
+  metrics.ofFamily('resnet26').queued(0.002)
+  metrics.ofFamily('resnet26').inference(0.02, 5, false)
+  metrics.ofFamily('resnet26').inference(0.01, 2, true)
+  metrics.ofFamily('resnet26').specialist('promoted')
+  metrics.ofFamily('resnet26').batch(8, 5)
   metrics.rejected('queue_full')
-  metrics.load('ok', 'store', 0.01)
-  metrics.load('error', 'seed', 0.02)
-  metrics.miss()
-  metrics.eviction(90)
+  metrics.ofFamily('resnet26').load('ok', 'store', 0.01)
+  metrics.ofFamily('resnet26').load('error', 'seed', 0.02)
+  metrics.ofFamily('resnet26').miss()
+  metrics.ofFamily('resnet26').eviction(90)
   const wanted: Record<string, number> = {
     'facet_requests_total{route="/v1/predict",code="200",method="POST"}': 1,
     'facet_requests_total{route="/v1/predict",code="429",method="POST"}': 1,
@@ -229,8 +240,13 @@ t.test('recorded values are the scraped ones', async (t) => {
 
 t.test('gauges are read when they are scraped', async (t) => {
   let queued = 1
-  const metrics = new Metrics({ maxDomains: 1, version: '1.2.3', family: 'f', device: 'cuda:0' })
-  metrics.observe({ ...source, queueLength: () => queued })
+  const metrics = new Metrics({
+    maxDomains: 1,
+    version: '1.2.3',
+    families: [{ name: 'f' }],
+    device: 'cuda:0',
+  })
+  metrics.observe({ ...source, families: [{ ...family, queueLength: () => queued }] })
   t.equal(await value(metrics, 'facet_queue_length'), 1)
   queued = 5
   const families = parse(await metrics.text())
@@ -321,12 +337,12 @@ t.test('known label values start at 0', async (t) => {
 
 t.test('loaded adapters: one series for each domain, within the number of labels', async (t) => {
   let loaded: LoadedDomain[] = [
-    { domain: 'base', tier: 'seed', pinned: true },
-    { domain: 'known-a', tier: 'store', pinned: false },
-    { domain: 'known-b', tier: 'store', pinned: false },
-    { domain: 'known-c', tier: 'store', pinned: false },
+    { domain: 'base', tier: 'seed', family: 'resnet26', pinned: true },
+    { domain: 'known-a', tier: 'store', family: 'resnet26', pinned: false },
+    { domain: 'known-b', tier: 'store', family: 'resnet26', pinned: false },
+    { domain: 'known-c', tier: 'store', family: 'resnet26', pinned: false },
   ]
-  const metrics = new Metrics({ maxDomains: 2, version: '1.2.3', family: 'f' })
+  const metrics = new Metrics({ maxDomains: 2, version: '1.2.3', families: [{ name: 'f' }] })
   metrics.observe({
     ...source,
     knowsDomain: () => true,
@@ -362,7 +378,7 @@ t.test('loaded adapters: one series for each domain, within the number of labels
 
 t.test('where all domains fit, each has its series from the first scrape on', async (t) => {
   const ids = ['known-a', 'known-b']
-  const metrics = new Metrics({ maxDomains: 2, version: '1.2.3', family: 'f' })
+  const metrics = new Metrics({ maxDomains: 2, version: '1.2.3', families: [{ name: 'f' }] })
   metrics.observe({ ...source, ids: () => ids })
   const named = async () =>
     [...(await metrics.text()).matchAll(/^facet_images_total\{domain="(.*)",outcome="error"\} 0$/gm)].map(
@@ -409,7 +425,7 @@ t.test('the known requests are those of openapi.yaml, and those without a route'
 
 t.test('two instances in one process share nothing', async (t) => {
   const [one, two] = [create(), create()]
-  one.miss()
+  one.ofFamily('resnet26').miss()
   t.equal(await value(one, 'facet_adapter_misses_total'), 1)
   t.equal(await value(two, 'facet_adapter_misses_total'), 0)
 })

@@ -84,6 +84,7 @@ function build(
   const predictor = new Predictor({
     admission,
     familyOf: () => ({
+      fingerprint: 'f',
       scheduler,
       async open(image) {
         if (image.length === 0) throw new FacetError('undecodable_image', 'No header.')
@@ -105,6 +106,7 @@ function build(
       const lease: Lease = {
         domain,
         version: version ?? `version-of-${domain}`,
+        family: 'f',
         row,
         generation: 1,
         labels: domain === 'd' ? null : ['yes', 'no'],
@@ -482,6 +484,63 @@ t.test('an image that is called off while it is decoded asks for no lease', asyn
   await t.rejects(answer, { code: 'undecodable_image', index: 1 })
 })
 
+t.test(
+  'a domain that moves to another family while its image is decoded: it is decoded anew for that one',
+  async (t) => {
+    const clock = new ManualClock()
+    let active = 'old'
+    const released: string[] = []
+    const sizes = { old: 3, new: 12 }
+    const decoded: string[] = []
+    const familyOf = (name: 'old' | 'new') => ({
+      fingerprint: name,
+      scheduler: new Scheduler<Sample, SampleResult>({
+        run: async (batch) =>
+          batch.map(({ pixels }) => ({
+            features: Float32Array.of(pixels.length),
+            logits: null,
+            inferenceMs: 1,
+          })),
+        clock,
+        lanes: () => 1,
+        maxBatch: () => 4,
+      }),
+      open: async (image: Uint8Array) => ({
+        decode: async () => {
+          decoded.push(`${name} of ${image.length}`)
+          active = 'new'
+          return new Uint8Array(sizes[name])
+        },
+      }),
+    })
+    const families = { old: familyOf('old'), new: familyOf('new') }
+    const predictor = new Predictor({
+      admission: new Admission({ maxImages: 64, maxImagesOfDomain: 64, maxBytes: 1000 }),
+      familyOf: () => families[active as 'old' | 'new'],
+      acquire: async (domain) => {
+        const family = active
+        const release = () => void released.push(family)
+        return {
+          domain,
+          family,
+          version: family,
+          row: 0,
+          generation: 1,
+          labels: null,
+          activation: 'softmax',
+          classes: 0,
+          release,
+        }
+      },
+      clock,
+    })
+    const { results } = await predictor.predict([item('a', 7)], { needHead: false })
+    t.match(results, [{ version: 'new', features: Float32Array.of(12) }])
+    t.same(decoded, ['old of 1', 'new of 1'])
+    t.same(released, ['new', 'new'], 'the first lease was given back')
+  },
+)
+
 t.test('decoding and running overlap: 32 images, 20 ms each on two threads and on one lane', async (t) => {
   const clock = new ManualClock()
   const decoding = new Gate({ width: 2, clock })
@@ -497,6 +556,7 @@ t.test('decoding and running overlap: 32 images, 20 ms each on two threads and o
   })
   const lease = {
     version: 'v',
+    family: 'f',
     row: 0,
     generation: 1,
     labels: null,
@@ -506,6 +566,7 @@ t.test('decoding and running overlap: 32 images, 20 ms each on two threads and o
   const predictor = new Predictor({
     admission: new Admission({ maxImages: 64, maxImagesOfDomain: 64, maxBytes: 1000 }),
     familyOf: () => ({
+      fingerprint: 'f',
       scheduler,
       open: async (image) => ({
         decode: (wait) => decoding.run(() => after(20).then(() => image), wait),

@@ -25,7 +25,7 @@ for (const dtype of ['f16', 'f32'] as const) {
     const bytes = writePack(pack, manifest, { dtype })
     const expected = digestsOf(packRow(readPack(bytes.slice(), manifest), base, manifest, layout, 'f32'))
     const before = digestsOf(baseRow())
-    const prepared = await preparer(family, 'f32')(bytes)
+    const prepared = await preparer([family], 'f32')(bytes)
     for (const time of ['first', 'second', 'third']) {
       const row = await prepared.row()
       t.same(digestsOf(row), expected, `the ${time} is whole`)

@@ -15,7 +15,7 @@ function rig() {
     state: 'ready',
     probe: () => new Promise<void>((resolve, reject) => void probes.push({ resolve, reject })),
   }
-  const readiness = new Readiness({ engine, clock, logger, timeoutMs: 1000 })
+  const readiness = new Readiness({ engines: [{ family: 'tiny', engine }], clock, logger, timeoutMs: 1000 })
   return { clock, engine, lines, probes, readiness }
 }
 
@@ -41,7 +41,13 @@ t.test('what is in the way of readiness is told without asking the lanes', async
   const logger = pino({ level: 'silent' })
   const engine = { state: 'ready', probe: async () => void probes.push({ resolve() {}, reject() {} }) }
   let reason: string | undefined = 'The store has problems.'
-  const readiness = new Readiness({ engine, clock, logger, timeoutMs: 1000, obstacle: () => reason })
+  const readiness = new Readiness({
+    engines: [{ family: 'tiny', engine }],
+    clock,
+    logger,
+    timeoutMs: 1000,
+    obstacle: () => reason,
+  })
   t.same(await readiness.check(), { ready: false, code: 'store_problems', reason: 'The store has problems.' })
   t.equal(probes.length, 0)
   reason = undefined

@@ -121,7 +121,7 @@ t.test('a record that cannot be written changes nothing: no version, no row, no 
   t.same(rig.registry.get('pets'), view)
   t.ok(rig.registry.has('birds'))
   t.equal(await rig.serves('pets'), 1)
-  t.equal(rig.registry.memory().rows.used, 2)
+  t.equal(rig.bank.memory().rows.used, 2)
   t.same(await rig.blobs(), [one.version])
 })
 
@@ -135,7 +135,7 @@ t.test('a record that another writer has changed is not overwritten, and nothing
   await t.rejects(rig.put('pets', two), conflict)
   await t.rejects(rig.registry.remove('pets', {}), conflict)
   t.same(rig.registry.get('pets'), view)
-  t.equal(rig.registry.memory().rows.used, 2)
+  t.equal(rig.bank.memory().rows.used, 2)
   t.same(await rig.blobs(), [one.version])
   rig = await rig.restart()
   t.equal(rig.registry.get('pets').pinned, true)
@@ -160,7 +160,7 @@ t.test('a pack that fails its canary is refused by name and leaves nothing', asy
   await t.rejects(rig.put('new', overflow), /canary/)
   t.notOk(rig.registry.has('new'))
   t.equal(await rig.serves('pets'), 1)
-  t.equal(rig.registry.memory().rows.used, 2)
+  t.equal(rig.bank.memory().rows.used, 2)
   t.same(await rig.blobs(), [one.version])
 })
 

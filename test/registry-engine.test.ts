@@ -2,6 +2,7 @@
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { systemClock } from '../src/concurrency/clock.js'
+import { SharedBudget } from '../src/concurrency/shared-budget.js'
 import type { Engine } from '../src/engine/engine.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
@@ -9,6 +10,7 @@ import { createCanary } from '../src/residency/canary.js'
 import { ListedVersions } from '../src/registry/listed-versions.js'
 import { baseSeed } from '../src/registry/opening.js'
 import { Registry } from '../src/registry/registry.js'
+import { preparer } from '../src/residency/prepare.js'
 import { Residency } from '../src/residency/residency.js'
 import { LocalStore } from '../src/store/local.js'
 import { family, random, randomHead, randomPixels, startEngine } from './engine-rig.js'
@@ -32,17 +34,34 @@ function makePack(seed: number, size = 1): Uint8Array {
   return writePack(pack, manifest, { dtype: 'f32' })
 }
 
-async function openRegistry(t: Test, engine: Engine): Promise<Registry> {
+async function openRegistry(t: Test, engine: Engine): Promise<{ registry: Registry; residency: Residency }> {
   const store = new LocalStore({ dir: t.testdir(), clock: systemClock })
-  const versions = new ListedVersions(store, baseSeed(family))
-  const parts = { versions, clock: systemClock, logger: pino({ level: 'silent' }) }
+  const base = baseSeed(family)
+  const versions = new ListedVersions(store, [base])
+  const parts = { clock: systemClock, logger: pino({ level: 'silent' }) }
   const canary = createCanary(engine, family.manifest.input)
   const limits = { loadTimeoutMs: 30_000, minResidencyMs: 0, bankDtype: 'f32' as const }
-  const residency = new Residency({ ...parts, family, engine, canary, limits })
-  const registry = new Registry({ ...parts, residency, store, seeds: [], keepVersions: 2 })
+  const residency = new Residency({
+    ...parts,
+    versions: versions.ofFamily(base),
+    family,
+    engine,
+    canary,
+    budget: new SharedBudget(Infinity),
+    limits,
+  })
+  const registry = new Registry({
+    ...parts,
+    versions,
+    residencies: [residency],
+    prepare: preparer([family], 'f32'),
+    store,
+    seeds: [],
+    keepVersions: 2,
+  })
   await registry.open()
   t.teardown(() => registry.close())
-  return registry
+  return { registry, residency }
 }
 
 /** Logits of one image by the domain's active version. */
@@ -59,7 +78,7 @@ async function answer(registry: Registry, engine: Engine, domain: string): Promi
 
 t.test('domains keep their answers through evictions and a restart of the engine', async (t) => {
   const { engine, control } = await startEngine(t, { rows: 3 })
-  const registry = await openRegistry(t, engine)
+  const { registry } = await openRegistry(t, engine)
   const domains = ['a', 'b', 'c']
   const first = new Map<string, number[]>()
   for (const [index, domain] of domains.entries()) {
@@ -82,11 +101,11 @@ t.test('domains keep their answers through evictions and a restart of the engine
 
 t.test('a pack that overflows the real trunk is refused by its canary', async (t) => {
   const { engine } = await startEngine(t, { rows: 3 })
-  const registry = await openRegistry(t, engine)
+  const { registry, residency } = await openRegistry(t, engine)
   await registry.put('pets', makePack(1), { activate: true })
   const before = await answer(registry, engine, 'pets')
   const error = { code: 'invalid_pack', message: /white canary image are not finite/ }
   await t.rejects(registry.put('pets', makePack(2, 1e20), { activate: true }), error)
   t.same(await answer(registry, engine, 'pets'), before)
-  t.equal(registry.memory().rows.used, 2)
+  t.equal(residency.memory().rows.used, 2)
 })

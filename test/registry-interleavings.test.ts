@@ -155,7 +155,7 @@ class Model {
       if (other !== undefined && other !== version) throw new Error(`row ${row} is leased for two versions`)
       versionOf.set(row, version)
     }
-    const { used, capacity } = this.#rig.registry.memory().rows
+    const { used, capacity } = this.#rig.bank.memory().rows
     if (used > capacity) throw new Error('more rows than there are')
   }
 
@@ -268,7 +268,7 @@ t.test(
         }
         for (const domain of model.active.keys()) await next.registry.remove(domain, {})
         await settle()
-        if (next.registry.memory().rows.used !== 1) throw new Error('rows are lost')
+        if (next.bank.memory().rows.used !== 1) throw new Error('rows are lost')
         if ((await next.blobs()).length > 0) throw new Error('blobs are lost')
         for (let row = 1; row < 8; row++)
           if (next.engine.marker(row) !== undefined) throw new Error(`row ${row} is not cleared`)

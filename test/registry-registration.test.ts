@@ -22,7 +22,7 @@ function plan(input: Partial<RegistrationInput> = {}) {
     before: state('a', ['a']),
     pack: { ...listed('c'), created: NOW },
     activate: true,
-    seed: undefined,
+    seeds: [],
     damaged: false,
     keepVersions: 3,
     ...input,
@@ -87,37 +87,37 @@ const table: [
   ],
   [
     'the shipped pack of a deleted domain: it needs no blob',
-    { before: undefined, seed: shippedC },
+    { before: undefined, seeds: [shippedC] },
     { next: 'c: c*', storeBlob: false, canary: true },
   ],
   [
     'the shipped pack over a registered version: no blob, no canary',
-    { before: state('a', ['c*', 'a']), seed: shippedC },
+    { before: state('a', ['c*', 'a']), seeds: [shippedC] },
     { next: 'c: a c*', storeBlob: false, canary: false },
   ],
   [
     'the shipped pack, active already: nothing at all',
-    { before: state('c', ['c*']), seed: shippedC },
+    { before: state('c', ['c*']), seeds: [shippedC] },
     { next: null, storeBlob: false, canary: false },
   ],
   [
     'the shipped pack whose file is damaged: stored as a registered version',
-    { before: state('c', ['c*']), seed: shippedC, damaged: true },
+    { before: state('c', ['c*']), seeds: [shippedC], damaged: true },
     { next: 'c: c!', storeBlob: true, canary: false },
   ],
   [
     'a new version over a shipped pack, which stays listed and does not count',
-    { before: state('s', ['s*']), seed: shippedS, keepVersions: 1 },
+    { before: state('s', ['s*']), seeds: [shippedS], keepVersions: 1 },
     { next: 'c: s* c!', storeBlob: true, canary: true },
   ],
   [
     'a shipped pack that is not listed yet comes first, as the oldest',
-    { seed: shippedS },
+    { seeds: [shippedS] },
     { next: 'c: s* a c!', storeBlob: true, canary: true },
   ],
   [
     'a new version where a domain with a shipped pack was deleted: that is listed again',
-    { before: undefined, seed: shippedS },
+    { before: undefined, seeds: [shippedS] },
     { next: 'c: s* c!', storeBlob: true, canary: true },
   ],
   [

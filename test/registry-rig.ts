@@ -9,6 +9,7 @@ import type { EngineEvents, EngineState } from '../src/engine/engine.js'
 import type { EngineBatch, EngineResult, RowTensors } from '../src/engine/batch.js'
 import { FacetError } from '../src/errors.js'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
+import { SharedBudget } from '../src/concurrency/shared-budget.js'
 import { createFamily, type Family } from '../src/family/family.js'
 import type { Pack } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
@@ -17,6 +18,7 @@ import { ListedVersions } from '../src/registry/listed-versions.js'
 import type { Change } from '../src/registry/options.js'
 import { baseSeed, describePack } from '../src/registry/opening.js'
 import { Registry } from '../src/registry/registry.js'
+import { preparer } from '../src/residency/prepare.js'
 import { Residency, type ResidencyLimits, type ResidencyOptions } from '../src/residency/residency.js'
 import { sha256Now } from '../src/bytes/digest.js'
 import { LocalStore } from '../src/store/local.js'
@@ -134,6 +136,8 @@ export interface RigOptions {
   quota?: number
   keepVersions?: number
   limits?: Partial<ResidencyLimits>
+  /** Bytes of adapters and heads; unbounded unless given. */
+  memory?: number
 }
 
 export interface Observed {
@@ -170,6 +174,7 @@ export class Rig {
   readonly engine: MemoryEngine
   readonly fs: MemoryFs
   readonly store: LocalStore
+  readonly bank: Residency
   readonly registry: Registry
   /** Canary runs so far. */
   canaries = 0
@@ -190,12 +195,14 @@ export class Rig {
     }
     const family = makeFamily(dir)
     const logger = pino({ level: 'silent' })
-    const versions = new ListedVersions(this.store, baseSeed(family))
-    const residency = new Residency({
+    const base = baseSeed(family)
+    const versions = new ListedVersions(this.store, [base])
+    this.bank = new Residency({
       family,
       engine: this.engine as unknown as ResidencyOptions['engine'],
-      versions,
+      versions: versions.ofFamily(base),
       canary,
+      budget: new SharedBudget(options.memory ?? Infinity),
       clock,
       logger,
       limits: { loadTimeoutMs: 10_000, minResidencyMs: 0, bankDtype: 'f32', ...options.limits },
@@ -207,7 +214,8 @@ export class Rig {
     })
     this.registry = new Registry({
       versions,
-      residency,
+      residencies: [this.bank],
+      prepare: preparer([family], 'f32'),
       store: this.store,
       seeds: Object.entries(options.seeds ?? {}).map(seedOf),
       clock,

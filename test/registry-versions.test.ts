@@ -151,7 +151,7 @@ t.test('a version can be deleted unless it is active', async (t) => {
   await t.rejects(rig.registry.removeVersion('pets', one.version, {}), { code: 'unknown_version' })
   await rig.put('pets', three)
   await rig.registry.removeVersion('pets', two.version, {})
-  t.equal(rig.registry.memory().rows.used, 2, 'an unused row is freed at once')
+  t.equal(rig.bank.memory().rows.used, 2, 'an unused row is freed at once')
   t.match(rig.observed.changes.at(-1), { action: 'version.delete', version: two.version })
 })
 
@@ -173,7 +173,7 @@ t.test('a deleted domain is unknown, and its blobs and rows are gone', async (t)
   t.match(rig.observed.changes.at(-1), { action: 'domain.delete', version: one.version })
   t.match(await rig.put('pets', one), { created: true })
   await rig.registry.remove('pets', {})
-  t.equal(rig.registry.memory().rows.used, 1, 'an unused row is freed at once')
+  t.equal(rig.bank.memory().rows.used, 1, 'an unused row is freed at once')
 })
 
 t.test(
@@ -183,7 +183,7 @@ t.test(
     await rig.put('cats', one)
     await rig.put('dogs', one)
     t.equal(rig.canaries, 1)
-    t.equal(rig.registry.memory().rows.used, 2)
+    t.equal(rig.bank.memory().rows.used, 2)
     await rig.registry.remove('cats', {})
     t.equal(await rig.serves('dogs'), 1)
     t.ok(await rig.store.hasBlob(one.version))
@@ -193,7 +193,7 @@ t.test(
 t.test('one pack registered for two domains at once takes one row in the end', async (t) => {
   const rig = await openRig(t, { rows: 3 })
   await Promise.all([rig.put('cats', one), rig.put('dogs', one)])
-  t.equal(rig.registry.memory().rows.used, 2)
+  t.equal(rig.bank.memory().rows.used, 2)
   await rig.put('birds', two)
   t.same([await rig.serves('cats'), await rig.serves('dogs'), await rig.serves('birds')], [1, 1, 2])
   t.same(rig.observed.evictions, [], 'the other row is free again')

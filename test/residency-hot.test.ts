@@ -3,6 +3,7 @@
  * and none of those is kept out for ever.
  */
 import t from 'tap'
+import { SharedBudget } from '../src/concurrency/shared-budget.js'
 import { type Resident, Rows } from '../src/residency/rows.js'
 import { ManualClock, settle } from './manual-clock.js'
 import { Random } from './random.js'
@@ -40,7 +41,7 @@ class Bank {
   constructor(rows: number) {
     this.#rows = new Rows({
       capacity: rows,
-      budget: Number.POSITIVE_INFINITY,
+      budget: new SharedBudget(Number.POSITIVE_INFINITY),
       bytes: () => 1,
       base: { version: 'base', about },
       clock: this.clock,

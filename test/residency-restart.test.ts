@@ -14,7 +14,7 @@ t.test('after a restart of the engine pinned domains come back, the others when 
   const old = await rig.registry.acquire('other')
   rig.engine.crash()
   t.same(rig.registry.counts(), { resident: 1, cold: 2, loading: 0, failed: 0, inactive: 0 })
-  t.equal(rig.registry.memory().rows.used, 1)
+  t.equal(rig.bank.memory().rows.used, 1)
   rig.engine.recover()
   await settle()
   t.equal(rig.residency('pinned'), 'resident')

@@ -43,7 +43,7 @@ for (const [way, by] of [
     const held = post(url, '/v1/domains/shop/predict', image)
     await control.inRun()
     const waiting = post(url, '/v1/domains/base/predict', image)
-    while (service.runtime.scheduler.length < 1) await new Promise(setImmediate)
+    while (service.runtimes[0].scheduler.length < 1) await new Promise(setImmediate)
     jump += by
     const short = await fetch(`${url}/v1/domains/shop/predict`, {
       method: 'POST',

@@ -47,7 +47,7 @@ const metric = async (line: string) => {
   )
 }
 const queued = async (count: number) => {
-  while (service.runtime.scheduler.length < count) await turn()
+  while (service.runtimes[0].scheduler.length < count) await turn()
 }
 
 /** Puts `fault` into the next run. Returns the request in that run once the run has begun. */
@@ -99,8 +99,8 @@ for (const [index, [what, fault]] of deaths.entries()) {
     const held = await inRun(Fault.waits)
     const waiting = ['bakery', 'shop', 'base', 'shop', 'bakery'].map(ask)
     await queued(5)
-    const up = new Promise((resolve) => service.runtime.engine.once('up', resolve))
-    const down = new Promise((resolve) => service.runtime.engine.once('down', resolve))
+    const up = new Promise((resolve) => service.runtimes[0].engine.once('up', resolve))
+    const down = new Promise((resolve) => service.runtimes[0].engine.once('down', resolve))
     control.nextRun(fault)
     // The engine stays down until everything about that state is checked.
     control.dieAtStart = true
@@ -137,7 +137,7 @@ t.test('nothing is computed for a client that left', async (t) => {
   await queued(1)
   leaving.abort()
   await t.rejects(left)
-  while (service.runtime.scheduler.length > 0) await turn()
+  while (service.runtimes[0].scheduler.length > 0) await turn()
   control.release()
   t.equal((await held.answer).status, 200)
   t.equal((await ask('shop')).status, 200)

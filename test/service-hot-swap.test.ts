@@ -6,7 +6,7 @@ for (const lanes of ['1', '2']) {
     `a loaded domain is replaced 50 times under load, ${lanes} lanes: no failed or stale answer (pain 5)`,
     async (t) => {
       const { service, url } = await runService(t, ['--lanes', lanes])
-      await service.runtime.engine.allLanesReady()
+      await service.runtimes[0].engine.allLanesReady()
       const packs = [packBytes(1, 'even'), packBytes(2, 'odd')]
       const first = await put(url, 'shop', packs[0]!)
       t.equal(first.status, 201)

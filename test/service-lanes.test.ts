@@ -52,7 +52,7 @@ const { service, url, control } = await runService(
   ],
   { clock },
 )
-await service.runtime.engine.allLanesReady()
+await service.runtimes[0].engine.allLanesReady()
 for (const [index, domain] of ['shop', 'bakery'].entries()) await put(url, domain, packBytes(index, domain))
 
 const ask = (domain: string) => post(url, `/v1/domains/${domain}/predict`, image)
@@ -168,8 +168,8 @@ t.test('while a lane hangs a cold domain and a new pack are served by the other'
 t.test('a lane that dies takes no answer of the other with it; both are back, and all domains', async (t) => {
   const before = [await predict(url, 'shop', image), await predict(url, 'bakery', image)]
   const held = await inRun(Fault.waits)
-  const down = new Promise((resolve) => service.runtime.engine.once('down', resolve))
-  const up = new Promise((resolve) => service.runtime.engine.once('up', resolve))
+  const down = new Promise((resolve) => service.runtimes[0].engine.once('down', resolve))
+  const up = new Promise((resolve) => service.runtimes[0].engine.once('up', resolve))
   control.addFault(Fault.exits)
   const lost = await ask('bakery')
   t.equal(lost.status, 503)
@@ -179,8 +179,8 @@ t.test('a lane that dies takes no answer of the other with it; both are back, an
   control.release()
   t.equal(await status(held.answer), 200)
   await up
-  await service.runtime.engine.allLanesReady()
-  t.equal(service.runtime.engine.readyLanes, 2)
+  await service.runtimes[0].engine.allLanesReady()
+  t.equal(service.runtimes[0].engine.readyLanes, 2)
   t.equal(await status(ready()), 200)
   // More requests at once than one lane takes.
   const after = await Promise.all(['shop', 'bakery', 'shop', 'bakery'].map((d) => predict(url, d, image)))

@@ -161,7 +161,7 @@ t.test(
     const inRun = predict(url, 'shop', image)
     await control.inRun()
     const queued = predict(url, 'shop', image)
-    await until(() => service.runtime.scheduler.length === 1)
+    await until(() => service.runtimes[0].scheduler.length === 1)
     t.equal((await fetch(`${url}/v1/domains/shop`, { method: 'DELETE' })).status, 204)
     const after = await post(url, '/v1/domains/shop/predict', image)
     t.equal(after.status, 404, 'not the base')

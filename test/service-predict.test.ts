@@ -136,7 +136,7 @@ t.test('eight samples of eight domains are one run, each answered as it is alone
   const waiting = mixed.map((domain, index) =>
     results(post(url, `/v1/domains/${domain}/predict?${ALL}`, images[index]!)),
   )
-  while (service.runtime.scheduler.length < mixed.length) await new Promise(setImmediate)
+  while (service.runtimes[0].scheduler.length < mixed.length) await new Promise(setImmediate)
   const before = control.runs
   control.release()
   const answers = (await Promise.all(waiting)).flat()

@@ -31,7 +31,10 @@ export async function runService(
   parts: Partial<ServiceParts> = {},
 ): Promise<Running> {
   const config = await configure(['--port', '0', '--threads', '1', '--bank-memory', '64MiB', ...flags])
-  if (!flags.includes('--data')) config.data = t.testdir()
+  if (!flags.includes('--data')) {
+    config.data = t.testdir()
+    config.dataGiven = true
+  }
   const control = new Control()
   const service = await startService(config, {
     logger: pino({ level: 'silent' }),

@@ -124,7 +124,7 @@ t.test('an eviction takes the network along, and the domain comes back', { skip 
   const row = 1_500_000
   const flags = ['--bank-memory', String(2 * row), '--min-residency', '0ms']
   const { url, value, service } = await specialising(t, 2, flags)
-  const { rows } = service.runtime.engine
+  const { rows } = service.runtimes[0].engine
   await ask(
     () => predict(url, 'eurosat', image),
     async () => (await value('facet_specialised_domains')) === 1,

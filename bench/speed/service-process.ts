@@ -42,7 +42,7 @@ let delay: IntervalHistogram | undefined
 const held = new HeldMeter()
 const inspector = new Session()
 const next = random(17)
-const { input } = (await readFamily(config!.family)).manifest
+const { input } = (await readFamily(config!.families[0])).manifest
 const pixels = Uint8Array.from({ length: input.height * input.width * 3 }, () => next() * 256)
 
 /**
@@ -50,7 +50,8 @@ const pixels = Uint8Array.from({ length: input.height * input.width * 3 }, () =>
  * @returns time of each, in the order of the answers, ms
  */
 async function feed({ domains, images, atOnce }: Extract<ToService, { type: 'feed' }>): Promise<number[]> {
-  const { registry, runtime } = service
+  const { registry } = service
+  const [runtime] = service.runtimes
   const latencies: number[] = []
   let left = images
   const client = async () => {

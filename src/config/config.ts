@@ -26,6 +26,7 @@ export interface ServeConfig
     Flags,
     | 'adapters'
     | 'bank'
+    | 'family'
     | 'data'
     | 'lanes'
     | 'maxBatch'
@@ -35,11 +36,14 @@ export interface ServeConfig
     | 'threads'
     | 'tokenFile'
   > {
-  adapters: string
-  /** The folder was named, and so must be there. */
+  /** The families' folders, the first family's first. */
+  families: readonly [string, ...string[]]
+  /** The folders of shipped packs, those of the first family first. */
+  adapters: readonly string[]
+  /** The folders were named, and so must be there. */
   adaptersGiven: boolean
   data: string
-  /** The folder was named, and need not be that of the family. */
+  /** The folder was named, and need not be that of the first family. */
   dataGiven: boolean
   bank: BankMode
   /** Runs side by side. */
@@ -86,7 +90,7 @@ const serviceLink = /^FACET_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))/
  */
 export function serveCommand(action: (config: ServeConfig) => Promise<void>): Command {
   const command = new Command('serve')
-    .description('Serve the domains of a family over HTTP.')
+    .description('Serve the domains of a family, or of several, over HTTP.')
     .addHelpText('after', moreHelp)
     .showHelpAfterError('See facet serve --help.')
     .configureHelp({ optionDescription: describe })
@@ -110,17 +114,17 @@ export function serveCommand(action: (config: ServeConfig) => Promise<void>): Co
 }
 
 function complete(flags: Flags): ServeConfig {
-  const { adapters, data, tokenFile, bank, lanes, threads, maxBatch, rateBurst, ...rest } = flags
+  const { family, adapters, data, tokenFile, bank, lanes, threads, maxBatch, rateBurst, ...rest } = flags
   const cuda = flags.device.kind === 'cuda'
   const sideBySide = lanes ?? (cuda ? 1 : lanesFor(threads))
-  const family = resolve(flags.family)
+  const families = family.map((folder) => resolve(folder)) as [string, ...string[]]
   const { [adminVariable]: adminToken, [predictVariable]: predictToken } = process.env
   return {
     ...rest,
-    family,
-    adapters: resolve(adapters ?? packageFile(`adapters/${basename(family)}`)),
+    families,
+    adapters: adapters?.map((folder) => resolve(folder)) ?? families.map(shippedPacks),
     adaptersGiven: adapters !== undefined,
-    data: resolve(data ?? join('data', basename(family))),
+    data: resolve(data ?? join('data', basename(families[0]))),
     dataGiven: data !== undefined,
     bank: bank ?? (cuda ? 'compact' : 'shared'),
     lanes: sideBySide,
@@ -135,6 +139,11 @@ function complete(flags: Flags): ServeConfig {
     ...(adminToken !== undefined && { adminToken }),
     ...(predictToken !== undefined && { predictToken }),
   }
+}
+
+/** The folder of the packs that are shipped for a family. */
+function shippedPacks(family: string): string {
+  return packageFile(`adapters/${basename(family)}`)
 }
 
 /** The lanes for so many threads: at most `MAX_DEFAULT_LANES`, with as few threads left over as possible. */
@@ -208,10 +217,12 @@ function describe({ description, defaultValueDescription, envVar }: Option): str
   return envVar ? `${description} (default: ${defaultValueDescription}; ${envVar})` : description
 }
 
-function parser(setting: Setting<unknown, unknown>): (value: string) => unknown {
-  return (value) => {
+function parser(setting: Setting<unknown, unknown>): (value: string, before: unknown) => unknown {
+  return (value, before) => {
     try {
-      return setting.parse(value)
+      const parsed = setting.parse(value)
+      if (!setting.repeats || before === undefined || before === setting.default) return parsed
+      return [...(before as unknown[]), ...(parsed as unknown[])]
     } catch (error) {
       throw error instanceof QuantityError ? new InvalidArgumentError(error.message) : error
     }

@@ -22,6 +22,8 @@ export interface Setting<Value, Default extends Value | undefined> {
   shown: string
   /** The value of a flag that is given without one; most flags need one. */
   alone?: string
+  /** The flag may be given several times: its values are lists, which are joined. */
+  repeats?: true
   help: string
 }
 
@@ -73,17 +75,19 @@ export const settings = {
   receiveTimeout: time(listening, 100, 30_000, 'a request must have arrived whole within'),
   gracePeriod: time(listening, 0, 25_000, 'after SIGTERM, time to answer what is in flight'),
 
-  family: {
-    ...words(serving, 'folder', packageFile('models/resnet26-half'), 'the family: trunk, manifest, base'),
-    shown: 'models/resnet26-half of the package',
-  },
-  adapters: {
-    ...words(serving, 'folder', undefined, 'shipped packs, read only; a folder you name must be there'),
-    shown: "adapters/ of the package, the family folder's name",
-  },
+  family: folders(
+    [packageFile('models/resnet26-half')],
+    'models/resnet26-half of the package',
+    'a family: trunk, manifest, base; given several times, or separated by commas, for several families',
+  ),
+  adapters: folders(
+    undefined,
+    'adapters/ of the package and the name of each family folder',
+    'shipped packs of any of the families, read only; a folder you name must be there; several as with --family',
+  ),
   data: {
     ...words(serving, 'folder', undefined, 'the store of registered packs, made where it is missing'),
-    shown: "data/ and the family folder's name",
+    shown: 'data/ and the name of the first family folder',
   },
   strictStore: {
     ...setting(
@@ -286,6 +290,16 @@ function words<Default extends string | undefined>(
   help: string,
 ): Setting<string, Default> {
   return { group, value, parse: text, default: standard, shown: standard ?? 'none', help }
+}
+
+/** Folders, separated by commas; the flag may be repeated. */
+function folders<Default extends readonly string[] | undefined>(
+  standard: Default,
+  shown: string,
+  help: string,
+): Setting<readonly string[], Default> {
+  const parse = (value: string) => value.split(',').map((folder) => text(folder))
+  return { group: serving, value: 'folder', parse, default: standard, shown, help, repeats: true }
 }
 
 function number(

@@ -27,6 +27,7 @@ import type { Clock } from '../concurrency/clock.js'
 import { turns } from '../concurrency/turns.js'
 import { draining, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
+import { checkUnchanged } from '../family/folder.js'
 import type { Precision } from '../manifest/graphs.js'
 import type { NativeRuntime } from '../native/addon.js'
 import { checkRow } from './bank-spec.js'
@@ -45,6 +46,7 @@ import type { EngineBatch, EngineResult, RowTensors } from './batch.js'
 import type { BankDtype, BankMode, TrunkPlan } from './plan.js'
 import { Restarts } from './restarts.js'
 import type { Device } from './runtime/runtime.js'
+import { SharedMemory } from './shared-memory.js'
 
 export interface EngineOptions {
   family: Family
@@ -52,6 +54,8 @@ export interface EngineOptions {
   rows: number
   /** Bytes of all rows and heads at most (`rowBytes` each); unbounded unless given. */
   memory?: number
+  /** Where rows and heads lie without the native runtime, shared with other engines; unless given, of its own. */
+  sharedMemory?: SharedMemory
   bankDtype: BankDtype
   bankMode: BankMode
   /** Of the trunk's frozen convolutions; `fp32` unless given. */
@@ -363,6 +367,8 @@ export class Engine extends EventEmitter<EngineEvents> {
     try {
       // Other lanes of the last generation may still be answering.
       await this.#lanes?.gone
+      // With another trunk every answer would be wrong, and nothing would say so.
+      await checkUnchanged(this.#options.family)
       await this.#launch()
     } catch (error) {
       if (this.#stopped) return
@@ -406,10 +412,17 @@ export class Engine extends EventEmitter<EngineEvents> {
 
 function laneMaker(options: EngineOptions, plan: TrunkPlan): LaneMaker {
   const { family, bankDtype, native, rows, lanes, memory = Infinity } = options
+  const { sharedMemory = new SharedMemory(memory) } = options
   const base = () => packRow(family.base, family.base, family.manifest, family.layout, bankDtype)
   if (native) return new NativeLaneMaker({ plan, count: lanes, memory, base, native, rows })
   const threads = options.createWorker ?? createWorker
-  return new WorkerLaneMaker({ plan, count: lanes, memory, base: base(), createWorker: threads })
+  return new WorkerLaneMaker({
+    plan,
+    count: lanes,
+    memory: sharedMemory,
+    base: base(),
+    createWorker: threads,
+  })
 }
 
 function trunkPlan(options: EngineOptions): TrunkPlan {

@@ -12,6 +12,7 @@ import type { LaneGroup, LaneMaker } from './lane-group.js'
 import type { EngineBatch, EngineResult, RowTensors } from './batch.js'
 import type { SharedRow } from './messages.js'
 import type { Ready, TrunkPlan } from './plan.js'
+import type { SharedMemory } from './shared-memory.js'
 import { SharedRows } from './shared-rows.js'
 import { EngineThread } from './thread.js'
 
@@ -19,8 +20,8 @@ export interface WorkerLanesOptions {
   plan: TrunkPlan
   /** Lanes of a group. */
   count: number
-  /** Bytes of all rows and heads at most. */
-  memory: number
+  /** For all rows and heads. */
+  memory: SharedMemory
   /** The base's row. */
   base: RowTensors
   createWorker: () => Worker
@@ -35,7 +36,8 @@ export class WorkerLaneMaker implements LaneMaker {
   /** @throws RangeError where the memory has no room for the base */
   constructor(options: WorkerLanesOptions) {
     this.#options = options
-    this.#rows = new SharedRows(options.plan, options.memory, (segment) => this.#group?.share(segment))
+    options.memory.watch((segment) => this.#group?.share(segment))
+    this.#rows = new SharedRows(options.plan, options.memory)
     this.#base = finish(this.#rows.write(0, options.base))
   }
 

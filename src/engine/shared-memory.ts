@@ -3,8 +3,8 @@
  *
  * The system gets shared memory back only when the garbage collector of every thread has run, so none is
  * given back: large segments are made as they are needed, up to a limit, and freed bytes are used again. A
- * piece may be scattered over several spans, so free bytes can always be used, however fragmented. Knows no
- * rows.
+ * piece may be scattered over several spans, so free bytes can always be used, however fragmented. The banks
+ * of several families may lie in one. Knows no rows.
  */
 import { noRoom, WORD_BYTES, wholeWords } from './bank-spec.js'
 
@@ -22,16 +22,17 @@ export class SharedMemory {
   /** Free pieces in the order of segments and positions. Neighbours are merged. */
   readonly #free: Free[] = []
   readonly #segments: SharedArrayBuffer[] = []
-  readonly #onSegment: (segment: SharedArrayBuffer) => void
+  readonly #watchers: ((segment: SharedArrayBuffer) => void)[] = []
   #total = 0
 
-  /**
-   * @param limit bytes at most
-   * @param onSegment called with each further segment, before bytes of it are handed out
-   */
-  constructor(limit: number, onSegment: (segment: SharedArrayBuffer) => void = () => {}) {
+  /** @param limit bytes at most */
+  constructor(limit: number) {
     this.#limit = limit
-    this.#onSegment = onSegment
+  }
+
+  /** @param onSegment called with each further segment, before bytes of it are handed out */
+  watch(onSegment: (segment: SharedArrayBuffer) => void): void {
+    this.#watchers.push(onSegment)
   }
 
   /** The segments so far, in the order in which they were made. */
@@ -77,7 +78,7 @@ export class SharedMemory {
     const buffer = new SharedArrayBuffer(bytes)
     this.#segments.push(buffer)
     this.#total += bytes
-    this.#onSegment(buffer)
+    for (const tell of this.#watchers) tell(buffer)
     const free = { buffer, start: 0, end: bytes }
     this.#free.push(free)
     return free

@@ -9,7 +9,7 @@ import type { Steps } from '../concurrency/turns.js'
 import { type BankSpec, bytesOf, rowBytes } from './bank-spec.js'
 import type { RowTensors } from './batch.js'
 import type { SharedRow } from './messages.js'
-import { copyBytes, SharedMemory } from './shared-memory.js'
+import { copyBytes, type SharedMemory } from './shared-memory.js'
 
 /** Bytes that are copied in a step. */
 const COPIED_BYTES = 1 << 19
@@ -19,13 +19,10 @@ export class SharedRows {
   readonly #memory: SharedMemory
   readonly #rows = new Map<number, readonly Uint8Array[]>()
 
-  /**
-   * @param limit bytes of all rows at most, each counted by `rowBytes`
-   * @param onSegment called with each further segment of memory, before a row is in it
-   */
-  constructor(spec: BankSpec, limit: number, onSegment?: (segment: SharedArrayBuffer) => void) {
+  /** @param memory where they lie, each counted by `rowBytes` */
+  constructor(spec: BankSpec, memory: SharedMemory) {
     this.#spec = spec
-    this.#memory = new SharedMemory(limit, onSegment)
+    this.#memory = memory
   }
 
   /** The segments so far; spans name them by position. */

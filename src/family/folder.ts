@@ -1,7 +1,8 @@
 /**
  * A family's folder from disk: manifest, integrity of every file, base pack.
  *
- * Read once at start. A family with any problem is not served. Knows neither ONNX nor HTTP.
+ * Read once at start. A family with any problem is not served, and before its graphs are opened again it is looked whether
+ * they are still those that were read. Knows neither ONNX nor HTTP.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
@@ -9,7 +10,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { BASE_FILE, checkFile, createFamily, type Family, MANIFEST_FILE, readBase } from './family.js'
 import { FamilyError } from '../manifest/family-error.js'
-import type { FileEntry } from '../manifest/manifest.js'
+import type { FamilyManifest, FileEntry } from '../manifest/manifest.js'
 import { parseManifest } from '../manifest/schema.js'
 import { Problems } from '../strict/problems.js'
 
@@ -23,18 +24,37 @@ export async function readFamily(dir: string): Promise<Family> {
   const root = path.resolve(dir)
   const file = path.join(root, MANIFEST_FILE)
   const manifest = parseManifest(await readText(file), file)
-  const problems = new Problems()
-  for (const [name, entry] of Object.entries(manifest.files)) {
-    try {
-      checkFile(name, await sizeAndHash(path.join(root, name)), entry, problems)
-    } catch (error) {
-      problems.add(`${name} cannot be read: ${(error as Error).message}`)
-    }
-  }
+  const problems = await problemsOf(root, manifest)
   if (!problems.empty) throw new FamilyError(`The family in ${root}`, problems.list())
   const base = readBase(await readFile(path.join(root, BASE_FILE)), manifest, problems)
   if (!problems.empty || !base) throw new FamilyError(path.join(root, BASE_FILE), problems.list())
   return createFamily(root, manifest, base)
+}
+
+/**
+ * Looks whether the files of a family that is served are still those that were read.
+ * @throws FamilyError that names each file that is not
+ */
+export async function checkUnchanged({ dir, manifest }: Pick<Family, 'dir' | 'manifest'>): Promise<void> {
+  const problems = await problemsOf(dir, manifest)
+  if (problems.empty) return
+  throw new FamilyError(`The family '${manifest.name}' in ${dir}, which has changed while it is served,`, [
+    ...problems.list(),
+    'Put its files back, or restart the service to serve what is there now',
+  ])
+}
+
+/** What is wrong with the files of a family. */
+async function problemsOf(dir: string, { files }: FamilyManifest): Promise<Problems> {
+  const problems = new Problems()
+  for (const [name, entry] of Object.entries(files)) {
+    try {
+      checkFile(name, await sizeAndHash(path.join(dir, name)), entry, problems)
+    } catch (error) {
+      problems.add(`${name} cannot be read: ${(error as Error).message}`)
+    }
+  }
+  return problems
 }
 
 async function readText(file: string): Promise<string> {

@@ -45,10 +45,10 @@ export function readPack(bytes: Uint8Array, family: FamilyManifest, options: Rea
   return finish(readPackSteps(bytes, family, options))
 }
 
-/** The same in steps of a fraction of a millisecond. */
+/** The same in steps of a fraction of a millisecond. @param families one of them must be the pack's */
 export function* readPackSteps(
   bytes: Uint8Array,
-  family: FamilyManifest,
+  families: FamilyManifest | readonly [FamilyManifest, ...FamilyManifest[]],
   options: ReadOptions = {},
 ): Steps<Pack> {
   checkKind(bytes)
@@ -56,7 +56,7 @@ export function* readPackSteps(
   // Without a header nothing more can be checked.
   if (!names) throw refuse(problems)
   const info = yield* decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits })
-  checkFamily(metadata, family, problems)
+  const family = familyFor(metadata, 'name' in families ? [families] : families, problems)
   checkDesign(metadata, family, problems)
   const design = (designs as readonly string[]).includes(metadata.design ?? '')
     ? (metadata.design as Design)
@@ -110,21 +110,26 @@ export function designFits(pack: Design, family: Design): boolean {
 }
 
 /**
- * Of a pack of another family no tensor is looked at: none would fit.
+ * The family that the pack names; the first one where it names none, which is a problem by itself. Of a pack of another
+ * family no tensor is looked at: none would fit.
  *
  * @param problems those found before; they are told behind this one
  * @throws FacetError `invalid_pack`
  */
-function checkFamily(
+function familyFor(
   metadata: Readonly<Record<string, string>>,
-  family: FamilyManifest,
+  families: readonly [FamilyManifest, ...FamilyManifest[]],
   problems: Problems,
-): void {
-  if (metadata.family === undefined || metadata.family === family.fingerprint) return
+): FamilyManifest {
+  const named = metadata.family
+  const family = named === undefined ? families[0] : families.find(({ fingerprint }) => fingerprint === named)
+  if (family !== undefined) return family
   const all = new Problems()
-  all.add(
-    `family is ${quote(metadata.family)}, but this is family ${quote(family.name)} with the fingerprint ${quote(family.fingerprint)}: the pack belongs to another family`,
+  const known = families.map(
+    ({ name, fingerprint }) => `family ${quote(name)} with the fingerprint ${quote(fingerprint)}`,
   )
+  const those = known.length === 1 ? `this is ${known[0]}` : `these are ${known.join(', ')}`
+  all.add(`family is ${quote(named)}, but ${those}: the pack belongs to another family`)
   for (const problem of problems.list()) all.add(problem)
   throw refuse(all)
 }

@@ -70,6 +70,7 @@ export interface AcceptedImage {
 
 /** What predicting needs of the family a domain belongs to. */
 export interface PredictingFamily {
+  readonly fingerprint: string
   /**
    * Reads the header of an encoded image, in turn with the long work of other principals.
    * @throws FacetError for an image that is refused by it; `client_closed`, `deadline_exceeded` where it takes longer
@@ -94,8 +95,8 @@ export interface PredictorOptions {
   admission: Pick<Admission, 'check' | 'enter' | 'leave'>
   /** Takes a request's images from its domains' rate limits, after it was admitted. @throws FacetError `rate_limited` */
   limitRate?(images: ReadonlyMap<string, number>): void
-  /** The family of a domain's version. @throws FacetError `unknown_domain` (404) */
-  familyOf(domain: string): PredictingFamily
+  /** The family of a domain's active version, or of `version`. @throws FacetError as `acquire` */
+  familyOf(domain: string, version: string | undefined): PredictingFamily
   /**
    * Loads a cold version, without a lease; undefined where there is nothing to wait for. Not at all unless given.
    * @throws FacetError as `acquire`
@@ -119,6 +120,11 @@ interface Answer extends PredictTimings {
 /** Why an admitted request is given up although neither it nor the service is at fault. */
 const GIVEN_UP = ['client_closed', 'deadline_exceeded', 'draining'] as const satisfies ErrorCode[]
 export type GivenUp = (typeof GIVEN_UP)[number]
+
+/** An encoded image, until it is let go. */
+interface EncodedImage {
+  encoded: Uint8Array
+}
 
 /** Stands for an encoded image that is decoded. */
 const LET_GO = new Uint8Array(0)
@@ -211,17 +217,16 @@ export class Predictor {
   }
 
   #answerAll(items: readonly PredictItem[], options: PredictOptions): Promise<Answer[]> {
-    // Encoded images are let go when they are decoded: a run that hangs must not hold them.
-    const encoded = items.map(({ image }) => image)
-    const wanted = items.map(({ domain, version, image }) => ({ domain, version, bytes: image.byteLength }))
-    return together(wanted, options.signal, async ({ domain, version, bytes }, index, signal) => {
-      const takeImage = () => {
-        const image = encoded[index]!
-        encoded[index] = LET_GO
-        return image
-      }
+    // Encoded images are let go before they are queued: a run that hangs must not hold them.
+    const wanted = items.map(({ domain, version, image }) => ({
+      domain,
+      version,
+      bytes: image.byteLength,
+      image: { encoded: image },
+    }))
+    return together(wanted, options.signal, async ({ domain, version, bytes, image }, _index, signal) => {
       try {
-        return await this.#answer(domain, version, takeImage, { deadline: options.deadline, signal }, options)
+        return await this.#answer(domain, version, image, { deadline: options.deadline, signal }, options)
       } finally {
         this.#options.admission.leave(domain, bytes, options.principal ?? '')
       }
@@ -236,16 +241,13 @@ export class Predictor {
   async #answer(
     domain: string,
     version: string | undefined,
-    takeImage: () => Uint8Array,
+    image: EncodedImage,
     wait: Wait,
     { principal = '', needHead }: PredictOptions,
   ): Promise<Answer> {
-    const { acquire, familyOf } = this.#options
-    const family = familyOf(domain)
     const asker = { ...wait, principal }
-    const { pixels, decodeMs } = await this.#decode(family, domain, version, takeImage(), asker)
-    if (wait.signal?.aborted) throw clientClosed()
-    const lease = await acquire(domain, version, asker)
+    const { family, lease, pixels, decodeMs } = await this.#ready(domain, version, image, asker)
+    image.encoded = LET_GO
     try {
       const { version: answering, row, generation, labels, activation } = lease
       if (needHead && labels === null) throw noHead(domain)
@@ -255,6 +257,29 @@ export class Predictor {
       const result = { domain, version: answering, labels, activation, logits, features }
       return { result, decodeMs, queueMs, inferenceMs }
     } finally {
+      lease.release()
+    }
+  }
+
+  /**
+   * A lease, and the image as the pixels of the family that it is of. Where the domain was moved to another family while
+   * the image was decoded, it is decoded anew: families differ in what they take as input.
+   */
+  async #ready(
+    domain: string,
+    version: string | undefined,
+    image: EncodedImage,
+    asker: Wait & { principal: string },
+  ): Promise<{ family: PredictingFamily; lease: Lease; pixels: Uint8Array; decodeMs: number }> {
+    const { acquire, familyOf } = this.#options
+    let decodeMs = 0
+    for (;;) {
+      const family = familyOf(domain, version)
+      const decoded = await this.#decode(family, domain, version, image.encoded, asker)
+      decodeMs += decoded.decodeMs
+      if (asker.signal?.aborted) throw clientClosed()
+      const lease = await acquire(domain, version, asker)
+      if (lease.family === family.fingerprint) return { family, lease, pixels: decoded.pixels, decodeMs }
       lease.release()
     }
   }

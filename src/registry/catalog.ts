@@ -20,11 +20,15 @@ export interface DomainState {
   readonly updated: string | null
   /** Why its record cannot be read; the domain serves nothing until it is registered again or deleted. */
   readonly broken?: string
+  /** A family's own domain, which never changes. */
+  readonly base?: true
 }
 
 /** How many domains have a version. */
 interface Uses {
   classes: number
+  /** Fingerprint of its family, where a record says it. */
+  family: string | undefined
   listed: number
   active: number
   pinned: number
@@ -94,12 +98,14 @@ export class Catalog {
     return this.#uses.get(version)?.classes ?? 0
   }
 
-  /** Classes of the largest head of any version, the base's not counted. */
-  mostClasses(): number {
-    let most = 0
-    for (const { domain, versions } of this.#states.values())
-      if (domain !== BASE_DOMAIN) for (const { classes } of versions) most = Math.max(most, classes)
-    return most
+  /** Fingerprint of the family that a version is of; undefined where no record says it. */
+  family(version: string): string | undefined {
+    return this.#uses.get(version)?.family
+  }
+
+  /** Whether a domain is a family's own. */
+  isBase(domain: string): boolean {
+    return domain === BASE_DOMAIN || this.#states.get(domain)?.base === true
   }
 
   /** Up to `limit` domains after `cursor`, sorted by their ids: of all, or of those in `only`. A listing that
@@ -127,8 +133,9 @@ export class Catalog {
   }
 
   #count(state: DomainState, step: 1 | -1, touched: Set<string>): void {
-    for (const { version, classes } of state.versions) {
-      const uses = this.#uses.get(version) ?? { classes, listed: 0, active: 0, pinned: 0 }
+    for (const { version, classes, family } of state.versions) {
+      const uses = this.#uses.get(version) ?? { classes, family, listed: 0, active: 0, pinned: 0 }
+      uses.family ??= family
       uses.listed += step
       if (version === state.active) {
         uses.active += step
@@ -141,38 +148,49 @@ export class Catalog {
 }
 
 /**
- * A domain's state at start: its record over the shipped pack of its name, where there is one.
+ * A domain's state at start: its record over the shipped packs of its name, where there are any.
  *
- * A shipped pack is a version of its domain as long as the domain is not deleted. When a newer release ships
- * another pack, a domain whose active version was the shipped pack switches to the new one; a registered
- * version stays active.
- * @param seed the shipped pack's version record
+ * Shipped packs are versions of their domain as long as the domain is not deleted; without a record the first of them
+ * is active. When a newer release ships another pack, a domain whose active version was the shipped pack switches to
+ * the new one of the same family; a registered version stays active.
+ * @param seeds the shipped packs' version records, those of the first family first
  * @returns null for a domain that does not exist
  */
 export function mergedState(
   domain: string,
   record: DomainRecord | undefined,
-  seed: VersionRecord | undefined,
+  seeds: readonly VersionRecord[],
 ): DomainState | null {
+  const [first] = seeds
   if (record === undefined) {
-    if (seed === undefined) return null
-    return { domain, active: seed.version, versions: [seed], pinned: false, updated: null }
+    if (first === undefined) return null
+    return { domain, active: first.version, versions: [...seeds], pinned: false, updated: null }
   }
   if (record.deleted) return null
-  const versions = record.versions.filter((entry) => !entry.seed)
+  const registered = record.versions.filter((entry) => !entry.seed)
+  const has = (versions: readonly VersionRecord[], wanted: string | null) =>
+    versions.some(({ version }) => version === wanted)
+  const shipped = seeds.filter(({ version }) => !has(registered, version))
+  const versions = [...shipped, ...registered]
   let active = record.active
-  if (!versions.some(({ version }) => version === active)) {
-    const wasShipped = record.versions.some(({ version }) => version === active)
-    active = wasShipped ? (seed?.version ?? null) : null
+  if (active !== null && !has(versions, active)) {
+    const { family } = record.versions.find(({ version }) => version === active)!
+    active = (seeds.find((seed) => seed.family === family) ?? first)?.version ?? null
   }
-  const listed = versions.some(({ version }) => version === seed?.version)
-  if (seed && !listed) versions.unshift(seed)
   return { domain, active, versions, pinned: record.pinned, updated: record.updated }
 }
 
+/** The record of a domain's active version. */
+export function activeVersion({
+  active,
+  versions,
+}: Pick<DomainState, 'active' | 'versions'>): VersionRecord | undefined {
+  return versions.find(({ version }) => version === active)
+}
+
 /** Classes of a domain's active version; 0 where no version is active. */
-export function activeClasses({ active, versions }: Pick<DomainState, 'active' | 'versions'>): number {
-  return versions.find(({ version }) => version === active)?.classes ?? 0
+export function activeClasses(state: Pick<DomainState, 'active' | 'versions'>): number {
+  return activeVersion(state)?.classes ?? 0
 }
 
 /** The record of a state. */
@@ -193,9 +211,9 @@ export function tombstone(domain: string, updated: string): DomainRecord {
   return { domain, active: null, versions: [], pinned: false, deleted: true, updated }
 }
 
-/** The state of the family's own domain, which never changes. */
-export function baseState(version: VersionRecord): DomainState {
-  return { domain: BASE_DOMAIN, active: version.version, versions: [version], pinned: true, updated: null }
+/** The state of a family's own domain, which never changes. */
+export function baseState(domain: string, version: VersionRecord): DomainState {
+  return { domain, active: version.version, versions: [version], pinned: true, updated: null, base: true }
 }
 
 function decodeCursor(cursor: string): string {

@@ -2,35 +2,36 @@
  * (their bytes). */
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
-import type { PackBytes, Standing, Versions } from '../residency/versions.js'
+import type { Versions } from '../residency/versions.js'
 import { Catalog } from './catalog.js'
 import { Packs } from './packs.js'
 
-export class ListedVersions implements Versions {
-  /** The family's own pack. Its row is never evicted, so it is not among the `pinned`. */
-  readonly base: Seed
+export class ListedVersions {
+  /** The families' own packs, the first family's first. Their rows are never evicted, so they are not among the
+   * `pinned`. */
+  readonly bases: readonly [Seed, ...Seed[]]
   readonly catalog = new Catalog()
   readonly packs: Packs
 
-  constructor(store: Pick<Store, 'hasBlob' | 'readBlob'>, base: Seed) {
-    this.base = base
-    this.packs = new Packs(store, base)
+  constructor(store: Pick<Store, 'hasBlob' | 'readBlob'>, bases: readonly [Seed, ...Seed[]]) {
+    this.bases = bases
+    this.packs = new Packs(store, bases)
   }
 
-  read(version: string): Promise<PackBytes> {
-    return this.packs.read(version)
-  }
-
-  classes(version: string): number {
-    return this.catalog.classes(version)
-  }
-
-  standing(version: string): Standing {
-    return this.catalog.standing(version)
-  }
-
-  *pinned(): Iterable<string> {
-    for (const { pinned, active } of this.catalog.states())
-      if (pinned && active !== null && active !== this.base.record.version) yield active
+  /** As the residency of one family asks. @param base that family's own pack */
+  ofFamily(base: Seed): Versions {
+    const { bases, catalog, packs } = this
+    const isOwn = (version: string) =>
+      (catalog.family(version) ?? bases[0].record.family) === base.record.family
+    return {
+      read: (version) => packs.read(version),
+      classes: (version) => catalog.classes(version),
+      standing: (version) => catalog.standing(version),
+      *pinned() {
+        for (const { pinned, active, base: isBase } of catalog.states())
+          if (pinned && active !== null && !isBase && active !== base.record.version && isOwn(active))
+            yield active
+      },
+    }
   }
 }

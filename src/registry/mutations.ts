@@ -4,19 +4,23 @@
  * A change is checked, made durable, and then takes effect in one synchronous step; until then nothing has
  * changed. Changes of one domain run one after another, those of different domains side by side. Requests
  * wait for no change.
+ *
+ * A version of another family than the one that was active moves the domain there: it is resident in that family's bank
+ * before the switch, and the old version stays in its own as long as requests hold it.
  */
 import { draining, FacetError } from '../errors.js'
-import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { checkDomainId } from '../domain-id.js'
 import { KeyedQueue } from '../concurrency/keyed-queue.js'
 import type { VersionRecord } from '../store/store.js'
 import { type DomainState, recordOf, tombstone } from './catalog.js'
+import type { Families } from './families.js'
 import { named } from './failures.js'
 import type { Change, RegistryOptions } from './options.js'
 import { PinClaims } from './pin-claims.js'
 import type { Records } from './records.js'
 import { planRegistration, type RegistrationPlan } from './registration.js'
 import type { Prepared } from '../residency/prepare.js'
+import type { Residency } from '../residency/residency.js'
 import type { Resident } from '../residency/rows.js'
 import type { Preconditions } from './types.js'
 import { short } from '../bytes/digest.js'
@@ -24,12 +28,14 @@ import { checkPreconditions, resolveVersion } from './versions.js'
 
 /** A row kept for a version until the switch: resident already, or staged and not yet reachable. */
 interface NewRow {
-  keep(): Resident | null
+  /** Publishes it. @returns gives back the reference to it; undefined where it was lost meanwhile */
+  keep(): (() => void) | undefined
   discard(): void
 }
 
 export class Mutations {
   readonly #options: RegistryOptions
+  readonly #families: Families
   readonly #queue = new KeyedQueue()
   /** Versions that are to be named by a record soon, with the number of changes that name them: their blobs
    * must not be collected. */
@@ -38,10 +44,11 @@ export class Mutations {
   readonly #pins: PinClaims
   #closed = false
 
-  constructor(options: RegistryOptions, records: Records) {
+  constructor(options: RegistryOptions, families: Families, records: Records) {
     this.#options = options
+    this.#families = families
     this.#records = records
-    this.#pins = new PinClaims(options.versions.catalog, options.residency)
+    this.#pins = new PinClaims(options.versions.catalog, families)
   }
 
   /** Refuses new changes with `draining` (503) and waits for those that have begun. */
@@ -59,25 +66,27 @@ export class Mutations {
   ): Promise<{ created: boolean; version: string; state: DomainState }> {
     this.#checkMutable(domain)
     this.#check(domain, options)
-    const { clock, keepVersions, residency, versions } = this.#options
+    const { clock, keepVersions, prepare, versions } = this.#options
     const { catalog, packs } = versions
-    const prepared = await residency.prepare(bytes)
+    const prepared = await prepare(bytes)
     const { version } = prepared
+    const residency = this.#families.served(prepared.family)!
     const change = async () => {
       const before = catalog.get(domain)
       const plan = planRegistration({
         domain,
         before,
-        pack: versionRecord(prepared, clock.date(), residency.family.fingerprint),
+        pack: versionRecord(prepared, clock.date()),
         activate: options.activate,
-        seed: packs.seed(domain)?.record,
+        seeds: packs.seeds(domain),
         damaged: residency.state(version) === 'failed',
         keepVersions,
       })
       await this.#apply(plan, before, prepared, bytes)
       if (plan.next !== null) {
         const { activate } = options
-        this.#audit({ action: 'domain.put', domain, version, dropped: plan.dropped, activate })
+        const moved = this.#moved(before?.active, plan.next.active)
+        this.#audit({ action: 'domain.put', domain, version, dropped: plan.dropped, activate, ...moved })
         if (plan.dropped.length > 0) await this.#collect()
       }
       return { created: before === undefined, version, state: catalog.require(domain) }
@@ -94,20 +103,21 @@ export class Mutations {
       if (version === state.active) return state
       const next = { ...state, active: version }
       await this.#pins.claiming(state, next, () => this.#resident(domain, version, () => this.#write(next)))
-      this.#audit({ action: 'version.activate', domain, version, dropped: [] })
+      const moved = this.#moved(state.active, version)
+      this.#audit({ action: 'version.activate', domain, version, dropped: [], ...moved })
       return catalog.require(domain)
     })
   }
 
   /** See `Registry.remove`. */
   remove(domain: string, pre: Preconditions): Promise<void> {
-    const { observe, residency, versions } = this.#options
+    const { observe, versions } = this.#options
     const { catalog, packs } = versions
     return this.#run(domain, pre, async () => {
       const { active } = catalog.require(domain)
-      if (packs.seed(domain)) await this.#records.write(tombstone(domain, this.#date()))
+      if (packs.seeds(domain).length > 0) await this.#records.write(tombstone(domain, this.#date()))
       else await this.#records.remove(domain)
-      residency.settle(catalog.set(domain, null))
+      this.#families.settle(catalog.set(domain, null))
       observe?.forget?.(domain)
       this.#audit({ action: 'domain.delete', domain, version: active, dropped: [] })
       await this.#collect()
@@ -174,22 +184,35 @@ export class Mutations {
 
   /** A row with the pack in it. Where the version is resident already (another domain has it), its row. */
   async #newRow(prepared: Prepared, canary: boolean): Promise<NewRow> {
-    const { residency } = this.#options
+    const residency = this.#families.served(prepared.family)!
     const resident = residency.hold(prepared.version)
-    if (resident) return { keep: () => resident, discard: () => residency.release(resident) }
-    return residency.stage(prepared, { canary })
+    const release = (resident: Resident) => () => residency.release(resident)
+    if (resident) return { keep: () => release(resident), discard: release(resident) }
+    const staged = await residency.stage(prepared, { canary })
+    return {
+      keep: () => {
+        const kept = staged.keep()
+        return kept === null ? undefined : release(kept)
+      },
+      discard: () => staged.discard(),
+    }
   }
 
   /** Runs `change` while the version is resident. */
   async #resident(domain: string, version: string, change: () => Promise<void>): Promise<void> {
-    const resident = await this.#options.residency.join(version).catch((error: unknown) => {
+    const { residency, resident } = await this.#join(version).catch((error: unknown) => {
       throw named(domain, error)
     })
     try {
       await change()
     } finally {
-      this.#options.residency.release(resident)
+      residency.release(resident)
     }
+  }
+
+  async #join(version: string): Promise<{ residency: Residency; resident: Resident }> {
+    const residency = this.#families.of(version)
+    return { residency, resident: await residency.join(version) }
   }
 
   /** Keeps a version's blob from being collected until `task` has written the record that names it; collects
@@ -210,15 +233,15 @@ export class Mutations {
 
   /** Writes the record durably; then makes the state the domain's, in one synchronous step. */
   async #write(state: DomainState, row?: NewRow): Promise<void> {
-    const { residency, versions } = this.#options
+    const { catalog } = this.#options.versions
     const updated = this.#date()
     await this.#records.write(recordOf(state, updated))
-    const touched = versions.catalog.set(state.domain, { ...state, updated })
-    const resident = row?.keep()
-    residency.settle(touched)
-    if (resident) residency.release(resident)
+    const touched = catalog.set(state.domain, { ...state, updated })
+    const release = row?.keep()
+    this.#families.settle(touched)
+    release?.()
     // Where the engine restarted meanwhile, the version is cold.
-    if (state.pinned && state.active !== null) void residency.preload(state.active)
+    if (state.pinned && state.active !== null) void this.#families.find(state.active)?.preload(state.active)
   }
 
   /** Removes blobs that no record names. A failure costs only room on the disk, and the next collection tries
@@ -242,13 +265,19 @@ export class Mutations {
 
   #checkMutable(domain: string): void {
     checkDomainId(domain)
-    if (domain === BASE_DOMAIN)
+    if (this.#options.versions.catalog.isBase(domain))
       throw new FacetError('base_immutable', "The base is the family's own domain and cannot be changed.")
   }
 
   #check(domain: string, pre: Preconditions): void {
     const state = this.#options.versions.catalog.get(domain)
     checkPreconditions(state !== undefined, state?.active ?? null, pre)
+  }
+
+  /** Where the two versions are of different families: the name of the second one's. */
+  #moved(before: string | null | undefined, after: string | null): Pick<Change, 'family'> {
+    if (!before || after === null || this.#families.find(before) === this.#families.find(after)) return {}
+    return { family: this.#families.name(after) ?? '' }
   }
 
   #date(): string {
@@ -262,9 +291,8 @@ export class Mutations {
 }
 
 function versionRecord(
-  { version, bytes, about: { design, classes } }: Prepared,
+  { version, bytes, family, about: { design, classes } }: Prepared,
   created: Date,
-  family: string,
 ): VersionRecord {
   return { version, bytes, created: created.toISOString(), design, classes, family }
 }

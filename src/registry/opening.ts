@@ -1,4 +1,4 @@
-/** The domains at start: the family's base, the shipped packs, the store's records. */
+/** The domains at start: the families' bases, the shipped packs, the store's records. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -9,10 +9,13 @@ import { readPackInfo } from '../pack/read.js'
 import { sha256 } from '../bytes/digest.js'
 import type { Seed } from '../store/seeds.js'
 import type { DomainRecord, StoreProblem, VersionRecord } from '../store/store.js'
-import { activeClasses, type DomainState, mergedState } from './catalog.js'
+import { activeVersion, type DomainState, mergedState } from './catalog.js'
+import type { Families } from './families.js'
+import type { Packs } from './packs.js'
 import type { PinRoom } from '../residency/pins.js'
+import type { Residency } from '../residency/residency.js'
 
-/** The base as a shipped pack. Its version is the SHA-256 of its file. */
+/** A family's base as a shipped pack. Its version is the SHA-256 of its file. */
 export function baseSeed({ dir, manifest, base }: Family): Seed {
   const { sha256: version, bytes } = manifest.files[BASE_FILE]!
   const path = join(dir, BASE_FILE)
@@ -25,6 +28,7 @@ export function baseSeed({ dir, manifest, base }: Family): Seed {
       created: manifest.provenance.created,
       design: base.design,
       classes: base.head?.classes ?? 0,
+      family: manifest.fingerprint,
       seed: true,
     },
     read: async () => {
@@ -46,24 +50,21 @@ export function describePack(
 }
 
 /**
- * The states of the domains at start, without the base's. A domain whose record cannot be read is listed as
- * broken: it must not fall back to the shipped pack of its name. Pins that have no room (the bank is smaller
- * than last time) are dropped, beginning with the last domain in the order of ids.
+ * The states of the domains at start, without the bases'. A domain whose record cannot be read is listed as
+ * broken: it must not fall back to the shipped pack of its name.
  */
 export function openingStates(
   records: readonly DomainRecord[],
-  seeds: readonly Seed[],
+  packs: Pick<Packs, 'shipped' | 'seeds'>,
   problems: readonly StoreProblem[],
-  pinRoom: (largest: number) => PinRoom,
   logger: Logger,
 ): DomainState[] {
   const recordOf = new Map(records.map((record) => [record.domain, record]))
-  const seedOf = new Map(seeds.map(({ domain, record }) => [domain, record]))
   const brokenOf = new Map<string, string>()
   for (const { domain, version, message } of problems)
     if (domain !== undefined && version === undefined && !recordOf.has(domain)) brokenOf.set(domain, message)
   const states: DomainState[] = []
-  for (const domain of [...new Set([...recordOf.keys(), ...seedOf.keys(), ...brokenOf.keys()])].sort()) {
+  for (const domain of [...new Set([...recordOf.keys(), ...packs.shipped(), ...brokenOf.keys()])].sort()) {
     if (domain === BASE_DOMAIN) {
       logger.error({ domain }, 'the store holds a record of the base domain; ignored')
       continue
@@ -73,13 +74,38 @@ export function openingStates(
       states.push({ domain, active: null, versions: [], pinned: false, updated: null, broken })
       continue
     }
-    const state = mergedState(domain, recordOf.get(domain), seedOf.get(domain))
+    const state = mergedState(domain, recordOf.get(domain), packs.seeds(domain))
     if (state !== null) states.push(state)
   }
-  const classes = states.flatMap(({ versions }) => versions.map((version) => version.classes))
-  const room = pinRoom(classes.reduce((most, next) => Math.max(most, next), 0))
+  return states
+}
+
+/**
+ * The states without the pins that have no room (the bank is smaller than last time, or shared by more families): they
+ * are dropped beginning with the last domain in the order of ids.
+ */
+export function withRoomForPins(
+  states: readonly DomainState[],
+  families: Pick<Families, 'served'>,
+  logger: Logger,
+): DomainState[] {
+  const rooms = new Map<Residency, PinRoom>()
+  const roomOf = (residency: Residency) => {
+    let room = rooms.get(residency)
+    if (room === undefined) {
+      const own = states.flatMap(({ versions }) =>
+        versions.filter(({ family }) => families.served(family) === residency),
+      )
+      room = residency.pinRoom(own.reduce((most, { classes }) => Math.max(most, classes), 0))
+      rooms.set(residency, room)
+    }
+    return room
+  }
   return states.map((state) => {
-    if (!state.pinned || room.add(activeClasses(state))) return state
+    const active = activeVersion(state)
+    const residency = families.served(active?.family)
+    // What is not served takes no room.
+    if (!state.pinned || residency === undefined || roomOf(residency).add(active?.classes ?? 0)) return state
     logger.warn({ domain: state.domain }, 'pin dropped: the bank has no room for it')
     return { ...state, pinned: false }
   })

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
+import type { Prepare } from '../residency/prepare.js'
 import type { Residency } from '../residency/residency.js'
 import type { ListedVersions } from './listed-versions.js'
 
@@ -15,6 +16,8 @@ export interface Change {
   version: string | null
   /** Old versions that this change dropped, because of `keepVersions`. */
   dropped: string[]
+  /** Where the change moved the domain to another family: the name of that one. */
+  family?: string
   /** `domain.put`: whether the version is active now. */
   activate?: boolean
   /** `domain.patch`: whether the domain is pinned now. */
@@ -37,11 +40,14 @@ export interface RegistryObserver {
 export interface RegistryOptions {
   /** Filled and kept up to date by the registry. */
   versions: ListedVersions
-  /** Of the one family. With several families, each version goes to the residency of the family whose
-   * fingerprint its pack names: the registry would choose it here. */
-  residency: Residency
+  /** Of each family that is served, the first one first. Each version is in that of the family whose fingerprint its
+   * pack names. */
+  residencies: readonly [Residency, ...Residency[]]
+  /** Reads a pack of any of these families. */
+  prepare: Prepare
   /** Opened and closed by the registry. */
   store: Store
+  /** The shipped packs, those of the first family first. */
   seeds: readonly Seed[]
   clock: Clock
   logger: Logger

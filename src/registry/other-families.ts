@@ -1,11 +1,12 @@
 /**
- * Domains whose packs belong to another family than the one that is served: the sign of a wrong folder, or of a wrong
- * family. They are told at start, together, before each of them fails by itself.
+ * Which family each version is of, and the domains whose packs belong to families that are not served: the sign of a
+ * wrong folder, or of a wrong family. They are told at start, together, before each of them fails by itself.
  */
 import { short } from '../bytes/digest.js'
 import { familyOf } from '../pack/read.js'
-import type { Store, StoreProblem } from '../store/store.js'
-import type { DomainState } from './catalog.js'
+import type { Store, StoreProblem, VersionRecord } from '../store/store.js'
+import { activeVersion, type DomainState } from './catalog.js'
+import type { Families } from './families.js'
 
 /** Bytes of a pack's file that are read first. Most headers are shorter; one with many labels is not. */
 const START_BYTES = 64 * 1024
@@ -16,32 +17,43 @@ const READERS = 16
 const NAMED = 5
 
 /**
- * Looks at the active pack of every domain. Records say which family it belongs to; for those written before they did,
- * the header of the pack says it. A pack that cannot be read is not looked at here.
- * @param family fingerprint and name of the family that is served
- * @returns a problem for the data folder and one for the shipped packs, where they have any
+ * The states with the family of every version. Records say it; for those written before they did, the header of the
+ * pack does. A pack that cannot be read stays without.
  */
-export async function otherFamilies(
+export async function withFamilies(
   states: readonly DomainState[],
   store: Pick<Store, 'readStart'>,
-  family: { fingerprint: string; name: string },
-): Promise<StoreProblem[]> {
-  const found = { store: new Found(), seed: new Found() }
-  const active = states.flatMap(({ domain, active, versions }) => {
-    const record = versions.find(({ version }) => version === active)
-    return record ? [{ domain, record }] : []
-  })
-  const next = active.values()
+): Promise<DomainState[]> {
+  const found = new Map<string, string | null>()
+  for (const { versions } of states)
+    for (const { version, family, seed } of versions)
+      if (family === undefined && !seed) found.set(version, null)
+  if (found.size === 0) return [...states]
+  const next = found.keys()
   const read = async () => {
-    for (const { domain, record } of next) {
-      const { version, seed, family: named } = record
-      const its = named ?? (seed ? null : await familyInStore(store, version))
-      found[seed ? 'seed' : 'store'].add(domain, its, family.fingerprint)
-    }
+    for (const version of next) found.set(version, await familyInStore(store, version))
   }
   await Promise.all(Array.from({ length: READERS }, read))
-  const { name, fingerprint } = family
-  const served = `this service serves '${name}' (fingerprint ${short(fingerprint)})`
+  const complete = (record: VersionRecord) => {
+    const family = record.family ?? found.get(record.version) ?? undefined
+    return family === undefined ? record : { ...record, family }
+  }
+  return states.map((state) => ({ ...state, versions: state.versions.map(complete) }))
+}
+
+/** @returns a problem for the data folder and one for the shipped packs, where they have active packs of others */
+export function otherFamilies(
+  states: readonly DomainState[],
+  families: Pick<Families, 'served' | 'describe'>,
+): StoreProblem[] {
+  const found = { store: new Found(), seed: new Found() }
+  for (const state of states) {
+    const record = activeVersion(state)
+    if (record === undefined) continue
+    const other = families.served(record.family) === undefined ? record.family : undefined
+    found[record.seed ? 'seed' : 'store'].add(state.domain, other)
+  }
+  const served = `this service serves ${families.describe()}`
   return [
     found.store.problem('in the data folder', served, 'another data folder (--data)'),
     found.seed.problem('shipped (--adapters)', served, 'the folder of its packs (--adapters)'),
@@ -53,11 +65,12 @@ class Found {
   readonly #others: string[] = []
   readonly #families = new Set<string>()
 
-  add(domain: string, its: string | null, ours: string): void {
+  /** @param other fingerprint of its pack's family, where that is not served */
+  add(domain: string, other: string | undefined): void {
     this.#all++
-    if (its === null || its === ours) return
+    if (other === undefined) return
     this.#others.push(domain)
-    this.#families.add(short(its))
+    this.#families.add(short(other))
   }
 
   problem(where: string, served: string, folder: string): StoreProblem | undefined {
@@ -72,7 +85,7 @@ class Found {
       count,
       message:
         `${count} of ${this.#all} domains ${where} have packs of another family (fingerprint ${families}), and ` +
-        `${served}: ${domains} cannot be served. Name their family (--family), or ${folder}. Nothing is changed.`,
+        `${served}: ${domains} cannot be served. Name their family too (--family), or ${folder}. Nothing is changed.`,
     }
   }
 }

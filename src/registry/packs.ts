@@ -1,27 +1,35 @@
-/** Where the bytes of a version are: a blob of the store, or a shipped pack (the base's among them). */
+/** Where the bytes of a version are: a blob of the store, or a shipped pack (the bases' among them). */
 import type { Seed } from '../store/seeds.js'
-import type { Store } from '../store/store.js'
+import type { Store, VersionRecord } from '../store/store.js'
 import type { PackBytes } from '../residency/versions.js'
 
 export class Packs {
   readonly #store: Pick<Store, 'hasBlob' | 'readBlob'>
-  readonly #byDomain = new Map<string, Seed>()
+  readonly #byDomain = new Map<string, Seed[]>()
   readonly #byVersion = new Map<string, Seed>()
 
-  constructor(store: Pick<Store, 'hasBlob' | 'readBlob'>, base: Seed) {
+  constructor(store: Pick<Store, 'hasBlob' | 'readBlob'>, bases: readonly Seed[]) {
     this.#store = store
-    this.#byVersion.set(base.record.version, base)
+    for (const base of bases) this.#byVersion.set(base.record.version, base)
   }
 
   add(seed: Seed): void {
-    this.#byDomain.set(seed.domain, seed)
+    const { domain, record } = seed
+    const others = this.#byDomain.get(domain) ?? []
+    if (!others.some((other) => other.record.version === record.version))
+      this.#byDomain.set(domain, [...others, seed])
     // Of two files with one version, the readable one.
-    if (!this.ships(seed.record.version)) this.#byVersion.set(seed.record.version, seed)
+    if (!this.ships(record.version)) this.#byVersion.set(record.version, seed)
   }
 
-  /** The shipped pack of a domain's name. */
-  seed(domain: string): Seed | undefined {
-    return this.#byDomain.get(domain)
+  /** The domains that have shipped packs. */
+  shipped(): Iterable<string> {
+    return this.#byDomain.keys()
+  }
+
+  /** The shipped packs of a domain's name, those of the first family first. */
+  seeds(domain: string): readonly VersionRecord[] {
+    return this.#byDomain.get(domain)?.map(({ record }) => record) ?? []
   }
 
   /** Whether a readable shipped pack has this version. It then serves even if the store's copy is damaged. */

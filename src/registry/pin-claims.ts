@@ -1,23 +1,24 @@
 /**
- * Room for pinned domains: refuses a pin that would leave no room for versions that come and go.
+ * Room for pinned domains, in the bank of each family: refuses a pin that would leave no room for versions that come
+ * and go.
  *
- * A change that pins a domain, or that gives a pinned domain a larger version, claims its room before it
- * begins, so that two changes at once do not both take the last room.
+ * A change that pins a domain, or that gives a pinned domain a larger version or one of another family, claims its room
+ * before it begins, so that two changes at once do not both take the last room.
  */
 import { FacetError } from '../errors.js'
-import { BASE_DOMAIN } from '../manifest/manifest.js'
-import type { Residency } from '../residency/residency.js'
-import { activeClasses, type Catalog, type DomainState } from './catalog.js'
+import type { VersionRecord } from '../store/store.js'
+import { activeVersion, type Catalog, type DomainState } from './catalog.js'
+import type { Families } from './families.js'
 
 export class PinClaims {
   readonly #catalog: Catalog
-  readonly #residency: Pick<Residency, 'pinRoom'>
-  /** Classes that a domain is about to pin. */
-  readonly #claims = new Map<string, number>()
+  readonly #families: Pick<Families, 'served'>
+  /** Versions that a domain is about to pin. */
+  readonly #claims = new Map<string, VersionRecord>()
 
-  constructor(catalog: Catalog, residency: Pick<Residency, 'pinRoom'>) {
+  constructor(catalog: Catalog, families: Pick<Families, 'served'>) {
     this.#catalog = catalog
-    this.#residency = residency
+    this.#families = families
   }
 
   /**
@@ -29,11 +30,12 @@ export class PinClaims {
     next: DomainState,
     change: () => Promise<T>,
   ): Promise<T> {
-    const classes = activeClasses(next)
+    const version = activeVersion(next)
     const wasPinned = before?.pinned === true
-    if (!next.pinned || (wasPinned && classes <= activeClasses(before))) return change()
-    this.#check(next, wasPinned)
-    this.#claims.set(next.domain, classes)
+    if (!next.pinned || version === undefined || (wasPinned && this.#fitsInstead(version, before)))
+      return change()
+    this.#check(next.domain, version, wasPinned)
+    this.#claims.set(next.domain, version)
     try {
       return await change()
     } finally {
@@ -41,21 +43,41 @@ export class PinClaims {
     }
   }
 
-  #check(wanted: DomainState, wasPinned: boolean): void {
-    const room = this.#residency.pinRoom(this.#catalog.mostClasses())
-    for (const state of this.#catalog.states()) {
+  /** Whether a version has room in that of a pinned domain. */
+  #fitsInstead(version: VersionRecord, before: DomainState): boolean {
+    const own = activeVersion(before)
+    const residency = this.#families.served(version.family)
+    return (
+      own !== undefined && this.#families.served(own.family) === residency && version.classes <= own.classes
+    )
+  }
+
+  #check(wanted: string, version: VersionRecord, wasPinned: boolean): void {
+    const residency = this.#families.served(version.family)
+    // A version of a family that is not served takes no room.
+    if (residency === undefined) return
+    const isOwn = (other: VersionRecord | undefined) =>
+      other !== undefined && this.#families.served(other.family) === residency
+    const states = [...this.#catalog.states()].filter(({ base }) => !base)
+    const largest = states
+      .flatMap(({ versions }) => versions.filter(isOwn))
+      .reduce((most, { classes }) => Math.max(most, classes), 0)
+    const room = residency.pinRoom(largest)
+    for (const state of states) {
       const { domain, pinned } = state
+      if (domain === wanted) continue
+      const active = activeVersion(state)
       const claimed = this.#claims.get(domain)
-      if (domain === BASE_DOMAIN || domain === wanted.domain || !(pinned || claimed !== undefined)) continue
-      room.add(Math.max(activeClasses(state), claimed ?? 0))
+      const classes = [pinned ? active : undefined, claimed].filter(isOwn).map((each) => each!.classes)
+      if (classes.length > 0) room.add(Math.max(...classes))
     }
-    const classes = activeClasses(wanted)
+    const { classes } = version
     if (room.add(classes)) return
     const remedy = 'unpin one, or give the bank more memory (--bank-memory).'
     throw new FacetError(
       'pins_exceed_memory',
       wasPinned
-        ? `"${wanted.domain}" is pinned, and its version of ${classes} classes leaves no room for domains that are not pinned, beside ${room.pins} other pinned domains: ${remedy}`
+        ? `"${wanted}" is pinned, and its version of ${classes} classes leaves no room for domains that are not pinned, beside ${room.pins} other pinned domains: ${remedy}`
         : `${room.pins} domains are pinned, and with one more the bank has no room for domains that are not pinned: ${remedy}`,
     )
   }

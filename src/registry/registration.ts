@@ -10,8 +10,8 @@ export interface RegistrationInput {
   /** The pack, as it would be listed if it were new. */
   pack: VersionRecord
   activate: boolean
-  /** The shipped pack of the domain's name. */
-  seed: VersionRecord | undefined
+  /** The shipped packs of the domain's name. */
+  seeds: readonly VersionRecord[]
   /** The version is known to fail to load, so its bytes must be written again. */
   damaged: boolean
   /** Registered versions a domain keeps. */
@@ -30,7 +30,7 @@ export interface RegistrationPlan {
 }
 
 export function planRegistration(input: RegistrationInput): RegistrationPlan {
-  const { domain, before, pack, activate, seed, damaged, keepVersions } = input
+  const { domain, before, pack, activate, seeds, damaged, keepVersions } = input
   const { version } = pack
   const listed = before?.versions ?? []
   const known = listed.find((entry) => entry.version === version)
@@ -39,10 +39,12 @@ export function planRegistration(input: RegistrationInput): RegistrationPlan {
     // The bytes of a registered version are put again: the store repairs those that were damaged unnoticed.
     return { next: null, storeBlob: !known.seed, canary: false, dropped: [] }
   }
-  const entry = entryOf(pack, known, seed, damaged)
-  const others = listed.filter((other) => other.version !== version)
-  if (seed && seed.version !== version && !others.some((other) => other.version === seed.version))
-    others.unshift(seed)
+  const entry = entryOf(pack, known, seeds, damaged)
+  const registered = listed.filter((other) => other.version !== version)
+  const shipped = seeds.filter(
+    (seed) => seed.version !== version && !registered.some((other) => other.version === seed.version),
+  )
+  const others = [...shipped, ...registered]
   const versions = retained([...others, entry], keepVersions, new Set([active, version]))
   return {
     next: { domain, active, versions, pinned: before?.pinned ?? false, updated: null },
@@ -52,14 +54,15 @@ export function planRegistration(input: RegistrationInput): RegistrationPlan {
   }
 }
 
-/** How the version is listed: as the shipped pack, unless that is damaged; as it was registered before; or as
+/** How the version is listed: as a shipped pack, unless that is damaged; as it was registered before; or as
  * new. */
 function entryOf(
   pack: VersionRecord,
   known: VersionRecord | undefined,
-  seed: VersionRecord | undefined,
+  seeds: readonly VersionRecord[],
   damaged: boolean,
 ): VersionRecord {
-  if (seed?.version === pack.version && !damaged) return seed
+  const seed = seeds.find(({ version }) => version === pack.version)
+  if (seed && !damaged) return seed
   return known && !known.seed ? known : pack
 }

@@ -1,34 +1,34 @@
 /**
- * Which version a domain serves, and leases on its row.
+ * Which version a domain serves, of whichever family, and leases on its row.
  *
  * Puts the parts of this room together for the rooms above it. Changes of domains are in `mutations.ts`,
  * their states in `catalog.ts`; rows and loads belong to residency. Knows no HTTP, no batches and no engine.
  */
+import { isDomainId } from '../domain-id.js'
 import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
-import type { Seed } from '../store/seeds.js'
 import { type StoreProblem, type StoreProblemKind, storeProblemKinds } from '../store/store.js'
 import { baseState, type Catalog } from './catalog.js'
 import { named } from './failures.js'
+import { Families } from './families.js'
 import { Mutations } from './mutations.js'
-import { openingStates } from './opening.js'
+import { openingStates, withRoomForPins } from './opening.js'
 import type { RegistryOptions } from './options.js'
-import { otherFamilies } from './other-families.js'
+import { otherFamilies, withFamilies } from './other-families.js'
 import type { Packs } from './packs.js'
 import { Records } from './records.js'
 import type { Residency, WaitOptions } from '../residency/residency.js'
 import type { Resident } from '../residency/rows.js'
-import type { MemoryAccount, ResidencyState } from '../residency/types.js'
+import type { ResidencyState } from '../residency/types.js'
 import type { DomainView, Lease, ListOptions, LoadedDomain, PackOfVersion, Preconditions } from './types.js'
 import { resolveVersion } from './versions.js'
-import { domainView, residencyOf, type Shown } from './view.js'
+import { domainView, residencyOf } from './view.js'
 
 export class Registry {
   readonly #options: RegistryOptions
   readonly #catalog: Catalog
-  readonly #base: Seed
   readonly #packs: Packs
-  readonly #residency: Residency
+  readonly #families: Families
   readonly #records: Records
   readonly #mutations: Mutations
   readonly #problems = Object.fromEntries(storeProblemKinds.map((kind) => [kind, 0])) as Record<
@@ -39,13 +39,12 @@ export class Registry {
 
   constructor(options: RegistryOptions) {
     this.#options = options
-    const { versions, residency } = options
-    this.#base = versions.base
+    const { versions, residencies } = options
     this.#catalog = versions.catalog
     this.#packs = versions.packs
-    this.#residency = residency
+    this.#families = new Families(residencies, versions.catalog)
     this.#records = new Records(options.store)
-    this.#mutations = new Mutations(options, this.#records)
+    this.#mutations = new Mutations(options, this.#families, this.#records)
   }
 
   /**
@@ -58,30 +57,45 @@ export class Registry {
     const { store, seeds, logger } = this.#options
     const problems = await store.open()
     for (const problem of problems) this.#tell(problem)
-    const failed = (version: string, cause: unknown) => void this.#residency.fail(version, cause)
     const shipped = seeds.filter(({ domain, path }) => {
       if (domain !== BASE_DOMAIN) return true
       logger.error({ path }, 'a shipped pack is named after the base domain; ignored')
       return false
     })
-    for (const seed of shipped) {
-      this.#packs.add(seed)
-      if (seed.failure !== undefined) failed(seed.record.version, seed.failure)
-    }
+    for (const seed of shipped) this.#packs.add(seed)
+    const records = openingStates(await this.#records.read(), this.#packs, problems, logger)
+    const states = await withFamilies(records, store)
+    for (const problem of otherFamilies(states, this.#families)) this.#tell(problem)
+    for (const state of withRoomForPins(states, this.#families, logger))
+      this.#catalog.set(state.domain, state)
+    this.#addBases()
+    for (const { record, failure } of shipped)
+      if (failure !== undefined) this.#families.find(record.version)?.fail(record.version, failure)
     for (const { version, message } of problems)
       if (version !== undefined && !this.#packs.ships(version))
-        failed(version, new FacetError('domain_failed', message))
-    this.#catalog.set(BASE_DOMAIN, baseState(this.#base.record))
-    const states = openingStates(
-      await this.#records.read(),
-      shipped,
-      problems,
-      (largest) => this.#residency.pinRoom(largest),
-      logger,
-    )
-    for (const problem of await otherFamilies(states, store, this.#residency.family)) this.#tell(problem)
-    for (const state of states) this.#catalog.set(state.domain, state)
-    await this.#residency.start()
+        this.#families.find(version)?.fail(version, new FacetError('domain_failed', message))
+    await Promise.all(this.#families.all.map((residency) => residency.start()))
+  }
+
+  /**
+   * The base of the first family is the domain `base`. Where there are several families, the base of each is also the
+   * domain of its family's name, unless that is a domain already.
+   */
+  #addBases(): void {
+    const { versions, logger } = this.#options
+    const [first] = versions.bases
+    this.#catalog.set(BASE_DOMAIN, baseState(BASE_DOMAIN, first.record))
+    if (versions.bases.length === 1) return
+    for (const [index, { record }] of versions.bases.entries()) {
+      const { name } = this.#families.all[index]!.family
+      const there = this.#catalog.get(name) !== undefined
+      if (!there && isDomainId(name)) this.#catalog.set(name, baseState(name, record))
+      else
+        logger.warn(
+          { family: name, reason: there ? 'there is a domain of its name' : 'its name is no domain id' },
+          "a family's base is no domain",
+        )
+    }
   }
 
   #tell(problem: StoreProblem): void {
@@ -98,13 +112,18 @@ export class Registry {
    * closes the store. */
   async close(): Promise<void> {
     this.#closed = true
-    this.#residency.close()
+    for (const residency of this.#families.all) residency.close()
     await this.#mutations.close()
     await this.#options.store.close()
   }
 
   has(domain: string): boolean {
     return this.#catalog.get(domain) !== undefined
+  }
+
+  /** Whether a domain is a family's own. */
+  isBase(domain: string): boolean {
+    return this.#catalog.isBase(domain)
   }
 
   /** The ids of all domains, in no order. */
@@ -114,20 +133,27 @@ export class Registry {
 
   /** @throws FacetError `unknown_domain` (404) */
   get(domain: string): DomainView {
-    return domainView(this.#catalog.require(domain), this.#shown)
+    return domainView(this.#catalog.require(domain), this.#families)
   }
 
   /** Domains sorted by id, the base included: all, or those in `only`.
    * @throws FacetError `bad_parameter` (400) for a malformed cursor */
   list(options: ListOptions): { domains: DomainView[]; nextCursor: string | null } {
     const { states, nextCursor } = this.#catalog.page(options.limit, options.cursor, options.only)
-    return { domains: states.map((state) => domainView(state, this.#shown)), nextCursor }
+    return { domains: states.map((state) => domainView(state, this.#families)), nextCursor }
   }
 
-  /** The number of domains in each state of their active version. */
-  counts(): Record<ResidencyState, number> {
+  /**
+   * The number of domains in each state of their active version.
+   * @param family name of the family of that version; null for domains of no family that is served, undefined for all
+   */
+  counts(family?: string | null): Record<ResidencyState, number> {
     const counts = { resident: 0, cold: 0, loading: 0, failed: 0, inactive: 0 }
-    for (const state of this.#catalog.states()) counts[residencyOf(state, this.#residency)]++
+    for (const state of this.#catalog.states()) {
+      const { active } = state
+      if (family !== undefined && (active === null ? null : this.#families.name(active)) !== family) continue
+      counts[residencyOf(state, this.#families)]++
+    }
     return counts
   }
 
@@ -136,29 +162,30 @@ export class Registry {
     return this.#catalog.versions
   }
 
-  /** The number of pinned domains, the base not counted. */
+  /** The number of pinned domains, the bases not counted. */
   pinned(): number {
     let pinned = 0
-    for (const state of this.#catalog.states()) if (state.pinned && state.domain !== BASE_DOMAIN) pinned++
+    for (const state of this.#catalog.states()) if (state.pinned && !state.base) pinned++
     return pinned
   }
 
   *loaded(): Iterable<LoadedDomain> {
     for (const { domain, active, versions, pinned } of this.#catalog.states()) {
-      if (active === null || this.#residency.state(active) !== 'resident') continue
+      const residency = active === null ? undefined : this.#families.find(active)
+      if (active === null || residency?.state(active) !== 'resident') continue
       const shipped = versions.some(({ version, seed }) => version === active && seed === true)
-      const tier = this.#residency.isSpecialised(active) ? 'dedicated' : shipped ? 'seed' : 'store'
-      yield { domain, tier, pinned }
+      const tier = residency.isSpecialised(active) ? 'dedicated' : shipped ? 'seed' : 'store'
+      yield { domain, family: residency.family.name, tier, pinned }
     }
   }
 
-  /** Seconds since the least recently used resident version, the base not counted, was asked for. */
-  lruAge(): number {
-    return this.#residency.lruAge() / 1000
-  }
-
-  memory(): MemoryAccount {
-    return this.#residency.memory()
+  /**
+   * Fingerprint of the family that a request for the domain's active version, or for `version`, needs now.
+   * @throws FacetError `unknown_domain`, `unknown_version`, `no_active_version` (404), `ambiguous_version` (409),
+   * `domain_failed` (503) also where that family is not served
+   */
+  familyOf(domain: string, version?: string): string {
+    return this.#residencyFor(domain, this.#resolve(domain, version)).family.fingerprint
   }
 
   /**
@@ -173,10 +200,11 @@ export class Registry {
     for (;;) {
       if (this.#closed) throw draining()
       const wanted = this.#resolve(domain, version)
-      let resident = this.#residency.hold(wanted, options.principal)
+      const residency = this.#residencyFor(domain, wanted)
+      let resident = residency.hold(wanted, options.principal)
       if (resident === undefined) {
         try {
-          resident = await this.#residency.join(wanted, options)
+          resident = await residency.join(wanted, options)
         } catch (error) {
           // A change may have removed the version meanwhile. Then its failure is not the domain's: look
           // again.
@@ -184,11 +212,11 @@ export class Registry {
           continue
         }
         if (!this.#serves(domain, version, wanted)) {
-          this.#residency.release(resident)
+          residency.release(resident)
           continue
         }
       }
-      return this.#lease(domain, resident)
+      return this.#lease(domain, residency, resident)
     }
   }
 
@@ -198,7 +226,7 @@ export class Registry {
    * @throws FacetError as `acquire`
    */
   warm(domain: string, version?: string, options: WaitOptions = {}): Promise<void> | undefined {
-    if (this.#residency.state(this.#resolve(domain, version)) === 'resident') return undefined
+    if (this.#families.state(this.#resolve(domain, version)) === 'resident') return undefined
     return this.acquire(domain, version, options).then((lease) => lease.release())
   }
 
@@ -216,7 +244,7 @@ export class Registry {
     options: { activate: boolean } & Preconditions,
   ): Promise<{ created: boolean; version: string; view: DomainView }> {
     const { created, version, state } = await this.#mutations.put(domain, bytes, options)
-    return { created, version, view: domainView(state, this.#shown) }
+    return { created, version, view: domainView(state, this.#families) }
   }
 
   /**
@@ -227,7 +255,7 @@ export class Registry {
    * `acquire` where it cannot be loaded
    */
   async activate(domain: string, version: string, pre: Preconditions): Promise<DomainView> {
-    return domainView(await this.#mutations.activate(domain, version, pre), this.#shown)
+    return domainView(await this.#mutations.activate(domain, version, pre), this.#families)
   }
 
   /** Deletes a domain with all its versions; a shipped pack stays hidden. Leases keep their rows.
@@ -246,7 +274,7 @@ export class Registry {
   /** Pins a domain, which loads its active version and keeps it resident, or unpins it.
    * @throws FacetError `pins_exceed_memory` (409), and as `activate` */
   async patch(domain: string, change: { pinned: boolean }, pre: Preconditions): Promise<DomainView> {
-    return domainView(await this.#mutations.pin(domain, change.pinned, pre), this.#shown)
+    return domainView(await this.#mutations.pin(domain, change.pinned, pre), this.#families)
   }
 
   /** The active pack, or that of `version`. Its bytes are read when they are asked for.
@@ -281,29 +309,31 @@ export class Registry {
     return this.#catalog.get(domain)?.versions.some((entry) => entry.version === version) === true
   }
 
-  #lease(domain: string, resident: Resident): Lease {
+  /** @throws FacetError `domain_failed` (503) where the version's family is not served */
+  #residencyFor(domain: string, version: string): Residency {
+    const residency = this.#families.find(version)
+    if (residency === undefined) throw named(domain, this.#families.failure(version))
+    return residency
+  }
+
+  #lease(domain: string, residency: Residency, resident: Resident): Lease {
     const { version, row, about } = resident
     let held = true
     return {
       domain,
       version,
+      family: residency.family.fingerprint,
       row,
-      generation: this.#residency.generation,
+      generation: residency.generation,
       labels: about.labels,
       activation: about.activation,
       classes: about.classes,
       release: () => {
         if (!held) return
         held = false
-        this.#residency.release(resident)
+        residency.release(resident)
       },
     }
-  }
-
-  readonly #shown: Shown = {
-    state: (version) => this.#residency.state(version),
-    failure: (version) => this.#residency.failure(version),
-    rowBytes: (classes) => this.#residency.rowBytes(classes),
   }
 }
 

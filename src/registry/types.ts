@@ -18,7 +18,12 @@ export interface DomainView {
   domain: string
   /** Active version (SHA-256 hex), or null. */
   version: string | null
-  versions: (Omit<VersionRecord, 'family'> & { active: boolean; residency: ResidencyState })[]
+  versions: (Omit<VersionRecord, 'family'> & {
+    /** The name of its family; null where it is not served. */
+    family: string | null
+    active: boolean
+    residency: ResidencyState
+  })[]
   residency: ResidencyState
   failure?: string
   pinned: boolean
@@ -26,6 +31,8 @@ export interface DomainView {
   seed: boolean
   /** Bytes of the active pack file and of its bank row; 0 where not resident. */
   bytes: { pack: number; resident: number }
+  /** The name of the family of the active version; null where that is not served, or nothing is active. */
+  family: string | null
   design: string | null
   classes: number
   updated: string | null
@@ -50,6 +57,8 @@ export interface Lease {
   domain: string
   /** SHA-256 hex. */
   version: string
+  /** Fingerprint of the family in whose bank it is. */
+  family: string
   row: number
   /** The engine generation the row belongs to; a restarted engine refuses older ones. */
   generation: number
@@ -64,6 +73,8 @@ export interface Lease {
 /** A domain whose active version is in the bank. */
 export interface LoadedDomain {
   domain: string
+  /** Name of its family. */
+  family: string
   /** `dedicated` where a dedicated network answers for it; else `seed` where it is a shipped pack. */
   tier: Tier | 'dedicated'
   pinned: boolean

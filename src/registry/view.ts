@@ -7,8 +7,10 @@ import type { DomainView } from './types.js'
 export interface Shown {
   state(version: string): Exclude<ResidencyState, 'inactive'>
   failure(version: string): Error | undefined
-  /** Bytes of a bank row and its head. */
-  rowBytes(classes: number): number
+  /** Bytes of a version's bank row and of its head. */
+  rowBytes(version: string, classes: number): number
+  /** The name of the family a version is of; null where it is not served. */
+  name(version: string): string | null
 }
 
 export function residencyOf(state: DomainState, bank: Pick<Shown, 'state'>): ResidencyState {
@@ -24,8 +26,9 @@ export function domainView(state: DomainState, bank: Shown): DomainView {
   return {
     domain,
     version: active,
-    versions: versions.map(({ family: _, ...entry }) => ({
+    versions: versions.map((entry) => ({
       ...entry,
+      family: bank.name(entry.version),
       active: entry.version === active,
       residency: bank.state(entry.version),
     })),
@@ -35,8 +38,9 @@ export function domainView(state: DomainState, bank: Shown): DomainView {
     seed: record?.seed === true,
     bytes: {
       pack: record?.bytes ?? 0,
-      resident: record && residency === 'resident' ? bank.rowBytes(record.classes) : 0,
+      resident: record && residency === 'resident' ? bank.rowBytes(record.version, record.classes) : 0,
     },
+    family: active === null ? null : bank.name(active),
     design: record?.design ?? null,
     classes: record?.classes ?? 0,
     updated,

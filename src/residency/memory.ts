@@ -5,7 +5,7 @@ import type { Precision } from '../manifest/graphs.js'
 import { kindOf } from '../manifest/kinds/kinds.js'
 import type { BankLayout } from '../manifest/layout.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
-import type { MemoryAccount } from './types.js'
+import type { MemoryAccount, TotalMemory } from './types.js'
 
 const F32 = Float32Array.BYTES_PER_ELEMENT
 /** Bytes of one frozen weight. */
@@ -91,6 +91,22 @@ export function memoryAccount(
   }
   if (dedicated >= family) return account
   return { ...account, note: noteOf({ trunks, active, family, dedicated, breakEven, capacity }) }
+}
+
+/** The sums over several families. @param capacity bytes that their adapters and heads may take together */
+export function totalMemory(accounts: readonly MemoryAccount[], capacity: number): TotalMemory {
+  const sum = (part: (account: MemoryAccount) => number) =>
+    accounts.reduce((total, account) => total + part(account), 0)
+  const trunk = sum((account) => account.trunk)
+  const adapters = sum((account) => account.adapters)
+  const heads = sum((account) => account.heads)
+  const specialised = {
+    networks: sum((account) => account.specialised.networks),
+    bytes: sum((account) => account.specialised.bytes),
+  }
+  const dedicated = sum((account) => account.dedicated)
+  const saving = dedicated / (trunk + adapters + heads + specialised.bytes)
+  return { trunk, adapters, heads, specialised, capacity, dedicated, saving }
 }
 
 /** Bytes of the session of one dedicated network, its head not included. */

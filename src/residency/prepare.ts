@@ -28,6 +28,8 @@ export interface About {
 export interface Prepared {
   /** SHA-256 (hex) of the bytes. */
   version: string
+  /** Fingerprint of the family that the pack is of. */
+  family: string
   about: About
   /** Size of the pack file. */
   bytes: number
@@ -40,7 +42,10 @@ export interface Prepared {
 /** @throws FacetError `invalid_pack` (422) with every problem found */
 export type Prepare = (bytes: Uint8Array) => Promise<Prepared>
 
-export function preparer(family: Family, dtype: BankDtype): Prepare {
+/** @param families a pack of any of them is taken, and becomes a row of that one's bank */
+export function preparer(families: readonly [Family, ...Family[]], dtype: BankDtype): Prepare {
+  const [first, ...others] = families
+  const manifests = [first.manifest, ...others.map(({ manifest }) => manifest)] as const
   return async (bytes) => {
     /** Arrays of the pack that are no views on `bytes`. */
     const decoded = new Set<Float32Array>()
@@ -49,15 +54,17 @@ export function preparer(family: Family, dtype: BankDtype): Prepare {
       if (released) throw new Error('a row of a pack that was released')
     }
     const read = async () => {
-      const pack = await turns.run(readPackSteps(bytes, family.manifest), { check })
+      const pack = await turns.run(readPackSteps(bytes, manifests), { check })
       for (const array of arraysOf(pack)) if (array.buffer !== bytes.buffer) decoded.add(array)
       return pack
     }
-    const first = await read()
-    let unused: Pack | null = first
+    const whole = await read()
+    const family = families.find(({ manifest }) => manifest.fingerprint === whole.family)!
+    let unused: Pack | null = whole
     return {
       version: await sha256(bytes),
-      about: about(first),
+      family: whole.family,
+      about: about(whole),
       bytes: bytes.length,
       async row() {
         check()

@@ -8,6 +8,7 @@
 import type { Logger } from 'pino'
 import { short } from '../bytes/digest.js'
 import type { Clock } from '../concurrency/clock.js'
+import type { SharedBudget } from '../concurrency/shared-budget.js'
 import { rowBytes } from '../engine/bank-spec.js'
 import type { BankDtype } from '../engine/plan.js'
 import { draining, engineRestarting, type FacetError } from '../errors.js'
@@ -19,7 +20,7 @@ import { bankFull, clientGone, loadTimeout, tooLate } from './failures.js'
 import { Loads } from './loads.js'
 import { memoryAccount } from './memory.js'
 import { PinRoom } from './pins.js'
-import { about, type Prepare, type Prepared, preparer } from './prepare.js'
+import { about, type Prepared, preparer } from './prepare.js'
 import { type BankEngine, RowWriter } from './row-writer.js'
 import { type Resident, Rows } from './rows.js'
 import type { MemoryAccount, ResidencyState } from './types.js'
@@ -33,8 +34,6 @@ export interface ResidencyLimits {
   minResidencyMs: number
   /** Number type of the engine's bank. */
   bankDtype: BankDtype
-  /** Bytes of resident adapters and heads together; unbounded unless given. */
-  memory?: number
   /** Packs read and written into rows at once. */
   concurrentLoads?: number
   /** A failed load is not tried again for this long, ms. */
@@ -57,6 +56,8 @@ export interface ResidencyOptions {
   engine: BankEngine
   versions: Versions
   canary: Canary
+  /** Bytes of resident adapters and heads together, those of other families among them. */
+  budget: SharedBudget
   clock: Clock
   logger: Logger
   limits: ResidencyLimits
@@ -85,7 +86,6 @@ export interface StagedRow {
 export class Residency {
   readonly #options: ResidencyOptions
   readonly #observe: ResidencyObserver
-  readonly #prepare: Prepare
   readonly #failed: FailedVersions
   readonly #rows: Rows
   readonly #writer: RowWriter
@@ -94,13 +94,12 @@ export class Residency {
 
   constructor(options: ResidencyOptions) {
     this.#options = options
-    const { family, engine, versions, clock, logger, limits, observe = UNOBSERVED } = options
+    const { family, engine, versions, budget, clock, logger, limits, observe = UNOBSERVED } = options
     this.#observe = observe
-    this.#prepare = preparer(family, limits.bankDtype)
     this.#failed = new FailedVersions(clock, logger, limits.failureMs)
     this.#rows = new Rows({
       capacity: engine.rows,
-      budget: limits.memory ?? Infinity,
+      budget,
       bytes: (classes) => this.rowBytes(classes),
       base: { version: family.manifest.files[BASE_FILE]!.sha256, about: about(family.base) },
       clock,
@@ -115,7 +114,7 @@ export class Residency {
       writer: this.#writer,
       versions,
       failed: this.#failed,
-      prepare: this.#prepare,
+      prepare: preparer([family], limits.bankDtype),
       clock,
       concurrentLoads: limits.concurrentLoads,
       loaded: (outcome, tier, seconds) => observe.load(outcome, tier, seconds),
@@ -173,12 +172,12 @@ export class Residency {
     return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes)
   }
 
-  /** An empty account of what may be pinned beside the base and a version of `largest` classes. */
+  /** An empty account of what may be pinned beside the base and a version of `largest` classes, in the family's share. */
   pinRoom(largest: number): PinRoom {
-    const { family, engine, limits } = this.#options
+    const { family, engine, budget } = this.#options
     const { classes } = about(family.base)
     const bytes = (classes: number) => this.rowBytes(classes)
-    return new PinRoom({ rows: engine.rows, memory: limits.memory ?? Infinity, bytes }, { classes }, largest)
+    return new PinRoom({ rows: engine.rows, memory: budget.share, bytes }, { classes }, largest)
   }
 
   memory(): MemoryAccount {
@@ -256,11 +255,6 @@ export class Residency {
     } catch (error) {
       this.#options.logger.warn({ err: error, version: short(version) }, 'pinned adapter is not resident')
     }
-  }
-
-  /** Reads and checks a pack. @throws FacetError `invalid_pack` (422) with every problem found */
-  prepare(bytes: Uint8Array): Promise<Prepared> {
-    return this.#prepare(bytes)
   }
 
   /**

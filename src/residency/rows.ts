@@ -4,12 +4,16 @@
  *
  * Knows no packs, no engine and no domains: what a version is worth comes from `standing`. Everything here is
  * synchronous, so that no state can change between a decision and its effect.
+ *
+ * The memory may be shared with the rows of other families (`concurrency/shared-budget.ts`). What these hold of ours is
+ * waited for; what we hold of theirs we give back, in the order in which versions leave for others.
  */
 import type { Clock } from '../concurrency/clock.js'
 import { FairQueue, type Turn } from '../concurrency/fair-queue.js'
+import type { Allowance, SharedBudget } from '../concurrency/shared-budget.js'
 import { FacetError } from '../errors.js'
 import { Demand } from './demand.js'
-import { HOT_DEMAND, leaving, type Newcomer, type Occupant } from './eviction.js'
+import { HIGH_DEMAND, HOT_DEMAND, leaving, type Newcomer, type Occupant } from './eviction.js'
 import type { About } from './prepare.js'
 import type { Standing } from './versions.js'
 
@@ -46,8 +50,16 @@ export interface Wanted {
   principal: string
 }
 
+/** What room is made for. */
+interface Need extends Newcomer {
+  readonly rows: 0 | 1
+}
+
+/** Room that others need: nothing of ours comes, and what leaves has had its minimum residency. */
+const REPAYMENT: Need = { rows: 0, bytes: 0, demand: HIGH_DEMAND }
+
 /** A wait for a row. */
-interface Claim extends Newcomer {
+interface Claim extends Need {
   readonly version: string
   demand: number
   /** Of each principal that waits for it. */
@@ -63,8 +75,8 @@ interface Seat extends Occupant {
 export interface RowsOptions {
   /** Rows, the base's (0) included. */
   capacity: number
-  /** Bytes of rows and heads together. */
-  budget: number
+  /** Bytes of rows and heads together, and of those of other families. */
+  budget: SharedBudget
   /** Bytes of a row and a head of so many classes. */
   bytes(classes: number): number
   base: { version: string; about: About }
@@ -80,6 +92,7 @@ export interface RowsOptions {
 
 export class Rows {
   readonly #options: RowsOptions
+  readonly #allowance: Allowance
   /** Least recently asked for first. */
   readonly #residents = new Map<string, Resident>()
   /** Principals take turns, and so do the versions that one of them asks for. */
@@ -103,6 +116,11 @@ export class Rows {
     const bytes = options.bytes(base.about.classes)
     const unused = { since: now, used: now, principal: '' }
     this.#residents.set(base.version, { ...base, ...unused, row: 0, bytes, references: 1 })
+    this.#allowance = options.budget.join({
+      held: () => this.#usedBytes,
+      wanted: () => this.#usedBytes + this.#claimedBytes,
+      look: () => this.#grantRows(),
+    })
     this.reset()
   }
 
@@ -148,9 +166,9 @@ export class Rows {
    * @throws FacetError `code` */
   checkRoom(classes: number, code: 'invalid_pack' | 'domain_failed'): void {
     const bytes = this.#options.bytes(classes)
-    const room = this.#options.budget - this.#base.bytes
+    const room = this.#allowance.share - this.#base.bytes
     if (bytes <= room) return
-    const needs = `Its adapter and head take ${bytes} bytes, and beside the base there are ${room}`
+    const needs = `Its adapter and head take ${bytes} bytes, and beside the base there are ${Math.floor(room)}`
     throw new FacetError(code, `${needs}: raise --bank-memory.`)
   }
 
@@ -162,7 +180,8 @@ export class Rows {
   reserve({ version, classes, principal }: Wanted, signal: AbortSignal): Promise<RowReservation | null> {
     return new Promise((grant) => {
       const demand = this.#demand.of(version)
-      const claim = { version, bytes: this.#options.bytes(classes), demand, turns: new Map(), grant }
+      const bytes = this.#options.bytes(classes)
+      const claim: Claim = { version, rows: 1, bytes, demand, turns: new Map(), grant }
       this.#claims.add(claim)
       this.#claimedBytes += claim.bytes
       this.#wait(claim, principal)
@@ -261,6 +280,7 @@ export class Rows {
     const matters = this.#matters(claim)
     this.#end(claim, null)
     if (matters) this.#grantRows()
+    else this.#allowance.changed()
   }
 
   #end(claim: Claim, reservation: RowReservation | null): void {
@@ -270,24 +290,24 @@ export class Rows {
     claim.grant(reservation)
   }
 
-  /** Grants rows to the claims in turn, evicting what may be evicted; the first that does not fit stops it. */
+  /**
+   * Grants rows to the claims in turn, evicting what may be evicted; the first that does not fit stops it. Where nothing
+   * is claimed, gives back what others need.
+   */
   #grantRows(): void {
     this.#cancelTimer?.()
     this.#cancelTimer = undefined
     this.#leaving.clear()
+    this.#grantInTurn()
+    if (this.#claims.size === 0 && this.#usedBytes > this.#allowance.due) this.#makeRoom(REPAYMENT)
+    this.#allowance.changed()
+  }
+
+  #grantInTurn(): void {
     for (let turn = this.#line.first(); turn !== undefined; turn = this.#line.first()) {
       const claim = turn.item
       const { bytes } = claim
-      if (!this.#fits(bytes)) {
-        const { cold, hot, soonest } = this.#leavingFor(claim)
-        this.#evict([...cold, ...hot], bytes)
-        if (!this.#fits(bytes)) {
-          this.#chooseLeaving(claim, cold, hot)
-          if (soonest < Infinity)
-            this.#cancelTimer = this.#options.clock.after(soonest, () => this.#grantRows())
-          return
-        }
-      }
+      if (!this.#fits(bytes) && !this.#makeRoom(claim)) return
       this.#line.give(turn)
       this.#line.end(turn, 1)
       const reservation = { row: this.#freeRows.pop()!, bytes, principal: turn.owner[0]! }
@@ -298,16 +318,34 @@ export class Rows {
   }
 
   #fits(bytes: number): boolean {
-    return this.#freeRows.length > 0 && this.#usedBytes + bytes <= this.#options.budget
+    return this.#freeRows.length > 0 && this.#usedBytes + bytes <= this.#allowance.limit
   }
 
-  /** Evicts versions without references, in the order in which they should leave, until so many bytes fit. */
-  #evict(from: readonly Seat[], bytes: number): void {
+  /** Whether nothing of ours is in the way. What others hold of our share they give back. */
+  #fitsIntoOurs({ rows, bytes }: Need): boolean {
+    return this.#freeRows.length >= rows && this.#usedBytes + bytes <= this.#allowance.due
+  }
+
+  /**
+   * Evicts what may be evicted now, and marks what is to leave later.
+   * @returns whether there is room now
+   */
+  #makeRoom(need: Need): boolean {
+    const { cold, hot, soonest } = this.#leavingFor(need)
+    this.#evict([...cold, ...hot], need)
+    if (this.#fitsIntoOurs(need)) return this.#fits(need.bytes)
+    this.#chooseLeaving(need, cold, hot)
+    if (soonest < Infinity) this.#cancelTimer = this.#options.clock.after(soonest, () => this.#grantRows())
+    return false
+  }
+
+  /** Evicts versions without references, in the order in which they should leave, until what is needed fits. */
+  #evict(from: readonly Seat[], need: Need): void {
     for (const { resident } of from) {
+      if (this.#fitsIntoOurs(need)) return
       if (resident.references > 0) continue
       this.#remove(resident)
       this.#options.evicted(resident, this.#options.clock.now() - resident.used)
-      if (this.#fits(bytes)) return
     }
   }
 
@@ -317,9 +355,9 @@ export class Rows {
    * and hot ones as far as the first claim may push them out. When the next minimum residency ends, the claims are
    * looked at again.
    */
-  #chooseLeaving(first: Claim, cold: readonly Seat[], hot: readonly Seat[]): void {
+  #chooseLeaving(first: Need, cold: readonly Seat[], hot: readonly Seat[]): void {
     let rows = this.#freeRows.length
-    let bytes = this.#options.budget - this.#usedBytes
+    let bytes = this.#allowance.due - this.#usedBytes
     const leave = (from: readonly Seat[], neededRows: number, neededBytes: number) => {
       for (const { resident } of from) {
         if (rows >= neededRows && bytes >= neededBytes) return
@@ -330,23 +368,23 @@ export class Rows {
       }
     }
     leave(cold, this.#claims.size, this.#claimedBytes)
-    leave(hot, 1, first.bytes)
+    leave(hot, first.rows, first.bytes)
   }
 
-  /** What may leave for a claim, and the milliseconds until the next minimum residency ends. */
-  #leavingFor(claim: Claim): { cold: Seat[]; hot: Seat[]; soonest: number } {
-    const { budget } = this.#options
+  /** What may leave, and the milliseconds until the next minimum residency ends. */
+  #leavingFor(need: Need): { cold: Seat[]; hot: Seat[]; soonest: number } {
     const rowsOf = new Map<string, number>()
     for (const { principal } of this.#residents.values())
       rowsOf.set(principal, (rowsOf.get(principal) ?? 0) + 1)
     const seats = Array.from(this.#residents.values(), (resident) => this.#seat(resident, rowsOf))
-    const free = { rows: this.#freeRows.length, bytes: budget - this.#usedBytes }
+    const rows = need.rows === 0 ? Infinity : this.#freeRows.length
+    const free = { rows, bytes: this.#allowance.due - this.#usedBytes }
     const coming = { rows: this.#reservations.size, bytes: 0 }
     for (const { bytes } of this.#reservations) coming.bytes += bytes
     let soonest = Infinity
     for (const { standing, youthMs } of seats)
       if (standing === 'active' && youthMs > 0) soonest = Math.min(soonest, youthMs)
-    return { ...leaving(seats, claim, free, coming), soonest }
+    return { ...leaving(seats, need, free, coming), soonest }
   }
 
   #seat(resident: Resident, rowsOf: ReadonlyMap<string, number>): Seat {

@@ -26,3 +26,10 @@ export interface MemoryAccount {
   /** Where `saving` is below 1: why, in words. */
   note?: string
 }
+
+/** The sums over several families, each with its own trunk. */
+export interface TotalMemory
+  extends Pick<MemoryAccount, 'trunk' | 'adapters' | 'heads' | 'specialised' | 'dedicated' | 'saving'> {
+  /** Bytes that adapters and heads of all of them may take. */
+  capacity: number
+}

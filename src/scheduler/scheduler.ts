@@ -18,6 +18,7 @@ import type { Clock } from '../concurrency/clock.js'
 import { clientClosed, draining, FacetError } from '../errors.js'
 import type { LineLimits } from './domain-line.js'
 import { Line, type LineEntry } from './line.js'
+import type { RunPlaces } from './places.js'
 import { lineLimits, nextBatch } from './policy.js'
 
 /** Hears what the scheduler does. Every method may be left out. */
@@ -53,6 +54,8 @@ export interface SchedulerOptions<T, R> {
    * other requests, and cost a turn of the event loop.
    */
   defer?: (start: () => void) => void
+  /** Places for runs that it shares with other schedulers; as many as it has lanes unless given. */
+  places?: (offered: () => void) => RunPlaces
   /** So many entries of a principal run in order of arrival; by `policy.ts` unless given. */
   few?: () => number
   observe?: SchedulerObserver
@@ -106,6 +109,7 @@ export class Scheduler<T, R> {
   readonly #observe: SchedulerObserver
   readonly #limits: LineLimits
   readonly #line: Line<Entry<T, R>>
+  readonly #places: RunPlaces
   /** Batches that run. */
   readonly #running = new Set<Run>()
   /** A start was put off and will come. */
@@ -124,6 +128,7 @@ export class Scheduler<T, R> {
     )
     this.#limits = { ...limits, ...(options.few && { few: options.few }) }
     this.#line = new Line(this.#limits)
+    this.#places = options.places?.(() => this.#defer()) ?? OWN_PLACES
   }
 
   /** Entries that wait; those of the running batches do not count. */
@@ -235,7 +240,11 @@ export class Scheduler<T, R> {
   }
 
   #start(): void {
-    if (this.#running.size >= this.#lanes || this.#starting) return
+    if (this.#running.size < this.#lanes) this.#defer()
+  }
+
+  #defer(): void {
+    if (this.#starting) return
     this.#starting = true
     const defer = this.#options.defer ?? queueMicrotask
     defer(() => {
@@ -244,15 +253,21 @@ export class Scheduler<T, R> {
     })
   }
 
-  /** Gives every free lane a batch, as far as entries wait. */
+  /** Gives every free lane a batch, as far as entries wait and there are places for runs. */
   #next(): void {
     const lanes = this.#lanes
+    let standsInLine = false
     for (let unserved = lanes; unserved > 0 && this.#line.length > 0; unserved--) {
       const free = lanes - this.#running.size
       if (free <= 0) break
+      const giveBack = this.#places.take()
+      standsInLine = giveBack === undefined
+      if (giveBack === undefined) break
       const batch = this.#take(free, unserved, lanes)
-      if (batch.length > 0) void this.#run(batch)
+      if (batch.length > 0) void this.#run(batch, giveBack)
+      else giveBack()
     }
+    if (!standsInLine) this.#places.leave()
     if (!this.busy && this.#line.length === 0) this.#draining?.finish()
   }
 
@@ -318,7 +333,7 @@ export class Scheduler<T, R> {
     return true
   }
 
-  async #run(batch: Entry<T, R>[]): Promise<void> {
+  async #run(batch: Entry<T, R>[], giveBack: () => void): Promise<void> {
     const { run, clock } = this.#options
     const running: Run = { controller: new AbortController(), awaited: batch.length }
     this.#running.add(running)
@@ -345,6 +360,7 @@ export class Scheduler<T, R> {
       else entry.resolve({ value: answer, queueMs: start - entry.since })
     })
     this.#running.delete(running)
+    giveBack()
     this.#next()
   }
 
@@ -358,6 +374,9 @@ export class Scheduler<T, R> {
 }
 
 function doNothing(): void {}
+
+/** Of a scheduler that shares none: its lanes bound its runs. */
+const OWN_PLACES: RunPlaces = { take: () => doNothing, leave: doNothing }
 
 function tooLate(): FacetError {
   return new FacetError('deadline_exceeded', 'The deadline passed while the image waited to be run.')

@@ -6,24 +6,29 @@ import type { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
 import type { Gate } from '../concurrency/gate.js'
+import type { SharedBudget } from '../concurrency/shared-budget.js'
 import type { ServeConfig } from '../config/config.js'
 import { showBytes } from '../config/quantities.js'
 import { rowBytes } from '../engine/bank-spec.js'
 import { Engine } from '../engine/engine.js'
+import type { SharedMemory } from '../engine/shared-memory.js'
 import { clientClosed, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
-import type { Execution } from '../http/exchange/deps.js'
+import type { Execution, ServedFamily } from '../http/exchange/deps.js'
 import type { openImage } from '../image/decode.js'
 import { MAX_DECODE_MS } from '../image/limits.js'
 import type { Precision } from '../manifest/graphs.js'
+import type { FamilyManifest } from '../manifest/manifest.js'
 import { NATIVE_REMEDY, type NativeAddon } from '../native/addon.js'
 import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
 import type { AcceptedImage, PredictingFamily, Wait } from '../predict/predictor.js'
 import { canaryImage, createCanary } from '../residency/canary.js'
 import { dedicatedNetworkBytes } from '../residency/memory.js'
 import { Residency, type ResidencyObserver } from '../residency/residency.js'
+import type { MemoryAccount } from '../residency/types.js'
 import type { Versions } from '../residency/versions.js'
 import { BatchSizer, largestBatch } from '../scheduler/batch-size.js'
+import type { Places } from '../scheduler/places.js'
 import { Scheduler, type SchedulerObserver } from '../scheduler/scheduler.js'
 import { Merging } from '../specialise/merging.js'
 import { type SpecialistObserver, Specialists } from '../specialise/specialists.js'
@@ -38,6 +43,12 @@ export interface FamilyRuntimeOptions {
   family: Family
   /** Made by `familyEngine`; it may still be starting. */
   engine: Engine
+  /** Bytes of adapters and heads, shared by all families. */
+  bankMemory: SharedBudget
+  /** Bytes of its dedicated networks. */
+  specialiseMemory: number
+  /** Places for runs that all families share; where there is one family, its lanes bound them. */
+  places: Places | undefined
   /** What the domains make of the versions of this family. */
   versions: Versions
   config: ServeConfig
@@ -50,7 +61,7 @@ export interface FamilyRuntimeOptions {
   observe: FamilyObserver
 }
 
-export class FamilyRuntime implements PredictingFamily {
+export class FamilyRuntime implements PredictingFamily, ServedFamily {
   readonly family: Family
   readonly engine: Engine
   readonly sizer: BatchSizer
@@ -64,7 +75,7 @@ export class FamilyRuntime implements PredictingFamily {
 
   constructor(options: FamilyRuntimeOptions) {
     this.#options = options
-    const { family, engine, versions, config, clock, logger, observe } = options
+    const { family, engine, versions, places, config, clock, logger, observe } = options
     const { input, features } = family.manifest
     this.family = family
     this.engine = engine
@@ -86,6 +97,7 @@ export class FamilyRuntime implements PredictingFamily {
       lanes: () => engine.readyLanes,
       maxBatch: () => this.sizer.size,
       runMs: (size) => this.sizer.runMs(size),
+      ...(places && { places: (offered) => places.join(family.manifest.name, offered) }),
       observe,
     })
     engine.on('down', () => this.scheduler.rejectAll(engineRestarting()))
@@ -94,17 +106,29 @@ export class FamilyRuntime implements PredictingFamily {
       engine,
       versions,
       canary: createCanary(engine, input),
+      budget: options.bankMemory,
       clock,
       logger,
       limits: {
         loadTimeoutMs: config.loadTimeout,
         minResidencyMs: config.minResidency,
         bankDtype: config.bankDtype,
-        memory: config.bankMemory,
       },
       observe,
     })
     this.specialists = specialists(options, this.residency, this.scheduler)
+  }
+
+  get manifest(): FamilyManifest {
+    return this.family.manifest
+  }
+
+  get fingerprint(): string {
+    return this.manifest.fingerprint
+  }
+
+  memory(): MemoryAccount {
+    return this.residency.memory()
   }
 
   /** How its batches run now. */
@@ -148,7 +172,7 @@ export class FamilyRuntime implements PredictingFamily {
 
 /** Undefined where the configuration wants none, or there can be none; the log says why. */
 function specialists(
-  { family, engine, versions, config, clock, logger, observe }: FamilyRuntimeOptions,
+  { family, engine, versions, specialiseMemory, config, clock, logger, observe }: FamilyRuntimeOptions,
   residency: Residency,
   scheduler: Pick<Scheduler<Sample, SampleResult>, 'length' | 'secondsFor'>,
 ): Specialists | undefined {
@@ -161,7 +185,7 @@ function specialists(
         ? 'the domains of this family differ in their heads alone'
         : undefined
   if (reason !== undefined) {
-    logger.warn({ reason }, 'no dedicated networks')
+    logger.warn({ family: manifest.name, reason }, 'no dedicated networks')
     return undefined
   }
   const graph = family.graph({ serves: 'one', bank: 'f32' })
@@ -173,7 +197,7 @@ function specialists(
     merging,
     canary: canaryImage(manifest.input),
     networkBytes: dedicatedNetworkBytes(manifest),
-    budget: config.specialiseMemory,
+    budget: specialiseMemory,
     queueSeconds: () => scheduler.secondsFor(scheduler.length),
     clock,
     logger,
@@ -199,20 +223,27 @@ export function familyEngine(
     precision,
     native,
     createWorker,
+    share,
+    sharedMemory,
   }: {
     clock: Clock
     logger: Logger
     precision: Precision
+    /** The part of each memory that the family can always have. */
+    share: number
+    /** Where the rows of all families lie, without the native runtime. */
+    sharedMemory: SharedMemory
     native?: NativeAddon | undefined
     createWorker?: (() => Worker) | undefined
   },
 ): Engine {
-  checkMemory(config, family)
-  checkSpecialiseMemory(config, family)
+  checkMemory(config, family, share)
+  checkSpecialiseMemory(config, family, share)
   return new Engine({
     family,
     rows: Math.floor(config.bankMemory / rowBytes(family.layout, config.bankDtype, 0, 0)),
     memory: config.bankMemory,
+    sharedMemory,
     bankDtype: config.bankDtype,
     bankMode: config.bank,
     precision,
@@ -229,20 +260,29 @@ export function familyEngine(
 }
 
 /** One dedicated network must fit. */
-function checkSpecialiseMemory({ specialiseMemory }: ServeConfig, { manifest }: Family): void {
+function checkSpecialiseMemory({ specialiseMemory }: ServeConfig, { manifest }: Family, share: number): void {
   const least = dedicatedNetworkBytes(manifest)
-  if (specialiseMemory === 0 || specialiseMemory >= least) return
+  if (specialiseMemory === 0 || specialiseMemory * share >= least) return
   throw new Error(
-    `--specialise-memory ${showBytes(specialiseMemory)} holds no dedicated network: one of family '${manifest.name}' takes ${least} bytes. Give it ${Math.ceil(least / 2 ** 20)}MiB or more, or leave it out.`,
+    `--specialise-memory ${showBytes(specialiseMemory)} holds no dedicated network${ofEach(share)}: one of family '${manifest.name}' takes ${least} bytes. Give it ${Math.ceil(least / share / 2 ** 20)}MiB or more, or leave it out.`,
   )
 }
 
 /** The base is always resident, and a domain needs room beside it: as much as the base at least. */
-function checkMemory({ bankMemory, bankDtype }: ServeConfig, { manifest, layout, base }: Family): void {
+function checkMemory(
+  { bankMemory, bankDtype }: ServeConfig,
+  { manifest, layout, base }: Family,
+  share: number,
+): void {
   const { classes = 0 } = base.head ?? {}
   const least = 2 * rowBytes(layout, bankDtype, manifest.features, classes)
-  if (bankMemory >= least) return
+  if (bankMemory * share >= least) return
   throw new Error(
-    `--bank-memory ${showBytes(bankMemory)} holds no domain: the base of family '${manifest.name}' and one more domain of its size take ${least} bytes. Give it ${Math.ceil(least / 2 ** 20)}MiB or more.`,
+    `--bank-memory ${showBytes(bankMemory)} holds no domain${ofEach(share)}: the base of family '${manifest.name}' and one more domain of its size take ${least} bytes. Give it ${Math.ceil(least / share / 2 ** 20)}MiB or more.`,
   )
+}
+
+/** Which part of a memory was looked at, where there are several families. */
+function ofEach(share: number): string {
+  return share === 1 ? '' : ` in the share of one of ${Math.round(1 / share)} families`
 }

@@ -1,6 +1,6 @@
 /**
- * What the service tells Prometheus of events: every counter and histogram, its help and its buckets, in one place, in
- * base units. What is (gauges) is read at each scrape, see `gauges.ts`.
+ * What the service tells Prometheus of events: its counters and histograms, with their help, in base units. Those of a
+ * family's parts are in `family-metrics.ts`. What is (gauges) is read at each scrape, see `gauges.ts`.
  *
  * The other parts call its methods, which fit their observers, and know no metric by name. `domain` is the one label
  * whose values clients could multiply: only domains that exist get a value of their own, up to a number, and `_other`
@@ -13,17 +13,19 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { ConnectionBound } from '../http/exchange/deps.js'
 import type { LoadedDomain } from '../registry/types.js'
+import { durationBuckets, predictBuckets } from './buckets.js'
+import { FamilyMetrics } from './family-metrics.js'
+import type { FamilyObserver } from './family-runtime.js'
 import { addGauges, type MetricsSource } from './gauges.js'
 
 export interface MetricsOptions {
   /** Domains with a label of their own. */
   maxDomains: number
   version: string
-  family: string
+  /** `precision`: what the trunk's frozen convolutions compute with. */
+  families: readonly { name: string; precision?: 'fp32' | 'int8' }[]
   /** `cpu`, `cuda:0`. */
   device?: string
-  /** What the trunk's frozen convolutions compute with. */
-  precision?: 'fp32' | 'int8'
 }
 
 /** Answers of one route that are known beforehand. */
@@ -32,15 +34,6 @@ export interface KnownRequests {
   method: string
   codes: readonly number[]
 }
-
-/** Buckets in seconds, from the decoding of a small image to the longest wait of a request. */
-const durationBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
-/** Buckets in seconds; few, because each domain has them all. */
-const predictBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10]
-/** Buckets in seconds: an eviction after a second is thrash, after hours it is tidying. */
-const ageBuckets = [0.1, 1, 10, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600]
-/** Buckets of images and of domains in a batch. */
-const countBuckets = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 const otherDomains = '_other'
 export const otherMethods = '_other'
@@ -98,22 +91,6 @@ export class Metrics {
     'Time from an encoded image to pixels, the wait for a thread included.',
     durationBuckets,
   )
-  readonly #queueSeconds = this.#histogram(
-    'facet_queue_duration_seconds',
-    'Time an image waited for its batch.',
-    durationBuckets,
-  )
-  readonly #inferenceSeconds = this.#histogram(
-    'facet_inference_duration_seconds',
-    'Time of one run of the trunk and its heads, a batch.',
-    durationBuckets,
-  )
-  readonly #batchSize = this.#histogram('facet_batch_size', 'Images of a batch.', countBuckets)
-  readonly #batchDomains = this.#histogram(
-    'facet_batch_domains',
-    'Distinct domains of a batch.',
-    countBuckets,
-  )
   readonly #rejected = this.#counter(
     'facet_rejected_total',
     'Requests refused, or given up before they were answered.',
@@ -124,52 +101,26 @@ export class Metrics {
     'Connections beyond a bound: max_connections, for which a silent one is closed, or else they are; max_connections_per_peer, told so by 429 if they ask.',
     ['bound'],
   )
-  readonly #loadSeconds = this.#histogram(
-    'facet_adapter_load_duration_seconds',
-    'Time to bring a cold adapter into the bank.',
-    durationBuckets,
-    ['tier'],
-  )
-  readonly #loads = this.#counter('facet_adapter_loads_total', 'Cold adapters brought into the bank.', [
-    'outcome',
-  ])
-  readonly #misses = this.#counter('facet_adapter_misses_total', 'Requests that found their adapter cold.')
-  readonly #evictions = this.#counter(
-    'facet_adapter_evictions_total',
-    'Adapters that left the bank for others.',
-  )
-  readonly #evictionAge = this.#histogram(
-    'facet_adapter_eviction_age_seconds',
-    'Time since an evicted adapter was last asked for.',
-    ageBuckets,
-  )
+  readonly #ofFamilies: FamilyMetrics
 
-  readonly #runImages = this.#counter('facet_run_images_total', 'Images that were run, by what ran them.', [
-    'network',
-  ])
-  readonly #specialisations = this.#counter(
-    'facet_specialisations_total',
-    'Versions that got a dedicated network (promoted), lost it (demoted), or could not get one (failed).',
-    ['outcome'],
-  )
-
-  constructor({ maxDomains, version, family, device = 'cpu', precision = 'fp32' }: MetricsOptions) {
+  constructor({ maxDomains, version, families, device = 'cpu' }: MetricsOptions) {
     this.#maxDomains = maxDomains
+    this.#ofFamilies = new FamilyMetrics(
+      this.registry,
+      families.map(({ name }) => name),
+    )
     collectDefaultMetrics({ register: this.registry })
-    const build = this.#gauge('facet_build_info', 'Always 1; the labels say what runs.', [
+    const build = this.#gauge('facet_build_info', 'Always 1, for each family; the labels say what runs.', [
       'version',
       'family',
       'device',
       'precision',
       'node',
     ])
-    build.set({ version, family, device, precision, node: process.version }, 1)
+    for (const { name, precision = 'fp32' } of families)
+      build.set({ version, family: name, device, precision, node: process.version }, 1)
     for (const reason of reasons) this.#rejected.inc({ reason }, 0)
     for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0)
-    for (const outcome of ['ok', 'error']) this.#loads.inc({ outcome }, 0)
-    for (const network of ['trunk', 'dedicated']) this.#runImages.inc({ network }, 0)
-    for (const outcome of ['promoted', 'demoted', 'failed']) this.#specialisations.inc({ outcome }, 0)
-    for (const tier of ['store', 'seed']) this.#loadSeconds.zero({ tier })
     this.#startDomain(otherDomains)
   }
 
@@ -204,45 +155,12 @@ export class Metrics {
     this.#decodeSeconds.observe(seconds)
   }
 
-  queued(seconds: number): void {
-    this.#queueSeconds.observe(seconds)
-  }
-
-  /** @param dedicated a dedicated network ran so many images, not the trunk */
-  inference(seconds: number, images: number, dedicated: boolean): void {
-    this.#inferenceSeconds.observe(seconds)
-    this.#runImages.inc({ network: dedicated ? 'dedicated' : 'trunk' }, images)
-  }
-
-  specialist(event: 'promoted' | 'demoted' | 'failed'): void {
-    this.#specialisations.inc({ outcome: event })
-  }
-
-  batch(size: number, domains: number): void {
-    this.#batchSize.observe(size)
-    this.#batchDomains.observe(domains)
-  }
-
   rejected(reason: RejectionReason): void {
     this.#rejected.inc({ reason })
   }
 
   connectionRefused(bound: ConnectionBound): void {
     this.#connectionsRefused.inc({ bound })
-  }
-
-  load(outcome: 'ok' | 'error', tier: 'store' | 'seed', seconds: number): void {
-    this.#loads.inc({ outcome })
-    this.#loadSeconds.observe({ tier }, seconds)
-  }
-
-  miss(): void {
-    this.#misses.inc()
-  }
-
-  eviction(ageSeconds: number): void {
-    this.#evictions.inc()
-    this.#evictionAge.observe(ageSeconds)
   }
 
   /**
@@ -253,6 +171,11 @@ export class Metrics {
     if (!this.#labelled.delete(domain)) return
     for (const outcome of outcomes) this.#images.remove({ domain, outcome })
     this.#predictSeconds.remove({ domain })
+  }
+
+  /** What hears the parts of the family of this name. */
+  ofFamily(name: string): Required<FamilyObserver> {
+    return this.#ofFamilies.observer(name)
   }
 
   /** Adds the gauges of a running service. Call once. */

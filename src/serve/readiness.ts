@@ -1,6 +1,6 @@
 /**
- * Is the service ready? The answer is a real forward pass in every lane of the engine: a lane that hangs shows in
- * nothing that the other lanes answer. Many callers share one forward pass, and its result holds for a while, so that
+ * Is the service ready? The answer is a real forward pass in every lane of each family's engine: a lane that hangs shows
+ * in nothing that the other lanes answer. Many callers share one forward pass, and its result holds for a while, so that
  * asking often costs little.
  */
 import type { Logger } from 'pino'
@@ -10,11 +10,17 @@ import type { ReadyAnswer } from '../http/exchange/deps.js'
 /** Milliseconds for which a forward pass proves that the lanes answer. */
 const PROOF_LASTS_MS = 2_000
 
+interface FamilyEngine {
+  /** Name of the family. */
+  readonly family: string
+  readonly engine: { readonly state: string; probe(): Promise<void> }
+}
+
 export interface ReadinessOptions {
   /** Why the service is never ready, whatever the lanes answer; one sentence. */
   obstacle?: () => string | undefined
-  /** `probe` resolves when every lane has answered. */
-  engine: { readonly state: string; probe(): Promise<void> }
+  /** That of each family. `probe` resolves when every lane has answered. */
+  engines: readonly FamilyEngine[]
   clock: Clock
   logger: Logger
   /** A lane that does not answer within this time, ms, is not ready. */
@@ -43,11 +49,12 @@ export class Readiness {
 
   /** Resolves within the time-out, whatever the lanes do. */
   async check(): Promise<ReadyAnswer> {
-    const { engine, clock, logger, timeoutMs } = this.#options
+    const { engines, clock, logger, timeoutMs } = this.#options
     if (this.#draining) return drainingAnswer
     const reason = this.#options.obstacle?.()
     if (reason !== undefined) return { ready: false, code: 'store_problems', reason }
-    if (engine.state !== 'ready') return { ready: false, reason: `The engine is ${engine.state}.` }
+    const missing = engines.find(({ engine }) => engine.state !== 'ready')
+    if (missing) return { ready: false, reason: `The engine${this.#of(missing)} is ${missing.engine.state}.` }
     const now = clock.now()
     if (now - this.#provedAt < PROOF_LASTS_MS) return { ready: true }
     this.#probe ??= { since: now, answer: this.#prove(), told: false }
@@ -67,17 +74,28 @@ export class Readiness {
   }
 
   async #prove(): Promise<ReadyAnswer> {
-    const { engine, clock, logger } = this.#options
+    const { engines, clock } = this.#options
+    const answers = await Promise.all(engines.map((each) => this.#proveOne(each)))
+    this.#probe = undefined
+    const failed = answers.find(({ ready }) => !ready)
+    if (failed) return failed
+    this.#provedAt = clock.now()
+    return { ready: true }
+  }
+
+  async #proveOne(each: FamilyEngine): Promise<ReadyAnswer> {
     try {
-      await engine.probe()
-      this.#provedAt = clock.now()
+      await each.engine.probe()
       return { ready: true }
     } catch (error) {
-      logger.error({ err: error }, 'forward pass failed')
-      return { ready: false, reason: 'A forward pass on the base failed.' }
-    } finally {
-      this.#probe = undefined
+      this.#options.logger.error({ err: error, family: each.family }, 'forward pass failed')
+      return { ready: false, reason: `A forward pass on the base${this.#of(each)} failed.` }
     }
+  }
+
+  /** Whose engine it is, where there are several. */
+  #of({ family }: FamilyEngine): string {
+    return this.#options.engines.length > 1 ? ` of family '${family}'` : ''
   }
 }
 

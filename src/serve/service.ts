@@ -1,5 +1,5 @@
 /**
- * The one place where the parts are put together: family, store, registry, predictor, HTTP.
+ * The one place where the parts are put together: families, store, registry, predictor, HTTP.
  *
  * Knows every part's constructor and no part's inside. What belongs to one family is `family-runtime.ts`'s, signals
  * and exit codes are `main.ts`'s.
@@ -11,12 +11,13 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
 import { Gate } from '../concurrency/gate.js'
+import { SharedBudget } from '../concurrency/shared-budget.js'
 import type { ServeConfig } from '../config/config.js'
 import type { Engine } from '../engine/engine.js'
+import { SharedMemory } from '../engine/shared-memory.js'
 import { deviceName } from '../engine/runtime/runtime.js'
 import { draining } from '../errors.js'
 import type { Family } from '../family/family.js'
-import { readFamily } from '../family/folder.js'
 import { naming } from '../host/file-problem.js'
 import { packageFile, VERSION } from '../host/package.js'
 import { exposures } from '../http/access/exposure.js'
@@ -28,18 +29,21 @@ import { LauncherClient, type LauncherClientOptions, type Starter } from '../ima
 import { DecodeProcesses } from '../image/apart/processes.js'
 import type { DecodeApart } from '../image/decode.js'
 import type { NativeAddon } from '../native/addon.js'
-import { Admission } from '../predict/admission.js'
-import { Predictor } from '../predict/predictor.js'
-import { RateLimit } from '../predict/rate-limit.js'
+import type { Predictor } from '../predict/predictor.js'
 import { ListedVersions } from '../registry/listed-versions.js'
 import { baseSeed, describePack } from '../registry/opening.js'
 import { Registry } from '../registry/registry.js'
+import { totalMemory } from '../residency/memory.js'
+import { preparer } from '../residency/prepare.js'
+import { Places } from '../scheduler/places.js'
 import type { StoreFs } from '../store/fs.js'
 import { LocalStore } from '../store/local.js'
 import { readSeeds } from '../store/seeds.js'
+import { checkFolders, type Each, forEach, readFamilies } from './families.js'
 import { familyEngine, FamilyRuntime } from './family-runtime.js'
-import type { Metrics, RejectionReason } from './metrics.js'
-import { checkOldData, storeObstacle } from './wrong-folder.js'
+import type { FamilySource } from './gauges.js'
+import { buildPredictor } from './predicting.js'
+import { checkOldData, checkOtherData, storeObstacle } from './wrong-folder.js'
 import { Readiness } from './readiness.js'
 import { choosePrecision } from './precision.js'
 import { chooseRuntime } from './runtime.js'
@@ -54,7 +58,8 @@ export interface Service {
   /** Where it listens, `http://host:port`. */
   readonly url: string
   readonly app: FastifyInstance
-  readonly runtime: FamilyRuntime
+  /** Of each family, the first one first. */
+  readonly runtimes: Each<FamilyRuntime>
   readonly registry: Registry
   /** Whether a scope needs a token now. */
   guarded(scope: Scope): boolean
@@ -66,7 +71,7 @@ export interface Service {
 export interface ServiceParts {
   logger: Logger
   clock: Clock
-  /** The engine's thread. */
+  /** A lane's thread. */
   createWorker?: () => Worker
   /** What starts processes that decode images. */
   createLauncher?: (options: LauncherClientOptions) => Starter
@@ -81,9 +86,9 @@ const LAST_ANSWERS_MS = 250
 
 /** What the service is built on: all that can be checked before anything heavy is loaded. */
 interface Ground {
-  family: Family
+  /** The families, and the engine of each. */
+  families: Each<{ family: Family; engine: Engine }>
   principals: Principals
-  engine: Engine
   processes: DecodeProcesses
   /** The add-on's, where it is used. */
   decodeJpeg: NativeAddon['decodeJpeg'] | undefined
@@ -93,7 +98,7 @@ interface Ground {
 interface Assembly {
   app: FastifyInstance
   predictor: Predictor
-  runtime: FamilyRuntime
+  runtimes: Each<FamilyRuntime>
   registry: Registry
   readiness: Readiness
   processes: DecodeProcesses
@@ -106,26 +111,42 @@ interface Assembly {
  */
 export async function startService(config: ServeConfig, parts: ServiceParts): Promise<Service> {
   await checkInputs(config)
-  const family = await readFamily(config.family)
+  const read = await readFamilies(config.families)
+  if (!config.dataGiven)
+    await checkOtherData(
+      config.data,
+      read.map(({ manifest }) => manifest.fingerprint),
+    )
   const principals = await Principals.open(config, parts.clock, parts.logger)
   const chosen = parts.native ?? (parts.createWorker ? undefined : chooseRuntime(config, parts.logger))
-  const { precision, reason } = choosePrecision(config, family)
-  if (reason !== undefined) parts.logger.info({ precision, reason }, 'precision chosen')
-  const engine = familyEngine(family, config, { ...parts, native: chosen, precision })
+  const sharedMemory = new SharedMemory(config.bankMemory)
+  const families = forEach(read, (family) => {
+    const { precision, reason } = choosePrecision(config, family)
+    const { name } = family.manifest
+    if (reason !== undefined) parts.logger.info({ family: name, precision, reason }, 'precision chosen')
+    const engine = familyEngine(family, config, {
+      ...parts,
+      native: chosen,
+      precision,
+      share: 1 / read.length,
+      sharedMemory,
+    })
+    return { family, engine }
+  })
   // Before there is much memory, of which starting a process copies the page tables.
   const processes = decodeProcesses(parts)
-  // Its threads load the trunk while this one loads and builds all the rest.
-  const started = engine.start()
+  // Their threads load the trunks while this one loads and builds all the rest.
+  const started = Promise.all(families.map(({ engine }) => engine.start()))
   started.catch(() => {})
   let assembly: Assembly
   try {
-    const ground = { family, principals, engine, processes, decodeJpeg: chosen?.decodeJpeg }
+    const ground = { families, principals, processes, decodeJpeg: chosen?.decodeJpeg }
     assembly = await assemble(ground, config, parts)
   } catch (error) {
-    await Promise.all([engine.stop(), processes.stop()])
+    await Promise.all([...families.map(({ engine }) => engine.stop()), processes.stop()])
     throw error
   }
-  const { app, registry, runtime } = assembly
+  const { app, registry, runtimes } = assembly
   const stop = stopper(assembly, principals, parts.clock, config.gracePeriod)
   try {
     // In this order the pinned domains are resident before the first request comes.
@@ -140,17 +161,17 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   for (const risk of exposures(config.host, principals.current, config))
     parts.logger.warn({ risk }, 'exposed')
   const guarded = (scope: Scope) => principals.current.some(({ scopes }) => scopes.has(scope))
-  return { url: address(app), app, runtime, registry, guarded, stop }
+  return { url: address(app), app, runtimes, registry, guarded, stop }
 }
 
-/** Puts all parts around an engine that is starting. */
+/** Puts all parts around engines that are starting. */
 async function assemble(
-  { family, principals, engine, processes, decodeJpeg }: Ground,
+  { families, principals, processes, decodeJpeg }: Ground,
   config: ServeConfig,
   { logger, clock, fs }: ServiceParts,
 ): Promise<Assembly> {
   const [seeds, openapi, { buildApp }, { openImage }, { Metrics }, { knownRequests }] = await Promise.all([
-    readSeeds(config.adapters, describePack),
+    Promise.all(config.adapters.map((folder) => readSeeds(folder, describePack))),
     readFile(packageFile('openapi.yaml'), 'utf8'),
     import('../http/app.js'),
     import('../image/decode.js'),
@@ -160,9 +181,11 @@ async function assemble(
   const metrics = new Metrics({
     maxDomains: config.metricsMaxDomains,
     version: VERSION,
-    family: family.manifest.name,
+    families: families.map(({ family, engine }) => ({
+      name: family.manifest.name,
+      precision: engine.precision,
+    })),
     device: deviceName(config.device),
-    precision: engine.precision,
   })
   const store = new LocalStore({
     dir: config.data,
@@ -171,7 +194,8 @@ async function assemble(
     logger,
     ...(fs && { fs }),
   })
-  const versions = new ListedVersions(store, baseSeed(family))
+  const bases = forEach(families, ({ family }) => baseSeed(family))
+  const versions = new ListedVersions(store, bases)
   const decoding = new Gate({
     width: config.decodeThreads,
     capacity: config.decodeMemory,
@@ -180,25 +204,37 @@ async function assemble(
     purpose: 'for the image to be decoded',
   })
   const decodeApart: DecodeApart = (bytes, input, options) => processes.decode(bytes, input, options)
-  const runtime = new FamilyRuntime({
-    family,
-    engine,
-    versions,
-    config,
-    openImage: (bytes, input, limits, work) =>
-      openImage(bytes, input, limits, { ...work, apart: decodeApart, decodeJpeg }),
-    decoding,
-    clock,
-    logger,
-    observe: metrics,
-  })
+  const bankMemory = new SharedBudget(config.bankMemory, families.length)
+  const places = families.length > 1 ? new Places(config.lanes, clock) : undefined
+  const runtimes = forEach(
+    families,
+    ({ family, engine }, index) =>
+      new FamilyRuntime({
+        family,
+        engine,
+        versions: versions.ofFamily(bases[index]!),
+        bankMemory,
+        places,
+        specialiseMemory: config.specialiseMemory / families.length,
+        config,
+        openImage: (bytes, input, limits, work) =>
+          openImage(bytes, input, limits, { ...work, apart: decodeApart, decodeJpeg }),
+        decoding,
+        clock,
+        logger,
+        observe: metrics.ofFamily(family.manifest.name),
+      }),
+  )
   const { keepVersions } = config
-  const { residency } = runtime
   const registry = new Registry({
     versions,
-    residency,
+    residencies: forEach(runtimes, ({ residency }) => residency),
+    prepare: preparer(
+      forEach(families, ({ family }) => family),
+      config.bankDtype,
+    ),
     store,
-    seeds,
+    seeds: seeds.flat(),
     clock,
     logger,
     keepVersions,
@@ -206,44 +242,58 @@ async function assemble(
   })
   metrics.expect(knownRequests(openapi))
   metrics.observe({
-    queueLength: () => runtime.scheduler.length,
-    memory: () => registry.memory(),
-    domains: () => registry.counts(),
+    families: runtimes.map((runtime) => gaugesOf(runtime, registry)),
+    otherDomains: () => registry.counts(null),
     knowsDomain: (domain) => registry.has(domain),
     ids: () => registry.ids(),
     loaded: () => registry.loaded(),
-    maxBatch: () => runtime.sizer.size,
     pinned: () => registry.pinned(),
-    lruAge: () => registry.lruAge(),
     storeBytes: () => store.usage().bytes,
     bankCapacity: () => config.bankMemory,
-    specialiseCapacity: () => (runtime.specialists ? config.specialiseMemory : 0),
+    specialiseCapacity: () => (runtimes.some(({ specialists }) => specialists) ? config.specialiseMemory : 0),
     storeProblems: () => registry.problems(),
   })
   const readiness = new Readiness({
-    engine,
+    engines: runtimes.map(({ engine, manifest }) => ({ family: manifest.name, engine })),
     clock,
     logger,
     timeoutMs: config.requestTimeout,
     obstacle: () => (config.strictStore ? storeObstacle(registry.problems()) : undefined),
   })
-  const predictor = buildPredictor(runtime, registry, config, clock, metrics)
+  const predictor = buildPredictor(runtimes, registry, config, clock, metrics)
   const app = await buildApp({
     registry,
     predictor,
     metrics,
-    family,
+    families: runtimes,
+    memory: () =>
+      totalMemory(
+        runtimes.map((runtime) => runtime.memory()),
+        config.bankMemory,
+      ),
     principals: () => principals.current,
     config: httpConfig(config),
     logger,
     clock,
     readiness: () => readiness.check(),
     draining: () => readiness.draining,
-    execution: () => runtime.execution,
     openapi,
     version: VERSION,
   })
-  return { app, predictor, runtime, registry, readiness, processes }
+  return { app, predictor, runtimes, registry, readiness, processes }
+}
+
+/** What the gauges of a family read. */
+function gaugesOf(runtime: FamilyRuntime, registry: Registry): FamilySource {
+  const { manifest, scheduler, residency, sizer } = runtime
+  return {
+    name: manifest.name,
+    queueLength: () => scheduler.length,
+    memory: () => runtime.memory(),
+    domains: () => registry.counts(manifest.name),
+    maxBatch: () => sizer.size,
+    lruAge: () => residency.lruAge() / 1000,
+  }
 }
 
 function decodeProcesses({ clock, logger, createLauncher }: ServiceParts): DecodeProcesses {
@@ -258,46 +308,16 @@ function decodeProcesses({ clock, logger, createLauncher }: ServiceParts): Decod
   })
 }
 
-/** The path of a request over the one family there is. */
-function buildPredictor(
-  runtime: FamilyRuntime,
-  registry: Registry,
-  config: ServeConfig,
-  clock: Clock,
-  metrics: Metrics,
-): Predictor {
-  const refused = (reason: RejectionReason) => metrics.rejected(reason)
-  const { rateLimit, rateBurst } = config
-  const options = { rate: rateLimit, burst: rateBurst, clock, refused }
-  const limit = rateLimit > 0 ? new RateLimit(options) : undefined
-  return new Predictor({
-    admission: new Admission({
-      maxImages: config.maxQueue,
-      maxImagesOfDomain: config.maxQueuePerDomain,
-      maxBytes: config.maxBodies,
-      secondsFor: (images) => runtime.scheduler.secondsFor(images),
-      refused,
-    }),
-    limitRate: (images) => limit?.take(images),
-    familyOf: () => runtime,
-    warm: (domain, version, wait) => registry.warm(domain, version, wait),
-    acquire: (domain, version, wait) => registry.acquire(domain, version, wait),
-    clock,
-    observe: metrics,
-  })
-}
-
 /**
  * What can be known to fail before anything heavy is loaded: folders that were named and are not there, an
  * address that cannot be had.
  */
 async function checkInputs(config: ServeConfig): Promise<void> {
-  const { family, adapters, adaptersGiven, data, dataGiven, host, port } = config
-  const familyRemedy = 'Build one with facet family build, or leave the option out for the shipped one.'
-  await naming('The family (--family)', family, familyRemedy, () => readdir(family))
+  const { families, adapters, adaptersGiven, data, dataGiven, host, port } = config
+  await checkFolders(families)
   const adaptersRemedy = 'Name a folder of <domain>.safetensors files, or leave the option out.'
-  if (adaptersGiven)
-    await naming('The shipped packs (--adapters)', adapters, adaptersRemedy, () => readdir(adapters))
+  for (const folder of adaptersGiven ? adapters : [])
+    await naming('The shipped packs (--adapters)', folder, adaptersRemedy, () => readdir(folder))
   if (!dataGiven) checkOldData(data)
   if (port !== 0) await checkAddress(host, port)
 }
@@ -330,22 +350,21 @@ function address(app: FastifyInstance): string {
 
 /**
  * The orderly end, in the order of the request's path: not ready, no new connections, requests in flight
- * answered, then the queue, the engine and the store. Past the grace period predictions still in the service are
+ * answered, then the queues, the engines and the store. Past the grace period predictions still in the service are
  * answered with `draining`; then all connections are closed.
  */
 function stopper(
-  { app, predictor, runtime, registry, readiness, processes }: Assembly,
+  { app, predictor, runtimes, registry, readiness, processes }: Assembly,
   principals: Principals,
   clock: Clock,
   gracePeriodMs: number,
 ): () => Promise<void> {
-  const { engine, scheduler } = runtime
   const end = async () => {
     readiness.drain()
     principals.close()
     let cancel = clock.after(gracePeriodMs, () => {
       predictor.abandon(draining())
-      runtime.abandon(draining())
+      for (const runtime of runtimes) runtime.abandon(draining())
       cancel = clock.after(LAST_ANSWERS_MS, () => app.server.closeAllConnections())
     })
     // Whatever fails to end, the parts below it are ended too; the first failure is told.
@@ -353,12 +372,12 @@ function stopper(
       await app.close()
     } finally {
       cancel()
-      await runtime.specialists?.close()
-      await scheduler.drain()
+      await Promise.all(runtimes.map(({ specialists }) => specialists?.close()))
+      await Promise.all(runtimes.map(({ scheduler }) => scheduler.drain()))
       try {
         await registry.close()
       } finally {
-        await Promise.all([engine.stop(), processes.stop()])
+        await Promise.all([...runtimes.map(({ engine }) => engine.stop()), processes.stop()])
       }
     }
   }

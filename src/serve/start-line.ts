@@ -18,36 +18,43 @@ const PLAIN_IMAGE = /^[\w.-]+\.(avif|gif|jpe?g|png|tiff?|webp)$/i
 const PLAIN_WORD = /^[\w%+,./:@=-]+$/
 
 export async function startLine(
-  { url, runtime, registry, guarded }: Service,
+  { url, runtimes, registry, guarded }: Service,
   config: ServeConfig,
 ): Promise<Record<string, unknown>> {
-  const { name, design } = runtime.family.manifest
   const { resident, ...others } = registry.counts()
-  const { provider, lanes, ...execution } = runtime.execution
+  const [first] = runtimes
+  const { provider, runtime, lanes } = first.execution
   return {
     url,
-    family: name,
-    design,
+    family: each(runtimes.map(({ manifest }) => manifest.name)),
+    design: each(runtimes.map(({ manifest }) => manifest.design)),
     device: provider,
-    runtime: execution.runtime,
-    precision: execution.precision,
+    runtime,
+    precision: each(runtimes.map(({ execution }) => execution.precision)),
     lanes,
     domains: Object.values(others).reduce((sum, count) => sum + count, resident),
     packs: registry.packCount(),
     resident,
-    models: config.family,
-    adapters: config.adapters,
+    models: each(config.families),
+    adapters: each(config.adapters),
     data: config.data,
     try: await firstCommand({
       url: reachable(url),
-      domains: registry.list({ limit: MOST_LOOKED_AT }).domains,
-      base: join(config.family, BASE_FILE),
+      domains: registry
+        .list({ limit: MOST_LOOKED_AT })
+        .domains.filter(({ domain }) => !registry.isBase(domain)),
+      base: join(config.families[0], BASE_FILE),
       cwd: process.cwd(),
       predictToken: guarded('predict') ? tokenOf(config.predictToken, 'FACET_PREDICT_TOKEN') : null,
       adminToken: guarded('admin') ? tokenOf(config.adminToken, 'FACET_ADMIN_TOKEN') : null,
       changes: guarded('admin') || isLoopbackHost(config.host),
     }),
   }
+}
+
+/** One value, or the values of each family. */
+function each<T>(values: readonly T[]): T | readonly T[] {
+  return values.length === 1 ? values[0]! : values
 }
 
 export interface Situation {

@@ -9,7 +9,7 @@ import type { Clock } from '../../concurrency/clock.js'
 import type { FamilyManifest } from '../../manifest/manifest.js'
 import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../../predict/predictor.js'
 import type { DomainView, ListOptions, PackOfVersion, Preconditions } from '../../registry/types.js'
-import type { MemoryAccount } from '../../residency/types.js'
+import type { MemoryAccount, TotalMemory } from '../../residency/types.js'
 import type { Principal } from '../access/tokens.js'
 
 /** The registry, as the routes use it. */
@@ -29,7 +29,6 @@ export interface Domains {
   remove(domain: string, pre: Preconditions): Promise<void>
   removeVersion(domain: string, version: string, pre: Preconditions): Promise<void>
   pack(domain: string, version?: string): PackOfVersion
-  memory(): MemoryAccount
 }
 
 /** The predictor, as the routes use it. */
@@ -53,7 +52,7 @@ export interface RequestMetrics {
   readonly contentType: string
 }
 
-/** How the trunk runs, for `GET /v1/family`. */
+/** How a family's trunk runs. */
 export interface Execution {
   /** `cpu`, or `cuda:0`. */
   provider: string
@@ -67,6 +66,13 @@ export interface Execution {
   maxBatch: number
   /** Number type of the bank's rows. */
   bankDtype: string
+}
+
+/** A family, as the routes show it. */
+export interface ServedFamily {
+  readonly manifest: FamilyManifest
+  readonly execution: Execution
+  memory(): MemoryAccount
 }
 
 /** Limits and settings of HTTP. Sizes are bytes; each is the largest that is allowed. */
@@ -115,7 +121,10 @@ export interface AppDeps {
   registry: Domains
   predictor: Predicting
   metrics: RequestMetrics
-  family: { manifest: FamilyManifest }
+  /** The first one first. */
+  families: readonly [ServedFamily, ...ServedFamily[]]
+  /** The memory account of all families together. */
+  memory(): TotalMemory
   /** Called for each request: the token file may have been read again in the meantime. */
   principals(): readonly Principal[]
   config: HttpConfig
@@ -124,7 +133,6 @@ export interface AppDeps {
   readiness(): ReadyAnswer | Promise<ReadyAnswer>
   /** True from the beginning of an orderly stop. Each connection is then closed after its answer. */
   draining(): boolean
-  execution(): Execution
   /** The text of `openapi.yaml`. */
   openapi: string
   /** Version of the software. */

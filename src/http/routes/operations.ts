@@ -8,17 +8,19 @@ import type { AppDeps } from '../exchange/deps.js'
 import { problemPlane } from '../exchange/problems.js'
 
 export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps }): Promise<void> {
-  const { metrics, family, readiness } = deps
+  const { metrics, families, readiness } = deps
   app.decorate('plane', problemPlane)
 
   app.get('/', { config: { scope: 'open', quiet: true } }, async () => ({
     service: 'facet',
     version: deps.version,
-    family: family.manifest.name,
+    family: families[0].manifest.name,
+    families: families.map(({ manifest }) => manifest.name),
     links: {
       api: '/openapi.yaml',
       domains: '/v1/domains',
       family: '/v1/family',
+      families: '/v1/families',
       metrics: '/metrics',
       ready: '/readyz',
       live: '/livez',

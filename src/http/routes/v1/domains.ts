@@ -119,7 +119,7 @@ export function domainRoutes(
         const { created, version, view } = await registry
           .put(domain, bytes, { activate: active, ...pre })
           .finally(() => free([request.body as Buffer]))
-        request.changed = { version, activate: active }
+        request.changed = { version, activate: active, family: view.family }
         void reply.code(created ? 201 : 200).header('location', `/v1/domains/${domain}`)
         return { ...answer(reply, view), uploaded: version }
       }),
@@ -129,7 +129,7 @@ export function domainRoutes(
     const version = checkVersion(onlyField(request.body, 'version', '{"version": "<sha256>"}'))
     request.changed = { version }
     const view = await registry.activate(request.params.domain, version, preconditionsOf(request))
-    request.changed = { version: view.version }
+    request.changed = { version: view.version, family: view.family }
     return answer(reply, view)
   })
 
