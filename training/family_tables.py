@@ -57,7 +57,7 @@ def section(name: str, runs: dict[tuple[str, str], dict], today: dict[str, dict[
         f"## The family {name}", "",
         f"Top-1 in percent on the whole test split, by each pack's own fp16 numbers in the family's graph; the best pack of `resnet26-half` beside it. `full` trains all "
         f"that the family's slots take, `bn` scale and bias, `feature` a head on frozen features. {len(runs)} runs, {hours:.1f} hours of run time. Folding and rounding to fp16 "
-        f"changed the class of {differ} of {compared:,} test images. Bold: the family's best, which ships (in the last row: the mean of the best)."
+        f"changed the class of {differ} of {compared:,} test images. Bold: the family's best (in the last row: the mean of the best); it ships where it is ahead."
         + (f" Not run yet: {', '.join(missing)}." if missing else ""), "",
         "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *("| " + " | ".join(row) + " |" for row in rows), "",
         f"With the better of both families' packs for each of the ten domains the mean is {either:.2f}; with `resnet26-half` alone {alone:.2f}.", "",
