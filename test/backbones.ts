@@ -69,4 +69,39 @@ function old(): Network {
   return net
 }
 
+/** Inverted bottlenecks: a k x k stem, pointwise and depthwise convolutions, each with its BatchNorm. */
+export function mobile(): Network {
+  const net = new Network(12, { opset: 13 }, 21)
+  const layer = (
+    name: string,
+    x: string,
+    channels: [number, number],
+    options: Parameters<Network['conv']>[3],
+  ) => net.bn(`${name}.bn`, net.conv(name, x, channels, options), channels[1])
+  const point = { kernel: [1, 1] as [number, number] }
+  const stem = net.relu(layer('stem', 'image', [3, 12], { stride: 2, pads: [0, 0, 1, 1] }))
+  const wide = net.relu(layer('a.expand', stem, [12, 24], point))
+  const deep = net.relu(layer('a.depth', wide, [24, 24], { group: 24, kernel: [5, 5] }))
+  const narrow = net.add(layer('a.project', deep, [24, 12], point), stem)
+  // A depthwise convolution with two outputs a channel, a strided pointwise one, and a grouped one.
+  const twice = net.relu(layer('b.depth', narrow, [12, 24], { group: 12 }))
+  const strided = net.relu(layer('b.project', twice, [24, 16], { ...point, stride: 2 }))
+  const grouped = net.relu(layer('c.grouped', strided, [16, 16], { group: 4 }))
+  const last = layer('c.last', grouped, [16, 20], point)
+  net.linear('head', net.vector(net.relu(net.bn('norm', net.relu(last), 20))), [20, 4])
+  return net
+}
+
+/** The same where the exporter folded every BatchNorm into its convolution. */
+export function mobileFolded(): Network {
+  const net = new Network(11, { opset: 17, fixedBatch: true, vector: 'Reshape' }, 22)
+  const point = { kernel: [1, 1] as [number, number], bias: true }
+  const stem = net.relu(net.conv('stem', 'image', [3, 8], { stride: 2, bias: true }))
+  const wide = net.relu(net.conv('expand', stem, [8, 24], point))
+  const deep = net.relu(net.conv('depth', wide, [24, 24], { group: 24, bias: true }))
+  const narrow = net.add(net.conv('project', deep, [24, 8], point), stem)
+  net.linear('head', net.vector(net.relu(net.conv('last', narrow, [8, 48], point))), [48, 4])
+  return net
+}
+
 export const networks = { folded, residual, branches, old }
