@@ -4,6 +4,9 @@
     python training/convert.py CHECKPOINT --family models/NAME --task 1 --name svhn --pack-out svhn.safetensors
     python training/convert.py models/resnet26-half --trunk-out trunk.safetensors            the trunk that adapt.py takes
 
+A family built from an export whose batch normalisations were folded away (PyTorch's default) has relative slots: its packs' scales are
+divided by the backbone's, which --backbone names (docs/pack-format.md, "Folded normalisations").
+
 CHECKPOINT is a file of `torch.save(net.state_dict(), ...)`, by itself or under a key such as `net` or `state_dict` beside anything
 else (checkpoint.py reads it without running what is in it), or the folder of a family of this network.
 
@@ -158,6 +161,28 @@ def of_family(directory: Path) -> net.ResNet26:
     return network
 
 
+def relative_to(tensors: dict[str, torch.Tensor], backbone: net.ResNet26, slots: list[dict], design: str) -> dict[str, torch.Tensor]:
+    """A pack's tensors for a family some of whose slots are relative: what multiplies a convolution there is divided by the g that the
+    exporter multiplied into it, that of the backbone's batch normalisation. That is the scale [Cout] and, in series, the columns of the
+    matrix. Raises ValueError where the backbone lost a channel (g = 0) that the pack uses."""
+    modules, out = backbone.slots(), dict(tensors)
+    for slot in slots:
+        name = slot["name"]
+        if not slot.get("relative") or f"{name}.scale" not in tensors:
+            continue
+        if name not in modules:
+            raise ValueError(f"the backbone has no convolution {name}, whose slot is relative")
+        g = net.affine(modules[name].bn)[0].float()
+        for part in ("scale", "matrix") if design == "series" else ("scale",):
+            value = tensors.get(f"{name}.{part}")
+            if value is None:
+                continue
+            if bool(((g == 0) & (value != 0)).any()):
+                raise ValueError(f"{name}.{part}: the backbone's scale of a channel is 0, so the folded export has nothing of it")
+            out[f"{name}.{part}"] = torch.where(value == 0, value, value / g)
+    return out
+
+
 def export_onnx(network: net.ResNet26, path: Path, side: int) -> None:
     """Writes the network as ONNX, operator set 13, with its batch normalisations not folded: `image` float32 [N, 3, side, side],
     normalised, to `logits` [N, K]."""
@@ -166,6 +191,11 @@ def export_onnx(network: net.ResNet26, path: Path, side: int) -> None:
     torch.onnx.export(network, torch.zeros(1, 3, side, side), str(path), opset_version=13, input_names=["image"],
                       output_names=["logits"], dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
                       training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False, **options)
+
+
+def read_network(path: Path, task: int) -> net.ResNet26:
+    """The network of a task of a checkpoint, or of a family's folder. Raises ValueError or OSError."""
+    return of_family(path) if path.is_dir() else to_network(checkpoint.read_state(path), task)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -177,6 +207,8 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument("--side", type=int, default=64, help="height and width of the ONNX file's input; default %(default)s")
     p.add_argument("--pack-out", type=Path, help="write this task as a pack (needs --family)")
     p.add_argument("--family", type=Path, help="directory with family.json")
+    p.add_argument("--backbone", type=Path, help="the network that the family's backbone was exported from, a checkpoint (its task 0) or a family's "
+                   "folder: needed where the family's slots are relative")
     p.add_argument("--dtype", choices=("fp16", "fp32"), default="fp16", help="of the pack's numbers; default %(default)s")
     p.add_argument("--name", help="the pack's human name")
     p.add_argument("--labels", type=Path, help="JSON array of labels; default: the class ids 0, 1, ...")
@@ -188,7 +220,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.pack_out and not args.family:
         p.error("--pack-out needs --family: its fingerprint goes into the pack")
     try:
-        network = of_family(args.checkpoint) if args.checkpoint.is_dir() else to_network(checkpoint.read_state(args.checkpoint), args.task)
+        network = read_network(args.checkpoint, args.task)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
     if args.trunk_out:
@@ -201,7 +233,15 @@ def main(argv: list[str] | None = None) -> None:
         family = json.loads((args.family / "family.json").read_text())
         count = network.head.out_features
         labels = json.loads(args.labels.read_text()) if args.labels else [str(i) for i in range(count)]
-        pack.write(args.pack_out, net.fold(network), family=family["fingerprint"], design=network.design, labels=labels, mean=args.mean, std=args.std,
+        tensors, slots = net.fold(network), family.get("slots", [])
+        if any(slot.get("relative") for slot in slots):
+            if not args.backbone:
+                p.error(f"slots of {args.family} are relative, since its backbone was exported with folded normalisations: name the network that it was exported from with --backbone")
+            try:
+                tensors = relative_to(tensors, read_network(args.backbone, 0), slots, network.design)
+            except (ValueError, OSError) as error:
+                raise SystemExit(str(error)) from error
+        pack.write(args.pack_out, tensors, family=family["fingerprint"], design=network.design, labels=labels, mean=args.mean, std=args.std,
                    dtype=torch.float16 if args.dtype == "fp16" else torch.float32, **({"name": args.name} if args.name else {}))
         print(f"{args.pack_out}: {network.design} pack of {count} classes, {args.dtype}")
 

@@ -2,6 +2,7 @@
 import argparse
 import contextlib
 import io
+import json
 import sys
 import tempfile
 import unittest
@@ -200,6 +201,33 @@ class Convert(unittest.TestCase):
             for dtype, kind in (("fp16", torch.float16), ("fp32", torch.float32)):
                 convert.main([str(path), "--pack-out", str(out), "--family", folder, "--dtype", dtype])
                 self.assertEqual({v.dtype for v in load_file(str(out)).values()}, {kind})
+
+
+    def test_packs_for_a_folded_export_have_relative_scales(self):
+        for mode in ("parallel", "series", "bn"):
+            with self.subTest(mode), tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+                public = PublicNet(mode)
+                state = public.state_dict()
+                backbone, network = (convert.to_network(state, task) for task in (0, 1))
+                # The export: each normalisation multiplied into the convolution in front of it.
+                trunk = convert.trunk_tensors(backbone)
+                for name, slot in backbone.slots().items():
+                    g, h = net.affine(slot.bn)
+                    trunk[f"{name}.weight"] = (g.float()[:, None, None, None] * trunk[f"{name}.weight"])
+                slots = [{"name": name, "relative": True} for name in backbone.slots()]
+                path, out = Path(folder) / "c.pt", Path(folder) / "pack.safetensors"
+                torch.save(state, path)
+                (Path(folder) / "family.json").write_text(json.dumps({"fingerprint": "0", "slots": slots}))
+                command = [str(path), "--task", "1", "--pack-out", str(out), "--family", folder, "--dtype", "fp32"]
+                convert.main([*command, "--backbone", str(path)])
+                x = torch.randn(2, 3, 64, 64)
+                found = pack.Runner(trunk, pack.read(out)[0], mode).features(x)
+                with torch.no_grad():
+                    wanted = network.features(x)
+                self.assertLess(float((found - wanted).abs().max() / wanted.abs().max()), 1e-4)
+                with contextlib.redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit):
+                    convert.main(command)
+                self.assertIn("--backbone", said.getvalue())
 
 
 class Trap:
