@@ -18,6 +18,7 @@ import { MANIFEST_FILE } from '../family/family.js'
 import { isFileError, naming } from '../host/file-problem.js'
 import { VERSION } from '../host/package.js'
 import { created } from './created.js'
+import { readLabels } from './labels.js'
 import { end, readNamedFamily } from './ends.js'
 import { checkFamily } from './family-check.js'
 import { checkCommand } from './family-graphs.js'
@@ -157,26 +158,6 @@ async function readBackbone(path: string): Promise<Uint8Array> {
   throw new BackboneError(
     `The backbone ${path} is not an ONNX model: it looks like ${name}. Export the network to ONNX first (torch.onnx.export, tf2onnx).`,
   )
-}
-
-/** The base's labels: a JSON array of strings, or one label per line. */
-async function readLabels(path: string): Promise<string[]> {
-  const remedy = 'Name a JSON array of strings, or a text with one label a line.'
-  const text = await naming('The labels (--labels)', path, remedy, () => readFile(path, 'utf8'))
-  if (!text.trimStart().startsWith('['))
-    return text
-      .split(/\r?\n/)
-      .map((line) => line.trim())
-      .filter((line) => line !== '')
-  let labels: unknown
-  try {
-    labels = JSON.parse(text)
-  } catch (error) {
-    throw new BackboneError(`The labels in ${path} are not valid JSON: ${(error as Error).message}`)
-  }
-  if (!Array.isArray(labels) || !labels.every((label) => typeof label === 'string'))
-    throw new BackboneError(`The labels in ${path} are not a JSON array of strings.`)
-  return labels
 }
 
 /** Reads external data files beside the backbone, each once. */

@@ -1,5 +1,6 @@
 /**
- * `facet pack show` describes a pack; `facet pack verify` lists everything that is wrong with one.
+ * `facet pack show` describes a pack; `facet pack verify` lists everything that is wrong with one; `facet pack import`
+ * (`pack-import.ts`) makes one of a LoRA.
  *
  * Only files and the terminal are handled here; the checks are in `pack/read.ts`.
  */
@@ -14,6 +15,7 @@ import { isAffine } from '../manifest/layout.js'
 import type { Pack } from '../pack/pack.js'
 import { type PackSummary, readPack, readPackInfo } from '../pack/read.js'
 import { end, readNamedFamily } from './ends.js'
+import { addImport } from './pack-import.js'
 import { kindOf } from '../bytes/file-kind.js'
 import { printable } from '../shown-text.js'
 
@@ -21,7 +23,7 @@ const FAMILY = 'The family (--family)'
 
 /** The `pack` command with its sub-commands. */
 export function packCommand(): Command {
-  const pack = new Command('pack').description('inspect and verify packs (one domain each)')
+  const pack = new Command('pack').description('inspect, verify and import packs (one domain each)')
   pack
     .command('show')
     .description('describe a pack')
@@ -34,11 +36,12 @@ export function packCommand(): Command {
     .argument('<file>', 'a pack, .safetensors')
     .requiredOption('--family <dir>', 'folder of the family')
     .action(verify)
+  addImport(pack, (file, command, work) => guarded(`${file} is not a LoRA of this family`, command, work))
   return pack
 }
 
 async function show(file: string, flags: { family?: string }, command: Command): Promise<void> {
-  await guarded(file, command, async () => {
+  await guarded(`${file} is not a valid pack`, command, async () => {
     const bytes = await readPackFile(file, command)
     const summary = readPackInfo(bytes)
     const family = flags.family === undefined ? undefined : await readNamedFamily(FAMILY, flags.family)
@@ -49,7 +52,7 @@ async function show(file: string, flags: { family?: string }, command: Command):
 }
 
 async function verify(file: string, flags: { family: string }, command: Command): Promise<void> {
-  await guarded(file, command, async () => {
+  await guarded(`${file} is not a valid pack`, command, async () => {
     const family = await readNamedFamily(FAMILY, flags.family)
     const pack = readPack(await readPackFile(file, command), family.manifest)
     const { name } = family.manifest
@@ -57,14 +60,17 @@ async function verify(file: string, flags: { family: string }, command: Command)
   })
 }
 
-/** Ends the command for a bad pack, with one problem a line; other errors go to `end`. */
-async function guarded(file: string, command: Command, work: () => Promise<void>): Promise<void> {
+/**
+ * Ends the command for a bad file, with one problem a line; other errors go to `end`.
+ * @param what the file, and what it is not
+ */
+async function guarded(what: string, command: Command, work: () => Promise<void>): Promise<void> {
   try {
     await work()
   } catch (error) {
     if (error instanceof FacetError) {
       const list = error.problems.map((problem) => `  - ${problem}\n`).join('')
-      command.error(`error: ${file} is not a valid pack:\n${list}`.trimEnd())
+      command.error(`error: ${what}:\n${list}`.trimEnd())
     }
     end(command, error)
   }
