@@ -2,33 +2,12 @@
  * Backbones as exporters write them open: whatever computes shapes, constants, normalisations and class tokens, the
  * family gives the backbone's own features.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
-import path from 'node:path'
-import t, { type Test } from 'tap'
-import { checkFamily } from '../src/commands/family-check.js'
+import t from 'tap'
 import { runModel } from '../src/commands/run-model.js'
-import type { BuildOptions, BuiltFamily } from '../src/compiler/build.js'
 import { openBackbone } from '../src/compiler/open.js'
-import { Control } from './engine-rig.js'
+import { checkedBuild } from './checked-build.js'
 import { OnnxGraph } from './graphs.js'
 import { build } from './trunk.js'
-
-const control = new Control()
-const createWorker = () => control.createWorker()
-
-/** Builds a family of frozen features, and returns it with the largest difference to the backbone's features. */
-async function built(
-  t: Test,
-  bytes: Uint8Array,
-  changes: Partial<BuildOptions> = {},
-): Promise<{ family: BuiltFamily; difference: number }> {
-  const family = await build(bytes, { design: 'feature', ...changes })
-  const dir = path.join(t.testdir(), 'family')
-  mkdirSync(dir, { recursive: true })
-  for (const [name, content] of family.files) writeFileSync(path.join(dir, name), content)
-  const difference = await checkFamily(dir, { ...family.backbone, bytes }, false, createWorker)
-  return { family, difference }
-}
 
 const EPSILON = 1e-6
 const WIDTH = 16
@@ -132,14 +111,14 @@ function withHead({ graph, features }: ReturnType<typeof transformer>, batch: nu
 
 for (const opset of [13, 17, 20]) {
   t.test(`a transformer of operator set ${opset} opens, for any number of images`, async (t) => {
-    const { family, difference } = await built(t, withHead(transformer({ opset }), 'N'))
+    const { family, difference } = await checkedBuild(t, withHead(transformer({ opset }), 'N'))
     t.match(family.manifest, { features: WIDTH, slots: [], parameters: { head: 5 * WIDTH + 5 } })
     t.ok(difference <= 1e-5, `features differ by ${difference}`)
   })
 }
 
 t.test('an export for one image is freed, its class token too', async (t) => {
-  const { difference } = await built(t, withHead(transformer({ fixed: true }), 1))
+  const { difference } = await checkedBuild(t, withHead(transformer({ fixed: true }), 1))
   t.ok(difference <= 1e-5, `features differ by ${difference}`)
 })
 
@@ -164,7 +143,7 @@ t.test('an export for one image whose batch is inside other sizes is refused', a
 
 t.test('a file in half precision opens in float32, without its casts', async (t) => {
   const bytes = withHead(transformer({ half: true }), 'N')
-  const { family, difference } = await built(t, bytes)
+  const { family, difference } = await checkedBuild(t, bytes)
   t.ok(difference <= 1e-2, `features differ by ${difference}`)
   t.match(family.notes, [/half precision/])
   const opened = await openBackbone(bytes, {}, runModel)
@@ -217,7 +196,7 @@ function squeezed(weights: (graph: OnnxGraph, name: string, dims: number[]) => s
 
 t.test('squeeze and excitation, hard-swish and asymmetric pads open', async (t) => {
   const bytes = squeezed((graph, name, dims) => graph.weight(name, dims))
-  const { difference } = await built(t, bytes, { design: 'parallel' })
+  const { difference } = await checkedBuild(t, bytes, { design: 'parallel' })
   t.ok(difference <= 1e-5, `features differ by ${difference}`)
 })
 
@@ -229,7 +208,7 @@ t.test('standardised weights are computed once, and slots are called by what the
     const squares = graph.add('ReduceMean', [graph.add('Mul', [centred, centred])], { axes: [1, 2, 3] })
     return graph.add('Div', [centred, graph.add('Sqrt', [graph.add('Add', [squares, graph.floats([1e-4])])])])
   })
-  const { family, difference } = await built(t, standardised, { design: 'parallel' })
+  const { family, difference } = await checkedBuild(t, standardised, { design: 'parallel' })
   t.ok(difference <= 1e-5, `features differ by ${difference}`)
   t.match(family.manifest.slots, [{ name: 'stem' }])
   const plain = await build(squeezed((graph, name, dims) => graph.weight(name, dims)))
