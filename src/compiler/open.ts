@@ -51,11 +51,11 @@ export async function openBackbone(
 ): Promise<OpenBackbone> {
   const loaded = loadModel(bytes, external)
   refuseTrunk(loaded)
-  refuseTraining(loaded)
   const raised = upcast(loaded)
   const graph = openGraph(raised ?? loaded, isReservedName)
   const { channelsLast, height, width } = inputSize(graph, options)
   await foldConstants(graph, run)
+  refuseTraining(graph)
   const { note, file, ...normalisation } = takeNormalisation(graph, channelsLast, options)
   freeBatch(graph)
   const shapes = await measureShapes(graph, channelsLast ? [height, width, 3] : [3, height, width], run)
@@ -88,7 +88,8 @@ function refuseTrunk({ inputs }: Model): void {
     )
 }
 
-function refuseTraining({ nodes }: Model): void {
+/** A BatchNorm in training mode that standardises weights is a constant by now. */
+function refuseTraining({ nodes }: Graph): void {
   const norm = nodes.find(
     (node) =>
       node.op === 'BatchNormalization' &&
