@@ -215,3 +215,13 @@ t.test('standardised weights are computed once, and slots are called by what the
   t.not(family.manifest.weights, plain.manifest.weights, 'another network than without')
   t.equal((await build(standardised)).manifest.weights, family.manifest.weights, 'the same each time')
 })
+
+t.test('zeros around an image are in front of a maximum, not left out of it', async (t) => {
+  const graph = new OnnxGraph()
+  const below = graph.add('Sub', [graph.add('Sigmoid', ['image']), graph.floats([2], [])])
+  const padded = graph.add('Pad', [below, graph.ints(0, 0, 1, 1, 0, 0, 1, 1)])
+  const pooled = graph.add('MaxPool', [padded], { kernel_shape: [3, 3], strides: [2, 2] })
+  const vector = graph.add('Flatten', [graph.add('GlobalAveragePool', [pooled])], {}, 'vector')
+  const { difference } = await checkedBuild(t, graph.onnx([vector], ['N', 3, SIZE, SIZE]))
+  t.ok(difference <= 1e-5, `features differ by ${difference}`)
+})

@@ -8,6 +8,7 @@ import { freeBatch } from '../onnx/free-batch.js'
 import { type Graph, openGraph } from '../onnx/graph.js'
 import { BackboneError, intOf, loadModel, type Model, type ReadExternal } from '../onnx/onnx.js'
 import type { RunModel } from '../onnx/run.js'
+import { keepPadsApart } from '../onnx/pads.js'
 import { measureShapes, type Shapes } from '../onnx/shapes.js'
 import { upcast } from '../onnx/upcast.js'
 import type { BackboneInterface } from './backbone.js'
@@ -59,6 +60,7 @@ export async function openBackbone(
   const { note, file, ...normalisation } = takeNormalisation(graph, channelsLast, options)
   freeBatch(graph)
   const shapes = await measureShapes(graph, channelsLast ? [height, width, 3] : [3, height, width], run)
+  keepPadsApart(graph)
   const features = findFeatures(graph, shapes, options)
   graph.prune([features.value])
   const half = 'The model is in half precision; the family computes in float32 with the same weights'
