@@ -12,6 +12,8 @@ const LEFT_OUT = [
   // The whole service, as a process or in this one.
   'service-*',
   'samples',
+  'imagenet-family',
+  'own-pages',
   'soak',
   // Other processes, sockets, time limits.
   'store-kill',
