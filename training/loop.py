@@ -22,6 +22,7 @@ from tqdm import tqdm
 import data
 
 SAVE_EVERY_SECONDS = 60
+EVALUATION_BATCH = 128
 
 
 @dataclass
@@ -190,7 +191,9 @@ def predict(network: nn.Module, split: data.Split, mean, std, device: str, resol
             frame: data.Frame = data.FRAME) -> np.ndarray:
     """The predicted class index of each image of a split, in fp32 on the service's crop."""
     network.to(device).eval()
-    found = [network(x.to(device)).argmax(1).cpu().numpy() for x in data.test_batches(split, mean, std, resolution=resolution, frame=frame)]
+    batches = data.test_batches(split, mean, std, size=EVALUATION_BATCH, resolution=resolution, frame=frame)
+    bar = tqdm(batches, total=math.ceil(len(split) / EVALUATION_BATCH), desc="measuring", unit="batch", mininterval=5, leave=False)
+    found = [network(x.to(device)).argmax(1).cpu().numpy() for x in bar]
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
