@@ -48,7 +48,8 @@ def section(name: str, runs: dict[tuple[str, str], dict], today: dict[str, dict[
     rows.append([f"**mean of {len(ten)}**", "", "", "", f"**{mean(before_of[d] for d in ten):.2f}**", "", "", f"**{mean(best_of[d] for d in ten):.2f}**",
                  f"**{mean(best_of[d] - before_of[d] for d in ten):+.1f}**"])
     header = ["domain", "classes", "train", "epochs, resolutions", "resnet26-half", *DESIGNS, "difference"]
-    differ, compared = (sum(r["accuracy"][key] for r in runs.values()) for key in ("differ", "compared"))
+    counted = [r["accuracy"] for r in runs.values() if "differ" in r["accuracy"]]
+    differ, compared = (sum(accuracy[key] for accuracy in counted) for key in ("differ", "compared"))
     hours = sum(r["seconds"] for r in runs.values()) / 3600
     missing = [d for d in TEN if d in today and d not in best_of]
     alone = mean(max(map(score, packs_of(today[d]))) for d in TEN if d in today)

@@ -343,7 +343,7 @@ OPERATORS.update({
 @operator("Reshape")
 def reshape(a, x, shape):
     wanted = [x.shape[i] if s == 0 and not a.get("allowzero", 0) else s for i, s in enumerate(shape.tolist())]
-    return x.reshape(wanted)
+    return torch.reshape(x, tuple(wanted))
 
 
 @operator("Flatten")
@@ -401,7 +401,19 @@ def slices(a, x, starts=None, ends=None, axes=None, steps=None):
 def gather(a, x, indices):
     axis = a.get("axis", 0) % x.dim()
     flat = indices.flatten() % x.shape[axis]
-    return x.index_select(axis, flat).reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1:])
+    return torch.reshape(x.index_select(axis, flat), (*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]))
+
+
+@operator("ScatterND")
+def scatter_nd(a, x, indices, updates):
+    if a.get("reduction", "none") != "none":
+        raise GraphError(f"ScatterND with the reduction {a['reduction']}")
+    return x.index_put(tuple(indices.unbind(-1)), updates)
+
+
+@operator("Mod")
+def mod(a, x, y):
+    return torch.fmod(x, y) if a.get("fmod", 0) else torch.remainder(x, y)
 
 
 @operator("Expand")
