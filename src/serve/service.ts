@@ -126,6 +126,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     if (reason !== undefined) parts.logger.info({ family: name, precision, reason }, 'precision chosen')
     const engine = familyEngine(family, config, {
       ...parts,
+      logger: loggerOf(parts.logger, name, read),
       native: chosen,
       precision,
       share: 1 / read.length,
@@ -221,7 +222,7 @@ async function assemble(
           openImage(bytes, input, limits, { ...work, apart: decodeApart, decodeJpeg }),
         decoding,
         clock,
-        logger,
+        logger: loggerOf(logger, family.manifest.name, families),
         observe: metrics.ofFamily(family.manifest.name),
       }),
   )
@@ -281,6 +282,11 @@ async function assemble(
     version: VERSION,
   })
   return { app, predictor, runtimes, registry, readiness, processes }
+}
+
+/** What the parts of a family log says whose they are, where there are several. */
+function loggerOf(logger: Logger, family: string, all: readonly unknown[]): Logger {
+  return all.length > 1 ? logger.child({ family }) : logger
 }
 
 /** What the gauges of a family read. */
