@@ -74,10 +74,45 @@ t.test('says what it chose, and what it could not open', async (t) => {
     /^opened {4}design parallel: whole matrices at convolutions larger than 1x1, .* 100% of the weights/m,
   )
   t.match(out, /NOT OPENED {2}even \(even\): the windows of its 2x2 kernel/)
-  const factors = (await build(path.join(dir, 'net.onnx'), path.join(dir, 'tiny'), '--rank', '4')).out
+  const factors = (await build(path.join(dir, 'net.onnx'), path.join(dir, 'other'), '--rank', '4')).out
   t.match(factors, /^opened {4}design parallel: factors of rank 4/m)
   t.match(factors, /a\.conv +conv +3 -> 12 +3x3\/1x1 +12x3 /, 'where factors would be no smaller')
   t.match(factors, /b\.conv +conv +12 -> 12 +3x3\/2x2 +12x4 4x12 /)
+})
+
+t.test('--plan shows the slots with their costs and writes nothing', async (t) => {
+  const dir = t.testdir({ 'net.onnx': Buffer.from(backbone().onnx()) })
+  const plan = (...args: string[]) => facet('build', path.join(dir, 'net.onnx'), '--plan', ...args)
+  const { out, error } = await plan()
+  t.equal(error, '')
+  t.match(out, /^would open {2}design parallel: whole matrices/m)
+  t.match(out, /^slot +kind +channels +kernel\/stride +matrix +parameters +of trunk$/m)
+  t.match(out, /^a\.conv +conv +3 -> 12 +3x3\/1x1 +12x3 +60 +3\.3%$/m)
+  t.match(out, /^all slots +228 +12\.6%$/m)
+  t.match(out, /NOT OPENED {2}even/)
+  t.notMatch(out, /WARNING/)
+  t.match((await plan('--design', 'bn')).out, /^WARNING {3}the slots hold 2\.6%|^all slots +48 +2\.6%$/m)
+  t.match((await plan('--slots', '^a.bn$')).out, /^all slots +24 +1\.\d%$/m)
+  t.match((await plan('--out', path.join(dir, 'x'))).out, /^nothing was written/m)
+  t.same(readdirSync(dir), ['net.onnx'])
+})
+
+t.test('warns of slots that hold next to nothing, or almost a network', async (t) => {
+  const net = new Network(10)
+  const x = net.relu(net.bn('a.bn', net.conv('a.conv', 'image', [3, 64]), 64))
+  const y = net.conv('b.conv', x, [64, 64])
+  const point = net.conv('point', y, [64, 256], { kernel: [1, 1] })
+  net.linear('head', net.vector(net.relu(point)), [256, 3])
+  const dir = t.testdir({ 'net.onnx': Buffer.from(net.onnx()) })
+  const plan = async (...args: string[]) => {
+    return (await facet('build', path.join(dir, 'net.onnx'), '--plan', ...args)).out
+  }
+  t.match(await plan('--slots', '^a.bn$'), /^WARNING {3}the slots hold 0\.2% of the network: .*--rank/m)
+  t.match(
+    await plan('--slots', 'point'),
+    /^WARNING {3}the slots hold \d\d\.\d% of the network: a domain costs/m,
+  )
+  t.notMatch(await plan('--design', 'feature'), /WARNING/)
 })
 
 t.test('builds over a family, and drops a file it no longer has', async (t) => {
@@ -88,7 +123,14 @@ t.test('builds over a family, and drops a file it no longer has', async (t) => {
   const net = new Network(6)
   net.linear('head', net.vector(net.conv('a', 'image', [3, 2])), [2, 2])
   writeFileSync(path.join(dir, 'net.onnx'), net.onnx())
-  t.equal((await build(path.join(dir, 'net.onnx'), out)).error, '')
+  const before = readFileSync(path.join(out, 'family.json'), 'utf8')
+  t.match(
+    (await build(path.join(dir, 'net.onnx'), out)).error,
+    /tiny holds another family, tiny, and packs made for it do not fit the new one\. .*--force/,
+  )
+  t.equal(readFileSync(path.join(out, 'family.json'), 'utf8'), before)
+  t.equal((await build(path.join(dir, 'net.onnx'), out, '--force')).error, '')
+  t.equal((await build(path.join(dir, 'net.onnx'), out)).error, '', 'the same family again')
   t.notOk(existsSync(path.join(out, 'trunk.weights')))
   t.equal((await readFamily(out)).manifest.input.height, 6)
 })

@@ -193,7 +193,15 @@ t.test('a build over the family takes its graphs in 8 bits away', async (t) => {
   const net = new Network(6)
   net.linear('head', net.vector(net.conv('a', 'image', [3, 2])), [2, 2])
   writeFileSync(path.join(dir, 'net.onnx'), net.onnx())
-  await runCommand(familyCommand(), 'build', path.join(dir, 'net.onnx'), '--out', family, '--no-check')
+  await runCommand(
+    familyCommand(),
+    'build',
+    path.join(dir, 'net.onnx'),
+    '--out',
+    family,
+    '--no-check',
+    '--force',
+  )
   t.notOk(readdirSync(family).some((name) => name.includes('int8')))
   t.equal((await readFamily(family)).manifest.int8, undefined)
 })

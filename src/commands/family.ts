@@ -9,11 +9,10 @@ import { basename, dirname, join, relative, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { type BuiltFamily, buildFamily } from '../compiler/build.js'
 import { WEIGHTS_FILE } from '../compiler/graph-files.js'
+import { planFamily } from '../compiler/plan.js'
 import { isInt8File } from '../compiler/quantise.js'
 import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../manifest/manifest.js'
-import { adapterElements, kindOf, slotParts } from '../manifest/kinds/kinds.js'
-import { describeGraph, graphVariants } from '../manifest/graphs.js'
 import { MANIFEST_FILE } from '../family/family.js'
 import { isFileError, naming } from '../host/file-problem.js'
 import { VERSION } from '../host/package.js'
@@ -21,13 +20,15 @@ import { created } from './created.js'
 import { readLabels } from './labels.js'
 import { end, readNamedFamily } from './ends.js'
 import { checkFamily } from './family-check.js'
+import { buildReport, describe, planReport } from './family-report.js'
 import { checkCommand } from './family-graphs.js'
 import { quantizeCommand } from './family-quantize.js'
 import { runModel } from './run-model.js'
 import { kindOf as fileKind } from '../bytes/file-kind.js'
 
 interface BuildFlags {
-  out: string
+  out?: string
+  plan: boolean
   design?: Design
   rank?: number | 'full'
   name?: string
@@ -54,7 +55,8 @@ export function familyCommand(): Command {
     .command('build')
     .description('build a family from an ONNX backbone')
     .argument('<backbone.onnx>', 'a plain ONNX image network, before any optimisation for a runtime')
-    .requiredOption('--out <dir>', 'folder of the family, for example models/NAME')
+    .option('--out <dir>', 'folder of the family, for example models/NAME (needed unless --plan is given)')
+    .option('--plan', 'show what would be opened and what it costs, and write nothing', false)
     .addOption(
       new Option(
         '--design <design>',
@@ -98,7 +100,7 @@ export function familyCommand(): Command {
     .option('--fp16', 'store the weights as float16', false)
     .option('--license <text>', "the trunk's licence", 'not stated')
     .option('--description <text>', 'what the trunk is and what it was trained on')
-    .option('--force', 'write into a folder that holds other files', false)
+    .option('--force', 'write into a folder that holds another family or other files', false)
     .option('--no-check', 'write the family without running it against the backbone first')
     .action(build)
   family
@@ -112,30 +114,26 @@ export function familyCommand(): Command {
 }
 
 async function build(backbone: string, flags: BuildFlags, command: Command): Promise<void> {
-  const { out, name, labels, force, check, ...options } = flags
-  const folder = resolve(out)
+  const { out, plan, name, labels, force, check, ...options } = flags
+  if (out === undefined && !plan) command.error("error: required option '--out <dir>' not specified")
   try {
-    await checkTarget(folder, force)
+    if (out !== undefined) await checkTarget(resolve(out), force)
     const bytes = await readBackbone(backbone)
     const external = externalData(dirname(resolve(backbone)))
-    const built = await buildFamily(
-      bytes,
-      {
-        ...options,
-        name: name ?? basename(folder),
-        ...(labels === undefined ? {} : { labels: await readLabels(labels) }),
-        source: basename(backbone),
-        created: created(),
-        tool: `facet ${VERSION}`,
-      },
-      runModel,
-      external,
-    )
+    const known = { ...options, ...(labels === undefined ? {} : { labels: await readLabels(labels) }) }
+    if (plan || out === undefined) {
+      print(command, planReport(await planFamily(bytes, known, runModel, external)))
+      return
+    }
+    const folder = resolve(out)
+    const how = { name: name ?? basename(folder), source: basename(backbone), created: created() }
+    const built = await buildFamily(bytes, { ...known, ...how, tool: `facet ${VERSION}` }, runModel, external)
+    if (!force) await checkReplaced(folder, built.manifest)
     let difference: number | undefined
     await writeFamily(folder, built, async (staged) => {
       if (check) difference = await checkFamily(staged, { ...built.backbone, bytes, external }, options.fp16)
     })
-    print(command, report(built, out, difference))
+    print(command, buildReport(built, out, difference))
   } catch (error) {
     end(command, error)
   }
@@ -200,6 +198,27 @@ async function checkTarget(folder: string, force: boolean): Promise<void> {
     )
 }
 
+/** Refuses a folder that holds another family: its packs would not fit the new one. */
+async function checkReplaced(folder: string, { fingerprint }: FamilyManifest): Promise<void> {
+  const text = await readFile(join(folder, MANIFEST_FILE), 'utf8').catch((error: unknown) => {
+    if (isFileError(error) && error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (text === undefined) return
+  let found: Partial<FamilyManifest> = {}
+  try {
+    found = JSON.parse(text) as FamilyManifest
+  } catch {
+    // A manifest that cannot be read is of no family that is known to be this one.
+  }
+  if (found.fingerprint === fingerprint) return
+  const what =
+    found.fingerprint === undefined ? 'a family that cannot be read' : `another family, ${found.name}`
+  throw new BackboneError(
+    `${folder} holds ${what}, and packs made for it do not fit the new one. Choose another folder (--out), or replace it with --force.`,
+  )
+}
+
 /**
  * Writes the family into a folder beside its own first, then moves it into place file by file, the manifest
  * last.
@@ -229,66 +248,6 @@ async function writeFamily(
   } finally {
     await rm(staging, { recursive: true, force: true })
   }
-}
-
-/** @param difference of the check, relative to the largest feature; undefined without one */
-function report(built: BuiltFamily, out: string, difference: number | undefined): string {
-  const lines = [
-    `opened    ${built.chosen}`,
-    describe(built.manifest).trimEnd(),
-    `features  ${built.features}`,
-  ]
-  for (const note of built.notes) lines.push(`note      ${note}`)
-  const refused = built.closed.filter((entry) => entry.refused)
-  const frozen = built.closed.filter((entry) => !entry.refused)
-  for (const entry of refused) lines.push(`NOT OPENED  ${entry.name} (${entry.node}): ${entry.reason}`)
-  for (const entry of frozen) lines.push(`frozen    ${entry.name}: ${entry.reason}`)
-  lines.push(
-    difference === undefined
-      ? 'NOT CHECKED  the family was not run against its backbone (--no-check)'
-      : `checked: features equal the backbone's within ${difference.toExponential(1)} of the largest feature`,
-  )
-  lines.push(`written   ${[...built.files.keys()].map((name) => join(out, name)).join(' ')}`)
-  return `${lines.join('\n')}\n`
-}
-
-function describe(manifest: FamilyManifest): string {
-  const { input, parameters } = manifest
-  const rows = manifest.slots.map((slot) => {
-    const matrices = slotParts(slot).filter(({ dims }) => dims.length > 1)
-    return [
-      slot.name,
-      slot.kind,
-      `${slot.in} -> ${slot.out}`,
-      kindOf(slot).window(slot),
-      matrices.map(({ dims }) => dims.join('x')).join(' ') || '-',
-      String(adapterElements([slot])),
-    ]
-  })
-  const graphs = graphVariants(manifest).map((variant) => `${variant.file}: ${describeGraph(variant)}`)
-  const share = ((100 * parameters.adapter) / parameters.trunk).toFixed(1)
-  return [
-    `family    ${manifest.name} (${manifest.design}), fingerprint ${manifest.fingerprint}`,
-    `input     ${input.height}x${input.width} from a shorter side of ${input.resize} (${input.kernel}), mean ${input.mean.join(' ')}, std ${input.std.join(' ')}`,
-    `size      trunk ${parameters.trunk} parameters, adapter ${parameters.adapter} (${share}%), base head ${parameters.head}; ${manifest.features} features`,
-    `licence   ${manifest.license}`,
-    `graphs    ${graphs.join('\n          ')}`,
-    '',
-    table([['slot', 'kind', 'channels', 'kernel/stride', 'matrix', 'parameters'], ...rows]),
-    '',
-  ].join('\n')
-}
-
-function table(rows: string[][]): string {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column]!))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
 }
 
 function pattern(text: string): RegExp {
