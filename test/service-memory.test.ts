@@ -1,11 +1,15 @@
 /**
  * The memory account in three ways: `/v1/family`, `/metrics`, and a sum by hand over the resident domains.
  */
+import { writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import path from 'node:path'
 import t from 'tap'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
 import { readSafetensors } from '../src/safetensors/safetensors.js'
+import { Network } from './networks.js'
 import { packBytes, pngImage, predict, put, runService } from './service-rig.js'
+import { build } from './trunk.js'
 
 interface View {
   domain: string
@@ -142,3 +146,16 @@ for (const dtype of ['f32', 'f16'] as const) {
     await check('one deleted', ['base', 'sign_digits', 'fashion_mnist', 'dtd10'])
   })
 }
+
+t.test('a family without slots keeps account of no more rows than there can be domains', async (t) => {
+  const dir = t.testdir({ family: {}, adapters: {}, data: {} })
+  const net = new Network(8, {}, 3)
+  net.linear('head', net.vector(net.relu(net.conv('stem', 'image', [3, 8]))), [8, 4])
+  const built = await build(net.onnx(), { design: 'feature' })
+  for (const [name, bytes] of built.files) writeFileSync(path.join(dir, 'family', name), bytes)
+  const place = (name: string) => path.join(dir, name)
+  const flags = ['--family', place('family'), '--adapters', place('adapters'), '--data', place('data')]
+  const { url } = await runService(t, [...flags, '--bank-memory', '1GiB'])
+  const { memory } = (await (await fetch(`${url}/v1/family`)).json()) as { memory: Memory }
+  t.equal(memory.rows.capacity, 2 ** 30 / 4096)
+})

@@ -241,7 +241,7 @@ export function familyEngine(
   checkSpecialiseMemory(config, family, share)
   return new Engine({
     family,
-    rows: Math.floor(config.bankMemory / rowBytes(family.layout, config.bankDtype, 0, 0)),
+    rows: rowsOf(config, family),
     memory: config.bankMemory,
     sharedMemory,
     bankDtype: config.bankDtype,
@@ -257,6 +257,17 @@ export function familyEngine(
     ...(native && { native }),
     ...(createWorker && { createWorker }),
   })
+}
+
+/** What a domain takes in this process beside its row, as a rule: labels, versions, entries of tables. */
+const LEAST_BYTES_OF_A_DOMAIN = 4096
+
+/**
+ * Rows that the bank's memory has room for at most. In a family without slots a row is hardly more than its head; without
+ * a least size there would be millions of rows to keep account of.
+ */
+function rowsOf({ bankMemory, bankDtype }: ServeConfig, { layout }: Family): number {
+  return Math.floor(bankMemory / Math.max(LEAST_BYTES_OF_A_DOMAIN, rowBytes(layout, bankDtype, 0, 0)))
 }
 
 /** One dedicated network must fit. */
