@@ -130,10 +130,8 @@ function disagreement(
 /** The first difference between the pack's weights and the file's; null if they are equal to the bit. */
 function compare(pack: Pack, content: Content): string | null {
   const tensors = new Map<string, Float32Array>()
-  for (const [name, { scale, bias, matrix }] of pack.slots) {
-    tensors.set(`${name}.scale`, scale)
-    tensors.set(`${name}.bias`, bias)
-    if (matrix) tensors.set(`${name}.matrix`, matrix)
+  for (const [name, parts] of pack.slots) {
+    for (const [part, values] of Object.entries(parts)) tensors.set(`${name}.${part}`, values)
   }
   if (pack.head) {
     tensors.set('head.weight', pack.head.weight)
