@@ -33,6 +33,7 @@ class Call:
     """One call of a layer's function."""
     layer: str
     weight: torch.Tensor
+    inputs: int
     before: int
     after: int
 
@@ -67,7 +68,7 @@ def record(network: nn.Module, image: torch.Tensor) -> list[Call]:
     def handle(layer: str, original: Any, weight: torch.Tensor, args: Any, kwargs: Any) -> torch.Tensor:
         out = original(*args, **kwargs)
         kept.extend((args[0], out))
-        calls.append(Call(layer, weight, id(args[0]), id(out)))
+        calls.append(Call(layer, weight, args[0].shape[1], id(args[0]), id(out)))
         return out
     with Patched(handle):
         network(image)
@@ -78,9 +79,8 @@ def fits(slot: Slot, call: Call) -> bool:
     if call.layer == "conv2d":
         if slot["kind"] not in ("conv", "pointwise", "depthwise"):
             return False
-        out, inputs, height, width = call.weight.shape
-        group = slot["in"] // inputs if slot["in"] % inputs == 0 else 0
-        return (out, height, width) == (slot["out"], *slot["kernel"]) and group >= 1
+        out, _, height, width = call.weight.shape
+        return (call.inputs, out, height, width) == (slot["in"], slot["out"], *slot["kernel"])
     if call.layer == "linear":
         return slot["kind"] == "linear" and tuple(call.weight.shape) == (slot["out"], slot["in"])
     return slot["kind"] == "norm" and call.weight is not None and call.weight.shape[0] == slot["out"]
@@ -199,8 +199,8 @@ def batch_scales(network: nn.Module, calls: list[Call]) -> dict[int, torch.Tenso
     of = {id(module.weight): module for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
     scales = {}
     for at, call in enumerate(calls):
-        if call.layer == "batch_norm":
-            module = of[id(call.weight)]
+        module = of.get(id(call.weight))  # a network may call the function for something else, such as its weights
+        if call.layer == "batch_norm" and module is not None:
             scales[at] = module.weight / torch.sqrt(module.running_var + module.eps)
     return scales
 

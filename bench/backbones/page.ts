@@ -28,7 +28,7 @@ PyTorch; \`--help\` says what it takes). The networks are in \`bench/backbones/n
 | time | of that batch, over a batch of four images in a plain onnxruntime session of the file, on the same threads |
 
 Exports: \`torchscript\` is \`torch.onnx.export\` as it was before torch 2.9, \`dynamo\` the exporter of torch 2; the number is
-the operator set; \`unfolded\` keeps BatchNorms as layers.
+the operator set; \`unfolded\` keeps BatchNorms as layers. A dash: not measured.
 `
 
 /** The page. */
