@@ -165,16 +165,42 @@ t.test('every metric exists, with its type', async (t) => {
 
 t.test('docs/signals.md names every metric, with its type and labels', async (t) => {
   const page = readFileSync(new URL('../docs/signals.md', import.meta.url), 'utf8')
-  const told = [...page.matchAll(/^\| `(facet_\w+)` \| (\w+) \|(.*?)\|/gm)].map(([, name, type, labels]) => {
-    return [name, type, labels!.replaceAll('`', '').trim()]
+  const told = (family: string[]) =>
+    [...page.matchAll(/^\| `(facet_\w+)` \| (\w+) \|(.*?)\|/gm)].map(([, name, type, labels]) => {
+      const names = labels!
+        .replaceAll('`', '')
+        .split(',')
+        .map((label) => label.trim())
+      return [
+        name,
+        type,
+        names
+          .flatMap((label) => (label === 'F' ? family : [label]))
+          .filter(Boolean)
+          .join(', '),
+      ]
+    })
+  const there = async (metrics: Metrics) => {
+    const families = parse(await metrics.text())
+    return metrics.registry.getMetricsAsArray().flatMap((metric) => {
+      const { name, labelNames } = metric as unknown as { name: string; labelNames: string[] }
+      return name.startsWith('facet_') ? [[name, families.get(name)!.type, labelNames.join(', ')]] : []
+    })
+  }
+  t.same((await there(create())).sort(), told([]).sort(), 'with one family')
+  const several = new Metrics({
+    maxDomains: 10,
+    version: '1.2.3',
+    families: [{ name: 'one' }, { name: 'two' }],
   })
-  const metrics = create()
-  const families = parse(await metrics.text())
-  const there = metrics.registry.getMetricsAsArray().flatMap((metric) => {
-    const { name, labelNames } = metric as unknown as { name: string; labelNames: string[] }
-    return name.startsWith('facet_') ? [[name, families.get(name)!.type, labelNames.join(', ')]] : []
+  several.observe({
+    ...source,
+    families: [
+      { ...family, name: 'one' },
+      { ...family, name: 'two' },
+    ],
   })
-  t.same(told.sort(), there.sort())
+  t.same((await there(several)).sort(), told(['family']).sort(), 'with several')
 })
 
 t.test('names and help follow the conventions', async (t) => {
