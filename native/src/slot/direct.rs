@@ -5,7 +5,7 @@ use pulp::Simd;
 
 use super::product::{Piece, Product, even_parts, load, most_rows, store, with_rows};
 use super::winograd::floor;
-use super::{Batch, Conv, Cut, Scratch, Slot, Target, UNITS_A_HAND, pack_matrix, room};
+use super::{Batch, Conv, Cut, Scratch, Share, Slot, Target, UNITS_A_HAND, pack_matrix, room};
 
 /// Numbers of the padded input of one unit of work, at most where that is possible.
 const UNIT_NUMBERS: usize = 1 << 16;
@@ -61,10 +61,10 @@ pub unsafe fn unit<S: Simd, const V: usize>(
     batch: &Batch<'_>,
     output: [usize; 2],
     target: Target,
-    cut: Cut,
-    unit: usize,
+    share: Share,
     scratch: &mut Scratch,
 ) {
+    let Share { cut, unit } = share;
     let conv = &slot.conv;
     let [height, width] = output;
     let most = cut.size;

@@ -142,6 +142,13 @@ pub struct Cut {
     groups: usize,
 }
 
+/// One of the units that a batch's work was cut into.
+#[derive(Clone, Copy)]
+struct Share {
+    cut: Cut,
+    unit: usize,
+}
+
 /// A slot, ready to run.
 pub struct Slot {
     conv: Conv,
@@ -250,8 +257,7 @@ impl Slot {
                 batch,
                 output,
                 target,
-                cut,
-                unit,
+                share: Share { cut, unit },
                 scratch,
             });
         });
@@ -342,8 +348,7 @@ struct Unit<'a> {
     batch: &'a Batch<'a>,
     output: [usize; 2],
     target: Target,
-    cut: Cut,
-    unit: usize,
+    share: Share,
     scratch: &'a mut Scratch,
 }
 
@@ -357,24 +362,23 @@ impl WithSimd for Unit<'_> {
             batch,
             output,
             target,
-            cut,
-            unit,
+            share,
             scratch,
         } = self;
         // SAFETY: the promise given to `Slot::unit`.
         unsafe {
             match (slot.winograd, slot.vectors) {
                 (true, 2) => {
-                    winograd::unit::<S, 2>(simd, slot, batch, output, target, cut, unit, scratch)
+                    winograd::unit::<S, 2>(simd, slot, batch, output, target, share, scratch)
                 }
                 (true, _) => {
-                    winograd::unit::<S, 1>(simd, slot, batch, output, target, cut, unit, scratch)
+                    winograd::unit::<S, 1>(simd, slot, batch, output, target, share, scratch)
                 }
                 (false, 2) => {
-                    direct::unit::<S, 2>(simd, slot, batch, output, target, cut, unit, scratch)
+                    direct::unit::<S, 2>(simd, slot, batch, output, target, share, scratch)
                 }
                 (false, _) => {
-                    direct::unit::<S, 1>(simd, slot, batch, output, target, cut, unit, scratch)
+                    direct::unit::<S, 1>(simd, slot, batch, output, target, share, scratch)
                 }
             }
         }

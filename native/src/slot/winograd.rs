@@ -8,7 +8,7 @@
 use pulp::Simd;
 
 use super::product::{Piece, Product, even_parts, load, most_rows, store, with_rows};
-use super::{Batch, Conv, Cut, Scratch, Slot, Target, UNITS_A_HAND, pack_matrix, room};
+use super::{Batch, Conv, Cut, Scratch, Share, Slot, Target, UNITS_A_HAND, pack_matrix, room};
 
 /// Pixels of a tile's side, input and output.
 const IN: usize = 4;
@@ -125,10 +125,10 @@ pub unsafe fn unit<S: Simd, const V: usize>(
     batch: &Batch<'_>,
     output: [usize; 2],
     target: Target,
-    cut: Cut,
-    unit: usize,
+    share: Share,
     scratch: &mut Scratch,
 ) {
+    let Share { cut, unit } = share;
     let conv = &slot.conv;
     let per_sample = tiles_of(output);
     let most = cut.size;
