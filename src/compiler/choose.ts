@@ -105,6 +105,7 @@ const words: Record<Sort, string> = {
 }
 
 function whyOf(sort: Sort, shares: Record<Sort, number>, { design, rank, affine }: Choice): string {
+  if (design === 'feature') return 'design feature: no slots, domains differ in their heads alone'
   const share = `${Math.round(100 * shares[sort])}% of the weights are in ${words[sort]}`
   const matrices = rank === undefined ? 'whole matrices' : `factors of rank ${rank}`
   const norms = affine === ALONE ? 'normalisations that stand alone' : 'scale and bias of every normalisation'

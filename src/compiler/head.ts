@@ -9,6 +9,7 @@ import type { Activation, Head } from '../pack/pack.js'
 import type { Graph } from '../onnx/graph.js'
 import { BackboneError, floatOf, floats, intOf, type Node } from '../onnx/onnx.js'
 import type { Shape, Shapes } from '../onnx/shapes.js'
+import { transposed } from './slots/merged-weights.js'
 
 export interface Features {
   /** The value that holds the features: `[N, F]`, or `[N, F, 1, 1]` where `flatten` is set. */
@@ -184,10 +185,10 @@ function linearOf(graph: Graph, shapes: Shapes, node: Node): Linear | undefined 
   if (node.op === 'Gemm') {
     const weight = graph.weights(node.inputs[1], 2)
     if (!weight || intOf(node, 'transA', 0) === 1) return undefined
-    const transposed = intOf(node, 'transB', 0) === 1
+    const isTurned = intOf(node, 'transB', 0) === 1
     const [rows, columns] = weight.dims as [number, number]
-    const [classes, size] = transposed ? [rows, columns] : [columns, rows]
-    const values = transposed ? floats(weight) : transpose(floats(weight), rows, columns)
+    const [classes, size] = isTurned ? [rows, columns] : [columns, rows]
+    const values = isTurned ? floats(weight) : transposed(floats(weight), rows, columns)
     const alpha = floatOf(node, 'alpha', 1)
     const beta = floatOf(node, 'beta', 1)
     const bias = graph.constant(node.inputs[2])
@@ -204,7 +205,7 @@ function linearOf(graph: Graph, shapes: Shapes, node: Node): Linear | undefined 
     const weight = graph.weights(node.inputs[1], 2)
     if (!weight || shapes.get(input)?.length !== 2) return undefined
     const [size, classes] = weight.dims as [number, number]
-    return { node, input, classes, size, weight: transpose(floats(weight), size, classes), bias: undefined }
+    return { node, input, classes, size, weight: transposed(floats(weight), size, classes), bias: undefined }
   }
   if (node.op === 'Conv') {
     const weight = graph.weights(node.inputs[1], 4)
@@ -274,12 +275,4 @@ function sides(graph: Graph, node: Node): [string | undefined, Float32Array | un
 function spread(values: Float32Array, count: number): Float32Array | undefined {
   if (values.length === count) return values
   return values.length === 1 ? new Float32Array(count).fill(values[0]!) : undefined
-}
-
-function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
-  const out = new Float32Array(values.length)
-  for (let row = 0; row < rows; row++)
-    for (let column = 0; column < columns; column++)
-      out[column * rows + row] = values[row * columns + column]!
-  return out
 }

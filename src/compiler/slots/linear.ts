@@ -8,7 +8,7 @@ import { floatOf, floats, intOf, intsAttribute, type Node, type Tensor } from '.
 import type { Writer } from '../../onnx/writer.js'
 import { allocate } from './choice.js'
 import { closed, type MergeWriter, type SlotBuilder, type TrunkWriter } from './kind.js'
-import { mergedWeights, readMatrix } from './merged-weights.js'
+import { mergedWeights, readMatrix, transposed } from './merged-weights.js'
 import { slotValue } from './names.js'
 import { fromSamples, type Tokens, tokensOf, toSamples } from './tokens.js'
 
@@ -189,29 +189,20 @@ function merge(trunk: MergeWriter, slot: Slot): void {
   const { first, last } = trunk.ends(name)
   const layer = trunk.maker(first.inputs[0]!)!
   const frozen = trunk.frozen(layer.inputs[1]!)
-  const transposed = isTransposed(layer)
+  const isTurned = isTransposed(layer)
   const alpha = floatOf(layer, 'alpha', 1)
   const values = floats(frozen).map((value) => alpha * value)
-  const rows = transposed ? values : turned(values, channels, out)
+  const rows = isTurned ? values : transposed(values, channels, out)
   const scale = trunk.part(name, 'scale')!
   const merged = mergedWeights(slot, rows, scale, readMatrix(trunk, slot), trunk.design === 'series')
   const weight = trunk.constant(
     name,
     'weight',
     frozen.dims,
-    transposed ? merged : turned(merged, out, channels),
+    isTurned ? merged : transposed(merged, out, channels),
   )
   const bias = trunk.constant(name, 'bias', [out], trunk.part(name, 'bias')!)
   const attributes = layer.attributes.filter((attribute) => attribute.name !== 'alpha')
   trunk.replace(name, layer, layer.op, [layer.inputs[0]!, weight], attributes)
   trunk.replace(name, last, 'Add', [layer.outputs[0]!, bias], [])
-}
-
-/** A matrix `[rows, columns]` as `[columns, rows]`. */
-function turned(values: Float32Array, rows: number, columns: number): Float32Array {
-  const out = new Float32Array(values.length)
-  for (let row = 0; row < rows; row++)
-    for (let column = 0; column < columns; column++)
-      out[column * rows + row] = values[row * columns + column]!
-  return out
 }
