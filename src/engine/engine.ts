@@ -5,46 +5,27 @@
  * own. It knows rows and no domains: the residency decides which version is in which row, and writes rows
  * again after a restart.
  *
- * | state      | event                          | next state                            |
- * |------------|--------------------------------|---------------------------------------|
- * | starting   | the first lane is ready        | ready; `up`                           |
- * |            | the first lane cannot start    | stopping; `start` rejects             |
- * | ready      | a further lane is ready        | ready                                 |
- * |            | a lane's thread exits          | restarting; `down`                    |
- * | restarting | the first new lane is ready    | ready; `up`, in the next generation   |
- * |            | the first new lane cannot start| restarting; another try, later        |
- * | any of them| `stop`                         | stopping                              |
- * | stopping   | the last thread has exited     | stopped                               |
- *
- * `writeRow`, `run` and `probe` work in `ready` alone. `clear` does nothing elsewhere, because no rows are left.
- * When one lane is lost the others answer what they were sent and end, and new ones are started when all have
- * ended.
+ * Its states, and what leads from one to the next, are in `lifecycle.ts`. `writeRow`, `run` and `probe` work in
+ * `ready` alone. `clear` does nothing elsewhere, because no rows are left.
  */
 import { EventEmitter } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import type { Clock } from '../concurrency/clock.js'
 import { turns } from '../concurrency/turns.js'
-import { draining, engineRestarting, FacetError } from '../errors.js'
+import { engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { checkUnchanged } from '../family/folder.js'
 import type { Precision } from '../manifest/graphs.js'
 import type { NativeRuntime } from '../native/addon.js'
 import { checkRow } from './bank-spec.js'
-import {
-  type DedicatedNetworks,
-  LaneGone,
-  type LaneGroup,
-  type LaneMaker,
-  type OpenedNetwork,
-  RequestFailed,
-} from './lane-group.js'
+import { LaneGone, type LaneGroup, type LaneMaker, type OpenedNetwork, RequestFailed } from './lane-group.js'
 import { WorkerLaneMaker } from './lanes.js'
+import { type EngineState, Lifecycle } from './lifecycle.js'
 import { NativeLaneMaker } from './native-lanes.js'
 import { packRow } from './row.js'
 import type { EngineBatch, EngineResult, RowTensors } from './batch.js'
 import type { BankDtype, BankMode, TrunkPlan } from './plan.js'
-import { Restarts } from './restarts.js'
 import type { Device } from './runtime/runtime.js'
 import { SharedMemory } from './shared-memory.js'
 
@@ -92,8 +73,6 @@ function createWorker(): Worker {
   })
 }
 
-export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped'
-
 /** `down`: a lane was lost, and every row with it. `up`: a lane is ready, and only the base is in the bank. */
 export interface EngineEvents {
   down: [reason: Error]
@@ -104,40 +83,44 @@ export class Engine extends EventEmitter<EngineEvents> {
   readonly #options: EngineOptions
   readonly #plan: TrunkPlan
   readonly #maker: LaneMaker
-  readonly #restarts: Restarts
+  readonly #life: Lifecycle
   /** Number of unanswered runs that use a row, by row. */
   readonly #running = new Map<number, number>()
   /** Rows that were cleared while a run used them: their memory is freed when that is answered. */
   readonly #cleared = new Set<number>()
-  #state: EngineState = 'starting'
-  #generation = 0
-  #provider = ''
-  /** Those of the last launch. */
-  #lanes: LaneGroup | undefined
-  /** What `start` and `stop` returned, for further calls. */
-  #started: Promise<void> | undefined
-  #stopped: Promise<void> | undefined
 
   constructor(options: EngineOptions) {
     super()
     this.#options = options
-    this.#restarts = new Restarts(options.clock)
+    const { family, logger, clock } = options
     this.#plan = trunkPlan(options)
     this.#maker = laneMaker(options, this.#plan)
+    this.#life = new Lifecycle({
+      maker: this.#maker,
+      // With another trunk every answer would be wrong, and nothing would say so.
+      check: () => checkUnchanged(family),
+      logger,
+      clock,
+      onDown: (reason) => {
+        this.#cleared.clear()
+        this.emit('down', reason)
+      },
+      onUp: (generation) => this.emit('up', generation),
+    })
   }
 
   get state(): EngineState {
-    return this.#state
+    return this.#life.state
   }
 
   /** How often the engine became ready: 1 after `start`. Rows written in an earlier generation are gone. */
   get generation(): number {
-    return this.#generation
+    return this.#life.generation
   }
 
   /** `cpu` or `cuda:0`; empty before the first start. */
   get provider(): string {
-    return this.#provider
+    return this.#life.provider
   }
 
   /** What runs the trunk. */
@@ -157,7 +140,7 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   /** Lanes ready now; fewer than configured while later lanes are still starting. */
   get readyLanes(): number {
-    return this.#lanes?.ready ?? 0
+    return this.#life.lanes?.ready ?? 0
   }
 
   /** Sessions that hold the trunk's weights, when all lanes are ready. */
@@ -171,11 +154,7 @@ export class Engine extends EventEmitter<EngineEvents> {
    * @throws Error naming the cause and the remedy; FacetError `draining` when stopped meanwhile.
    */
   start(): Promise<void> {
-    this.#started ??= this.#launch().catch(async (error: unknown) => {
-      await this.stop()
-      throw error
-    })
-    return this.#started
+    return this.#life.start()
   }
 
   /**
@@ -183,7 +162,7 @@ export class Engine extends EventEmitter<EngineEvents> {
    * is down then
    */
   async allLanesReady(): Promise<void> {
-    await this.#lanes?.allReady()
+    await this.#life.lanes?.allReady()
   }
 
   /**
@@ -196,12 +175,12 @@ export class Engine extends EventEmitter<EngineEvents> {
   async writeRow(row: number, tensors: RowTensors): Promise<void> {
     this.#checkNumber(row)
     checkRow(row, tensors, this.#plan)
-    const lanes = this.#live()
+    const lanes = this.#life.live()
     if (this.#running.has(row)) throw new RangeError(`bank row ${row} is in a run`)
     try {
       // A restart frees the row's bytes, and others may be given them.
       const check = () => {
-        if (this.#live() !== lanes) throw engineRestarting()
+        if (this.#life.live() !== lanes) throw engineRestarting()
       }
       await turns.run(lanes.write(row, tensors), { check })
       check()
@@ -218,20 +197,20 @@ export class Engine extends EventEmitter<EngineEvents> {
    */
   clear(row: number): void {
     this.#checkNumber(row)
-    if (this.#state !== 'ready') return
-    this.#lanes?.clear(row)
-    if (this.#running.has(row)) this.#cleared.add(row)
-    else this.#lanes?.free(row)
+    const lanes = this.#lanes
+    lanes?.clear(row)
+    if (lanes && this.#running.has(row)) this.#cleared.add(row)
+    else lanes?.free(row)
   }
 
   /** Dedicated networks in use. */
   get dedicatedNetworks(): number {
-    return this.#dedicated?.rows.size ?? 0
+    return this.#lanes?.dedicated?.rows.size ?? 0
   }
 
   /** Whether a dedicated network runs the batches of this row alone. */
   hasDedicated(row: number): boolean {
-    return this.#dedicated?.rows.has(row) ?? false
+    return this.#lanes?.dedicated?.rows.has(row) ?? false
   }
 
   /**
@@ -241,25 +220,20 @@ export class Engine extends EventEmitter<EngineEvents> {
    * @throws FacetError `engine_restarting` (503), `draining` (503); Error that says why it cannot be opened
    */
   async openDedicated(row: number, network: Uint8Array, pixels: Uint8Array): Promise<OpenedNetwork> {
-    const lanes = this.#live()
+    const lanes = this.#life.live()
     if (!lanes.dedicated) throw new Error('the stock runtime has no dedicated networks')
     try {
       return await lanes.dedicated.open(row, network, pixels)
     } catch (error) {
       // What the end of the lanes cuts short fails in whatever way.
-      if (this.#live() === lanes && !(error instanceof LaneGone)) throw error
+      if (this.#life.live() === lanes && !(error instanceof LaneGone)) throw error
       throw engineRestarting(error)
     }
   }
 
   /** From now on the trunk runs the row's batches again. */
   dropDedicated(row: number): void {
-    this.#dedicated?.drop(row)
-  }
-
-  /** Undefined where there are none. */
-  get #dedicated(): DedicatedNetworks | undefined {
-    return this.#state === 'ready' ? this.#lanes?.dedicated : undefined
+    this.#lanes?.dedicated?.drop(row)
   }
 
   /**
@@ -279,8 +253,8 @@ export class Engine extends EventEmitter<EngineEvents> {
       )
     const rows = new Set(batch.rows)
     try {
-      const lanes = this.#live()
-      if (generation !== this.#generation) throw engineRestarting()
+      const lanes = this.#life.live()
+      if (generation !== this.generation) throw engineRestarting()
       this.#count(rows, 1)
       return await lanes.run(batch, signal).finally(() => this.#count(rows, -1))
     } catch (error) {
@@ -299,7 +273,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     const black = () => ({ pixels: new Uint8Array(height * width * 3), rows: Int32Array.of(0) })
     let results: EngineResult[]
     try {
-      results = await this.#live().runInEach(black)
+      results = await this.#life.live().runInEach(black)
     } catch (error) {
       throw this.#publicError(error, 'inference_failed', 'The model run failed.')
     }
@@ -312,69 +286,7 @@ export class Engine extends EventEmitter<EngineEvents> {
    * May be called at any time and more than once. It never aborts a run, so it waits for one that hangs.
    */
   stop(): Promise<void> {
-    this.#stopped ??= this.#stop()
-    return this.#stopped
-  }
-
-  async #stop(): Promise<void> {
-    this.#state = 'stopping'
-    this.#restarts.cancel()
-    this.#lanes?.finish()
-    await this.#lanes?.gone
-    this.#state = 'stopped'
-  }
-
-  /** Starts new lanes. Threads that fail to start end by themselves. */
-  async #launch(): Promise<void> {
-    const { clock, logger } = this.#options
-    if (this.#stopped) throw draining()
-    const began = clock.now()
-    // The last generation's rows are void.
-    this.#cleared.clear()
-    const lanes = this.#maker.launch()
-    this.#lanes = lanes
-    void lanes.lost.then((reason) => this.#lost(reason))
-    const { provider } = await lanes.start().catch((error: unknown) => {
-      throw this.#stopped ? draining() : error
-    })
-    if (this.#stopped) throw draining()
-    this.#provider = provider
-    this.#generation += 1
-    this.#state = 'ready'
-    // A lane that cannot follow is lost, which is handled there.
-    lanes.allReady().then(
-      () => {
-        // Lanes that were lost meanwhile may still have become ready.
-        if (this.#lanes === lanes && this.#state === 'ready') this.#restarts.whole()
-      },
-      () => {},
-    )
-    logger.info({ provider, generation: this.#generation, ms: clock.now() - began }, 'engine ready')
-    this.emit('up', this.#generation)
-  }
-
-  /** A lane's thread has exited. Before the engine is ready, `#launch` rejects and that is all. */
-  #lost(reason: Error): void {
-    if (this.#state !== 'ready') return
-    this.#restarts.lost()
-    this.#state = 'restarting'
-    this.#options.logger.error({ err: reason, generation: this.#generation }, 'engine down')
-    this.emit('down', reason)
-    this.#restarts.schedule(() => void this.#restart())
-  }
-
-  async #restart(): Promise<void> {
-    try {
-      // Other lanes of the last generation may still be answering.
-      await this.#lanes?.gone
-      // With another trunk every answer would be wrong, and nothing would say so.
-      await checkUnchanged(this.#options.family)
-      await this.#launch()
-    } catch (error) {
-      if (this.#stopped) return
-      this.#options.logger.error({ err: error, attempt: this.#restarts.tries }, 'engine restart failed')
-      this.#restarts.schedule(() => void this.#restart())
-    }
+    return this.#life.stop()
   }
 
   /** Counts one more run that uses these rows, or one fewer. */
@@ -386,19 +298,18 @@ export class Engine extends EventEmitter<EngineEvents> {
         continue
       }
       this.#running.delete(row)
-      if (this.#cleared.delete(row)) this.#lanes?.free(row)
+      if (this.#cleared.delete(row)) this.#life.lanes?.free(row)
     }
+  }
+
+  /** Undefined unless the engine is ready. */
+  get #lanes(): LaneGroup | undefined {
+    return this.state === 'ready' ? this.#life.lanes : undefined
   }
 
   #checkNumber(row: number): void {
     if (Number.isInteger(row) && row >= 1 && row < this.rows) return
     throw new RangeError(`bank row ${row} is not a domain's: those are 1-${this.rows - 1}`)
-  }
-
-  #live(): LaneGroup {
-    if (this.#state === 'stopping' || this.#state === 'stopped') throw draining()
-    if (this.#state !== 'ready') throw engineRestarting()
-    return this.#lanes!
   }
 
   /** The error that a client may see; its cause stays in the log. */
