@@ -46,6 +46,8 @@ export interface Soak extends Tally {
 
 /** Samples before this are not counted: caches, batch sizes and the heap are still settling. */
 export const WARM_UP_SECONDS = 60
+/** Nor are those of the first tenth of a long run: the native runtime's heap took three minutes to its level. */
+const WARM_UP_SHARE = 0.1
 /** Shorter runs have no trend: it could not be told from the sawtooth of garbage collection. */
 export const TREND_SECONDS = 100
 /** Most growth an hour, as a fraction of the level. */
@@ -66,7 +68,8 @@ const BLOCK_SECONDS = 30
 
 /** The trend after the warm-up; null if the run was too short. */
 export function trendOf(samples: readonly Sample[]): Trend | null {
-  const kept = samples.filter(({ seconds }) => seconds >= WARM_UP_SECONDS)
+  const warmUp = Math.max(WARM_UP_SECONDS, WARM_UP_SHARE * (samples.at(-1)?.seconds ?? 0))
+  const kept = samples.filter(({ seconds }) => seconds >= warmUp)
   const first = kept[0]
   const last = kept.at(-1)
   if (!first || !last || last.seconds - first.seconds < TREND_SECONDS) return null
