@@ -189,6 +189,23 @@ t.test('what a family cannot take is named with a remedy, and nothing is written
     ],
     ['DoRA', ({ configure }) => configure({ use_dora: true }), [/use_dora is true: /]],
     [
+      "a LoRA that began by changing the network's own weights",
+      ({ configure }) => configure({ init_lora_weights: 'pissa_niter_4' }),
+      [/init_lora_weights is "pissa_niter_4", .*path_initial_model_for_weight_conversion/],
+    ],
+    [
+      'two layers for one slot',
+      ({ change }) =>
+        change((tensors) => {
+          for (const factor of ['A', 'B'])
+            tensors.set(
+              `${query.replace('.vit.', '.network.vit.')}.lora_${factor}.weight`,
+              tensors.get(`${query}.lora_${factor}.weight`)!,
+            )
+        }),
+      [/layers "network\.vit\.[^"]*query" and "vit\.[^"]*query" both fit slot "network\.vit\.[^"]*query"/],
+    ],
+    [
       'no scaling',
       ({ configure }) => configure({ lora_alpha: null }),
       [/lora_alpha is null, expected a number/],
@@ -202,6 +219,23 @@ t.test('what a family cannot take is named with a remedy, and nothing is written
       for (const pattern of patterns) t.match(error, pattern)
       t.throws(() => readFileSync(at.out), { code: 'ENOENT' })
     })
+})
+
+t.test('a bias that PEFT trained beside the factors of its layer', async (t) => {
+  const { built, out, run, change } = await folder(t, 4)
+  const layer = 'vit.encoder.layer.0.attention.attention.query'
+  const bias = Float32Array.from({ length: 32 }, (_, at) => at / 8)
+  change((tensors) =>
+    tensors.set(`base_model.model.${layer}.base_layer.bias`, {
+      dtype: 'F32',
+      shape: [32],
+      bytes: new Uint8Array(bias.buffer),
+    }),
+  )
+  t.equal((await run()).error, '')
+  const slot = readPack(readFileSync(out), built.manifest).slots.get(`network.${layer}`)!
+  t.same(slot.bias, bias)
+  t.ok(slot.up)
 })
 
 t.test('a rank above that of the slots, and labels that do not match', async (t) => {

@@ -17,6 +17,12 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
   use_dora: 'DoRA divides by the norm of the merged weights, which no sum of scale and factors does',
 }
 
+/**
+ * Ways to begin a LoRA that take what its factors begin with out of the network's own weights. The saved factors are
+ * then no difference to the network that the family was built from.
+ */
+const MOVES_WEIGHTS = /^(pissa|olora|corda|lora_ga|loftq)/
+
 /** Reads the configuration; null where it is not a LoRA's, and `problems` says why. */
 export function readLoraConfig(text: string, problems: Problems): LoraScaling | null {
   const before = problems.count
@@ -32,6 +38,11 @@ export function readLoraConfig(text: string, problems: Problems): LoraScaling | 
   for (const [field, why] of Object.entries(UNSUPPORTED))
     if (config[field] === true)
       problems.add(`${field} is true: ${why}. Train without it, or merge and export the network`)
+  const { init_lora_weights: init } = config
+  if (typeof init === 'string' && MOVES_WEIGHTS.test(init))
+    problems.add(
+      `init_lora_weights is ${quote(init)}, which changed the network's own weights before training. Save the LoRA as a difference to the original ones (save_pretrained with path_initial_model_for_weight_conversion), or train with another initialisation`,
+    )
   const patterns = readPatterns(config.alpha_pattern ?? {}, problems)
   if (typeof alpha !== 'number' || !Number.isFinite(alpha))
     problems.add(`lora_alpha is ${quote(alpha)}, expected a number`)

@@ -29,6 +29,8 @@ export interface PeftOptions {
 
 /** What PEFT puts in front of the names of the network it wraps. */
 const WRAPPERS = /^(base_model\.model\.|base_model\.)/
+/** What it puts behind the name of a layer whose own parameters it trains beside factors, or in the place of factors. */
+const WRAPPED = /\.(base_layer|modules_to_save(\.default)?)\./
 /** What it saved of a layer. */
 const FACTOR = /^(.*)\.lora_([AB])(?:\.default)?\.weight$/
 /** Names of layers in a message. */
@@ -65,18 +67,9 @@ export function importPeft(
     problems.add(
       `the family's design is ${quote(family.design)}, but a LoRA lies beside its layers: build the family with --design parallel`,
     )
-  const slots = new Map<string, SlotWeights>()
-  if (isOfThisNetwork(contents, family, problems)) {
-    const importing = { family, base, scaling, problems }
-    for (const [layer, factors] of contents.factors) {
-      const found = slotOf(layer, family)
-      if (found) slots.set(found.name, factored(layer, found, factors, importing))
-      else
-        problems.add(
-          `layer ${quote(layer)} is no slot of family ${quote(family.name)}: build it with --slots that names the layer, or train without it`,
-        )
-    }
-  }
+  const slots = isOfThisNetwork(contents, family, problems)
+    ? takeFactors(contents, { family, base, scaling, problems })
+    : new Map<string, SlotWeights>()
   const head = takeWhole(contents.whole, slots, family, base, problems)
   const labels =
     head === base.head ? (options.labels ?? base.labels) : (options.labels ?? numbered(head!.classes))
@@ -114,7 +107,7 @@ function contentsOf(bytes: Uint8Array, problems: Problems): Contents | null {
   for (const [name, tensor] of tensors) {
     const own = name.replace(WRAPPERS, '')
     const [, layer, factor] = FACTOR.exec(own) ?? []
-    if (layer === undefined) contents.whole.set(own.replace(/\.modules_to_save(\.default)?\./, '.'), tensor)
+    if (layer === undefined) contents.whole.set(own.replace(WRAPPED, '.'), tensor)
     else {
       const factors = contents.factors.get(layer) ?? {}
       factors[factor as 'A' | 'B'] = tensor
@@ -161,6 +154,31 @@ interface Importing {
   base: Pack
   scaling: LoraScaling
   problems: Problems
+}
+
+/** The slots of all layers that have factors. */
+function takeFactors({ factors }: Contents, importing: Importing): Map<string, SlotWeights> {
+  const { family, problems } = importing
+  const slots = new Map<string, SlotWeights>()
+  /** The layer that each slot stands for. */
+  const layers = new Map<string, string>()
+  for (const [layer, own] of factors) {
+    const slot = slotOf(layer, family)
+    const other = slot && layers.get(slot.name)
+    if (slot === undefined)
+      problems.add(
+        `layer ${quote(layer)} is no slot of family ${quote(family.name)}: build it with --slots that names the layer, or train without it`,
+      )
+    else if (other !== undefined)
+      problems.add(
+        `layers ${quote(other)} and ${quote(layer)} both fit slot ${quote(slot.name)}: train the part of the network that the family was built from, and no other`,
+      )
+    else {
+      layers.set(slot.name, layer)
+      slots.set(slot.name, factored(layer, slot, own, importing))
+    }
+  }
+  return slots
 }
 
 /** A slot's parts with a LoRA's factors; the base's where they do not fit, and `problems` says why. */
@@ -261,7 +279,7 @@ function takeWhole(
     const [layer, part] = splitName(name)
     const slot = slotOf(layer, family)
     if (slot) {
-      takePart(name, part, tensor, slot, { slots, family, base, problems })
+      takePart(name, part, tensor, slot, { slots, base, problems })
       taken.add(name)
     } else if (part === 'weight' && tensor.shape.length === 2 && tensor.shape[1] === family.features) {
       if (head)
@@ -295,7 +313,6 @@ function splitName(name: string): [layer: string, part: string] {
 
 interface Taking {
   slots: Map<string, SlotWeights>
-  family: FamilyManifest
   base: Pack
   problems: Problems
 }
