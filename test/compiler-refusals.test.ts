@@ -199,6 +199,11 @@ t.test('options that do not fit the backbone', async (t) => {
   await t.rejects(build(bytes, { labels: ['one'] }), { message: /2 classes, but there are 1 labels/ })
   await t.rejects(build(bytes, { name: 'a/b' }), { name: 'FamilyError', message: /name/ })
   await t.rejects(build(bytes, { labels: ['a', 'a'] }), { message: /duplicate|twice/i })
+  for (const design of ['bn', 'feature'] as const)
+    await t.rejects(build(bytes, { design, rank: 4 }), { message: /has no matrices: leave --rank out/ })
+  await t.rejects(build(bytes, { design: 'feature', slots: /a/ }), {
+    message: /opens no slots: leave --slots out/,
+  })
 })
 
 t.test('weights that overflow fp16 are refused, and stored as float32 without the option', async (t) => {

@@ -9,6 +9,7 @@ import { checkFamily } from '../src/commands/family-check.js'
 import { familyCommand } from '../src/commands/family.js'
 import type { BuildOptions, BuiltFamily } from '../src/compiler/build.js'
 import { Control } from './engine-rig.js'
+import { OnnxGraph } from './graphs.js'
 import { Network, type Style } from './networks.js'
 import { build } from './trunk.js'
 
@@ -73,6 +74,29 @@ t.test('families of all kinds of backbones agree with them', async (t) => {
   }
   const half = await checked(t, 'fp16', plain, { fp16: true })
   t.ok(half < 3e-2, `fp16: ${half}`)
+})
+
+t.test('a backbone whose answers depend on the batch is refused', async (t) => {
+  t.testdir()
+  for (const [op, what] of [
+    ['ReduceMax', 'the largest value of the whole batch'],
+    ['ReduceMean', 'the mean of the whole batch'],
+  ] as const) {
+    const graph = new OnnxGraph()
+    const all = graph.add(op, ['image'], { keepdims: 0 })
+    const relative = graph.add('Sub', ['image', all])
+    const map = graph.add('Relu', [
+      graph.add('Conv', [relative, graph.weight('a.weight', [6, 3, 3, 3]), graph.weight('a.bias', [6])]),
+    ])
+    const vector = graph.add('Flatten', [graph.add('GlobalAveragePool', [map])])
+    graph.add('Gemm', [vector, graph.weight('b.weight', [6, 4]), graph.weight('b.bias', [4])], {}, 'logits')
+    const bytes = graph.onnx(['logits'], ['N', 3, 10, 10])
+    await t.rejects(
+      checked(t, op, bytes),
+      { name: 'BackboneError', message: /depend on the other images of its batch.*Nothing was written/ },
+      what,
+    )
+  }
 })
 
 t.test('a channels-last backbone opens the same slots as its channels-first twin', async (t) => {

@@ -150,6 +150,10 @@ t.test('an embedding divided by its length is taken whole, and says so', async (
     family.features,
     /own output embedding, vectors of length 1 \(--features \/MatMul_\d+ takes them before/,
   )
+  const [features] = /\/MatMul_\d+/.exec(family.features)!
+  const before = (await checkedBuild(t, bytes, { features })).family
+  t.match(before.manifest, { features: 5, parameters: { head: 0 } })
+  t.not(before.manifest.fingerprint, family.manifest.fingerprint, 'a head on one does not fit the other')
 })
 
 t.test('a last layer without bias is a projection, unless it has labels', async (t) => {

@@ -1,9 +1,10 @@
 /**
- * Checks that a built family computes what its backbone computes. Both run on the same random images: the
- * family through the engine, as in the service, and the backbone as its file has it.
+ * Checks that a built family computes what its backbone computes. Both run on the same random images: the family through
+ * the engine, as in the service, and the backbone as its file has it. The backbone gets one image at a time, the family
+ * all of them: an image's answer must not depend on the others of its batch, which may be anyone's.
  */
 import type { BackboneInterface } from '../compiler/backbone.js'
-import { backboneModel } from '../compiler/backbone.js'
+import { backboneModel, type BackboneModel } from '../compiler/backbone.js'
 import { encodeFloat16 } from '../bytes/float16.js'
 import {
   BackboneError,
@@ -17,6 +18,7 @@ import {
 import type { EngineOptions } from '../engine/engine.js'
 import type { Family } from '../family/family.js'
 import { readFamily } from '../family/folder.js'
+import type { InputSpec } from '../manifest/manifest.js'
 import { familyFeatures } from './family-features.js'
 import { runModel } from './run-model.js'
 
@@ -46,14 +48,13 @@ export async function checkFamily(
   createWorker?: EngineOptions['createWorker'],
 ): Promise<number> {
   const family = await readFamily(dir)
-  const { bytes, input, type, batch } = backboneModel(backbone.bytes, backbone.features, backbone.external)
-  const images = batch ?? 2
-  const pixels = randomPixels(images * family.manifest.input.height * family.manifest.input.width * 3)
-  const dims = shape(images, family, backbone.channelsLast)
+  const model = backboneModel(backbone.bytes, backbone.features, backbone.external)
+  const batch = model.batch ?? 1
+  const images = Math.max(batch, 2)
+  const pixels = unlikeImages(images, family.manifest.input)
   const values = backboneInput(pixels, images, family, backbone)
-  const feeds = new Map([[input, inputTensor(dims, type, values)]])
-  const [answer] = await runModel(bytes, [feeds]).catch(cannotRun('The backbone'))
-  const expected = floats([...answer!.values()][0]!)
+  const run = (size: number) => runBackbone(model, values, shape(size, family, backbone.channelsLast))
+  const expected = await run(batch)
   let worst = 0
   const options = createWorker ? { createWorker } : {}
   const found = await familyFeatures(family, pixels, images, options).catch(cannotRun('The family'))
@@ -61,10 +62,40 @@ export async function checkFamily(
     worst = Math.max(worst, difference(features, expected))
   const tolerance = fp16 || backbone.half ? MAX_DIFFERENCE.f16 : MAX_DIFFERENCE.f32
   if (worst <= tolerance) return worst
+  if (model.batch === null) {
+    const together = difference(await run(images), expected)
+    if (!(together <= tolerance)) throw dependsOnBatch(together)
+  }
   throw new BackboneError(
     `The family does not compute what the backbone computes: its features differ by ${worst.toPrecision(2)} of the largest one, ` +
       `and ${tolerance} is allowed. Nothing was written. Please report this backbone; --no-check writes the family all the same.`,
   )
+}
+
+function dependsOnBatch(apart: number): BackboneError {
+  return new BackboneError(
+    `The backbone's features of an image depend on the other images of its batch: they differ by ${apart.toPrecision(2)} of the largest one. ` +
+      'A service puts images of all domains into one batch. Export the network without what it computes over the whole batch (such as x.mean() or x.max() without axes, or scales that are quantised at run time). Nothing was written.',
+  )
+}
+
+/**
+ * Features of all images, `[N, F]`.
+ * @param values images, as the file takes them
+ * @param dims of one run: as many images as it takes at once
+ */
+async function runBackbone(
+  { bytes, input, type }: BackboneModel,
+  values: Float32Array,
+  dims: number[],
+): Promise<Float32Array> {
+  const size = dims.reduce((product, dim) => product * dim, 1)
+  const feeds = Array.from({ length: values.length / size }, (_, at) => {
+    const part = values.slice(at * size, (at + 1) * size)
+    return new Map([[input, inputTensor(dims, type, part)]])
+  })
+  const answers = await runModel(bytes, feeds).catch(cannotRun('The backbone'))
+  return Float32Array.from(answers.flatMap((answer) => [...floats([...answer.values()][0]!)]))
 }
 
 function cannotRun(what: string): (error: Error) => never {
@@ -120,6 +151,13 @@ function difference(found: Float32Array, expected: Float32Array): number {
     worst = Math.max(worst, apart)
   }
   return worst / largest
+}
+
+/** Random images `[N, H, W, 3]`, every second one of which is darker and has less contrast. */
+function unlikeImages(images: number, { height, width }: InputSpec): Uint8Array {
+  const size = height * width * 3
+  const pixels = randomPixels(images * size)
+  return pixels.map((value, at) => (Math.floor(at / size) % 2 === 0 ? value : 32 + (value >> 2)))
 }
 
 /** Pseudo-random bytes, the same every time (xorshift32, Marsaglia 2003). */

@@ -25,6 +25,8 @@ import { type PlanOptions, planFamily } from './plan.js'
 import { frozenWeights } from './slots/find.js'
 import type { ClosedSlot, OpenSlot } from './slots/kind.js'
 
+const utf8 = new TextEncoder()
+
 export interface BuildOptions extends PlanOptions {
   name: string
   /** Store the weights as float16. */
@@ -78,7 +80,10 @@ export async function buildFamily(
   const { graph, shapes, features, height, width, backbone } = opened
   const { channelsLast } = backbone
   const { design } = choice
-  const weights = weightsDigest(frozenWeights(graph, found).flatMap(identityOf))
+  const frozen = frozenWeights(graph, found).flatMap(identityOf)
+  // Of one backbone, features at two places may have the same weights in front of them; a pack's head fits one only.
+  const named = options.features === undefined ? [] : [utf8.encode(backbone.features)]
+  const weights = weightsDigest([...frozen, ...named])
   const id = fingerprint({ weights, slots, design, input })
 
   const own = open.filter(({ emitOwn }) => emitOwn).length > OWN_SHARE * countOf(graph, 'Conv')
@@ -119,7 +124,7 @@ export async function buildFamily(
   for (const [name, content] of files)
     manifest.files[name] = { sha256: sha256(content), bytes: content.byteLength }
   const text = `${JSON.stringify(manifest, null, 2)}\n`
-  files.set(MANIFEST_FILE, new TextEncoder().encode(text))
+  files.set(MANIFEST_FILE, utf8.encode(text))
   return {
     manifest: parseManifest(text),
     files,
@@ -194,7 +199,7 @@ function basePack(
 /** What a weight is known by: its bytes, or those that it was computed from and how. */
 function identityOf({ bytes, origin }: Tensor): Uint8Array[] {
   if (!origin) return [bytes]
-  return [...origin.sources.flatMap(identityOf), new TextEncoder().encode(origin.operators.join(' '))]
+  return [...origin.sources.flatMap(identityOf), utf8.encode(origin.operators.join(' '))]
 }
 
 function sha256(bytes: Uint8Array): string {

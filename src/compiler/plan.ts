@@ -50,6 +50,7 @@ export async function planFamily(
   run: RunModel,
   external?: ReadExternal,
 ): Promise<FamilyPlan> {
+  checkWishes(options)
   const opened = await openBackbone(bytes, options, run, external)
   const { graph, shapes, height, width, backbone } = opened
   const input = inputSpec(options, opened)
@@ -66,6 +67,16 @@ export async function planFamily(
   const trunk = frozenWeights(graph, open).reduce((sum, { dims }) => sum + elementsOf(dims), 0)
   const notes = [...opened.notes, ...foldedNote(slots)]
   return { opened, choice, input, found, open, slots, closed, trunk, chosen: why, notes }
+}
+
+/** Refuses what would be without effect. */
+function checkWishes({ design, rank, slots }: Wishes): void {
+  if (typeof rank === 'number' && (design === 'bn' || design === 'feature'))
+    throw new BackboneError(`A family of design ${design} has no matrices: leave --rank out.`)
+  if (slots !== undefined && design === 'feature')
+    throw new BackboneError(
+      'A family of design feature opens no slots: leave --slots out, or choose another design.',
+    )
 }
 
 function inputSpec(options: PlanOptions, { height, width, mean, std }: OpenBackbone): InputSpec {

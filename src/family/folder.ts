@@ -1,8 +1,8 @@
 /**
  * A family's folder from disk: manifest, integrity of every file, base pack.
  *
- * Read once at start. A family with any problem is not served, and before its graphs are opened again it is looked whether
- * they are still those that were read. Knows neither ONNX nor HTTP.
+ * Read once, at start. A family with any problem is not served. Before its graphs are opened again, when lanes start anew,
+ * its files are compared with what was read. Knows neither ONNX nor HTTP.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
@@ -32,7 +32,7 @@ export async function readFamily(dir: string): Promise<Family> {
 }
 
 /**
- * Looks whether the files of a family that is served are still those that were read.
+ * Compares the files of a family that is served with what was read at start.
  * @throws FamilyError that names each file that is not
  */
 export async function checkUnchanged({ dir, manifest }: Pick<Family, 'dir' | 'manifest'>): Promise<void> {

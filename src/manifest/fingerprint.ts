@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 import type { Design, InputSpec, Slot } from './manifest.js'
 
 export interface FingerprintParts {
-  /** SHA-256 (hex) of the source backbone's frozen weights. */
+  /** SHA-256 (hex) of the source backbone's frozen weights, and of the features' name where that was given. */
   weights: string
   slots: readonly Slot[]
   design: Design
@@ -26,10 +26,10 @@ export function fingerprint(parts: FingerprintParts): string {
     .digest('hex')
 }
 
-/** SHA-256 (hex) of float32 tensors in the given order, as little-endian bytes. */
-export function weightsDigest(tensors: Iterable<Uint8Array>): string {
+/** SHA-256 (hex) of float32 tensors in the given order, as little-endian bytes, and of what else tells backbones apart. */
+export function weightsDigest(parts: Iterable<Uint8Array>): string {
   const hash = createHash('sha256')
-  for (const bytes of tensors) hash.update(bytes)
+  for (const bytes of parts) hash.update(bytes)
   return hash.digest('hex')
 }
 

@@ -87,7 +87,7 @@ export interface FamilyManifest {
   slots: Slot[]
   /** Parameter counts: frozen trunk weights; one full adapter; the base's head (0 without). */
   parameters: { trunk: number; adapter: number; head: number }
-  /** SHA-256 (hex) of the source backbone's frozen weights in slot order. */
+  /** SHA-256 (hex) of the source backbone's frozen weights in slot order, and of the features' name where that was given. */
   weights: string
   /** The trunk's graph files (`graphs.ts`); absent in manifests written before there was a choice. */
   graphs?: GraphVariant[]
