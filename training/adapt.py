@@ -11,7 +11,6 @@ import json
 import shlex
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +154,7 @@ def main(argv: list[str] | None = None) -> dict:
             seconds = fit_head(network, train, mean, std, domain.flips, recipe, args.device)
         else:
             seconds = loop.fit(network, train, mean, std, domain.flips, recipe, checkpoint, args.device)
-    except loop.Stopped as stopped:
+    except (loop.Stopped, loop.OtherRun) as stopped:
         sys.exit(f"{name}: {stopped}")
 
     measured = {"val": val} if args.val_share else {"test": data.load(args.data, domain, "test", folders)}
@@ -165,7 +164,7 @@ def main(argv: list[str] | None = None) -> dict:
         "run": name, "domain": args.domain, "design": args.design, "accuracy": scores,
         "images": {"train": len(train), **{k: len(s) for k, s in measured.items()}}, "classes": len(folders),
         "shots": args.shots, "limit": args.limit, "val_share": args.val_share, "dropout": args.dropout, "init": args.init,
-        "recipe": asdict(recipe), "mean": mean, "std": std, "parameters": net.parameter_counts(network),
+        "recipe": recipe.figures(), "mean": mean, "std": std, "parameters": net.parameter_counts(network),
         "seconds": round(seconds, 1), "date": datetime.date.today().isoformat(), "torch": str(torch.__version__),
         "device": args.device, "command": "python training/" + portable(script, argv or sys.argv[1:]),
     }

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from pathlib import Path
+from typing import Union
 
 import torch
 import torch.nn as nn
@@ -22,6 +24,8 @@ import graph as graphs
 
 # What of the slots is trained: nothing, scale and bias, or all that the family's slots take.
 DESIGNS = ("feature", "bn", "full")
+# How far features of a module may be from those of the family's graph, as a share of the largest: they sum in another order.
+SAME = 1e-3
 
 
 class Family:
@@ -35,7 +39,7 @@ class Family:
         manifest = self.directory / "family.json"
         if not manifest.is_file():
             raise SystemExit(f"{manifest} does not exist. Name the folder of a family (--family), or make one: npm run facet -- family build")
-        self.manifest = json.loads(manifest.read_text())
+        self.manifest = json.loads(manifest.read_text(encoding="utf-8"))
         self.name, self.fingerprint, self.features = (self.manifest[k] for k in ("name", "fingerprint", "features"))
         self.slots = self.manifest["slots"]
         spec = self.manifest["input"]
@@ -124,7 +128,8 @@ class ModuleTrunk:
 
     A slot's numbers are applied to that submodule's answer z, so that the base's normalisation behind it, BN(u) = g u + h, makes
     the slot's formula of it: u = (scale z + matrix v + bias - h) / g, the submodule's own bias left out of z and of h. A
-    normalisation that stands alone is its own answer.
+    normalisation that stands alone is its own answer. The channels of linear layers and LayerNorms are last. Whether it computes
+    what the family does is for `compare` to see.
     """
 
     def __init__(self, family: Family, place: str, device: str):
@@ -147,6 +152,7 @@ class ModuleTrunk:
 
     def _hook(self, slot: dict, layer: nn.Module):
         name, alone, stride = slot["name"], slot["kind"] == "norm", slot["stride"]
+        last = isinstance(layer, (nn.Linear, nn.LayerNorm))
         g, h = (self.family.base[f"{name}.{part}"].to(self.device) for part in ("scale", "bias"))
         own = torch.zeros_like(h) if alone or layer.bias is None else layer.bias.detach()
 
@@ -154,7 +160,7 @@ class ModuleTrunk:
             if f"{name}.scale" not in self.tensors:
                 return None
             part = lambda kind: self.tensors.get(f"{name}.{kind}")
-            shape = (1, -1) + (1,) * (z.dim() - 2)
+            shape = (-1,) if last else (1, -1) + (1,) * (z.dim() - 2)
             if alone:
                 return (z - h.view(shape)) / g.view(shape) * part("scale").view(shape) + part("bias").view(shape)
             z = z - own.view(shape)
@@ -163,9 +169,9 @@ class ModuleTrunk:
                 if self.family.manifest["design"] == "series":
                     v = z
                 else:
-                    v = inputs[0][:, :, ::stride[0], ::stride[1]]
+                    v = inputs[0] if last else inputs[0][:, :, ::stride[0], ::stride[1]]
                 for kind in ("down", "up") if part("up") is not None else ("matrix",):
-                    v = nn.functional.conv2d(v, part(kind)[:, :, None, None])
+                    v = nn.functional.linear(v, part(kind)) if last else nn.functional.conv2d(v, part(kind)[:, :, None, None])
                 u = u + v
             return u / g.view(shape)
         return adapt
@@ -173,6 +179,30 @@ class ModuleTrunk:
     def features(self, x: torch.Tensor, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         self.tensors = tensors
         return self.network(x)
+
+
+Trunk = Union[GraphTrunk, ModuleTrunk]
+
+
+@torch.no_grad()
+def compare(module: ModuleTrunk, graph: GraphTrunk, family: Family) -> None:
+    """Raises SystemExit for a module that does not compute what the family's graph does, with a pack that changes every slot a little."""
+    generator = torch.Generator().manual_seed(0)
+    adapter = Adapter(family, "full")
+    for parameter in adapter.parameters():
+        parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+    tensors = {name: value.to(graph.device) for name, value in adapter.tensors().items()}
+    x = torch.randn(2, 3, family.frame.height, family.frame.width, generator=generator).to(graph.device)
+    expected = graph.features(x, tensors)
+    try:
+        found = module.features(x, tensors)
+        apart = float((found - expected).abs().max() / expected.abs().max()) if found.shape == expected.shape else math.inf
+    except RuntimeError as error:
+        raise SystemExit(f"{module.description} cannot be run with an adapter: {error}. Leave --module out to train through the family's graph") from error
+    if not apart <= SAME:
+        what = f"features differ by {apart:.2g} of the largest" if math.isfinite(apart) else f"it gives {list(found.shape)}, not {list(expected.shape)}"
+        raise SystemExit(f"{module.description} does not compute what the family's graph does: {what}. It must have the weights that the family was "
+                         "built from, in evaluation mode, and return its features; or leave --module out to train through the family's graph")
 
 
 class Head(nn.Module):
@@ -203,7 +233,7 @@ class Head(nn.Module):
 class Adapted(nn.Module):
     """The trunk with a domain's adapter and head: normalised images [N, 3, H, W] to logits [N, K]."""
 
-    def __init__(self, trunk: GraphTrunk | ModuleTrunk, adapter: Adapter, head: Head):
+    def __init__(self, trunk: Trunk, adapter: Adapter, head: Head):
         super().__init__()
         self.trunk, self.adapter, self.head = trunk, adapter, head
 

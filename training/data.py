@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -45,7 +45,8 @@ KERNELS = {"nearest": Image.NEAREST, "linear": Image.BILINEAR, "cubic": Image.BI
 
 
 class Files:
-    """The images of a zip file or of a folder. `members`: their paths in it, sorted.
+    """The images of a zip file or of a folder. `members`: their paths in it, sorted; `others`: those of files that are no images by
+    their names; `folders`: of all folders. What an operating system hides is in none of them.
 
     Raises FileNotFoundError where `path` is neither.
     """
@@ -53,13 +54,17 @@ class Files:
     def __init__(self, path: Path):
         self.path, self.zip = path, None
         if path.is_dir():
-            members = (p.relative_to(path).as_posix() for p in path.rglob("*"))
+            found = [p.relative_to(path).as_posix() + ("/" if p.is_dir() else "") for p in path.rglob("*")]
         elif zipfile.is_zipfile(path):
             self.zip = zipfile.ZipFile(path)
-            members = iter(self.zip.namelist())
+            found = self.zip.namelist()
         else:
             raise FileNotFoundError(f"{path} is neither a folder nor a zip file")
-        self.members = sorted(m for m in members if m.lower().endswith(SUFFIXES))
+        found = sorted(m for m in found if not any(word.startswith(".") or word == "__MACOSX" for word in m.split("/")))
+        files = [m for m in found if not m.endswith("/")]
+        self.members = [m for m in files if m.lower().endswith(SUFFIXES)]
+        self.others = [m for m in files if not m.lower().endswith(SUFFIXES)]
+        self.folders = sorted({m[:-1] for m in found if m.endswith("/")} | {str(folder) for m in files for folder in list(PurePosixPath(m).parents)[:-1]})
 
     def read(self, member: str) -> bytes:
         return self.zip.read(member) if self.zip else (self.path / member).read_bytes()
@@ -146,16 +151,16 @@ def load(data: str | Path, domain: domains.Domain, split: str, folders: list[str
 def decode_member(files: Files, member: str, frame: Frame = FRAME) -> np.ndarray:
     try:
         return decode(files.read(member), frame)
-    except decoding.Unreadable as error:
+    except (decoding.Unreadable, OSError, RuntimeError, zipfile.BadZipFile) as error:  # a zip file may be damaged or have a password
         raise decoding.Unreadable(f"{member}: {error}") from error
 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Splits train into (rest, held out): `share` of each class, at least one image, is held out to choose recipes on."""
+    """Splits train into (rest, held out): `share` of each class is held out, at least one image; and of two or more one stays."""
     rng, held = np.random.default_rng(seed), []
     for c in np.unique(split.targets):
         own = rng.permutation(np.flatnonzero(split.targets == c))
-        held.extend(own[:max(1, round(len(own) * share))])
+        held.extend(own[:max(1, min(len(own) - 1, round(len(own) * share)))])
     rest = np.setdiff1d(np.arange(len(split)), held)
     return split.subset(rest), split.subset(np.sort(held))
 

@@ -25,13 +25,15 @@ class FolderError(ValueError):
 
 @dataclass
 class Images:
-    """`folders`: class folders in the order of class indices; `note`: how test came about, in words."""
+    """`folders`: class folders in the order of class indices; `note`: how test came about, in words; `others`: files that are no
+    images of a kind that is read."""
 
     train: data.Split
     val: data.Split
     test: data.Split
     folders: list[str]
     note: str
+    others: list[str]
 
 
 def read(path: str | Path, frame: data.Frame, test_share: float = 0.2, seed: int = 0, limit: int = 0, with_val: bool = False,
@@ -48,15 +50,14 @@ def read(path: str | Path, frame: data.Frame, test_share: float = 0.2, seed: int
         raise FolderError(f"{error}. Name a folder of train/<class>/<image>, or of <class>/<image>") from error
     by_split = layout(files)
     folders = sorted({name.split("/")[0] for name in by_split["train"]})
+    check_folders(files, folders)
     if len(folders) < 2:
         raise FolderError(f"{path} has one class, {folders[0]!r}. A classifier needs two classes or more, each a folder of its own")
     for split in ("val", "test"):
         strange = sorted({name.split("/")[0] for name in by_split[split]} - set(folders))
         if strange:
             raise FolderError(f"{path}: {split} has the class {strange[0]!r}, which train has not. Training would never see it")
-    few = [folder for folder, count in Counter(name.split("/")[0] for name in by_split["train"]).items() if count < 2]
-    if few and not by_split["test"]:
-        raise FolderError(f"{path}: the class {few[0]!r} has a single image, and one of each class is held out for the test. Add images, or a test/")
+    has_test = bool(by_split["test"])
     if only_train:
         by_split["val"], by_split["test"] = [], []
     if limit:
@@ -67,6 +68,9 @@ def read(path: str | Path, frame: data.Frame, test_share: float = 0.2, seed: int
             if taken[name.split("/")[0]] <= limit:
                 kept.append(name)
         by_split["train"] = kept
+    few = [folder for folder, count in Counter(name.split("/")[0] for name in by_split["train"]).items() if count < 2]
+    if few and not has_test:
+        raise FolderError(f"{path}: the class {few[0]!r} has a single image to train on, and one of each class is held out for the test. Add images, or a test/")
     splits = decoded(files, by_split, folders, frame)
     if with_val:
         splits["train"], splits["val"] = data.join(splits["train"], splits["val"]), data.Split()
@@ -74,7 +78,17 @@ def read(path: str | Path, frame: data.Frame, test_share: float = 0.2, seed: int
     if not len(splits["test"]) and not only_train:
         splits["train"], splits["test"] = data.hold_out(splits["train"], test_share, seed)
         note = f"held out of train, {test_share:.0%} of each class, seed {seed}"
-    return Images(**splits, folders=folders, note=note)
+    return Images(**splits, folders=folders, note=note, others=files.others)
+
+
+def check_folders(files: data.Files, classes: list[str]) -> None:
+    """Raises FolderError for a class folder without images: its class would be left out, and nobody would see it."""
+    start = "train/" if any(m.startswith("train/") for m in files.members) else ""
+    depth = start.count("/")
+    empty = [f for f in files.folders if f.startswith(start) and f.count("/") == depth and f.split("/")[-1] not in classes]
+    if empty:
+        other = next((f"; {m} is none" for m in files.others if m.startswith(f"{empty[0]}/")), "")
+        raise FolderError(f"{files.path}: the folder {empty[0]} holds no image ({', '.join(data.SUFFIXES)}){other}. Add images, or remove the folder")
 
 
 def layout(files: data.Files) -> dict[str, list[str]]:

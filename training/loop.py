@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,8 @@ EVALUATION_BATCH = 128
 class Recipe:
     """Hyper-parameters of one run. `schedule`: (side, share of the steps) pairs; the cheap small sides come first.
 
-    If `steps` is not 0, the run has so many steps and `epochs` is ignored: for training sets of a few batches.
+    If `steps` is not 0, the run has so many steps and `epochs` is ignored: for training sets of a few batches. `subject`: what is
+    trained on what, in one word; a run is resumed only with the recipe and the subject that it began with.
     """
 
     epochs: int
@@ -46,6 +47,11 @@ class Recipe:
     erase: float = 0.0
     steps: int = 0
     optimizer: str = "sgd"  # sgd (with Nesterov momentum) | adamw
+    subject: str = ""
+
+    def figures(self) -> dict:
+        """The hyper-parameters, to be written down."""
+        return {name: value for name, value in asdict(self).items() if name != "subject"}
 
     def scale(self, progress: float) -> float:
         """Factor of the learning rate (one cycle): linear from 0.1 to 1 over the first 15% of the steps, then a cosine to 0."""
@@ -104,6 +110,10 @@ class Stopped(Exception):
     """SIGINT or SIGTERM was received. The checkpoint is written, and the same command resumes the run."""
 
 
+class OtherRun(Exception):
+    """The checkpoint is of a run with another recipe or subject."""
+
+
 class _StopFlag:
     """While the loop runs, turns SIGINT and SIGTERM into a flag (main thread only)."""
 
@@ -127,11 +137,20 @@ def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
 
 
+def check_same(state: dict, recipe: Recipe, checkpoint: Path) -> None:
+    """Raises OtherRun where a checkpoint says that it began with another recipe or subject; old ones do not say."""
+    began, now = state.get("recipe"), asdict(recipe)
+    differ = [name for name in now if began is not None and began.get(name) != now[name]]
+    if differ:
+        what = ", ".join("images, labels or family" if name == "subject" else name for name in differ)
+        raise OtherRun(f"{checkpoint} is of a run that was stopped and began differently ({what}). Give the command that began it to go on, or remove the file to begin anew")
+
+
 def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Recipe, checkpoint: Path, device: str,
         stop_after: int | None = None, frame: data.Frame = data.FRAME) -> float:
     """Trains in place. Resumes from `checkpoint` if it exists. Returns the seconds spent, those before a resume included.
 
-    After `stop_after` steps (counted from the resume) it raises Stopped, as after a signal.
+    Raises OtherRun where the checkpoint is of another run. After `stop_after` steps (counted from the resume) it raises Stopped, as after a signal.
     """
     network.to(device, memory_format=torch.channels_last).train()
     optimizer = optimizer_of(network, recipe)
@@ -139,6 +158,7 @@ def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Re
     done, before, taken = 0, 0.0, 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, map_location=device)
+        check_same(state, recipe, checkpoint)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         done, before = state["step"], state["seconds"]
@@ -146,7 +166,7 @@ def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Re
     started = saved = time.monotonic()
 
     def keep():
-        save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": done,
+        save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": done, "recipe": asdict(recipe),
               "seconds": before + time.monotonic() - started}, checkpoint)
 
     total, order, ordered = recipe.steps or steps * recipe.epochs, None, -1

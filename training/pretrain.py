@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -50,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
                          schedule=args.schedule, seed=args.seed, precision=args.precision, compile=args.compile)
     try:
         seconds = loop.fit(network, train, MEAN, STD, SOURCE.flips, recipe, out.with_suffix(".pt"), args.device)
-    except loop.Stopped as stopped:
+    except (loop.Stopped, loop.OtherRun) as stopped:
         sys.exit(str(stopped))
     score = loop.accuracy(loop.predict(network, val, MEAN, STD, args.device, args.schedule[-1][0]), val)
     network.cpu()
@@ -58,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     convert.export_onnx(network, out.with_suffix(".onnx"), args.schedule[-1][0])
     out.with_suffix(".json").write_text(json.dumps({
         "data": SOURCE.archive, "width": args.width, "accuracy": {"val": score}, "images": {"train": len(train), "val": len(val)},
-        "recipe": asdict(recipe), "seconds": round(seconds, 1), "torch": str(torch.__version__), "labels": labels}, indent=1) + "\n")
+        "recipe": recipe.figures(), "seconds": round(seconds, 1), "torch": str(torch.__version__), "labels": labels}, indent=1) + "\n")
     print(f"{out}: {score}% on {len(val)} validation images, {seconds:.0f} s")
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import json
 import os
+import re
 import shlex
 import sys
 import time
-from dataclasses import asdict
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,8 @@ FEATURE_BATCH = 64
 STANDARD_IMAGES, COMPARED_IMAGES = 2000, 1000
 # Training images up to which mirrored ones are added for a head on frozen features.
 MIRRORED_IMAGES = 3000
+# Of a label, in characters: the service takes no longer one.
+LABEL_LENGTH = 256
 # The head on frozen features: steps, images a step, share of train that is held out to choose the weight decay, and the choices.
 HEAD_STEPS, HEAD_BATCH, HEAD_HELD_OUT, HEAD_DECAYS = 1500, 256, 0.15, (1e-2, 1e-1, 1.0)
 
@@ -83,15 +87,41 @@ def check(args: argparse.Namespace, family: adapters.Family) -> None:
         raise SystemExit(f"--out {args.out}: a pack's name ends in .safetensors")
     if not 0 < args.test_share < 1:
         raise SystemExit(f"--test-share {args.test_share}: a share between 0 and 1")
+    for option in ("epochs", "batch"):
+        if getattr(args, option) < 1:
+            raise SystemExit(f"--{option} {getattr(args, option)}: a whole number from 1 on")
 
 
 def labels_of(args: argparse.Namespace, folders: list[str]) -> list[str]:
-    named = json.loads(args.labels.read_text()) if args.labels else {}
-    labels = [str(named.get(name) or name) for name in folders]
+    """One label a class folder. Raises SystemExit for labels that no pack can have."""
+    named = read_labels(args.labels) if args.labels else {}
+    strange = sorted(set(named) - set(folders))
+    if strange:
+        raise SystemExit(f"--labels {args.labels}: {strange[0]!r} is no class folder; there are {', '.join(folders[:12])}{', ...' if len(folders) > 12 else ''}")
+    labels = [named.get(name, name) for name in folders]
+    for folder_name, label in zip(folders, labels):
+        if not label.strip() or len(label) > LABEL_LENGTH or label != label.encode("utf-8", "ignore").decode():
+            raise SystemExit(f"the class {folder_name!r} has the label {label!r}: a label is text of 1 to {LABEL_LENGTH} characters. Name it with --labels")
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise SystemExit(f"--labels {args.labels}: two classes have the label {twice[0]!r}")
     return labels
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    try:
+        named = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"--labels {path} cannot be read: {error}. Name a JSON object, class folder to label") from error
+    if not isinstance(named, dict) or not all(isinstance(label, str) for label in named.values()):
+        raise SystemExit(f"--labels {path} is no JSON object of texts, class folder to label")
+    return named
+
+
+def subject_of(args: argparse.Namespace, family: adapters.Family, images: folder.Images) -> str:
+    """What a run is of, in one word: a checkpoint of another is not resumed."""
+    parts = [family.fingerprint, args.design, str(args.module), args.flips, *images.folders, *images.train.names]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 @torch.no_grad()
@@ -103,7 +133,7 @@ def frozen_features(network: adapters.Adapted, split: data.Split, family: adapte
 
 
 def mirrored(split: data.Split, flips: str) -> data.Split:
-    """The split, and after it every image mirrored, where that keeps the classes and images are few."""
+    """The split, and after it every image mirrored in the same order, where that keeps the classes and images are few."""
     if flips == "none" or len(split) > MIRRORED_IMAGES:
         return split
     return data.join(split, data.Split([p[:, ::-1] for p in split.pixels], split.targets, split.names))
@@ -126,10 +156,11 @@ def fit_head(head: adapters.Head, features: torch.Tensor, targets: torch.Tensor,
 
 def train_head(network: adapters.Adapted, train: data.Split, family: adapters.Family, args: argparse.Namespace) -> dict:
     """The design `feature`: a head on frozen features, its weight decay chosen on held-out training images."""
+    originals = len(train)
+    train = mirrored(train, args.flips)
     features = frozen_features(network, train, family, args.device, "features of train")
     targets = torch.from_numpy(train.targets)
     network.head.standardise(features)
-    originals = len(set(train.names))  # mirrored images are at the end, in the same order
     order = torch.from_numpy(np.random.default_rng(args.seed).permutation(originals))
     held = torch.zeros(originals, dtype=torch.bool)
     held[order[:max(1, round(originals * HEAD_HELD_OUT))]] = True
@@ -150,14 +181,32 @@ def predicted(network, split: data.Split, family: adapters.Family, args) -> np.n
     return loop.predict(network, split, family.mean, family.std, args.device, frame=family.frame)
 
 
-class Served(torch.nn.Module):
-    """The family's graph with the numbers of a pack's file, as the service runs it."""
+def trunks(args: argparse.Namespace, family: adapters.Family) -> tuple[adapters.Trunk, adapters.Trunk]:
+    """What is trained through, and what the pack is measured in: the family's own graph, where PyTorch can run it.
 
-    def __init__(self, family: adapters.Family, path: Path, device: str):
+    Raises graph.GraphError, or SystemExit for a module that does not compute what the family's graph does.
+    """
+    if not args.module:
+        own = adapters.GraphTrunk(family, args.device)
+        return own, own
+    module = adapters.ModuleTrunk(family, args.module, args.device)
+    try:
+        own = adapters.GraphTrunk(family, args.device)
+        adapters.compare(module, own, family)
+    except graph.GraphError as error:
+        print(f"The module is not compared with the family's graph, which cannot be run here: {error}", flush=True)
+        return module, module
+    return module, own
+
+
+class Served(torch.nn.Module):
+    """A trunk with the numbers of a pack's file, as the service runs it."""
+
+    def __init__(self, trunk: adapters.Trunk, path: Path, device: str):
         super().__init__()
         tensors, _ = pack.read(path)
         self.tensors = {k: v.to(device) for k, v in tensors.items()}
-        self.trunk = adapters.GraphTrunk(family, device)
+        self.trunk = trunk
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.trunk.features(x, self.tensors) @ self.tensors["head.weight"].T + self.tensors["head.bias"]
@@ -174,7 +223,7 @@ def card(args, family: adapters.Family, images: folder.Images, result: dict, lab
         f"# {args.name}", "", f"{args.description.rstrip('.') + '. ' if args.description else ''}A pack for `{family.name}`, design {args.design}.", "",
         f"- **Data**: {len(images.train):,} training and {len(images.test):,} test images ({images.note}), {len(labels):,} classes: {shown}.",
         f"- **Licence**: {args.license or 'not stated'}.",
-        f"- **Test accuracy (top-1)**: {scores['test']:.2f}%, by the pack's own numbers ({args.dtype}) in the family's graph. On {scores['compared']:,} of the test "
+        f"- **Test accuracy (top-1)**: {scores['test']:.2f}%, by the pack's own numbers ({args.dtype}) in {result['measured']}. On {scores['compared']:,} of the test "
         f"images {scores['trained']:.2f}% before folding and {scores['folded']:.2f}% after.",
         f"- **Training**: {how}; {result['seconds']:.0f} s on {args.device} (torch {result['torch']}), through {result['trunk']}.",
         f"- **Preprocessing**: shorter side {family.frame.resize}, centre crop {family.frame.height}x{family.frame.width}.",
@@ -193,51 +242,62 @@ def main(argv: list[str] | None = None) -> dict:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     try:
-        trunk = adapters.ModuleTrunk(family, args.module, args.device) if args.module else adapters.GraphTrunk(family, args.device)
+        trunk, own = trunks(args, family)
         images = folder.read(args.images, family.frame, args.test_share, args.seed, args.limit, args.with_val)
     except (folder.FolderError, graph.GraphError) as error:
         raise SystemExit(str(error)) from error
     labels = labels_of(args, images.folders)
     print(f"{args.name}: {len(images.train):,} training, {len(images.val):,} validation and {len(images.test):,} test images ({images.note}) "
           f"of {len(labels):,} classes; design {args.design} through {trunk.description}", flush=True)
+    if images.others:
+        print(f"Left out, as no images by their names: {len(images.others):,} files, such as {images.others[0]}", flush=True)
     network = adapters.Adapted(trunk, adapters.Adapter(family, args.design), adapters.Head(family.features, len(labels))).to(args.device)
     checkpoint = args.out.with_suffix(".state.pt")
-    own = ((family.frame.crop, 1.0),)
+    whole = ((family.frame.crop, 1.0),)
     started = time.monotonic()
     if args.design == "feature":
-        recipe = train_head(network, mirrored(images.train, args.flips), family, args)
+        recipe = train_head(network, images.train, family, args)
         seconds = time.monotonic() - started
     else:
         sample = images.train.subset(np.random.default_rng(args.seed).permutation(len(images.train))[:STANDARD_IMAGES])
         network.head.standardise(frozen_features(network, sample, family, args.device, "features at the start").to(args.device))
         recipe = loop.Recipe(epochs=args.epochs, lr=args.lr, head_lr=args.head_lr, batch=min(args.batch, len(images.train)), erase=args.erase,
-                             weight_decay=args.weight_decay, schedule=args.schedule or own, seed=args.seed, precision=args.precision, optimizer="adamw")
+                             weight_decay=args.weight_decay, schedule=args.schedule or whole, seed=args.seed, precision=args.precision, optimizer="adamw",
+                             subject=subject_of(args, family, images))
         args.out.parent.mkdir(parents=True, exist_ok=True)
         try:
             seconds = loop.fit(network, images.train, family.mean, family.std, args.flips, recipe, checkpoint, args.device, frame=family.frame)
-        except loop.Stopped as stopped:
+        except (loop.Stopped, loop.OtherRun) as stopped:
             sys.exit(f"{args.name}: {stopped}")
         except graph.GraphError as error:
             hint = ". The graph may take images of its own size only: leave --schedule out" if args.schedule else ""
             raise SystemExit(f"{error}{hint}") from error
-        recipe = asdict(recipe)
+        recipe = recipe.figures()
     result = {"name": args.name, "family": family.name, "fingerprint": family.fingerprint, "design": args.design, "accuracy": {},
               "images": {"train": len(images.train), "val": len(images.val), "test": len(images.test)}, "classes": len(labels), "limit": args.limit,
               "recipe": recipe, "parameters": sum(p.numel() for p in network.adapter.parameters()), "seconds": round(seconds, 1),
               "date": datetime.date.today().isoformat(), "torch": str(torch.__version__), "device": args.device,
-              "trunk": "a module" if args.module else "the family's graph", "command": command(argv if argv is not None else sys.argv[1:])}
-    write(args, family, network, labels, images, result)
+              "trunk": "a module" if args.module else "the family's graph",
+              "measured": "the module" if own is trunk and args.module else "the family's graph", "command": command(argv if argv is not None else sys.argv[1:])}
+    try:
+        write(args, family, (network, own), labels, images, result)
+    except ValueError as error:  # numbers that no pack can hold
+        raise SystemExit(f"{args.out} is not written: {error}") from error
     checkpoint.unlink(missing_ok=True)
-    domain = args.out.stem.lower()
     print(f"{args.out}: {result['bytes']:,} bytes. Register it with a service that serves the family:\n"
-          f"  curl --fail -X PUT --data-binary @{shlex.quote(str(args.out))} -H 'Content-Type: application/octet-stream' http://127.0.0.1:8080/v1/domains/{domain}")
+          f"  curl --fail -X PUT --data-binary @{shlex.quote(str(args.out))} -H 'Content-Type: application/octet-stream' http://127.0.0.1:8080/v1/domains/{domain_id(args.out.stem)}")
     return result
 
 
-def measure(args, family: adapters.Family, network: adapters.Adapted, path: Path, images: folder.Images) -> dict:
-    """Accuracy in percent: `test` and `val` (None without such a split) by the pack's own numbers in the family's graph, and on some
-    test images both `trained` and `folded`, by the network before and by the pack after folding and rounding."""
-    served = Served(family, path, args.device)
+def domain_id(name: str) -> str:
+    """The name as a domain's id: lower-case ASCII letters, digits, dots, dashes and underscores, 63 at most."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", plain).strip("._-")[:63] or "my-domain"
+
+
+def measure(args, family: adapters.Family, network: adapters.Adapted, served: Served, images: folder.Images) -> dict:
+    """Accuracy in percent: `test` and `val` (None without such a split) by the pack's own numbers, and on some test images both
+    `trained` and `folded`, by the network before and by the pack after folding and rounding."""
     found = predicted(served, images.test, family, args)
     order = np.sort(np.random.default_rng(0).permutation(len(images.test))[:COMPARED_IMAGES])
     some = images.test.subset(order)
@@ -247,22 +307,25 @@ def measure(args, family: adapters.Family, network: adapters.Adapted, path: Path
             "val": loop.accuracy(predicted(served, images.val, family, args), images.val) if len(images.val) else None}
 
 
-def write(args, family: adapters.Family, network: adapters.Adapted, labels: list[str], images: folder.Images, result: dict) -> None:
-    """Writes the pack beside its place, measures it, and moves it there with its card and figures."""
+def write(args, family: adapters.Family, trained: tuple[adapters.Adapted, adapters.Trunk], labels: list[str], images: folder.Images,
+          result: dict) -> None:
+    """Writes the pack beside its place, measures it, and moves it there with its card and figures. `trained`: the network, and what
+    its pack is measured in."""
+    network, own = trained
     part = args.out.with_suffix(".part.safetensors")
     design = "feature" if args.design == "feature" else "bn" if args.design == "bn" else family.manifest["design"]
     optional = {k: v for k, v in (("description", args.description), ("license", args.license)) if v}
     how = dict(family=family.fingerprint, design=design, labels=labels, mean=family.mean, std=family.std, name=args.name, created=result["date"],
                dtype=torch.float16 if args.dtype == "fp16" else torch.float32, **optional)
     pack.write(part, network.tensors(), **how)
-    scores = result["accuracy"] = measure(args, family, network, part, images)
+    scores = result["accuracy"] = measure(args, family, network, Served(own, part, args.device), images)
     print(f"{args.name}: test accuracy {scores['test']:.2f}%. Folding into the pack ({args.dtype}): {scores['trained']:.2f}% as trained, {scores['folded']:.2f}% "
-          f"from the pack in the family's graph, on {scores['compared']:,} of the test images", flush=True)
+          f"from the pack in {result['measured']}, on {scores['compared']:,} of the test images", flush=True)
     pack.write(part, network.tensors(), metrics=json.dumps({"accuracy": scores["test"], "test_images": len(images.test)}), **how)
     result["bytes"] = part.stat().st_size
     os.replace(part, args.out)
-    args.out.with_suffix(".md").write_text(card(args, family, images, result, labels))
-    args.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    args.out.with_suffix(".md").write_text(card(args, family, images, result, labels), encoding="utf-8")
+    args.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def command(argv: list[str]) -> str:
