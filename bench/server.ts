@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { packageFile } from '../src/host/package.js'
 
 const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
 
@@ -21,8 +22,10 @@ export interface RunningServer {
 }
 
 /**
- * Spawns `facet serve` on a free loopback port, with a temporary data folder that `stop` removes.
- * @param args further options of `facet serve`; with `--data` the caller's folder is used and kept
+ * Spawns `facet serve` on a free loopback port, with a temporary data folder that `stop` removes, and the family
+ * `resnet26-half` alone, of which most figures are.
+ * @param args further options of `facet serve`, which may name other families; with `--data` the caller's folder is used
+ * and kept
  * @param spawned called with the process before it listens
  * @throws Error with the server's output if it exits before it listens
  */
@@ -33,8 +36,9 @@ export async function startServer(
 ): Promise<RunningServer> {
   const owned = args.includes('--data') ? null : await mkdtemp(join(tmpdir(), 'facet-'))
   const data = owned ? ['--data', owned] : []
+  const family = args.includes('--family') ? [] : ['--family', packageFile('models/resnet26-half')]
   const start = performance.now()
-  const child = spawn(process.execPath, [cli, 'serve', '--port', '0', ...data, ...args], {
+  const child = spawn(process.execPath, [cli, 'serve', '--port', '0', ...family, ...data, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   })

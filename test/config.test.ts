@@ -35,7 +35,7 @@ async function serve(flags: string[], variables: Record<string, string> = {}): P
   return outcome
 }
 
-t.test('without anything the defaults serve the demo family on loopback', async (t) => {
+t.test('without anything the defaults serve the shipped families on loopback', async (t) => {
   const { config } = await serve([])
   t.match(config, {
     host: '127.0.0.1',
@@ -54,9 +54,9 @@ t.test('without anything the defaults serve the demo family on loopback', async 
     logLevel: 'info',
     logFormat: 'auto',
   })
-  t.match(config?.families, [/models.resnet26-half$/])
-  t.match(config?.adapters, [/adapters.resnet26-half$/])
-  t.equal(config?.data, resolve('data/resnet26-half'))
+  t.match(config?.families, [/models.efficientnet-lite0$/, /models.resnet26-half$/])
+  t.match(config?.adapters, [/adapters.efficientnet-lite0$/, /adapters.resnet26-half$/])
+  t.equal(config?.data, resolve('data/efficientnet-lite0'))
   t.ok([...config!.families, ...config!.adapters].every(isAbsolute))
   t.notOk('tokenFile' in config! || 'adminToken' in config! || 'predictToken' in config!)
 })

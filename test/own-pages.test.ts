@@ -10,6 +10,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { familyCommand } from '../src/commands/family.js'
+import { SHIPPED_FAMILIES } from '../src/host/package.js'
 import { runCommand } from './run-command.js'
 import { runService } from './service-rig.js'
 
@@ -56,7 +57,8 @@ async function run(t: Test, command: string, place: string, url: string): Promis
 
 t.test('a folder of images becomes a domain by the commands of the page', { skip }, async (t) => {
   const place = t.testdir()
-  const { url } = await runService(t, ['--data', join(place, 'data')])
+  const families = SHIPPED_FAMILIES.flatMap((name) => ['--family', `models/${name}`])
+  const { url } = await runService(t, [...families, '--data', join(place, 'data')])
   const [draw, train, put, ask, ...more] = commandsOf('docs/own-domain.md')
   t.same(more, [])
   await run(t, draw!, place, url)

@@ -3,12 +3,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import t, { type Test } from 'tap'
-import { compileProgram, Program } from './service-process.js'
+import { compileProgram, ONE_FAMILY, Program } from './service-process.js'
 import { pngImage } from './service-rig.js'
 
 const dir = t.testdir()
 const cli = await compileProgram(dir)
-const flags = ['--port', '0', '--lanes', '1', '--bank-memory', '64MiB', '--max-batch', '8']
+const flags = [...ONE_FAMILY, '--port', '0', '--lanes', '1', '--bank-memory', '64MiB', '--max-batch', '8']
 const avif = await sharp(await pngImage(1))
   .avif({ effort: 0 })
   .toBuffer()

@@ -8,7 +8,7 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { verifyStore } from '../src/store/verify.js'
-import { compileProgram, Program } from './service-process.js'
+import { compileProgram, ONE_FAMILY, Program } from './service-process.js'
 import { packBytes, pngImage } from './service-rig.js'
 
 /** More than the service opens by itself, and soon used up by connections. */
@@ -17,7 +17,7 @@ const OPEN_FILES = 96
 const dir = t.testdir()
 const data = join(dir, 'data')
 const cli = await compileProgram(dir)
-const flags = ['--port', '0', '--threads', '1', '--bank-memory', '64MiB', '--data', data]
+const flags = [...ONE_FAMILY, '--port', '0', '--threads', '1', '--bank-memory', '64MiB', '--data', data]
 const image = await pngImage(1)
 
 /** One kept connection, which has its descriptor already. */

@@ -16,6 +16,9 @@ import { transpile } from './loader/transpile.mjs'
 
 const ROOT = join(import.meta.dirname, '..')
 
+/** The options for one small family. */
+export const ONE_FAMILY = ['--family', join(ROOT, 'models', 'resnet26-half')]
+
 /**
  * Compiles the program and returns the path of its entry file.
  * @param dir a folder inside the repository, so that `node_modules` is found

@@ -1,6 +1,6 @@
 /**
- * The whole service on a free loopback port, with the shipped family and its own data folder; and random
- * packs to register.
+ * The whole service on a free loopback port, with the family `resnet26-half` and its own data folder; and random packs
+ * to register.
  */
 import { pino } from 'pino'
 import sharp from 'sharp'
@@ -30,7 +30,17 @@ export async function runService(
   flags: string[] = [],
   parts: Partial<ServiceParts> = {},
 ): Promise<Running> {
-  const config = await configure(['--port', '0', '--threads', '1', '--bank-memory', '64MiB', ...flags])
+  const own = flags.includes('--family') ? [] : ['--family', family.dir]
+  const config = await configure([
+    '--port',
+    '0',
+    '--threads',
+    '1',
+    '--bank-memory',
+    '64MiB',
+    ...own,
+    ...flags,
+  ])
   if (!flags.includes('--data')) {
     config.data = t.testdir()
     config.dataGiven = true

@@ -6,14 +6,34 @@ import { readdir, readFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { type Answer, compileProgram, open, Program, refusing, type Sent } from './service-process.js'
+import {
+  type Answer,
+  compileProgram,
+  ONE_FAMILY,
+  open,
+  Program,
+  refusing,
+  type Sent,
+} from './service-process.js'
 import { packBytes, pngImage } from './service-rig.js'
 
 const dir = t.testdir()
 const cli = await compileProgram(dir)
 const data = join(dir, 'data')
 const flags = [
-  ...['--port', '0', '--lanes', '2', '--bank-memory', '64MiB', '--max-batch', '8', '--data', data],
+  ...[
+    ...ONE_FAMILY,
+    '--port',
+    '0',
+    '--lanes',
+    '2',
+    '--bank-memory',
+    '64MiB',
+    '--max-batch',
+    '8',
+    '--data',
+    data,
+  ],
   // A busy machine must not run into the deadlines of clients.
   ...['--request-timeout', '5m', '--max-request-timeout', '5m'],
 ]
@@ -213,7 +233,7 @@ t.test('one signal that comes twice, as Ctrl-C does under npm, is one orderly st
 
 t.test('a store in data/, the default of every family before, is not left behind', async (t) => {
   const cwd = t.testdir({ data: { FORMAT: 'facet-store/1', domains: {}, blobs: {} } })
-  const own = ['serve', '--port', '0', '--bank-memory', '64MiB', '--lanes', '1']
+  const own = ['serve', ...ONE_FAMILY, '--port', '0', '--bank-memory', '64MiB', '--lanes', '1']
   const refused = await new Program(cli, own, { cwd }).exit
   t.match(refused, {
     code: 1,

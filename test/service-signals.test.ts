@@ -4,12 +4,19 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
-import { compileProgram, open, Program, type ProgramOptions, refusing } from './service-process.js'
+import {
+  compileProgram,
+  ONE_FAMILY,
+  open,
+  Program,
+  type ProgramOptions,
+  refusing,
+} from './service-process.js'
 import { pngImage } from './service-rig.js'
 
 const dir = t.testdir()
 const cli = await compileProgram(dir)
-const flags = ['--port', '0', '--lanes', '2', '--bank-memory', '64MiB', '--max-batch', '8']
+const flags = [...ONE_FAMILY, '--port', '0', '--lanes', '2', '--bank-memory', '64MiB', '--max-batch', '8']
 // Progressive, so that libvips decodes it on either runtime: its decoding can be made to hang.
 const jpeg = await sharp(await pngImage(1))
   .jpeg({ progressive: true })

@@ -36,14 +36,12 @@ t.test('what is served, from where, and a command that names the sample', { skip
   const line = await program.logged('listening')
   t.match(line, {
     url: /^http:\/\/127\.0\.0\.1:\d+$/,
-    family: 'resnet26-half',
-    design: 'parallel',
+    family: ['efficientnet-lite0', 'resnet26-half'],
+    design: ['parallel', 'parallel'],
     device: 'cpu',
     lanes: 1,
-    domains: 14,
-    packs: 14,
-    models: join(dir, 'models', 'resnet26-half'),
-    adapters: join(dir, 'adapters', 'resnet26-half'),
+    models: ['efficientnet-lite0', 'resnet26-half'].map((name) => join(dir, 'models', name)),
+    adapters: ['efficientnet-lite0', 'resnet26-half'].map((name) => join(dir, 'adapters', name)),
     data,
   })
   const answer = JSON.parse(await paste(line.try, ROOT))
@@ -61,7 +59,7 @@ t.test('without domains the command registers one', { skip: noCurl }, async (t) 
   mkdirSync(adapters)
   const { program } = serve(['--adapters', adapters], dir)
   const line = await program.logged('listening')
-  t.match(line, { domains: 1, packs: 1, try: / models\/resnet26-half\/base\.safetensors / })
+  t.match(line, { domains: 3, packs: 2, try: / models\/efficientnet-lite0\/base\.safetensors / })
   t.match(JSON.parse(await paste(line.try, dir)), { domain: 'my-domain', residency: 'resident' })
 })
 

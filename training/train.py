@@ -1,6 +1,6 @@
 """Trains a pack for any family on a folder of images: train|val|test/<class>/<image>, or <class>/<image>.
 
-    python training/train.py DIR --family models/NAME --out my.safetensors
+    python training/train.py DIR --out my.safetensors [--family models/NAME]
 
 Writes the pack, a model card (.md) and the figures (.json) beside it. Ctrl-C stops; the same command resumes.
 """
@@ -30,6 +30,8 @@ import graph
 import loop
 import pack
 
+# The family for new domains.
+DEFAULT_FAMILY = Path(__file__).resolve().parent.parent / "models" / "efficientnet-lite0"
 FEATURE_BATCH = 64
 # Images on which the head's standardisation is based, and test images on which the network as trained and the pack's numbers are compared.
 STANDARD_IMAGES, COMPARED_IMAGES = 2000, 1000
@@ -44,7 +46,7 @@ HEAD_STEPS, HEAD_BATCH, HEAD_HELD_OUT, HEAD_DECAYS = 1500, 256, 0.15, (1e-2, 1e-
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("images", help="folder or zip file of train|val|test/<class>/<image>, or of <class>/<image>")
-    p.add_argument("--family", required=True, help="the family's folder, such as models/efficientnet-lite0")
+    p.add_argument("--family", default=str(DEFAULT_FAMILY), help="the family's folder; default: models/efficientnet-lite0, whose trunk knows ImageNet")
     p.add_argument("--out", required=True, type=Path, help="the pack to write, NAME.safetensors")
     p.add_argument("--design", choices=adapters.DESIGNS, default="full",
                    help="full: all that the family's slots take (default); bn: scale and bias only; feature: a head on frozen features")

@@ -63,7 +63,8 @@ async function main(): Promise<number> {
     const otherFamily = await makeFamily(randomBackbone(), join(dir, 'other'))
     const other = writePack(randomPack(otherFamily, 2), otherFamily.manifest, { dtype: 'f16' })
     const all = await kinds(family, other)
-    const service = await start('../speed/service-process.js', ['--port', '0', '--data', join(dir, 'data')])
+    const flags = ['--port', '0', '--family', family.dir, '--data', join(dir, 'data')]
+    const service = await start('../speed/service-process.js', flags)
     const url = await service.ask<string>({ type: 'url' })
     const poller = await start('./poller-process.js')
     for (const outgoing of await setUp(family)) {

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Command, Option } from 'commander'
 import { naming } from '../host/file-problem.js'
+import { SHIPPED_FAMILIES } from '../host/package.js'
 import { type Verification, verifyStore } from '../store/verify.js'
 import { end } from './ends.js'
 
@@ -13,7 +14,9 @@ export function storeCommand(): Command {
     .command('verify')
     .description('check every record and every pack of a data folder that no service is using')
     .addOption(
-      new Option('--data <dir>', 'the data folder').env('FACET_DATA').default('./data/resnet26-half'),
+      new Option('--data <dir>', 'the data folder')
+        .env('FACET_DATA')
+        .default(`./data/${SHIPPED_FAMILIES[0]}`),
     )
     .action(async ({ data }: { data: string }) => {
       const remedy = 'Name the data folder of a service; a service creates it at its first start.'

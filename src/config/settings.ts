@@ -6,7 +6,7 @@
 import { isIP } from 'node:net'
 import { availableCores } from '../host/cpu-quota.js'
 import type { Device } from '../engine/runtime/runtime.js'
-import { packageFile } from '../host/package.js'
+import { packageFile, SHIPPED_FAMILIES } from '../host/package.js'
 import { bytes, choice, count, duration, QuantityError, showBytes, showDuration, text } from './quantities.js'
 
 export interface Setting<Value, Default extends Value | undefined> {
@@ -76,8 +76,8 @@ export const settings = {
   gracePeriod: time(listening, 0, 25_000, 'after SIGTERM, time to answer what is in flight'),
 
   family: folders(
-    [packageFile('models/resnet26-half')],
-    'models/resnet26-half of the package',
+    SHIPPED_FAMILIES.map((name) => packageFile(`models/${name}`)),
+    `${SHIPPED_FAMILIES.map((name) => `models/${name}`).join(' and ')} of the package`,
     'a family: trunk, manifest, base; given several times, or separated by commas, for several families',
   ),
   adapters: folders(
