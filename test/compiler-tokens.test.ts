@@ -11,8 +11,9 @@ import { bankLayout, FEATURES, PIXELS } from '../src/manifest/layout.js'
 import type { FamilyManifest, Slot } from '../src/manifest/manifest.js'
 import { loadModel, saveModel } from '../src/onnx/onnx.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import { OnnxGraph } from './graphs.js'
 import { random } from './networks.js'
-import { convTokens, type TokenNetwork, transformer } from './token-networks.js'
+import { convTokens, rootNetworks, type TokenNetwork, transformer } from './token-networks.js'
 import { basePack, build, distance, normalised, openTrunk, randomPixels } from './trunk.js'
 
 /** A domain with random numbers in every slot. */
@@ -48,6 +49,15 @@ const ofTransformer = (linear: (inputs: number, outputs: number) => string) => (
   'three.window': linear(16, 16),
   norm: 'norm',
 })
+
+const ofRoots = (layers: number) =>
+  Object.fromEntries([
+    ['groups', 'norm'],
+    ...Array.from({ length: layers }, (_, index) => [
+      [`norm${index}`, 'norm'],
+      [`fc${index}`, 'linear 2x16'],
+    ]).flat(),
+  ])
 
 interface Case {
   network: TokenNetwork
@@ -85,6 +95,16 @@ const cases: Record<string, Case> = {
     network: convTokens,
     options: { design: 'bn' },
     slots: { stem: 'conv', depth: 'depthwise', norm: 'norm', groups: 'norm' },
+  },
+  'root mean squares and a number for each group of channels, operator set 18': {
+    network: rootNetworks[18],
+    options: { rank: 2 },
+    slots: ofRoots(4),
+  },
+  'root mean squares and a number for each channel, operator set 23': {
+    network: rootNetworks[23],
+    options: { rank: 2 },
+    slots: ofRoots(5),
   },
   'layers without a matrix': {
     network: convTokens,
@@ -158,6 +178,25 @@ for (const [name, { network, options, slots }] of Object.entries(cases)) {
     t.ok(distance(alone, many) <= 1e-4, `the dedicated network differs by ${distance(alone, many)}`)
   })
 }
+
+t.test('a transformer of which most weights are in its patches is a transformer', async (t) => {
+  const graph = new OnnxGraph({ seed: 5 })
+  const channels = 24
+  const patches = graph.add('Conv', ['image', graph.weight('patch.weight', [channels, 3, 8, 8])], {
+    strides: [8, 8],
+  })
+  const tokens = graph.add('Reshape', [patches, graph.ints(0, channels, 16)])
+  const x = graph.add('Transpose', [tokens], { perm: [0, 2, 1] })
+  const wide = graph.add('MatMul', [x, graph.weight('fc1.weight', [channels, 48])])
+  const narrow = graph.add('MatMul', [graph.add('Relu', [wide]), graph.weight('fc2.weight', [48, channels])])
+  const features = graph.add('ReduceMean', [graph.add('Add', [x, narrow])], { axes: [1], keepdims: 0 })
+  const { manifest, chosen } = await build(graph.onnx([features], ['batch', 3, 32, 32]))
+  t.match(chosen, /at linear layers, .* since 33% of its multiplications are those of linear layers/)
+  t.same(
+    manifest.slots.map(({ name, kind }) => `${name} ${kind}`),
+    ['fc1 linear', 'fc2 linear'],
+  )
+})
 
 t.test(
   'design feature opens nothing of a transformer, and takes every weight into its fingerprint',

@@ -13,8 +13,8 @@ class Layers {
   readonly #domain: ReadonlyMap<string, SlotWeights>
   readonly #series: boolean
 
-  constructor(seed: number, domain?: Pick<Pack, 'slots' | 'design'>) {
-    this.graph = new OnnxGraph({ opset: 17, seed })
+  constructor(seed: number, domain?: Pick<Pack, 'slots' | 'design'>, opset = 17) {
+    this.graph = new OnnxGraph({ opset, seed })
     this.#domain = domain?.slots ?? new Map()
     this.#series = domain?.design === 'series'
   }
@@ -97,6 +97,51 @@ class Layers {
     ])
   }
 
+  /** A GroupNorm by one operator, which has a number for each group up to operator set 20. */
+  groupOperator(name: string, x: string, [channels, groups]: Dims): string {
+    const { graph } = this
+    const count = graph.opset < 21 ? groups : channels
+    const own = this.#domain.get(name)
+    const [scale, bias] = [
+      graph.weight(`${name}.weight`, [count], 0.3, 1),
+      graph.weight(`${name}.bias`, [count]),
+    ]
+    const attributes = { num_groups: groups, epsilon: 1e-5 }
+    if (!own) return graph.add('GroupNormalization', [x, scale, bias], attributes)
+    const [ones, zeros] = [1, 0].map((value) => graph.floats(Array<number>(count).fill(value)))
+    const normalised = graph.add('GroupNormalization', [x, ones!, zeros!], attributes)
+    const scaled = graph.add('Mul', [normalised, this.#constant(own.scale, [channels, 1, 1])])
+    return graph.add('Add', [scaled, this.#constant(own.bias, [channels, 1, 1])])
+  }
+
+  /** A normalisation by the root mean square of the last axis, by an operator or as exporters decompose it. */
+  rmsNorm(name: string, x: string, channels: number, form: RootForm): string {
+    const { graph } = this
+    const own = this.#domain.get(name)
+    const drawn = graph.weight(`${name}.weight`, [channels], 0.3, 1)
+    const scale = own ? this.#constant(own.scale, [channels]) : drawn
+    const scaled = this.#byRoot(x, scale, form)
+    return own ? graph.add('Add', [scaled, this.#constant(own.bias, [channels])]) : scaled
+  }
+
+  #byRoot(x: string, scale: string, form: RootForm): string {
+    const { graph } = this
+    if (form === 'RMSNormalization' || form === 'SimplifiedLayerNormalization')
+      return graph.add(form, [x, scale], { axis: -1, epsilon: 1e-5 })
+    const number = (value: number) => graph.floats([value], [])
+    const squared = form === 'product' ? graph.add('Mul', [x, x]) : graph.add('Pow', [x, number(2)])
+    const mean = graph.add('ReduceMean', [squared, graph.ints(-1)], { keepdims: 1 })
+    const sum = graph.add('Add', [mean, number(1e-5)])
+    if (form === 'power')
+      return graph.add('Mul', [scale, graph.add('Mul', [x, graph.add('Pow', [sum, number(-0.5)])])])
+    const root = graph.add('Sqrt', [sum])
+    const normalised =
+      form === 'quotient'
+        ? graph.add('Div', [x, root])
+        : graph.add('Mul', [graph.add('Reciprocal', [root]), x])
+    return graph.add('Mul', [normalised, scale])
+  }
+
   #affine(name: string, x: string, dims: number[]): string {
     const scaled = this.graph.add('Mul', [x, this.#scale(name, dims)])
     return this.graph.add('Add', [scaled, this.#bias(name, dims)])
@@ -118,6 +163,9 @@ class Layers {
     return this.graph.floats([...values], dims)
   }
 }
+
+/** How a normalisation by the root mean square is written; `product` squares by a product and divides by a reciprocal. */
+type RootForm = 'RMSNormalization' | 'SimplifiedLayerNormalization' | 'quotient' | 'product' | 'power'
 
 export interface TokenNetwork {
   size: number
@@ -192,3 +240,31 @@ export const convTokens: TokenNetwork = {
     return { onnx: graph.onnx([logits], ['batch', 3, SIDE, SIDE]), features }
   },
 }
+
+/** Normalisations by the root mean square in every form, and a GroupNorm by one operator. */
+function rootNetwork(opset: number): TokenNetwork {
+  const forms: RootForm[] = ['SimplifiedLayerNormalization', 'quotient', 'product', 'power']
+  if (opset >= 23) forms.push('RMSNormalization')
+  return {
+    size: SIDE,
+    write(domain) {
+      const layers = new Layers(33, domain, opset)
+      const { graph } = layers
+      const patches = layers.groupOperator('groups', layers.conv('patch', 'image', [3, C], 3, 3), [C, 4])
+      const tokens = graph.add('Reshape', [patches, graph.ints(0, C, 16)])
+      let x = graph.add('Transpose', [tokens], { perm: [0, 2, 1] })
+      for (const [index, form] of forms.entries()) {
+        const normalised = layers.rmsNorm(`norm${index}`, x, C, form)
+        x = graph.add('Add', [x, graph.add('Tanh', [layers.linear(`fc${index}`, normalised, [C, C])])])
+      }
+      const features = graph.add('ReduceMean', [x, graph.ints(1)], { keepdims: 0 })
+      const head = [graph.weight('head.weight', [C, 3]), graph.weight('head.bias', [3])]
+      return {
+        onnx: graph.onnx([graph.add('Gemm', [features, ...head])], ['batch', 3, SIDE, SIDE]),
+        features,
+      }
+    },
+  }
+}
+
+export const rootNetworks = { 18: rootNetwork(18), 23: rootNetwork(23) }

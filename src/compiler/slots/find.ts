@@ -68,6 +68,8 @@ const layers = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'BatchNormali
 /** The same if they are more than one number: positions, class tokens, gains, scale and bias of normalisations. */
 const vectors = new Set([
   'LayerNormalization',
+  'RMSNormalization',
+  'SimplifiedLayerNormalization',
   'GroupNormalization',
   'InstanceNormalization',
   'Add',

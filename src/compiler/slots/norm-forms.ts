@@ -1,12 +1,14 @@
 /**
  * The forms in which a backbone has a normalisation that stands alone, as one node or as exporters decompose it: what it
- * normalises, and the scale and bias behind that, which become the slot's.
+ * normalises, and the scale and bias behind that, which become the slot's. One by the root mean square has no bias: the
+ * base's is zero.
  */
 import type { Graph } from '../../onnx/graph.js'
-import { FLOAT, floats, floatTensor, intOf, type Node, type Tensor } from '../../onnx/onnx.js'
+import { floats, floatTensor, intOf, type Node, type Tensor } from '../../onnx/onnx.js'
 import type { Shapes } from '../../onnx/shapes.js'
 import type { Writer } from '../../onnx/writer.js'
 import { type Affine, affineOf } from './batch-norm.js'
+import { decomposed } from './norm-patterns.js'
 
 export interface NormForm {
   /** The nodes that the slot stands for. */
@@ -52,17 +54,26 @@ export function normForm(graph: Graph, shapes: Shapes, node: Node): NormForm | s
   return fused.has(node.op) ? fusedForm(graph, shapes, node) : decomposedForm(graph, shapes, node)
 }
 
-/** Operators that normalise, and scale and add behind that. */
-const fused: ReadonlySet<string> = new Set([
+/**
+ * Operators that normalise the last axis, scale behind that, and add a bias if they have one. onnxruntime's name for
+ * RMSNormalization, which ONNX has from operator set 23 on, is SimplifiedLayerNormalization.
+ */
+const ofLastAxis: ReadonlySet<string> = new Set([
   'LayerNormalization',
-  'GroupNormalization',
-  'InstanceNormalization',
+  'RMSNormalization',
+  'SimplifiedLayerNormalization',
 ])
+
+/** Those of them that have no bias. */
+export const withoutBias: ReadonlySet<string> = new Set(['RMSNormalization', 'SimplifiedLayerNormalization'])
+
+/** All operators that normalise, and scale and add behind that. */
+const fused: ReadonlySet<string> = new Set([...ofLastAxis, 'GroupNormalization', 'InstanceNormalization'])
 
 function fusedForm(graph: Graph, shapes: Shapes, node: Node): NormForm | string {
   const [input, scaleName, biasName] = node.inputs as [string, string, string | undefined]
   const rank = shapes.get(input)?.length
-  const isLayer = node.op === 'LayerNormalization'
+  const isLayer = ofLastAxis.has(node.op)
   const axis = intOf(node, 'axis', -1)
   if (isLayer && axis !== -1 && axis !== (rank ?? 0) - 1) return 'it normalises more than the last axis'
   if (node.outputs.slice(1).some((name) => graph.consumers(name).length > 0))
@@ -71,12 +82,17 @@ function fusedForm(graph: Graph, shapes: Shapes, node: Node): NormForm | string 
   const bias = biasName ? graph.weights(biasName, 1) : undefined
   if (!scale || (biasName && !bias)) return 'its scale and bias are not constant vectors'
   const count = scale.dims[0]!
-  const channels = isLayer ? 'last' : 'second'
-  if (shapes.get(input)?.at(isLayer ? -1 : 1) !== count) return 'it has a scale for each group of channels'
+  const size = shapes.get(input)?.at(isLayer ? -1 : 1)
+  // GroupNormalization has a number for each group up to operator set 20, and for each channel from 21 on.
+  const isOfGroups = node.op === 'GroupNormalization' && graph.opset < 21
+  if (typeof size !== 'number' || (size !== count && !isOfGroups))
+    return `it has ${count} scales for ${size ?? 'an unknown number of'} channels`
+  const spread = (values: Float32Array) =>
+    Float32Array.from({ length: size }, (_, channel) => values[Math.floor((channel * count) / size)]!)
   return {
     nodes: [node],
-    base: { scale: floats(scale), bias: bias ? floats(bias) : new Float32Array(count) },
-    channels,
+    base: { scale: spread(floats(scale)), bias: spread(bias ? floats(bias) : new Float32Array(count)) },
+    channels: isLayer ? 'last' : 'second',
     like: input,
     emitNormalised(writer, name) {
       const ones = writer.constant(`${name}_ones`, floatTensor([count], new Float32Array(count).fill(1)))
@@ -88,46 +104,15 @@ function fusedForm(graph: Graph, shapes: Shapes, node: Node): NormForm | string 
   }
 }
 
-/** A multiplication with a constant for each channel behind what normalises, and the sum behind it. */
-interface Decomposed {
-  normalised: string
-  scale: string
-  sum: Node
-  bias: string
-}
-
-function decomposed(graph: Graph, node: Node): Decomposed | undefined {
-  if (node.op !== 'Mul') return undefined
-  const [normalised, scale] = apart(graph, node)
-  if (normalised === undefined || scale === undefined || !isNormalised(graph, normalised)) return undefined
-  const [sum, ...others] = graph.consumers(node.outputs[0]!)
-  if (sum?.op !== 'Add' || others.length > 0) return undefined
-  const [, bias] = apart(graph, sum)
-  return bias === undefined ? undefined : { normalised, scale, sum, bias }
-}
-
-/** Of a node's two inputs, the one that is computed and the one that is constant. */
-function apart(graph: Graph, { inputs }: Node): [string | undefined, string | undefined] {
-  const [left, right] = inputs as [string, string]
-  const isConstant = (name: string) => graph.constant(name)?.type === FLOAT
-  if (isConstant(right) && !isConstant(left)) return [left, right]
-  if (isConstant(left) && !isConstant(right)) return [right, left]
-  return [undefined, undefined]
-}
-
-/** Whether a value is divided by a deviation, or comes from an InstanceNormalization over groups of channels. */
-function isNormalised(graph: Graph, value: string): boolean {
-  const node = graph.producer(value)
-  if (node?.op === 'Div') return graph.producer(node.inputs[1]!)?.op === 'Sqrt'
-  return node?.op === 'Reshape' && graph.producer(node.inputs[0]!)?.op === 'InstanceNormalization'
-}
-
 function decomposedForm(graph: Graph, shapes: Shapes, node: Node): NormForm | string {
-  const { normalised, scale, sum, bias } = decomposed(graph, node)!
+  const { normalised, scale, shift } = decomposed(graph, node)!
   const shape = shapes.get(normalised)
-  const last = vectorOf(graph.constant(scale)!, graph.constant(bias)!, 0)
-  const second = shape && vectorOf(graph.constant(scale)!, graph.constant(bias)!, shape.length - 2)
-  const form = { nodes: [node, sum] as const, like: normalised, emitNormalised: () => normalised }
+  const factors = graph.constant(scale)!
+  const addends = shift ? graph.constant(shift.bias)! : floatTensor(factors.dims, floats(factors).fill(0))
+  const last = vectorOf(factors, addends, 0)
+  const second = shape && vectorOf(factors, addends, shape.length - 2)
+  const nodes: NormForm['nodes'] = shift ? [node, shift.sum] : [node]
+  const form = { nodes, like: normalised, emitNormalised: () => normalised }
   if (last && shape?.at(-1) === last.scale.length) return { ...form, base: last, channels: 'last' }
   if (second && shape?.[1] === second.scale.length) return { ...form, base: second, channels: 'second' }
   return 'its scale and bias are not one number a channel'

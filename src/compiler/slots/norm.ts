@@ -1,9 +1,9 @@
-/** Normalisations that stand alone as slots: BatchNorm, LayerNorm, GroupNorm. */
+/** Normalisations that stand alone as slots: BatchNorm, LayerNorm, RMSNorm, GroupNorm. */
 import type { Slot } from '../../manifest/manifest.js'
 import { allocate } from './choice.js'
 import { closed, type MergeWriter, type SlotBuilder, type TrunkWriter } from './kind.js'
 import { slotValue } from './names.js'
-import { type NormForm, normForm, normWeights } from './norm-forms.js'
+import { type NormForm, normForm, normWeights, withoutBias } from './norm-forms.js'
 import { fromSamples, type Tokens, tokensOf, toSamples } from './tokens.js'
 
 export const norm: SlotBuilder = {
@@ -103,7 +103,7 @@ const SCALE_LAST = 'scale_last'
 const EPSILON = 1e-5
 
 /**
- * A normalisation by one operator takes scale and bias as its own. What is decomposed stays so. Scale and bias alone are a
+ * A normalisation by one operator takes scale and bias as its own, if it has such. What is decomposed stays so. Scale and bias alone are a
  * BatchNormalization, which onnxruntime runs in the layout of its convolutions.
  */
 function merge(trunk: MergeWriter, slot: Slot): void {
@@ -114,11 +114,13 @@ function merge(trunk: MergeWriter, slot: Slot): void {
   const scale = constant('scale', trunk.part(name, 'scale')!)
   const bias = constant('bias', trunk.part(name, 'bias')!)
   const before = input === slotValue(name, NORMALISED) ? trunk.maker(input) : undefined
-  if (before) {
+  const has = before && trunk.frozen(before.inputs[1]!).dims[0]!
+  if (before && has === out && !withoutBias.has(before.op)) {
     trunk.replace(name, last, before.op, [before.inputs[0]!, scale, bias], before.attributes)
     return
   }
-  if (scaleName === slotValue(name, SCALE_LAST)) {
+  // What has no bias of its own, numbers for groups of channels, or more than one node, stays as it is.
+  if (before || scaleName === slotValue(name, SCALE_LAST)) {
     trunk.keep(slot)
     return
   }
