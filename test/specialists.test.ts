@@ -2,6 +2,7 @@
 import { pino } from 'pino'
 import t from 'tap'
 import type { EngineBatch, EngineResult } from '../src/engine/batch.js'
+import { SharedBudget } from '../src/concurrency/shared-budget.js'
 import { engineRestarting } from '../src/errors.js'
 import type { Resident } from '../src/residency/rows.js'
 import { Specialists } from '../src/specialise/specialists.js'
@@ -10,8 +11,7 @@ import { ManualClock, settle } from './manual-clock.js'
 const canary = Uint8Array.of(1, 2, 3)
 
 /** Versions are in the rows of their index + 1; a version's feature is its row, as the bank and its network say. */
-function rig({ budget = 30 } = {}) {
-  const clock = new ManualClock()
+function rig({ budget = new SharedBudget(30), clock = new ManualClock() } = {}) {
   const rows = new Map(['a', 'b', 'c', 'd'].map((version, index) => [version, index + 1]))
   const dedicated = new Set<number>()
   const log: { msg: string; version: string; err?: { message: string } }[] = []
@@ -120,7 +120,7 @@ t.test('the hottest are promoted one after the other, as far as the memory reach
 })
 
 t.test('a version that is clearly hotter takes the place of the coldest, and no other', async (t) => {
-  const { traffic, dedicated, log } = rig({ budget: 29 })
+  const { traffic, dedicated, log } = rig({ budget: new SharedBudget(29) })
   await traffic({ a: 5, b: 40 }, 20)
   t.same([...dedicated], [2, 1])
   await traffic({ a: 5, b: 40, c: 6 }, 60)
@@ -136,6 +136,30 @@ t.test('a version that is clearly hotter takes the place of the coldest, and no 
       ['dedicated network in use', 'c'],
     ],
   )
+})
+
+t.test('a family uses what the others do not want, and gives it back, the coldest first', async (t) => {
+  const [budget, clock] = [new SharedBudget(40, 2), new ManualClock()]
+  const [one, other] = [rig({ budget, clock }), rig({ budget, clock })]
+  await one.traffic({ a: 40, b: 10, c: 20, d: 30 }, 5)
+  t.same([...one.dedicated].sort(), [1, 2, 3, 4], 'all of it')
+  const both = async (seconds: number, rates: Record<string, number>) => {
+    for (let step = 0; step < seconds * 10; step++) {
+      for (let image = 0; image < 3; image++)
+        for (const version of ['a', 'b', 'c', 'd'])
+          if (image < 1 || version !== 'b') one.specialists.count(version)
+      await other.traffic(rates, 0.1)
+    }
+  }
+  await both(5, { a: 20 })
+  t.same([...other.dedicated], [1])
+  t.same([...one.dedicated].sort(), [1, 3, 4], 'the coldest gave way')
+  await both(10, { a: 20, b: 20, c: 20 })
+  t.equal(other.dedicated.size, 2, 'no more than its share')
+  t.equal(one.dedicated.size, 2)
+  await both(120, {})
+  t.equal(other.dedicated.size, 0)
+  t.equal(one.dedicated.size, 4, 'and takes it again')
 })
 
 t.test('without traffic they go, and nothing looks any more', async (t) => {

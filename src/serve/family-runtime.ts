@@ -45,8 +45,8 @@ export interface FamilyRuntimeOptions {
   engine: Engine
   /** Bytes of adapters and heads, shared by all families. */
   bankMemory: SharedBudget
-  /** Bytes of its dedicated networks. */
-  specialiseMemory: number
+  /** Bytes of dedicated networks, shared by all families. */
+  specialiseMemory: SharedBudget
   /** Places for runs that all families share; where there is one family, its lanes bound them. */
   places: Places | undefined
   /** What the domains make of the versions of this family. */

@@ -206,6 +206,7 @@ async function assemble(
   })
   const decodeApart: DecodeApart = (bytes, input, options) => processes.decode(bytes, input, options)
   const bankMemory = new SharedBudget(config.bankMemory, families.length)
+  const specialiseMemory = new SharedBudget(config.specialiseMemory, families.length)
   const places = families.length > 1 ? new Places(config.lanes, clock) : undefined
   const runtimes = forEach(
     families,
@@ -216,7 +217,7 @@ async function assemble(
         versions: versions.ofFamily(bases[index]!),
         bankMemory,
         places,
-        specialiseMemory: config.specialiseMemory / families.length,
+        specialiseMemory,
         config,
         openImage: (bytes, input, limits, work) =>
           openImage(bytes, input, limits, { ...work, apart: decodeApart, decodeJpeg }),

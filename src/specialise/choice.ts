@@ -22,6 +22,19 @@ export interface Rated {
   rate: number
 }
 
+/** Whether a version has traffic enough for a network. */
+export function isHot({ rate }: Rated): boolean {
+  return rate >= LEAST_RATE
+}
+
+/** The one with the least traffic; undefined of none. */
+export function lowestOf(rated: readonly Rated[]): Rated | undefined {
+  return rated.reduce<Rated | undefined>(
+    (low, each) => (low && low.rate <= each.rate ? low : each),
+    undefined,
+  )
+}
+
 /** What is to be done: first the one, then the other. */
 export interface Change {
   demote?: string
@@ -37,16 +50,13 @@ export class Choice {
    * @param room further networks that fit
    */
   next(now: number, held: readonly Rated[], others: readonly Rated[], room: number): Change | null {
-    const lowest = held.reduce<Rated | undefined>(
-      (low, each) => (low && low.rate <= each.rate ? low : each),
-      undefined,
-    )
+    const lowest = lowestOf(held)
     const highest = others.reduce<Rated | undefined>(
       (high, each) => (high && high.rate >= each.rate ? high : each),
       undefined,
     )
     if (lowest && lowest.rate < IDLE_RATE) return { demote: lowest.version }
-    const hot = highest && highest.rate >= LEAST_RATE ? highest : undefined
+    const hot = highest && isHot(highest) ? highest : undefined
     if (hot && room >= 1) return { promote: hot.version }
     if (!hot || !lowest || hot.rate < CHALLENGE_RATIO * lowest.rate) {
       this.#challengedSince = null

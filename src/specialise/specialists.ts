@@ -9,6 +9,9 @@
  * | the network is opened, and answers the same image | a thread of the native runtime |
  * | both answers are equal, and the version is still in its row: the network runs the row's batches | here |
  *
+ * Families share the memory (`concurrency/shared-budget.ts`): one may use what the others neither hold nor want for
+ * versions that are hot, and gives it back, its coldest network first, when they do.
+ *
  * A specialist belongs to a row's content. Where that changes (a new version, an eviction, a restart of the engine) it is
  * gone in the same step, and the bank answers. So nothing here can give an answer of another version.
  */
@@ -16,11 +19,12 @@ import type { Logger } from 'pino'
 import { short } from '../bytes/digest.js'
 import { free } from '../bytes/free.js'
 import type { Clock } from '../concurrency/clock.js'
+import type { Allowance, SharedBudget } from '../concurrency/shared-budget.js'
 import type { Engine } from '../engine/engine.js'
 import { FacetError } from '../errors.js'
 import type { Residency } from '../residency/residency.js'
 import type { Versions } from '../residency/versions.js'
-import { type Change, Choice, type Rated } from './choice.js'
+import { type Change, Choice, isHot, lowestOf, type Rated } from './choice.js'
 import type { Merging } from './merging.js'
 import { Traffic } from './traffic.js'
 
@@ -40,8 +44,8 @@ export interface SpecialistsOptions {
   canary: Uint8Array
   /** Bytes that one network takes. */
   networkBytes: number
-  /** Bytes of all. */
-  budget: number
+  /** Bytes of all families' networks. */
+  budget: SharedBudget
   /** Seconds until what waits for a run has been run. */
   queueSeconds(): number
   clock: Clock
@@ -58,6 +62,7 @@ export class Specialists {
   readonly #options: SpecialistsOptions
   readonly #traffic: Traffic
   readonly #choice = new Choice()
+  readonly #allowance: Allowance
   /** The row of each version that has a network, as far as known: the engine may have let it go. */
   readonly #rows = new Map<string, number>()
   /** Versions that could not get one; they are not tried again while they are resident. */
@@ -67,11 +72,22 @@ export class Specialists {
   #cancelLook: () => void = () => {}
   /** A promotion is under way. */
   #promoting = false
+  /** Hot versions without a network. */
+  #hot = 0
   #closed = false
 
   constructor(options: SpecialistsOptions) {
     this.#options = options
     this.#traffic = new Traffic(options.clock)
+    const { budget, networkBytes } = options
+    // No more than whole networks: what is left of a share is of use to others.
+    const most = Math.floor(budget.share / networkBytes)
+    const held = () => this.#rows.size + Number(this.#promoting)
+    this.#allowance = budget.join({
+      held: () => held() * networkBytes,
+      wanted: () => Math.max(held(), Math.min(held() + this.#hot, most)) * networkBytes,
+      look: () => this.#giveBack(),
+    })
   }
 
   /** One more image of a version. */
@@ -120,10 +136,25 @@ export class Specialists {
       .versions()
       .filter((version) => !held.includes(version) && !this.#failed.has(version))
       .filter((version) => residency.rowOf(version) !== undefined)
-    const { budget, networkBytes } = this.#options
-    const room = Math.floor(budget / networkBytes) - held.length
+    this.#hot = others.map(rated).filter(isHot).length
+    this.#allowance.changed()
+    const room = Math.floor(this.#allowance.limit / this.#options.networkBytes) - held.length
     const change = this.#choice.next(clock.now(), held.map(rated), others.map(rated), room)
     if (change) this.#change(change)
+  }
+
+  /** Drops the coldest until the memory that is left to this family is enough. */
+  #giveBack(): void {
+    const { networkBytes } = this.#options
+    const rated = this.#held().map((version): Rated => ({ version, rate: this.#traffic.of(version) }))
+    let held = rated.length + Number(this.#promoting)
+    while (held * networkBytes > this.#allowance.limit && rated.length > 0) {
+      const coldest = lowestOf(rated)!
+      rated.splice(rated.indexOf(coldest), 1)
+      this.#demote(coldest.version)
+      held--
+    }
+    this.#allowance.changed()
   }
 
   #held(): string[] {
