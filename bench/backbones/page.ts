@@ -7,8 +7,15 @@ export type Entry = { network: string; export: string; design: string; torch?: s
 )
 
 export interface Results {
+  /** That the trials were made on. */
   machine: unknown
+  /** That their times were measured on. */
+  timesOn?: unknown
   trials: Entry[]
+}
+
+export function keyOf({ network, export: id, design }: Pick<Entry, 'network' | 'export' | 'design'>): string {
+  return `${network}/${id}/${design}`
 }
 
 const HEAD = `# Backbones
@@ -25,14 +32,15 @@ PyTorch; \`--help\` says what it takes). The networks are in \`bench/backbones/n
 | file | largest difference of a feature to the file itself in onnxruntime, of the largest feature |
 | alone | the same between a batch of four domains and each sample alone |
 | PyTorch | the same between that batch, with random packs in the slots, and the unfolded network in PyTorch, where the formula of a slot stands in place of each layer (\`bench/backbones/oracle.py\`) |
-| time | of that batch, over a batch of four images in a plain onnxruntime session of the file, on the same threads |
+| mixed | time of that batch, over a batch of four images in a plain onnxruntime session of the file, in turn on the same threads: median of nine rounds (\`npm run backbones -- --times\`) |
+| one | the same of a batch of four images of one domain |
 
 Exports: \`torchscript\` is \`torch.onnx.export\` as it was before torch 2.9, \`dynamo\` the exporter of torch 2; the number is
 the operator set; \`unfolded\` keeps BatchNorms as layers. A dash: not measured.
 `
 
 /** The page. */
-export function page({ trials, machine }: Results): string {
+export function page({ trials, machine, timesOn }: Results): string {
   const networks = [...new Set(trials.map(({ network }) => network))]
   const rows = networks.flatMap((network) =>
     trials
@@ -47,8 +55,8 @@ export function page({ trials, machine }: Results): string {
   })
   return [
     HEAD,
-    '| network | export | design | opened | share | file | alone | PyTorch | time |',
-    '|---|---|---|---|--:|--:|--:|--:|--:|',
+    '| network | export | design | opened | share | file | alone | PyTorch | mixed | one |',
+    '|---|---|---|---|--:|--:|--:|--:|--:|--:|',
     ...rows,
     '',
     '## Where the features are',
@@ -59,13 +67,16 @@ export function page({ trials, machine }: Results): string {
     '',
     '## The machine',
     '',
-    `\`${JSON.stringify(machine)}\``,
+    `Comparisons: \`${JSON.stringify(machine)}\``,
+    '',
+    `Times: ${timesOn === undefined ? 'not measured' : `\`${JSON.stringify(timesOn)}\``}`,
     '',
   ].join('\n')
 }
 
 function cells(entry: Entry): string[] {
-  if ('failed' in entry) return [entry.failed.replaceAll('|', '/').replaceAll('\n', ' '), '', '', '', '', '']
+  if ('failed' in entry)
+    return [entry.failed.replaceAll('|', '/').replaceAll('\n', ' '), '', '', '', '', '', '']
   const { slots, share, backbone, alone, pytorch, ratio } = entry
   const opened = Object.entries(slots).map(([kind, count]) => `${count} ${kind}`)
   return [
@@ -74,6 +85,7 @@ function cells(entry: Entry): string[] {
     backbone.toExponential(0),
     alone.toExponential(0),
     pytorch?.toExponential(0) ?? '-',
-    ratio?.toFixed(2) ?? '-',
+    ratio?.mixed.toFixed(2) ?? '-',
+    ratio?.one.toFixed(2) ?? '-',
   ]
 }

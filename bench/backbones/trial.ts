@@ -1,18 +1,16 @@
 /**
  * One backbone as a family: built, checked against its own file, its packs against PyTorch, a mixed batch against each
- * sample alone, and timed beside a plain session of the file.
+ * sample alone; and timed beside a plain session of the file.
  */
 import { execFile } from 'node:child_process'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { pino } from 'pino'
 import { checkFamily } from '../../src/commands/family-check.js'
+import { startFamilyEngine } from '../../src/commands/family-engine.js'
 import { runModel } from '../../src/commands/run-model.js'
-import { type BuildOptions, buildFamily } from '../../src/compiler/build.js'
-import { systemClock } from '../../src/concurrency/clock.js'
-import { Engine } from '../../src/engine/engine.js'
-import { packRow } from '../../src/engine/row.js'
+import { type BuildOptions, type BuiltFamily, buildFamily } from '../../src/compiler/build.js'
+import type { Engine } from '../../src/engine/engine.js'
 import { OrtRuntime } from '../../src/engine/runtime/ort.js'
 import type { Family } from '../../src/family/family.js'
 import { readFamily } from '../../src/family/folder.js'
@@ -24,6 +22,17 @@ import { writePack } from '../../src/pack/write.js'
 import { randomImages } from '../networks.js'
 import { random } from '../random.js'
 import { median } from '../statistics.js'
+
+/** A network and what is made of it. */
+export interface Subject {
+  /** In `networks.py`. */
+  network: string
+  /** Its export. */
+  file: string
+  design: BuildOptions['design'] | undefined
+  /** A folder for the family and what is handed to PyTorch. */
+  scratch: string
+}
 
 export interface TrialResult {
   /** What the design opened, by kind of slot. */
@@ -41,68 +50,56 @@ export interface TrialResult {
   /** The same between a mixed batch of random packs and PyTorch; undefined where there is none to compare with. */
   pytorch?: number
   buildSeconds: number
-  /** Time of a batch of four domains over that of a plain session of the file, both float32 on the same threads. */
-  ratio?: number
+  ratio?: Ratio
 }
 
-/** Images of a batch: the base, and three packs. */
+/** Time of a batch over that of a plain session of the file, both float32 on the same threads: median of rounds. */
+export interface Ratio {
+  /** A batch of four domains; for a family without slots the base's. */
+  mixed: number
+  /** One of as many images of one domain. */
+  one: number
+}
+
+/** Rows of a batch: the base, and three packs. */
 const ROWS = [2, 0, 3, 1]
-const ROUNDS = 5
+const ROUNDS = 9
 const SIZE = 224
 
-/** @param python runs the comparison with PyTorch; undefined leaves it out */
-export async function trial(
-  name: string,
-  file: string,
-  design: BuildOptions['design'],
-  scratch: string,
-  python: string | undefined,
-  timed: boolean,
-): Promise<TrialResult> {
-  const bytes = await readFile(file)
-  const options: BuildOptions = {
-    name: 'trial',
-    ...(design && { design }),
-    height: SIZE,
-    width: SIZE,
-    kernel: 'linear',
-    fp16: false,
-    license: 'none',
-    source: name,
-    created: '2026-01-01T00:00:00.000Z',
-    tool: 'facet bench',
-  }
-  const dir = join(scratch, 'family')
-  await rm(dir, { recursive: true, force: true })
-  await mkdir(dir, { recursive: true })
-  const start = performance.now()
-  const built = await buildFamily(bytes, options, runModel)
-  const buildSeconds = (performance.now() - start) / 1000
-  for (const [part, content] of built.files) await writeFile(join(dir, part), content)
-  built.files.clear()
-  const { slots, features, parameters } = built.manifest
-  const kinds: Record<string, number> = {}
-  for (const { kind } of slots) kinds[kind] = (kinds[kind] ?? 0) + 1
-  const backbone = await checkFamily(dir, { ...built.backbone, bytes }, false)
+/** A family in an engine, with packs in its rows. */
+interface Opened {
+  built: BuiltFamily
+  bytes: Uint8Array
+  dir: string
+  family: Family
+  packs: readonly Pack[]
+  rows: readonly number[]
+  images: readonly Uint8Array[]
+  engine: Engine
+}
 
-  const family = await readFamily(dir)
-  const packs = slots.length === 0 ? [] : [1, 2, 3].map((seed) => packAround(family, seed))
-  const rows = packs.length === 0 ? ROWS.map(() => 0) : ROWS
-  const images = randomImages(family, rows.length)
-  const engine = await startEngine(family, packs)
-  try {
-    const run = async (images: Uint8Array[], rows: number[]) =>
-      (await engine.run({ pixels: Buffer.concat(images), rows: Int32Array.from(rows) }, engine.generation))
-        .features
-    const mixed = await run(images, rows)
+/**
+ * Builds a family and compares its answers.
+ *
+ * @param python runs the comparison with PyTorch; undefined leaves it out
+ */
+export async function compare(subject: Subject, python: string | undefined): Promise<TrialResult> {
+  const start = performance.now()
+  const built = await build(subject)
+  const buildSeconds = (performance.now() - start) / 1000
+  return opened(subject, built, async (it) => {
+    const { slots, features, parameters } = built.manifest
+    const kinds: Record<string, number> = {}
+    for (const { kind } of slots) kinds[kind] = (kinds[kind] ?? 0) + 1
+    const backbone = await checkFamily(it.dir, { ...built.backbone, bytes: it.bytes }, false)
+    const mixed = await run(it, it.rows)
     let alone = 0
-    for (const [at, row] of rows.entries())
-      alone = Math.max(
-        alone,
-        difference(await run([images[at]!], [row]), mixed.subarray(at * features, (at + 1) * features)),
-      )
-    const pytorch = python && (await oracle(python, name, dir, family, packs, images, rows, scratch))
-    const result: TrialResult = {
+    for (const [at, row] of it.rows.entries()) {
+      const found = await run(it, [row], [it.images[at]!])
+      alone = Math.max(alone, difference(found, mixed.subarray(at * features, (at + 1) * features)))
+    }
+    const pytorch = python && (await oracle(python, subject, it))
+    return {
       slots: kinds,
       features,
       share: parameters.adapter / parameters.trunk,
@@ -114,30 +111,96 @@ export async function trial(
       ...(pytorch && { pytorch: difference(mixed, pytorch) }),
       buildSeconds,
     }
-    if (timed) result.ratio = await ratio(bytes, images, built.backbone.channelsLast, () => run(images, rows))
-    return result
+  })
+}
+
+/** Builds a family and times it beside a plain session, in turn. */
+export async function time(subject: Subject): Promise<Ratio> {
+  return opened(subject, await build(subject), async (it) => {
+    const { images, rows, bytes, built } = it
+    const runtime = new OrtRuntime({ kind: 'cpu' }, availableCores())
+    const session = await runtime.open(bytes)
+    try {
+      const dims = built.backbone.channelsLast ? [SIZE, SIZE, 3] : [3, SIZE, SIZE]
+      const values = Float32Array.from(Buffer.concat([...images]), (value) => value / 255)
+      const tensor = runtime.tensor('float32', values, [images.length, ...dims])
+      const sides = {
+        plain: () => session.run({ [session.inputNames[0]!]: tensor }, session.outputNames[0]!),
+        mixed: () => run(it, rows),
+        one: () =>
+          run(
+            it,
+            rows.map(() => rows[0]!),
+          ),
+      }
+      const ratios = { mixed: [] as number[], one: [] as number[] }
+      for (let round = 0; round <= ROUNDS; round++) {
+        const plain = await timed(sides.plain)
+        for (const side of ['mixed', 'one'] as const) {
+          const ratio = (await timed(sides[side])) / plain
+          if (round > 0) ratios[side].push(ratio)
+        }
+      }
+      return { mixed: median(ratios.mixed), one: median(ratios.one) }
+    } finally {
+      await session.release()
+    }
+  })
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now()
+  await work()
+  return performance.now() - start
+}
+
+async function build({ network, file, design }: Subject): Promise<BuiltFamily> {
+  const options: BuildOptions = {
+    name: 'trial',
+    ...(design && { design }),
+    height: SIZE,
+    width: SIZE,
+    kernel: 'linear',
+    fp16: false,
+    license: 'none',
+    source: network,
+    created: '2026-01-01T00:00:00.000Z',
+    tool: 'facet bench',
+  }
+  return buildFamily(await readFile(file), options, runModel)
+}
+
+/** Does something with a family that runs. */
+async function opened<T>(
+  { file, scratch }: Subject,
+  built: BuiltFamily,
+  work: (it: Opened) => Promise<T>,
+): Promise<T> {
+  const dir = join(scratch, 'family')
+  await rm(dir, { recursive: true, force: true })
+  await mkdir(dir, { recursive: true })
+  for (const [part, content] of built.files) await writeFile(join(dir, part), content)
+  built.files.clear()
+  const family = await readFamily(dir)
+  const packs = family.manifest.slots.length === 0 ? [] : [1, 2, 3].map((seed) => packAround(family, seed))
+  const rows = packs.length === 0 ? ROWS.map(() => 0) : ROWS
+  const images = randomImages(family, rows.length)
+  const engine = await startFamilyEngine(family, packs)
+  try {
+    return await work({ built, bytes: await readFile(file), dir, family, packs, rows, images, engine })
   } finally {
     await engine.stop()
   }
 }
 
-async function startEngine(family: Family, packs: readonly Pack[]): Promise<Engine> {
-  const engine = new Engine({
-    family,
-    rows: packs.length + 1,
-    bankDtype: 'f32',
-    bankMode: 'shared',
-    device: { kind: 'cpu' },
-    lanes: 1,
-    threads: availableCores(),
-    logger: pino({ level: 'silent' }),
-    clock: systemClock,
-  })
-  await engine.start()
-  const { base, manifest, layout } = family
-  for (const [index, pack] of packs.entries())
-    await engine.writeRow(index + 1, packRow(pack, base, manifest, layout, 'f32'))
-  return engine
+/** The features of so many images. */
+async function run(
+  { engine, images: all }: Opened,
+  rows: readonly number[],
+  images = all,
+): Promise<Float32Array> {
+  const batch = { pixels: Buffer.concat([...images]), rows: Int32Array.from(rows) }
+  return (await engine.run(batch, engine.generation)).features
 }
 
 /** A domain whose slots lie around the base's. */
@@ -163,54 +226,19 @@ function packAround({ manifest, base }: Family, seed: number): Pack {
 /** The features that PyTorch gives for the same rows and images. */
 async function oracle(
   python: string,
-  name: string,
-  dir: string,
-  family: Family,
-  packs: readonly Pack[],
-  images: readonly Uint8Array[],
-  rows: readonly number[],
-  scratch: string,
+  { network, scratch }: Subject,
+  { dir, family, packs, images, rows }: Opened,
 ): Promise<Float32Array> {
   const files = packs.map((_, index) => join(scratch, `pack${index + 1}.safetensors`))
   for (const [index, pack] of packs.entries())
     await writeFile(files[index]!, writePack(pack, family.manifest, { dtype: 'f32' }))
   const [pixels, out] = [join(scratch, 'pixels'), join(scratch, 'features')]
-  await writeFile(pixels, Buffer.concat(images))
+  await writeFile(pixels, Buffer.concat([...images]))
   const script = packageFile('bench/backbones/oracle.py')
-  const args = [script, name, '--family', dir, '--rows', rows.join(','), '--pixels', pixels, '--out', out]
+  const args = [script, network, '--family', dir, '--rows', rows.join(','), '--pixels', pixels, '--out', out]
   await promisify(execFile)(python, [...args, '--packs', ...files])
   const { buffer } = new Uint8Array(await readFile(out))
   return new Float32Array(buffer)
-}
-
-/** Median time of a run over that of a plain session of the file, in turn. */
-async function ratio(
-  file: Uint8Array,
-  images: readonly Uint8Array[],
-  channelsLast: boolean,
-  run: () => Promise<unknown>,
-): Promise<number> {
-  const runtime = new OrtRuntime({ kind: 'cpu' }, availableCores())
-  const session = await runtime.open(file)
-  try {
-    const dims = channelsLast ? [images.length, SIZE, SIZE, 3] : [images.length, 3, SIZE, SIZE]
-    const values = Float32Array.from(Buffer.concat([...images]), (value) => value / 255)
-    const feeds = { [session.inputNames[0]!]: runtime.tensor('float32', values, dims) }
-    const plain = () => session.run(feeds, session.outputNames[0]!)
-    const times = { plain: [] as number[], family: [] as number[] }
-    for (let round = 0; round <= ROUNDS; round++)
-      for (const [side, go] of [
-        ['plain', plain],
-        ['family', run],
-      ] as const) {
-        const start = performance.now()
-        await go()
-        if (round > 0) times[side].push(performance.now() - start)
-      }
-    return median(times.family) / median(times.plain)
-  } finally {
-    await session.release()
-  }
 }
 
 function difference(found: Float32Array, expected: Float32Array): number {

@@ -1,10 +1,6 @@
 /** Runs a family's graphs on images through the engine, as the service does. */
-import { pino } from 'pino'
-import { systemClock } from '../concurrency/clock.js'
-import { Engine, type EngineOptions } from '../engine/engine.js'
-import { packRow } from '../engine/row.js'
 import type { Family } from '../family/family.js'
-import { availableCores } from '../host/cpu-quota.js'
+import { type FamilyEngineOptions, startFamilyEngine } from './family-engine.js'
 
 export interface FamilyFeatures {
   /** `[N, F]` from the graph for batches of one domain. */
@@ -21,24 +17,10 @@ export async function familyFeatures(
   family: Family,
   pixels: Uint8Array,
   images: number,
-  { bankDtype = 'f32', ...options }: Partial<Pick<EngineOptions, 'bankDtype' | 'precision' | 'createWorker'>>,
+  options: FamilyEngineOptions,
 ): Promise<FamilyFeatures> {
-  const engine = new Engine({
-    family,
-    rows: 2,
-    bankDtype,
-    bankMode: 'shared',
-    device: { kind: 'cpu' },
-    lanes: 1,
-    threads: availableCores(),
-    logger: pino({ level: 'silent' }),
-    clock: systemClock,
-    ...options,
-  })
+  const engine = await startFamilyEngine(family, [family.base], options)
   try {
-    await engine.start()
-    const { base, manifest, layout } = family
-    await engine.writeRow(1, packRow(base, base, manifest, layout, bankDtype))
     const twice = Uint8Array.from({ length: 2 * pixels.length }, (_, at) => pixels[at % pixels.length]!)
     const mixedRows = Int32Array.from({ length: 2 * images }, (_, index) => (index < images ? 0 : 1))
     const alone = await engine.run(

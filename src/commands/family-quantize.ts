@@ -119,7 +119,7 @@ async function quantised<T>(family: Family, runner: GraphRunner<T>, domains: rea
   const ranges = calibration.ranges()
   if (ranges.size === 0)
     throw new BackboneError(
-      'The trunk has no frozen convolution behind a Relu: there is nothing to be had in 8 bits.',
+      'The trunk has no frozen convolution behind a Relu: there is nothing to be had in 8 bits. Linear layers stay in float32, and so do convolutions whose input may be negative (behind SiLU, GELU or a sum).',
     )
   return { ...int8Files(family.manifest, read, ranges), left: calibration.left.length, taken: ranges.size }
 }
