@@ -5,15 +5,11 @@
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
+import { foldedExport, relativePack } from '../bench/folded/family.js'
 import { decodeImage } from '../src/image/decode.js'
-import { dedicatedNetwork } from '../src/compiler/dedicated.js'
-import { packRow } from '../src/engine/row.js'
 import { readFamily } from '../src/family/folder.js'
-import { findGraph } from '../src/manifest/graphs.js'
 import { FEATURES } from '../src/manifest/layout.js'
-import type { FamilyManifest } from '../src/manifest/manifest.js'
-import { FLOAT, loadModel, type Model, saveModel } from '../src/onnx/onnx.js'
-import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import type { Pack } from '../src/pack/pack.js'
 import { readPack } from '../src/pack/read.js'
 import { readSafetensors } from '../src/safetensors/safetensors.js'
 import { basePack, build, distance, openTrunk } from './trunk.js'
@@ -22,47 +18,11 @@ const LIMITS = { maxPixels: 1_000_000 }
 const shipped = await readFamily('models/resnet26-half')
 const golden = readSafetensors(await readFile('test/fixtures/golden/resnet26-half.safetensors')).tensors
 
-/** The shipped trunk as PyTorch's exporter writes it: every BatchNorm behind a convolution is folded into it. */
-async function foldedExport(): Promise<Uint8Array> {
-  const { dir, manifest, base, layout } = shipped
-  const { file } = findGraph(manifest, { serves: 'one', bank: 'f32' })!
-  const names = Object.keys(manifest.files)
-  const files = new Map(
-    await Promise.all(names.map(async (name) => [name, await readFile(path.join(dir, name))] as const)),
-  )
-  const trunk = loadModel(files.get(file)!, (location) => files.get(location))
-  const row = packRow(base, base, manifest, layout, 'f32').tensors as Float32Array[]
-  const network = dedicatedNetwork(trunk, { manifest, layout }, row)
-  // Without the pixels' normalisation in front, and with the layers' own names.
-  const start = network.nodes.findIndex(({ op }) => op === 'Conv')
-  const input = network.nodes[start]!.inputs[0]!
-  const plain = (name: string) => name.replace(/^facet\/slot\/(.*)\/merged_(.*)$/, '$1.$2')
-  const model: Model = {
-    ...network,
-    nodes: network.nodes.slice(start).map((node) => ({ ...node, inputs: node.inputs.map(plain) })),
-    constants: new Map([...network.constants].map(([name, tensor]) => [plain(name), tensor])),
-    inputs: [{ name: input, type: FLOAT, dims: [null, 3, manifest.input.height, manifest.input.width] }],
-  }
-  return saveModel(model)
-}
-
-/** The pack of a domain for the folded family: its scales relative to the backbone's, all else as it is. */
-function relativePack(pack: Pack, family: FamilyManifest): Pack {
-  const slots = family.slots.flatMap(({ name, relative }): [string, SlotWeights][] => {
-    const weights = pack.slots.get(name)
-    if (!weights) return []
-    const backbone = shipped.base.slots.get(name)!.scale
-    const scale = relative ? weights.scale.map((value, index) => value / backbone[index]!) : weights.scale
-    return [[name, { ...weights, scale }]]
-  })
-  return { ...pack, family: family.fingerprint, slots: new Map(slots) }
-}
-
 t.test(
   'a folded export: slots are marked, and the shipped packs answer as on the unfolded one',
   async (t) => {
     const { mean, std } = shipped.manifest.input
-    const built = await build(await foldedExport(), {
+    const built = await build(await foldedExport(shipped), {
       features: FEATURES,
       mean,
       std,
@@ -86,7 +46,7 @@ t.test(
     const packs = new Map<string, Pack>()
     for (const domain of domains) {
       const bytes = await readFile(`adapters/resnet26-half/${domain}.safetensors`)
-      packs.set(domain, relativePack(readPack(bytes, shipped.manifest), manifest))
+      packs.set(domain, relativePack(readPack(bytes, shipped.manifest), shipped, manifest))
     }
     // Mixed: each image of the fixture by another domain.
     for (const domain of domains.filter((name) => golden.has(`features.${name}`))) {
