@@ -71,7 +71,7 @@ t.test('says what it chose, and what it could not open', async (t) => {
   t.equal(error, '')
   t.match(
     out,
-    /^opened {4}design parallel: whole matrices at convolutions larger than 1x1, .* 100% of the weights/m,
+    /^opened {4}design parallel: whole matrices at convolutions larger than 1x1, .* 100% of its multiplications/m,
   )
   t.match(out, /NOT OPENED {2}even \(even\): the windows of its 2x2 kernel/)
   const factors = (await build(path.join(dir, 'net.onnx'), path.join(dir, 'other'), '--rank', '4')).out
