@@ -139,6 +139,19 @@ const refusals: Record<string, [Uint8Array, RegExp]> = {
     }),
     /a\.bn .*training mode.*evaluation mode/,
   ],
+  'random numbers': [
+    changed((_, graph) => {
+      const relu = node(graph, 'Relu')
+      graph.node.splice(graph.node.indexOf(relu), 0, {
+        opType: 'RandomNormalLike',
+        name: 'noise',
+        input: [relu.input![0]!],
+        output: ['noise'],
+      })
+      relu.input = ['noise']
+    }),
+    /noise \(RandomNormalLike\) draws random numbers.*evaluation mode/,
+  ],
   'a missing value': [
     changed((_, graph) => {
       node(graph, 'Relu').input = ['nowhere']

@@ -191,9 +191,47 @@ t.test(
   },
 )
 
+t.test('what behind a classifier chooses classes is left out', async (t) => {
+  const bytes = embedding((graph, vector) => {
+    const head = [graph.weight('head.weight', [4, WIDTH]), graph.weight('head.bias', [4])]
+    const logits = graph.add('Gemm', [vector, ...head], { transB: 1 })
+    const [scores, classes] = graph.nodes('TopK', [logits, graph.ints(2)], {}, 2)
+    return [graph.add('ArgMax', [logits], { axis: 1, keepdims: 0 }, 'class'), scores!, classes!]
+  })
+  const { family, difference } = await checkedBuild(t, bytes)
+  t.ok(difference <= 1e-5)
+  t.match(family.manifest, { features: WIDTH, parameters: { head: 4 * WIDTH + 4 } })
+})
+
+t.test(
+  'an image and its mirror image in one batch: slots there stay frozen, and a head can be had',
+  async (t) => {
+    const graph = new OnnxGraph()
+    const ints = (...values: number[]) => graph.ints(...values)
+    const turned = graph.add('Slice', ['image', ints(-1), ints(-1000), ints(3), ints(-1)])
+    const [one, two] = graph.nodes(
+      'Split',
+      [body(graph, graph.add('Concat', ['image', turned], { axis: 0 }))],
+      { axis: 0 },
+      2,
+    )
+    graph.add('Add', [one!, two!], {}, 'sum')
+    const bytes = graph.onnx(['sum'], ['N', 3, SIZE, SIZE])
+    await t.rejects(build(bytes), {
+      message: /a \(its input has the shape \[2N, 3, 8, 8\] for N images\).*--design feature/,
+    })
+    const { difference } = await checkedBuild(t, bytes)
+    t.ok(difference <= 1e-5)
+  },
+)
+
 t.test('a graph that ends in no vector says what it ends in', async (t) => {
   const tokens = embedding((graph, vector) => [graph.add('Unsqueeze', [vector, graph.ints(1)], {}, 'tokens')])
   await t.rejects(build(tokens, { design: 'feature' }), {
     message: /value tokens is no feature vector: its shape is \[N, 1, 6\], not \[N, F\].*--features/,
+  })
+  const squeezed = embedding((graph, vector) => [graph.add('Squeeze', [vector], {}, 'squeezed')])
+  await t.rejects(build(squeezed, { design: 'feature' }), {
+    message: /squeezed is no feature vector: .* for one image than for several.*squeeze\(\)/,
   })
 })

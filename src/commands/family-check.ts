@@ -100,8 +100,10 @@ async function runBackbone(
 
 function cannotRun(what: string): (error: Error) => never {
   return (error) => {
+    // The engine keeps what the runtime says for its log.
+    const { message } = error.cause instanceof Error ? error.cause : error
     throw new BackboneError(
-      `${what} cannot be run to check the result: ${error.message}. Nothing was written; --no-check leaves the check out.`,
+      `${what} cannot be run to check the result: ${message.replace(/[\s.]+$/, '')}. Nothing was written; --no-check leaves the check out.`,
       { cause: error },
     )
   }

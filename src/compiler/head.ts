@@ -128,7 +128,7 @@ function normalisedBy(graph: Graph, node: Node): string | undefined {
 }
 
 /** Operators that may stand between a classifier's linear layer and the graph's output. */
-const behindLogits = new Set(['Softmax', 'LogSoftmax', 'Sigmoid', 'Flatten', 'Reshape', 'Squeeze'])
+const behindLogits = new Set('Softmax LogSoftmax Sigmoid Flatten Reshape Squeeze ArgMax TopK'.split(' '))
 
 interface Linear {
   node: Node
@@ -242,9 +242,13 @@ function asFeatures(
   const shape = shapes.get(value)
   const size = shape?.[1]
   if (typeof size !== 'number' || !isVector(shape)) {
-    const found = shape ? `[${shape.map((dim) => dim ?? 'N').join(', ')}]` : 'unknown'
+    if (!shape)
+      throw new BackboneError(
+        `The value ${value} is no feature vector: it has another number of dimensions for one image than for several. Where a squeeze() without a dimension makes it, name the dimension, or use flatten(1), and export the network again.`,
+      )
+    const found = `[${shape.map((dim) => dim ?? 'N').join(', ')}]`
     const remedy =
-      shape?.[0] === null
+      shape[0] === null
         ? 'Name a node behind the global pooling with --features.'
         : 'N is the number of images: export the model with a free batch size, or name another node with --features.'
     throw new BackboneError(

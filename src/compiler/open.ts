@@ -3,7 +3,7 @@
  * constants computed, its normalisation taken over, its shapes known, and its features found.
  */
 import { isReservedName, PIXELS } from '../manifest/layout.js'
-import { foldConstants } from '../onnx/fold.js'
+import { foldConstants, random } from '../onnx/fold.js'
 import { freeBatch } from '../onnx/free-batch.js'
 import { type Graph, openGraph } from '../onnx/graph.js'
 import { BackboneError, intOf, loadModel, type Model, type ReadExternal } from '../onnx/onnx.js'
@@ -63,6 +63,7 @@ export async function openBackbone(
   keepPadsApart(graph)
   const features = findFeatures(graph, shapes, options)
   graph.prune([features.value])
+  refuseRandom(graph)
   const half = 'The model is in half precision; the family computes in float32 with the same weights'
   return {
     ...normalisation,
@@ -100,6 +101,14 @@ function refuseTraining({ nodes }: Graph): void {
   if (norm)
     throw new BackboneError(
       `${norm.name} (BatchNormalization) is in training mode. Export the network in evaluation mode.`,
+    )
+}
+
+function refuseRandom({ nodes }: Graph): void {
+  const node = nodes.find(({ op }) => random.has(op))
+  if (node)
+    throw new BackboneError(
+      `${node.name} (${node.op}) draws random numbers, so that an image has another answer each time. Export the network in evaluation mode.`,
     )
 }
 

@@ -99,7 +99,7 @@ function noSlots({ graph }: OpenBackbone, closed: ClosedSlot[]): BackboneError {
   const some = refusedFirst.slice(0, 6).map((entry) => `${entry.name} (${entry.reason})`)
   const more = closed.length > 6 ? `, and ${closed.length - 6} more` : ''
   return new BackboneError(
-    `No slot can be opened: ${some.join(', ')}${more}. Choose among these names with --slots.`,
+    `No slot can be opened: ${some.join(', ')}${more}. Choose among these names with --slots, or take --design bn (scale and bias alone) or --design feature (a head alone).`,
   )
 }
 

@@ -7,7 +7,7 @@ import { FLOAT, type Node, type Tensor } from './onnx.js'
 import { type RunModel, runNodes } from './run.js'
 
 /** Operators whose results differ from run to run. */
-const random = new Set([
+export const random: ReadonlySet<string> = new Set([
   'RandomNormal',
   'RandomNormalLike',
   'RandomUniform',

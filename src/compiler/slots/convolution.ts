@@ -19,6 +19,7 @@ import { allocate } from './choice.js'
 import { emitSample, type Grid, gridOf } from './grid.js'
 import {
   type Backbone,
+  batchProblem,
   type Candidate,
   type ClosedSlot,
   closed,
@@ -96,6 +97,8 @@ export function openConvolution(
           unusualMatrix: isPooled ? 'its input is one pixel' : group === 1 ? undefined : `group ${group}`,
         })
   if (typeof allocation === 'string') return closed(candidate, allocation, allocation === noCentre)
+  const problem = batchProblem(shapes.get(node.inputs[0]!))
+  if (problem !== undefined) return closed(candidate, problem, true)
   const identity = { scale: new Float32Array(out).fill(1), bias: new Float32Array(out) }
   const [strideY, strideX] = intsOf(node, 'strides') ?? [1, 1]
   const slot: Slot = {

@@ -6,7 +6,7 @@ import type { Design, Serves, Slot } from '../../manifest/manifest.js'
 import type { BatchPlace } from '../../onnx/batches.js'
 import type { Graph } from '../../onnx/graph.js'
 import type { Node, Tensor } from '../../onnx/onnx.js'
-import type { Shapes } from '../../onnx/shapes.js'
+import type { Shape, Shapes } from '../../onnx/shapes.js'
 import type { Writer } from '../../onnx/writer.js'
 import type { SlotWeights } from '../../pack/pack.js'
 import type { BankValues } from './bank-inputs.js'
@@ -97,4 +97,10 @@ export interface TrunkWriter {
 /** A candidate that stays frozen. */
 export function closed({ node, name }: Candidate, reason: string, refused = false): ClosedSlot {
   return { name, node: node.name, reason, refused }
+}
+
+/** Why values of this shape are not one an image, as scale and bias are; undefined where they are. */
+export function batchProblem(shape: Shape | undefined): string | undefined {
+  if (shape === undefined || shape[0] === null) return undefined
+  return `its input has the shape [${shape.map((size) => size ?? 'N').join(', ')}] for N images`
 }

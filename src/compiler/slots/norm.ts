@@ -1,7 +1,7 @@
 /** Normalisations that stand alone as slots: BatchNorm, LayerNorm, RMSNorm, GroupNorm. */
 import type { Slot } from '../../manifest/manifest.js'
 import { allocate } from './choice.js'
-import { closed, type MergeWriter, type SlotBuilder, type TrunkWriter } from './kind.js'
+import { batchProblem, closed, type MergeWriter, type SlotBuilder, type TrunkWriter } from './kind.js'
 import { slotValue } from './names.js'
 import { type NormForm, normForm, normWeights, withoutBias } from './norm-forms.js'
 import { fromSamples, type Tokens, tokensOf, toSamples } from './tokens.js'
@@ -37,6 +37,8 @@ export const norm: SlotBuilder = {
     }
     const tokens = form.channels === 'last' ? tokensOf(shapes, form.like, batchOf(form.like)) : undefined
     if (typeof tokens === 'string') return closed(candidate, tokens, true)
+    const problem = tokens ? undefined : batchProblem(shapes.get(form.like))
+    if (problem !== undefined) return closed(candidate, problem, true)
     const { nodes, base } = form
     const rank = shapes.get(form.like)!.length
     return {
