@@ -318,3 +318,32 @@ t.test('weights keep to what two pairs of products in 16 bits hold', async (t) =
   })
   t.same(quantiseWeights(new Float32Array(4), 1), { values: new Int8Array(4), steps: Float32Array.of(1) })
 })
+
+t.test('depthwise convolutions stay in float32, beside pointwise ones in 8 bits', async (t) => {
+  const net = new Network(SIZE, {}, 7)
+  const stem = net.relu(net.bn('stem.bn', net.conv('stem', 'image', [3, 16], { stride: 2 }), 16))
+  const deep = net.relu(net.bn('depth.bn', net.conv('depth', stem, [16, 16], { group: 16 }), 16))
+  const wide = net.bn('project.bn', net.conv('project', deep, [16, 40], { kernel: [1, 1] }), 40)
+  net.linear('head', net.vector(net.relu(wide)), [40, 3])
+  const built = await build(net.onnx(), { rank: 'full', slots: /./ })
+  const packs = [basePack(built), otherPack(built)]
+  t.same(withValues(oneGraph(built)).calibration.depthwise, 1)
+  const quantised = await quantisedFamily(built, packs)
+  const graph = readGraph(
+    findGraph(quantised.manifest, { serves: 'any', bank: 'f32', precision: 'int8' })!,
+    reader(quantised),
+  )
+  const layers = graph.nodes.filter(({ op }) => op === 'Conv' || op === 'QLinearConv')
+  t.same(
+    layers.map(({ op, outputs }) => `${op} ${outputs[0]!.includes('depth') ? 'depthwise' : ''}`),
+    ['Conv ', 'Conv depthwise', 'QLinearConv '],
+  )
+  const [exact, bytes] = [
+    await openTrunk(built, path.join(t.testdir(), 'exact')),
+    await openTrunk(quantised, path.join(t.testdir(), 'bytes'), 'f32', 'int8'),
+  ]
+  const pixels = randomPixels(4, SIZE, 3)
+  const rows = [1, 0, 1, 0]
+  const found = distance(await bytes.run(packs, pixels, rows), await exact.run(packs, pixels, rows))
+  t.ok(found > 0 && found < 0.05, `features differ by ${found}`)
+})

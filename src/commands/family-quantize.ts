@@ -121,7 +121,12 @@ async function quantised<T>(family: Family, runner: GraphRunner<T>, domains: rea
     throw new BackboneError(
       'The trunk has no frozen convolution behind a Relu: there is nothing to be had in 8 bits. Linear layers stay in float32, and so do convolutions whose input may be negative (behind SiLU, GELU or a sum).',
     )
-  return { ...int8Files(family.manifest, read, ranges), left: calibration.left.length, taken: ranges.size }
+  return {
+    ...int8Files(family.manifest, read, ranges),
+    left: calibration.left.length,
+    depthwise: calibration.depthwise,
+    taken: ranges.size,
+  }
 }
 
 function oneDomainGraph(manifest: FamilyManifest) {
@@ -197,12 +202,14 @@ function report(
     without,
     taken,
     left,
+    depthwise,
     checks,
     folder,
     written,
   }: {
     taken: number
     left: number
+    depthwise: number
     without: readonly string[]
     checks: readonly GraphCheck[]
     folder: string
@@ -213,7 +220,10 @@ function report(
   const lines = [
     `calibrated on ${record.calibration.map(({ domain, images }) => `${domain} ${images}`).join(', ')}`,
   ]
-  lines.push(`in 8 bits ${taken} convolutions; ${left} stay in float32, of inputs that may be negative`)
+  const ofKind = depthwise > 0 ? `, and ${depthwise} depthwise ones` : ''
+  lines.push(
+    `in 8 bits ${taken} convolutions; ${left} stay in float32, of inputs that may be negative${ofKind}`,
+  )
   if (without.length > 0) lines.push(`no images of ${without.join(', ')}`)
   if (record.accuracy.length > 0) {
     lines.push('domain            images   fp32 %   int8 %   lost  other class')

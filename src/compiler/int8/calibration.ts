@@ -17,15 +17,21 @@ export interface RunValues {
  * Convolutions with an input that may be negative are left in float32. They are few: the first ones, in front of the
  * first Relu. There one domain has values a hundred times larger than another, beside inputs of the same size
  * (docs/experiments/2026-11-27-the-trunk-in-8-bits.md).
+ *
+ * Depthwise convolutions are left too: a sum of nine products does not even out what bytes round away, and few of a
+ * network's products are theirs (docs/int8.md).
  */
 export class Calibration {
   readonly #convolutions: readonly FrozenConvolution[]
   readonly #outputs = new Map<string, { height: number; width: number; channels: Histogram[] }>()
   /** Inputs that were seen to be negative. */
   readonly #negative = new Set<string>()
+  /** Convolutions that are left for what they are. */
+  readonly depthwise: number
 
   constructor(convolutions: readonly FrozenConvolution[]) {
-    this.#convolutions = convolutions
+    this.#convolutions = convolutions.filter(({ depthwise }) => !depthwise)
+    this.depthwise = convolutions.length - this.#convolutions.length
   }
 
   /** Names of the values that runs must have. */
@@ -33,7 +39,7 @@ export class Calibration {
     return [...new Set(this.#convolutions.flatMap(({ input, output }) => [input, output]))]
   }
 
-  /** Outputs of convolutions that stay in float32. */
+  /** Outputs of convolutions that stay in float32 for their inputs. */
   get left(): readonly string[] {
     return this.#convolutions.filter(({ input }) => this.#negative.has(input)).map(({ output }) => output)
   }

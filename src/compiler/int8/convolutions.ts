@@ -1,6 +1,6 @@
 /** The convolutions of a trunk's graph whose weights are frozen. */
 import { decodeFloat16 } from '../../bytes/float16.js'
-import { FLOAT, FLOAT16, floatTensor, type Model, type Node, type Tensor } from '../../onnx/onnx.js'
+import { FLOAT, FLOAT16, floatTensor, intOf, type Model, type Node, type Tensor } from '../../onnx/onnx.js'
 
 /** A convolution of which weights and bias are constants of float32. */
 export interface FrozenConvolution {
@@ -11,6 +11,8 @@ export interface FrozenConvolution {
   /** `[channels of the output, ...]` */
   weight: Tensor
   bias: Tensor | undefined
+  /** Each channel of its output is made of one channel of its input. */
+  depthwise: boolean
 }
 
 /** Those of a graph, in forward order. */
@@ -27,7 +29,8 @@ export function frozenConvolutions(model: Model): FrozenConvolution[] {
     const [input, weightName, biasName] = node.inputs
     const [weight, bias] = [constant(weightName), constant(biasName)]
     if (weight?.dims.length !== 4 || (biasName && !bias)) return []
-    return [{ node, input: input!, output: node.outputs[0]!, weight, bias }]
+    const depthwise = weight.dims[1] === 1 && intOf(node, 'group', 1) > 1
+    return [{ node, input: input!, output: node.outputs[0]!, weight, bias, depthwise }]
   })
 }
 
