@@ -453,8 +453,11 @@ def pad(a, x, pads=None, value=None, axes=None):
         for i, axis in enumerate(named):
             spread[axis % count], spread[axis % count + count] = amounts[i], amounts[i + half]
         amounts = spread
-    mode = a.get("mode", "constant")
+    mode = {"edge": "replicate"}.get(a.get("mode", "constant"), a.get("mode", "constant"))
+    # With what is there PyTorch pads the axes of images only.
+    if mode in ("reflect", "replicate") and count > 2 and not any((*amounts[:2], *amounts[count:count + 2])):
+        return F.pad(x, [p for axis in reversed(range(2, count)) for p in (amounts[axis], amounts[axis + count])], mode=mode)
     if mode != "constant":
-        raise GraphError(f"Pad of mode {mode}")
+        raise GraphError(f"a Pad of mode {mode} is not known to training. Train with a module of your own (--module)")
     fill = float(value) if value is not None else float(a.get("value", 0.0))
     return F.pad(x, [p for axis in reversed(range(count)) for p in (amounts[axis], amounts[axis + count])], value=fill)

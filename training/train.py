@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 import time
 import unicodedata
 from pathlib import Path
@@ -56,7 +57,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--head-lr", type=float, default=1e-2)
     p.add_argument("--weight-decay", type=float, default=1e-3)
     p.add_argument("--batch", type=int, default=32)
-    p.add_argument("--schedule", type=loop.parse_schedule,
+    p.add_argument("--schedule", type=schedule,
                    help="resolutions, each with its share of the steps, such as 64:0.5,128:0.5; default: the family's own")
     p.add_argument("--flips", choices=("none", "horizontal", "both"), default="none",
                    help="mirrorings after which an image still has its class; they make more of few images")
@@ -77,6 +78,13 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return p.parse_args(argv)
 
 
+def schedule(text: str) -> tuple[tuple[int, float], ...]:
+    try:
+        return loop.parse_schedule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: give resolutions, each with its share of the steps, which add up to 1, such as 64:0.5,128:0.5") from error
+
+
 def check(args: argparse.Namespace, family: adapters.Family) -> None:
     """Raises SystemExit for what can be seen to be wrong before images are read."""
     ranks = sorted({slot["rank"] for slot in family.slots if slot.get("rank")})
@@ -92,6 +100,12 @@ def check(args: argparse.Namespace, family: adapters.Family) -> None:
     for option in ("epochs", "batch"):
         if getattr(args, option) < 1:
             raise SystemExit(f"--{option} {getattr(args, option)}: a whole number from 1 on")
+    there = next(folder for folder in args.out.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise SystemExit(f"--out {args.out}: {there} cannot be written to: {error.strerror}. Name a file in a folder of yours") from error
 
 
 def labels_of(args: argparse.Namespace, folders: list[str]) -> list[str]:
@@ -179,6 +193,26 @@ def train_head(network: adapters.Adapted, train: data.Split, family: adapters.Fa
     return {"steps": HEAD_STEPS, "batch": HEAD_BATCH, "weight_decay": best, "held_out": {f"{k:g}": round(100 * v, 2) for k, v in scores.items()}}
 
 
+def checkpoint_of(args: argparse.Namespace) -> Path:
+    return args.out.with_suffix(".state.pt")
+
+
+def fit(args: argparse.Namespace, family: adapters.Family, network: adapters.Adapted, images: folder.Images) -> tuple[dict, float]:
+    """Trains the network. Returns the recipe's figures and the seconds spent. Raises what loop.fit raises, and graph.GraphError."""
+    started = time.monotonic()
+    if args.design == "feature":
+        figures = train_head(network, images.train, family, args)
+        return figures, time.monotonic() - started
+    sample = images.train.subset(np.random.default_rng(args.seed).permutation(len(images.train))[:STANDARD_IMAGES])
+    network.head.standardise(frozen_features(network, sample, family, args.device, "features at the start").to(args.device))
+    recipe = loop.Recipe(epochs=args.epochs, lr=args.lr, head_lr=args.head_lr, batch=min(args.batch, len(images.train)), erase=args.erase,
+                         weight_decay=args.weight_decay, schedule=args.schedule or ((family.frame.crop, 1.0),), seed=args.seed,
+                         precision=args.precision, optimizer="adamw", subject=subject_of(args, family, images))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    seconds = loop.fit(network, images.train, family.mean, family.std, args.flips, recipe, checkpoint_of(args), args.device, frame=family.frame)
+    return recipe.figures(), seconds
+
+
 def predicted(network, split: data.Split, family: adapters.Family, args) -> np.ndarray:
     return loop.predict(network, split, family.mean, family.std, args.device, frame=family.frame)
 
@@ -254,27 +288,13 @@ def main(argv: list[str] | None = None) -> dict:
     if images.others:
         print(f"Left out, as no images by their names: {len(images.others):,} files, such as {images.others[0]}", flush=True)
     network = adapters.Adapted(trunk, adapters.Adapter(family, args.design), adapters.Head(family.features, len(labels))).to(args.device)
-    checkpoint = args.out.with_suffix(".state.pt")
-    whole = ((family.frame.crop, 1.0),)
-    started = time.monotonic()
-    if args.design == "feature":
-        recipe = train_head(network, images.train, family, args)
-        seconds = time.monotonic() - started
-    else:
-        sample = images.train.subset(np.random.default_rng(args.seed).permutation(len(images.train))[:STANDARD_IMAGES])
-        network.head.standardise(frozen_features(network, sample, family, args.device, "features at the start").to(args.device))
-        recipe = loop.Recipe(epochs=args.epochs, lr=args.lr, head_lr=args.head_lr, batch=min(args.batch, len(images.train)), erase=args.erase,
-                             weight_decay=args.weight_decay, schedule=args.schedule or whole, seed=args.seed, precision=args.precision, optimizer="adamw",
-                             subject=subject_of(args, family, images))
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            seconds = loop.fit(network, images.train, family.mean, family.std, args.flips, recipe, checkpoint, args.device, frame=family.frame)
-        except (loop.Stopped, loop.OtherRun) as stopped:
-            sys.exit(f"{args.name}: {stopped}")
-        except graph.GraphError as error:
-            hint = ". The graph may take images of its own size only: leave --schedule out" if args.schedule else ""
-            raise SystemExit(f"{error}{hint}") from error
-        recipe = recipe.figures()
+    try:
+        recipe, seconds = fit(args, family, network, images)
+    except (loop.Stopped, loop.OtherRun) as stopped:
+        sys.exit(f"{args.name}: {stopped}")
+    except graph.GraphError as error:
+        hint = ". The graph may take images of its own size only: leave --schedule out" if args.schedule else ""
+        raise SystemExit(f"{error}{hint}") from error
     result = {"name": args.name, "family": family.name, "fingerprint": family.fingerprint, "design": args.design, "accuracy": {},
               "images": {"train": len(images.train), "val": len(images.val), "test": len(images.test)}, "classes": len(labels), "limit": args.limit,
               "recipe": recipe, "parameters": sum(p.numel() for p in network.adapter.parameters()), "seconds": round(seconds, 1),
@@ -285,7 +305,7 @@ def main(argv: list[str] | None = None) -> dict:
         write(args, family, (network, own), labels, images, result)
     except ValueError as error:  # numbers that no pack can hold
         raise SystemExit(f"{args.out} is not written: {error}") from error
-    checkpoint.unlink(missing_ok=True)
+    checkpoint_of(args).unlink(missing_ok=True)
     print(f"{args.out}: {result['bytes']:,} bytes. Register it with a service that serves the family:\n"
           f"  curl --fail -X PUT --data-binary @{shlex.quote(str(args.out))} -H 'Content-Type: application/octet-stream' http://127.0.0.1:8080/v1/domains/{domain_id(args.out.stem)}")
     return result

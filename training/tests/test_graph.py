@@ -39,6 +39,8 @@ CASES = [
     ("Slice", TOKENS, [ints(1), ints(2**31 - 1), ints(1)], {}),
     ("Slice", TOKENS, [ints(-1), ints(-(2**31)), ints(2), ints(-2)], {}),
     ("Pad", IMAGE, [ints(0, 0, 1, 0, 0, 0, 2, 1)], {}),
+    ("Pad", IMAGE, [ints(0, 0, 1, 2, 0, 0, 2, 1)], dict(mode="reflect")),
+    ("Pad", IMAGE, [ints(0, 0, 1, 2, 0, 0, 2, 1)], dict(mode="edge")),
     ("Reshape", TOKENS, [ints(0, -1)], {}),
     ("Transpose", TOKENS, [], dict(perm=[0, 2, 1])),
     ("Flatten", IMAGE, [], dict(axis=1)),

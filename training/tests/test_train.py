@@ -313,6 +313,11 @@ def trunk():
             with self.assertRaisesRegex(SystemExit, said):
                 self.train("x.safetensors", "--labels", str(labels))
 
+    def test_a_place_that_cannot_be_written_to_is_told_before_images_are_read(self):
+        (self.folder / "file").write_text("")
+        with self.assertRaisesRegex(SystemExit, "file cannot be written to: Not a directory"):
+            self.train("file/x.safetensors")
+
     def test_what_does_not_fit_the_family_is_refused(self):
         for options, said in ((("--rank", "4"), "--rank 4"), (("--out", "pack.bin"), "ends in .safetensors"), (("--module", "nothing"), "FILE.py:FUNCTION")):
             with self.assertRaisesRegex(SystemExit, said):
