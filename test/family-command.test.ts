@@ -65,6 +65,14 @@ t.test('builds a folder that reads as a family, and shows it', async (t) => {
 const build = (backbone: string, out: string, ...more: string[]) =>
   facet('build', backbone, '--out', out, '--no-check', ...more)
 
+t.test("a folder whose name cannot be the family's", async (t) => {
+  const dir = t.testdir({ 'net.onnx': Buffer.from(backbone().onnx()) })
+  const [net, out] = [path.join(dir, 'net.onnx'), path.join(dir, 'Größe')]
+  t.match((await build(net, out)).error, /"Größe" cannot be a family's name: .* Give one with --name/)
+  t.notOk(existsSync(out))
+  t.equal((await build(net, out, '--name', 'size')).error, '')
+})
+
 t.test('says what it chose, and what it could not open', async (t) => {
   const dir = t.testdir({ 'net.onnx': Buffer.from(backbone().onnx()) })
   const { out, error } = await build(path.join(dir, 'net.onnx'), path.join(dir, 'tiny'))

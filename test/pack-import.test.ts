@@ -183,6 +183,12 @@ t.test('what a family cannot take is named with a remedy, and nothing is written
       [/lora_magnitude_vector" \[2\]/, /lora_A has dtype I8, expected F32, F16 or BF16/],
     ],
     [
+      "PEFT's older kind of file",
+      ({ dir }) =>
+        writeFileSync(path.join(dir, 'adapter_model.safetensors'), Buffer.from('PK\u0003\u0004 archive')),
+      [/looks like a zip archive, such as a PyTorch checkpoint.*safe_serialization=True/],
+    ],
+    [
       'another kind of PEFT',
       ({ configure }) => configure({ peft_type: 'IA3' }),
       [/peft_type is "IA3", expected "LORA"/],

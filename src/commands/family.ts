@@ -14,6 +14,7 @@ import { isInt8File } from '../compiler/quantise.js'
 import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../manifest/manifest.js'
 import { MANIFEST_FILE } from '../family/family.js'
+import { FAMILY_NAME } from '../manifest/schema.js'
 import { isFileError, naming } from '../host/file-problem.js'
 import { VERSION } from '../host/package.js'
 import { created } from './created.js'
@@ -117,7 +118,10 @@ async function build(backbone: string, flags: BuildFlags, command: Command): Pro
   const { out, plan, name, labels, force, check, ...options } = flags
   if (out === undefined && !plan) command.error("error: required option '--out <dir>' not specified")
   try {
-    if (out !== undefined) await checkTarget(resolve(out), force)
+    if (out !== undefined) {
+      checkName(name ?? basename(resolve(out)))
+      await checkTarget(resolve(out), force)
+    }
     const bytes = await readBackbone(backbone)
     const external = externalData(dirname(resolve(backbone)))
     const known = { ...options, ...(labels === undefined ? {} : { labels: await readLabels(labels) }) }
@@ -183,6 +187,13 @@ function externalData(folder: string): ReadExternal {
 
 const OUT = 'The folder (--out)'
 const OUT_REMEDY = 'Name a folder that is there and yours, or one that can be made.'
+
+function checkName(name: string): void {
+  if (!FAMILY_NAME.test(name))
+    throw new BackboneError(
+      `"${name}" cannot be a family's name: 1 to 63 of A-Z a-z 0-9 . _ - and the first a letter or digit. Give one with --name, or choose another folder (--out).`,
+    )
+}
 
 /** Refuses a folder that holds files and no family. */
 async function checkTarget(folder: string, force: boolean): Promise<void> {

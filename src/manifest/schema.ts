@@ -14,10 +14,15 @@ import { adapterElements, kindOf } from './kinds/kinds.js'
 import type { FamilyManifest, Slot } from './manifest.js'
 
 // Node 20 warns on every import of a JSON module; `require` does not.
-const schema = createRequire(import.meta.url)('./family.schema.json') as object
+const schema = createRequire(import.meta.url)('./family.schema.json') as {
+  properties: { name: { pattern: string } }
+}
 // `files` requires a name that its `properties` need not repeat.
 const strict = { strict: true, strictRequired: false }
 const matches = new Ajv2020({ allErrors: true, verbose: true, ...strict }).compile<FamilyManifest>(schema)
+
+/** What a family's name must match. */
+export const FAMILY_NAME = new RegExp(schema.properties.name.pattern)
 
 /**
  * Parses and validates `family.json`.

@@ -5,6 +5,7 @@
  * backbone's normalisation behind the layer multiplies both by the base's `scale`. So a slot keeps the base's scale and
  * bias, and takes `up = diag(scale) s B` and `down = A` (docs/architecture.md, "The mathematics of a slot").
  */
+import { kindOf } from '../bytes/file-kind.js'
 import { decodeFloat16 } from '../bytes/float16.js'
 import { FacetError } from '../errors.js'
 import { elementsOf, slotParts } from '../manifest/kinds/kinds.js'
@@ -95,6 +96,13 @@ function refuse(problems: Problems): FacetError {
 }
 
 function contentsOf(bytes: Uint8Array, problems: Problems): Contents | null {
+  const { kind, name } = kindOf(bytes)
+  if (kind !== 'safetensors' && name !== '') {
+    problems.add(
+      `the file looks like ${name}, and a LoRA is read from safetensors. Save it with save_pretrained(..., safe_serialization=True)`,
+    )
+    return null
+  }
   let tensors: Map<string, Tensor>
   try {
     tensors = readSafetensors(bytes).tensors
