@@ -166,6 +166,16 @@ for (const [name, { make, options, slots }] of Object.entries(cases)) {
   })
 }
 
+t.test('a domain has weights of its own where a layer has more places than channels', async (t) => {
+  const { manifest, files } = await build(mobile().onnx(), { rank: 3 })
+  for (const serves of ['any', 'one'] as const) {
+    const { file } = findGraph(manifest, { serves, bank: 'f32' })!
+    const { nodes } = loadModel(files.get(file)!, (location) => files.get(location))
+    const made = nodes.flatMap(({ outputs }) => /^facet\/slot\/(.*)\/weights$/.exec(outputs[0]!)?.[1] ?? [])
+    t.same(made, ['a.expand', 'a.project'], serves)
+  }
+})
+
 t.test(
   'a rank above the width of a layer is refused where the layer is named, or where all are narrower',
   async (t) => {

@@ -321,9 +321,9 @@ t.test('weights keep to what two pairs of products in 16 bits hold', async (t) =
 
 t.test('depthwise convolutions stay in float32, beside pointwise ones in 8 bits', async (t) => {
   const net = new Network(SIZE, {}, 7)
-  const stem = net.relu(net.bn('stem.bn', net.conv('stem', 'image', [3, 16], { stride: 2 }), 16))
-  const deep = net.relu(net.bn('depth.bn', net.conv('depth', stem, [16, 16], { group: 16 }), 16))
-  const wide = net.bn('project.bn', net.conv('project', deep, [16, 40], { kernel: [1, 1] }), 40)
+  const stem = net.relu(net.bn('stem.bn', net.conv('stem', 'image', [3, 80], { stride: 2 }), 80))
+  const deep = net.relu(net.bn('depth.bn', net.conv('depth', stem, [80, 80], { group: 80 }), 80))
+  const wide = net.bn('project.bn', net.conv('project', deep, [80, 40], { kernel: [1, 1] }), 40)
   net.linear('head', net.vector(net.relu(wide)), [40, 3])
   const built = await build(net.onnx(), { rank: 'full', slots: /./ })
   const packs = [basePack(built), otherPack(built)]

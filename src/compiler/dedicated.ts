@@ -111,6 +111,10 @@ class Merging implements MergeWriter {
     return this.#makers.get(value)
   }
 
+  reader(value: string): Node {
+    return this.#readers.get(value)![0]!
+  }
+
   frozen(name: string): Tensor {
     const { constants } = this.#trunk
     return constants.get(name) ?? constants.get(this.#makers.get(name)?.inputs[0] ?? '')!

@@ -13,6 +13,7 @@ import {
   type Node,
   type Tensor,
 } from '../../onnx/onnx.js'
+import type { Shapes } from '../../onnx/shapes.js'
 import { slotValue } from './names.js'
 import { affineOf, withConvBias } from './batch-norm.js'
 import { allocate } from './choice.js'
@@ -61,6 +62,8 @@ export interface OpenedConvolution {
   group: number
   /** Undefined where the windows have no centre: there is no matrix then. */
   grid: Grid | undefined
+  /** The graph makes a domain's own weights of the frozen ones, instead of a product beside the layer. */
+  merges: boolean
   output: string
 }
 
@@ -117,6 +120,7 @@ export function openConvolution(
     series: choice.design === 'series',
     group,
     grid: typeof grid === 'string' ? undefined : grid,
+    merges: group === 1 && kind === 'pointwise' && choice.design === 'parallel' && isWide(shapes, node, slot),
     output: (next ?? node).outputs[0]!,
   }
   const emitOwn = own?.(opened)
@@ -128,6 +132,17 @@ export function openConvolution(
     emit: (trunk) => emit(trunk, opened),
     ...(emitOwn && { emitOwn }),
   }
+}
+
+/**
+ * Whether a pointwise convolution with a matrix has at least as many places as channels in. Making a domain's weights then
+ * costs less than it saves: products with the matrix and with the scale and a sum over all places, and turns between
+ * layouts (docs/experiments/2026-11-27-weights-made-in-the-graph.md).
+ */
+function isWide(shapes: Shapes, { outputs }: Node, slot: Slot): boolean {
+  const [height, width] = (shapes.get(outputs[0]!) ?? []).slice(2)
+  const places = typeof height === 'number' && typeof width === 'number' ? height * width : 0
+  return slot.columns > 0 && places >= slot.in
 }
 
 function weightsOf(graph: Graph, node: Node): { weight: Tensor; bias: Tensor | undefined } {
@@ -149,8 +164,14 @@ function weightsOf(graph: Graph, node: Node): { weight: Tensor; bias: Tensor | u
  * `y = scale * z + matrix · v + bias` per sample, `z` being the convolution, and `v` its sampled input
  * (parallel) or `z` itself (series).
  */
-function emit(trunk: TrunkWriter, { slot, node, series, grid, output }: OpenedConvolution): void {
+function emit(trunk: TrunkWriter, opened: OpenedConvolution): void {
+  const { slot, node, series, grid, output, merges } = opened
   const { writer, bank, serves } = trunk
+  if (merges) {
+    if (serves === 'one') emitMergedOfOne(trunk, opened)
+    else emitMerged(trunk, opened)
+    return
+  }
   const at = (part: string) => slotValue(slot.name, part)
   const z = writer.add('Conv', node.inputs.slice(0, 2), node.attributes, at('z'))
   const scaled = writer.add('Mul', [z, bank.scale(slot.name)], [], at('scaled'))
@@ -184,6 +205,48 @@ function emitOfOne(
   const adapted = writer.add('Conv', [input, weights, bank.bias(slot.name)], attributes, at('adapted'))
   writer.add('Add', [adapted, scaled], [], output)
 }
+
+/** `(scale * W + matrix) · v + bias` of each sample, W being a pointwise convolution's weights. */
+function emitMerged(trunk: TrunkWriter, { slot, node, grid, output }: OpenedConvolution): void {
+  const { writer, bank, shapes } = trunk
+  const { name, in: channels, out, rank } = slot
+  const at = (part: string) => slotValue(name, part)
+  const frozen = writer.add('Reshape', [node.inputs[1]!, writer.ints([out, channels])], [], at('frozen'))
+  const scale = writer.add('Reshape', [bank.scale(name), writer.ints([-1, out, 1])], [], at('scale_rows'))
+  const scaled = writer.add('Mul', [frozen, scale], [], at('scaled'))
+  const matrix =
+    rank === undefined
+      ? bank.part(name, 'matrix')
+      : writer.add('MatMul', [bank.part(name, 'up'), bank.part(name, 'down')], [], at('own'))
+  const weights = writer.add('Add', [scaled, matrix], [], at(WEIGHTS))
+  const v = emitSample(writer, node.inputs[0]!, grid!, at('v'))
+  const flat = writer.add('Reshape', [v, writer.ints([0, channels, -1])], [], at('v_flat'))
+  const product = writer.add('MatMul', [weights, flat], [], at('product'))
+  const [height, width] = shapes.get(node.outputs[0]!)!.slice(2) as [number, number]
+  const shape = writer.ints([0, out, height, width])
+  emitBias(trunk, slot, writer.add('Reshape', [product, shape], [], at('adapted')), output)
+}
+
+/** The same as one convolution, where all samples are of one domain. */
+function emitMergedOfOne({ writer, bank }: TrunkWriter, { slot, node, output }: OpenedConvolution): void {
+  const { name, in: channels, out, rank } = slot
+  const at = (part: string) => slotValue(name, part)
+  const reshaped = (value: string, dims: number[], part: string) =>
+    writer.add('Reshape', [value, writer.ints(dims)], [], at(part))
+  const scale = reshaped(bank.scale(name), [out, 1, 1, 1], 'scale_rows')
+  const scaled = writer.add('Mul', [node.inputs[1]!, scale], [], at('scaled'))
+  const product = (rank: number) => {
+    const up = reshaped(bank.part(name, 'up'), [out, rank], 'up_flat')
+    const down = reshaped(bank.part(name, 'down'), [rank, channels], 'down_flat')
+    return reshaped(writer.add('MatMul', [up, down], [], at('own')), [out, channels, 1, 1], 'own_taps')
+  }
+  const matrix = rank === undefined ? bank.part(name, 'matrix') : product(rank)
+  const weights = writer.add('Add', [scaled, matrix], [], at(WEIGHTS))
+  writer.add('Conv', [node.inputs[0]!, weights, bank.bias(name)], node.attributes, output)
+}
+
+/** A domain's own weights, where the graph makes them. */
+const WEIGHTS = 'weights'
 
 /** `matrix · v` of each sample, with the sizes of `z`. @param original the backbone's name of `z` */
 function emitProduct(trunk: TrunkWriter, slot: Slot, v: string, z: string, original: string): string {
@@ -225,6 +288,11 @@ function emitBias({ writer, bank, serves }: TrunkWriter, slot: Slot, value: stri
  */
 export function mergeConvolution(trunk: MergeWriter, slot: Slot): void {
   const { name, out, kernel } = slot
+  const own = slotValue(name, WEIGHTS)
+  if (trunk.maker(own)) {
+    mergeOwn(trunk, slot, trunk.reader(own))
+    return
+  }
   const { first, last } = trunk.ends(name)
   const z = trunk.maker(first.inputs[0]!)!
   const matrix = readMatrix(trunk, slot)
@@ -244,4 +312,15 @@ export function mergeConvolution(trunk: MergeWriter, slot: Slot): void {
   )
   const bias = trunk.constant(name, 'bias', [out], trunk.part(name, 'bias')!)
   trunk.replace(name, last, 'Conv', [z.inputs[0]!, weight, bias], z.attributes)
+}
+
+/** The same where the graph makes the weights. @param layer the convolution that reads them */
+function mergeOwn(trunk: MergeWriter, slot: Slot, layer: Node): void {
+  const { name, out } = slot
+  const frozen = trunk.frozen(trunk.maker(slotValue(name, 'scaled'))!.inputs[0]!)
+  const scale = trunk.part(name, 'scale')!
+  const values = mergedWeights(slot, floats(frozen), scale, readMatrix(trunk, slot), false)
+  const weight = trunk.constant(name, 'weight', frozen.dims, values)
+  const bias = trunk.constant(name, 'bias', [out], trunk.part(name, 'bias')!)
+  trunk.replace(name, layer, 'Conv', [layer.inputs[0]!, weight, bias], layer.attributes)
 }

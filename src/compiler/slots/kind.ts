@@ -76,6 +76,8 @@ export interface MergeWriter {
   ends(slot: string): { first: Node; last: Node }
   /** The node that makes a value. */
   maker(value: string): Node | undefined
+  /** The node that reads a value that one node reads. */
+  reader(value: string): Node
   /** Frozen weights, which a trunk in half precision widens first. */
   frozen(name: string): Tensor
   /** A new constant of a slot. Gives its name. */
