@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     what = make.add_argument_group("what is done")
     what.add_argument("--setup", action="store_true", help="make the peers' virtual environments, and end")
     what.add_argument("--memory", action="store_true", help="measure memory only, each contestant with each number of domains")
+    what.add_argument("--mappings", action="store_true", help="with --memory: what it is made of, by the kinds of mappings")
     what.add_argument("--check", action="store_true", help="compare the answers: one short round with 10 domains")
 
     who = make.add_argument_group("who races")
@@ -128,7 +129,7 @@ def main() -> int:
     race = Race(chosen(given), given.network, counts_of(given), lengths, given.out)
     race.prepare()
     if given.memory:
-        return measure_memory(race)
+        return measure_memory(race, given.mappings)
     report = race.run(given.rounds, given.minutes)
     print(report.table())
     for line in report.errors():

@@ -1,10 +1,14 @@
-"""`--memory`: what each contestant takes with each number of domains, and what one more domain takes."""
+"""
+`--memory`: what each contestant takes with each number of domains, and what one more domain takes; with `--mappings`,
+what that memory is made of.
+"""
 
 from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import mappings
 import processes
 from client import Client
 from loads import Load, run_load
@@ -21,18 +25,22 @@ WARM, SECONDS = 0.5, 3.0
 Points = dict[int, dict[str, float]]
 
 
-def measure_memory(race: Race) -> int:
-    """Prints a table and a JSON line; the exit code."""
+def measure_memory(race: Race, with_mappings: bool) -> int:
+    """Prints tables and a JSON line; the exit code."""
     table: dict[str, Points] = {}
+    columns: dict[str, dict[str, dict[str, float]]] = {}
     for name, contestant in race.contestants.items():
         table[name] = {}
         for count in sorted({race.served[name, count] for count in race.counts}):
             with Server(name, contestant, race.network, domain_names(count)) as server:
                 taken = settled(server, race.lengths.connections)
+                columns[f"{name}, {count}"] = mappings.by_kind(server.processes(), server.process.pid)
             table[name][count] = taken
-            race.write({"name": name, "domains": count, "memory_mb": taken})
+            race.write({"name": name, "domains": count, "memory_mb": taken, "mappings_mb": columns[f"{name}, {count}"]})
             say(f"{name}, {count} domains: {taken['private']:.1f} MB private, {taken['dirty']:.1f} dirty")
     print(as_table(table))
+    if with_mappings:
+        print("\n" + mappings.as_table(columns))
     print(json.dumps({"memory": {name: {**points, "each": each(points)} for name, points in table.items()}}))
     return 0
 
