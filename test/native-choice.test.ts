@@ -9,7 +9,12 @@ import { chooseRuntime } from '../src/serve/runtime.js'
 const unused = () => {
   throw new Error('not used here')
 }
-const addon: NativeAddon = { hasOwnOperator: false, open: unused, decodeJpeg: unused }
+const addon: NativeAddon = {
+  hasOwnOperator: false,
+  open: unused,
+  decodeJpeg: unused,
+  giveBackMemory: unused,
+}
 const cpu: Device = { kind: 'cpu' }
 
 /** The choice, and what the log says. */

@@ -20,8 +20,9 @@ use crate::batch::{Borrowed, BorrowedMut};
 use crate::events::{Event, Events};
 use crate::failure::{Failure, text};
 use crate::lanes::words;
+use crate::memory::give_back_freed;
 use crate::session::{Feeds, Graph, Source, environment};
-use crate::trunk::{FEATURES, Input, PIXELS, give_back_freed_memory};
+use crate::trunk::{FEATURES, Input, PIXELS};
 
 /// What the thread's nice value is raised by: beside three busy threads on two cores it gets a fifth of a core.
 const NICE: i32 = 5;
@@ -167,7 +168,7 @@ impl Dedicated {
             match task {
                 Task::Drop(graph) => {
                     drop(graph);
-                    give_back_freed_memory();
+                    give_back_freed();
                 }
                 Task::Open(order) => events.send(self.open(order)),
             }
@@ -178,7 +179,7 @@ impl Dedicated {
         let (id, start) = (order.id, Instant::now());
         let opened = catch_unwind(AssertUnwindSafe(|| self.tried(&mut order)));
         self.state().opening = None;
-        give_back_freed_memory();
+        give_back_freed();
         match opened.unwrap_or_else(|panic| Err(words(&*panic))) {
             Ok(graph) => {
                 let mut state = self.state();

@@ -17,6 +17,7 @@
 //! | `help.rs` | work of a run that waiting lanes take part in |
 //! | `picture.rs`, `jpeg.rs`, `colour.rs` | a JPEG to pixels, on libuv's threads |
 //! | `resize.rs`, `enlarge.rs` | smaller as Pillow does it, larger as libvips does it |
+//! | `memory.rs` | memory that nobody needs, given back to the system |
 //! | `events.rs`, `exit.rs` | answers to JavaScript; the end of the process |
 //! | `failure.rs` | why something failed |
 //! | `faults.rs` | what tests inject, with the feature `faults` alone |
@@ -38,6 +39,7 @@ mod heads;
 mod help;
 mod jpeg;
 mod lanes;
+pub mod memory;
 pub mod picture;
 mod queue;
 mod region;
@@ -65,7 +67,7 @@ use crate::trunk::{Files, Input};
 
 /// Raised when what JavaScript sees changes: an add-on of another build is then told from a fitting one.
 #[napi]
-pub const INTERFACE: u32 = 4;
+pub const INTERFACE: u32 = 5;
 
 /// Whether this processor has what the operator for slots is made for: vectors. Without, graphs of ONNX's operators
 /// alone are faster.

@@ -66,7 +66,8 @@ impl Region {
     }
 }
 
-fn page_bytes() -> usize {
+/// Bytes of a page.
+pub fn page_bytes() -> usize {
     #[cfg(unix)]
     {
         // SAFETY: reads a constant of the system.

@@ -11,6 +11,7 @@ use crate::bank::{Bank, BankValue};
 use crate::batch::Batch;
 use crate::failure::{Failure, text};
 use crate::heads;
+use crate::memory;
 use crate::session::{Feeds, Graph, Source, environment};
 
 /// Names of the graphs' own inputs and output (src/manifest/layout.ts): the images,
@@ -62,7 +63,10 @@ impl Trunk {
         let open = |file: &String| Graph::open(environment, Source::File(file), threads, FEATURES);
         let mixed = open(&files.mixed)?;
         let single = files.single.as_ref().map(open).transpose()?;
-        give_back_freed_memory();
+        memory::give_back_freed();
+        if let Some(folder) = Path::new(&files.mixed).parent() {
+            memory::give_back_files_in(folder);
+        }
         let names = [PIXELS, ROW, MATRIX_ROW].map(CString::from);
         Ok(Self {
             mixed,
@@ -136,14 +140,5 @@ impl Trunk {
         drop(output);
         heads::logits(features, self.bank.features, samples, lease, logits.get());
         Ok(())
-    }
-}
-
-/// Opening a graph takes several times its size for a moment, and the C library keeps what is freed.
-pub fn give_back_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: touches nothing but free memory of the allocator.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

@@ -1,6 +1,7 @@
 /**
- * The native add-on as JavaScript sees it, and where it is found: a runtime for the engine, and a decoder of JPEGs for
- * images. It is of this repository (`native/`), built by `npm run native:build`; everything works without it.
+ * The native add-on as JavaScript sees it, and where it is found: a runtime for the engine, a decoder of JPEGs for
+ * images, and memory given back. It is of this repository (`native/`), built by `npm run native:build`; everything works
+ * without it.
  */
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -9,7 +10,7 @@ import { libraryFile } from '../engine/runtime/library.js'
 import { packageFile } from '../host/package.js'
 
 /** The add-on's `INTERFACE` that this program knows. */
-const INTERFACE = 4
+const INTERFACE = 5
 
 export const NATIVE_REMEDY = 'Build it with npm run native:build, which needs Rust 1.92 or later.'
 
@@ -109,6 +110,11 @@ export interface NativeRuntime {
 
 export interface NativeAddon extends NativeRuntime {
   decodeJpeg: NativeDecodeJpeg
+  /**
+   * Gives back to the system, on a thread of libuv's pool, memory that the process holds and does not need: freed blocks,
+   * and pages of libraries, which are read again where they are needed again. Takes some milliseconds.
+   */
+  giveBackMemory(): Promise<void>
 }
 
 /** What the add-on exports. */
@@ -117,6 +123,7 @@ interface Exports {
   hasSlotOperator(): boolean
   endAll(): void
   decodeJpeg: NativeDecodeJpeg
+  giveBackMemory(): Promise<void>
   NativeEngine: new (
     options: NativeEngineOptions & { library: string },
     onEvent: (event: NativeEvent) => void,
@@ -161,6 +168,7 @@ export function loadNative(file = nativeFile(), control?: Int32Array): NativeAdd
     hasOwnOperator: exports.hasSlotOperator(),
     open: (options, onEvent) => new exports.NativeEngine({ ...options, library }, onEvent, control),
     decodeJpeg: exports.decodeJpeg,
+    giveBackMemory: exports.giveBackMemory,
   }
 }
 

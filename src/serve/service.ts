@@ -47,6 +47,7 @@ import { checkOldData, checkOtherData, storeObstacle } from './wrong-folder.js'
 import { Readiness } from './readiness.js'
 import { choosePrecision } from './precision.js'
 import { chooseRuntime } from './runtime.js'
+import { SpareMemory } from './spare-memory.js'
 
 /**
  * An image that takes at most so many milliseconds to decode, by its header, may do so beside `--decode-threads`
@@ -90,8 +91,8 @@ interface Ground {
   families: Each<{ family: Family; engine: Engine }>
   principals: Principals
   processes: DecodeProcesses
-  /** The add-on's, where it is used. */
-  decodeJpeg: NativeAddon['decodeJpeg'] | undefined
+  /** The add-on, where it is used. */
+  native: NativeAddon | undefined
 }
 
 /** The parts that are started and stopped. */
@@ -102,6 +103,7 @@ interface Assembly {
   registry: Registry
   readiness: Readiness
   processes: DecodeProcesses
+  spareMemory: SpareMemory
 }
 
 /**
@@ -141,7 +143,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   started.catch(() => {})
   let assembly: Assembly
   try {
-    const ground = { families, principals, processes, decodeJpeg: chosen?.decodeJpeg }
+    const ground = { families, principals, processes, native: chosen }
     assembly = await assemble(ground, config, parts)
   } catch (error) {
     await Promise.all([...families.map(({ engine }) => engine.stop()), processes.stop()])
@@ -159,6 +161,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     throw error
   }
   principals.watch()
+  assembly.spareMemory.begin()
   for (const risk of exposures(config.host, principals.current, config))
     parts.logger.warn({ risk }, 'exposed')
   const guarded = (scope: Scope) => principals.current.some(({ scopes }) => scopes.has(scope))
@@ -167,7 +170,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
 
 /** Puts all parts around engines that are starting. */
 async function assemble(
-  { families, principals, processes, decodeJpeg }: Ground,
+  { families, principals, processes, native }: Ground,
   config: ServeConfig,
   { logger, clock, fs }: ServiceParts,
 ): Promise<Assembly> {
@@ -220,7 +223,7 @@ async function assemble(
         specialiseMemory,
         config,
         openImage: (bytes, input, limits, work) =>
-          openImage(bytes, input, limits, { ...work, apart: decodeApart, decodeJpeg }),
+          openImage(bytes, input, limits, { ...work, apart: decodeApart, decodeJpeg: native?.decodeJpeg }),
         decoding,
         clock,
         logger: loggerOf(logger, family.manifest.name, families),
@@ -282,7 +285,8 @@ async function assemble(
     openapi,
     version: VERSION,
   })
-  return { app, predictor, runtimes, registry, readiness, processes }
+  const spareMemory = new SpareMemory(native, clock)
+  return { app, predictor, runtimes, registry, readiness, processes, spareMemory }
 }
 
 /** What the parts of a family log says whose they are, where there are several. */
@@ -361,13 +365,14 @@ function address(app: FastifyInstance): string {
  * answered with `draining`; then all connections are closed.
  */
 function stopper(
-  { app, predictor, runtimes, registry, readiness, processes }: Assembly,
+  { app, predictor, runtimes, registry, readiness, processes, spareMemory }: Assembly,
   principals: Principals,
   clock: Clock,
   gracePeriodMs: number,
 ): () => Promise<void> {
   const end = async () => {
     readiness.drain()
+    spareMemory.end()
     principals.close()
     let cancel = clock.after(gracePeriodMs, () => {
       predictor.abandon(draining())
