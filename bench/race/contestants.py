@@ -52,6 +52,9 @@ class Contestant:
     #: It races only where it is named.
     extra: bool = False
 
+#: As `npm start` has it.
+FACET_ENV = {"MALLOC_ARENA_MAX": "2"}
+
 
 def facet(*flags: str) -> Callable[[Place], list[str]]:
     """The service of this checkout, with more flags than the race needs itself."""
@@ -105,9 +108,10 @@ TORCH = Contestant(
 
 CONTESTANTS = {
     "facet": Contestant(
-        what="facet serve, defaults",
+        what="facet serve, defaults, with the allocator as `npm start` sets it",
         command=facet(),
         files="packs",
+        env=FACET_ENV,
         adds="put",
         # The add-on's JPEG decoder rounds otherwise than libjpeg: 0.012 were found.
         tolerance=0.02,
@@ -120,6 +124,7 @@ CONTESTANTS = {
         what="facet serve --precision int8: the trunk's convolutions in 8 bits, adapters in float32",
         command=facet("--precision", "int8"),
         files="packs",
+        env=FACET_ENV,
         adds="put",
         # Random families are drawn without graphs in 8 bits.
         networks=("half",),
