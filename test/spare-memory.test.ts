@@ -34,10 +34,7 @@ t.test('no more once the service ends, also where it is being done then', async 
   t.same(found, [0, 1000])
 
   let finish = () => {}
-  const slow = new SpareMemory(
-    { giveBackMemory: () => new Promise((resolve) => (finish = resolve)) },
-    clock,
-  )
+  const slow = new SpareMemory({ giveBackMemory: () => new Promise((resolve) => (finish = resolve)) }, clock)
   slow.begin()
   slow.end()
   finish()
