@@ -1,19 +1,21 @@
 /** How measurements are called: each says what it takes, and refuses anything else in one line. */
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t from 'tap'
+import { compileProgram } from './service-process.js'
 
-const loader = process.execArgv.filter((argument) => argument.includes('loader/register'))
+const dir = t.testdir()
+await compileProgram(dir, ['src', 'bench', 'test'])
 const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> }
 const commands = Object.entries(scripts).flatMap(([name, script]) => {
-  const file = /node dist\/(bench\/.*)\.js/.exec(script)?.[1]
-  return file === undefined ? [] : [{ name, file: fileURLToPath(new URL(`../${file}.ts`, import.meta.url)) }]
+  const file = /node dist\/(bench\/.*\.js)/.exec(script)?.[1]
+  return file === undefined ? [] : [{ name, file: join(dir, file) }]
 })
 
 function call(file: string, ...args: string[]) {
   return new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) => {
-    const started = execFile(process.execPath, [...loader, file, ...args], (_, stdout, stderr) => {
+    const started = execFile(process.execPath, [file, ...args], (_, stdout, stderr) => {
       resolve({ code: started.exitCode, stdout, stderr })
     })
   })

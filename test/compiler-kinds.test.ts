@@ -1,19 +1,13 @@
 /** Every kind of slot, without a matrix, with a whole one and with factors: a family computes the slot's formula. */
-import path from 'node:path'
-import * as ort from 'onnxruntime-node'
 import t from 'tap'
 import type { BuildOptions } from '../src/compiler/build.js'
-import { dedicatedNetwork } from '../src/compiler/dedicated.js'
-import { packRow } from '../src/engine/row.js'
-import { findGraph } from '../src/manifest/graphs.js'
-import { bankLayout, FEATURES, PIXELS } from '../src/manifest/layout.js'
 import type { Slot } from '../src/manifest/manifest.js'
-import { loadModel, saveModel } from '../src/onnx/onnx.js'
 import { mobile, mobileFolded } from './backbones.js'
 import { randomDomain } from './domains.js'
+import { checkGraphs, matricesOf, ROWS } from './graph-checks.js'
 import type { Network } from './networks.js'
 import { reference } from './reference.js'
-import { basePack, build, distance, normalised, openTrunk, randomPixels } from './trunk.js'
+import { basePack, build, normalised, randomPixels } from './trunk.js'
 
 interface Case {
   make: () => Network
@@ -116,53 +110,21 @@ for (const [name, { make, options, slots }] of Object.entries(cases)) {
     t.same(Object.fromEntries(manifest.slots.map((slot) => [slot.name, takes(slot)])), slots)
     const base = basePack(built)
     const design = manifest.design as 'parallel' | 'series' | 'bn'
-    const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
     const domains = [1, 2, 3].map((seed) => randomDomain(net, manifest.slots, design, base, seed))
     const packs = [base, ...domains.map(({ pack }) => pack)]
-    const rows = [2, 0, 3, 1, 2]
-    const pixels = randomPixels(rows.length, net.size, 9)
-    const expected = rows.flatMap((row, index) => {
+    const pixels = randomPixels(ROWS.length, net.size, 9)
+    const features = ROWS.flatMap((row, index) => {
       const data = normalised(pixels, index, net.size, packs[row]!)
       const image = { channels: 3, height: net.size, width: net.size, data }
       return [...reference(net, image, design, row === 0 ? undefined : domains[row - 1]!.modules)]
     })
-    const mixed = await trunk.run(packs, pixels, rows)
-    t.ok(distance(mixed, expected) <= 1e-4, `a mixed batch differs by ${distance(mixed, expected)}`)
-    const plain = await trunk.run([base], pixels, [0, 0, 0, 0, 0])
-    t.ok(distance(mixed, plain) > 1e-2, 'the adapters matter')
-
-    // Each answer equals the one that the sample gets alone, by either graph.
-    const area = net.size * net.size * 3
-    for (const [index, row] of rows.entries()) {
-      const image = pixels.slice(index * area, (index + 1) * area)
-      const found = mixed.subarray(index * manifest.features, (index + 1) * manifest.features)
-      t.ok(distance(found, await trunk.run(packs, image, [row])) <= 1e-5, 'alone')
-      t.ok(distance(await trunk.runOne(packs[row]!, image), found) <= 1e-5, 'by the graph for one domain')
-    }
-    const many = await trunk.run(packs, pixels, [3, 3, 3, 3, 3])
-    t.ok(distance(await trunk.run(packs, pixels, [3, 3, 3, 3, 3], [3]), many) <= 1e-5, 'matrices fed once')
-    t.ok(distance(await trunk.runOne(packs[3]!, pixels), many) <= 1e-5)
-
-    const half = await openTrunk(built, path.join(t.testdir(), 'family'), 'f16')
-    t.ok(distance(await half.run(packs, pixels, rows), mixed) <= 1e-2, 'a bank in half precision')
-    t.ok(distance(await half.runOne(packs[3]!, pixels), many) <= 1e-2)
-
-    // The dedicated network of a domain, with what can be merged in its weights.
-    const layout = bankLayout(manifest)
-    const { file } = findGraph(manifest, { serves: 'one', bank: 'f32' })!
-    const graph = loadModel(built.files.get(file)!, (location) => built.files.get(location))
-    const { tensors } = packRow(packs[3]!, base, manifest, layout, 'f32')
-    const network = dedicatedNetwork(graph, { manifest, layout }, tensors as Float32Array[])
-    const kept = [...network.constants.keys()].filter((name) => /^(matrix|up|down)\./.test(name))
+    const network = await checkGraphs(t, built, { packs, pixels, features, half: 1e-2 })
+    const kept = matricesOf(network)
     t.same(
       kept,
       kept.filter((name) => name.endsWith('.c.grouped')),
       'every matrix is merged but those of grouped convolutions',
     )
-    const session = await ort.InferenceSession.create(saveModel(network), { logSeverityLevel: 3 })
-    const feeds = { [PIXELS]: new ort.Tensor('uint8', pixels, [rows.length, net.size, net.size, 3]) }
-    const alone = (await session.run(feeds))[FEATURES]!.data as Float32Array
-    t.ok(distance(alone, many) <= 1e-4, `the dedicated network differs by ${distance(alone, many)}`)
   })
 }
 

@@ -1,20 +1,16 @@
 /** Linear layers and normalisations of tokens as slots: a family computes the formula, wherever the batch lies. */
-import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import t from 'tap'
 import type { BuildOptions } from '../src/compiler/build.js'
-import { dedicatedNetwork } from '../src/compiler/dedicated.js'
-import { packRow } from '../src/engine/row.js'
-import { findGraph } from '../src/manifest/graphs.js'
 import { slotParts } from '../src/manifest/kinds/kinds.js'
-import { bankLayout, FEATURES, PIXELS } from '../src/manifest/layout.js'
 import type { FamilyManifest, Slot } from '../src/manifest/manifest.js'
 import { loadModel, saveModel } from '../src/onnx/onnx.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import { checkGraphs, matricesOf, ROWS } from './graph-checks.js'
 import { OnnxGraph } from './graphs.js'
 import { random } from './networks.js'
 import { convTokens, rootNetworks, type TokenNetwork, transformer } from './token-networks.js'
-import { basePack, build, distance, normalised, openTrunk, randomPixels } from './trunk.js'
+import { basePack, build, normalised, randomPixels } from './trunk.js'
 
 /** A domain with random numbers in every slot. */
 function randomPack(base: Pack, { slots }: FamilyManifest, seed: number): Pack {
@@ -127,55 +123,23 @@ for (const [name, { network, options, slots }] of Object.entries(cases)) {
     const { manifest } = built
     t.same(Object.fromEntries(manifest.slots.map((slot) => [slot.name, takes(slot)])), slots)
     const base = basePack(built)
-    const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
     const packs = [base, ...[1, 2, 3].map((seed) => randomPack(base, manifest, seed))]
-    const rows = [2, 0, 3, 1, 2]
     const { size } = network
-    const pixels = randomPixels(rows.length, size, 9)
+    const pixels = randomPixels(ROWS.length, size, 9)
 
     // The formula as plain operators, one image and one domain at a time.
     const expected: number[] = []
-    for (const [index, row] of rows.entries()) {
+    for (const [index, row] of ROWS.entries()) {
       const pack = packs[row]!
-      const { onnx, features } = network.write(row === 0 ? undefined : pack)
-      const model = saveModel({ ...loadModel(onnx), outputs: [{ name: features, type: 1, dims: undefined }] })
+      const { onnx, features: output } = network.write(row === 0 ? undefined : pack)
+      const model = saveModel({ ...loadModel(onnx), outputs: [{ name: output, type: 1, dims: undefined }] })
       const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3 })
       const image = Float32Array.from(normalised(pixels, index, size, pack))
       const feeds = { image: new ort.Tensor('float32', image, [1, 3, size, size]) }
-      expected.push(...((await session.run(feeds))[features]!.data as Float32Array))
+      expected.push(...((await session.run(feeds))[output]!.data as Float32Array))
     }
-    const mixed = await trunk.run(packs, pixels, rows)
-    t.ok(distance(mixed, expected) <= 1e-4, `a mixed batch differs by ${distance(mixed, expected)}`)
-    t.ok(distance(mixed, await trunk.run([base], pixels, [0, 0, 0, 0, 0])) > 1e-2, 'the adapters matter')
-
-    const area = size * size * 3
-    for (const [index, row] of rows.entries()) {
-      const image = pixels.slice(index * area, (index + 1) * area)
-      const found = mixed.subarray(index * manifest.features, (index + 1) * manifest.features)
-      t.ok(distance(await trunk.run(packs, image, [row]), found) <= 1e-5, 'alone')
-      t.ok(distance(await trunk.runOne(packs[row]!, image), found) <= 1e-5, 'by the graph for one domain')
-    }
-    const many = await trunk.run(packs, pixels, [3, 3, 3, 3, 3])
-    t.ok(distance(await trunk.run(packs, pixels, [3, 3, 3, 3, 3], [3]), many) <= 1e-5, 'matrices fed once')
-    t.ok(distance(await trunk.runOne(packs[3]!, pixels), many) <= 1e-5)
-
-    const half = await openTrunk(built, path.join(t.testdir(), 'family'), 'f16')
-    t.ok(distance(await half.run(packs, pixels, rows), mixed) <= 2e-2, 'a bank in half precision')
-    t.ok(distance(await half.runOne(packs[3]!, pixels), many) <= 2e-2)
-
-    const layout = bankLayout(manifest)
-    const { file } = findGraph(manifest, { serves: 'one', bank: 'f32' })!
-    const graph = loadModel(built.files.get(file)!, (location) => built.files.get(location))
-    const { tensors } = packRow(packs[3]!, base, manifest, layout, 'f32')
-    const merged = dedicatedNetwork(graph, { manifest, layout }, tensors as Float32Array[])
-    t.notOk(
-      [...merged.constants.keys()].some((name) => /^(matrix|up|down)\./.test(name)),
-      'every matrix is merged',
-    )
-    const session = await ort.InferenceSession.create(saveModel(merged), { logSeverityLevel: 3 })
-    const feeds = { [PIXELS]: new ort.Tensor('uint8', pixels, [rows.length, size, size, 3]) }
-    const alone = (await session.run(feeds))[FEATURES]!.data as Float32Array
-    t.ok(distance(alone, many) <= 1e-4, `the dedicated network differs by ${distance(alone, many)}`)
+    const merged = await checkGraphs(t, built, { packs, pixels, features: expected, half: 2e-2 })
+    t.same(matricesOf(merged), [], 'every matrix is merged')
   })
 }
 

@@ -3,6 +3,7 @@ import { Fault } from './faulty-worker-control.mjs'
 import { rowBytes } from '../src/engine/bank-spec.js'
 import { family, randomPixels, randomRow, runtime, sessionsOf, startEngine } from './engine-rig.js'
 import { ManualClock } from './manual-clock.js'
+import { until } from './until.js'
 
 const base = () => ({ pixels: randomPixels(1, 1), rows: Int32Array.of(0) })
 const restarting = { code: 'engine_restarting', status: 503, retryAfter: 1 }
@@ -104,9 +105,7 @@ t.test('a worker that keeps dying at its start is tried again, ever later, until
   const { engine, control } = await startEngine(t, { clock })
   let downs = 0
   engine.on('down', () => downs++)
-  const timerSet = async () => {
-    while (clock.pending === 0) await new Promise(setImmediate)
-  }
+  const timerSet = () => until(() => clock.pending > 0)
   control.dieAtStart = true
   control.nextRun(Fault.exits)
   await t.rejects(engine.run(base(), 1), restarting)

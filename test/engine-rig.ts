@@ -16,6 +16,7 @@ import { loadNative, type NativeAddon } from '../src/native/addon.js'
 import { packageFile } from '../src/host/package.js'
 import { type Fault, IN_RUN, LENGTH, NEXT_RUN, RELEASE, RUNS, SESSIONS } from './faulty-worker-control.mjs'
 import { Random } from './random.js'
+import { until } from './until.js'
 
 export const family = await readFamily('models/resnet26-half')
 const { height, width } = family.manifest.input
@@ -40,9 +41,6 @@ export function sessionsOf(lanes: number): number {
 export const nativeWithFaults = packageFile(
   `native/build/facet-${process.platform}-${process.arch}-faults.node`,
 )
-
-/** Workers get our TypeScript loader only, not that of tap, which takes a second to start. */
-const loaders = process.execArgv.filter((argument) => !/@tapjs\//.test(argument))
 
 /** Counts the runs and sessions of the workers that a test has started, and puts faults into them. */
 export class Control {
@@ -74,7 +72,6 @@ export class Control {
     if (this.dieAtStart) return new Worker('process.exit(3)', { eval: true, execArgv: [] })
     return new Worker(new URL('./faulty-worker.js', import.meta.url), {
       workerData: this.#shared,
-      execArgv: loaders,
     })
   }
 
@@ -101,8 +98,8 @@ export class Control {
   }
 
   /** Resolves once a run with a fault has begun. */
-  async inRun(): Promise<void> {
-    while (Atomics.load(this.#shared, IN_RUN) === 0) await new Promise(setImmediate)
+  inRun(): Promise<void> {
+    return until(() => Atomics.load(this.#shared, IN_RUN) !== 0)
   }
 
   /** Lets a held run go on. */

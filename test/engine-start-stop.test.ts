@@ -14,7 +14,9 @@ import {
   sessionsOf,
   startEngine,
 } from './engine-rig.js'
+import { loader } from './loader/flags.mjs'
 import { ManualClock } from './manual-clock.js'
+import { until } from './until.js'
 
 const base = () => ({ pixels: randomPixels(1, 1), rows: Int32Array.of(0) })
 const restarting = { code: 'engine_restarting', status: 503 }
@@ -107,7 +109,6 @@ t.test('stop in the middle of a start, of a restart, and before any start', asyn
 
 t.test('a process that stops its engine in the middle of a run exits with 0', async (t) => {
   const child = fileURLToPath(new URL('./engine-process.ts', import.meta.url))
-  const loader = process.execArgv.filter((argument) => argument.includes('loader/register'))
   const { stdout } = await promisify(execFile)(process.execPath, [...loader, child, 'stops'])
   t.equal(stdout, 'answered 32\nstopped\n')
 })
@@ -199,7 +200,7 @@ t.test(
     await engine.start()
     t.match((await down).cause, { message: 'EAGAIN' })
     const up = new Promise<number>((resolve) => engine.once('up', resolve))
-    while (clock.pending === 0) await new Promise(setImmediate)
+    await until(() => clock.pending > 0)
     clock.advance(100)
     t.equal(await up, 2)
     await engine.allLanesReady()

@@ -10,6 +10,7 @@ import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import t from 'tap'
 import { image, multipart, pack, testApp } from './http-app.js'
+import { until } from './until.js'
 
 const BOUNDARY = 'b--ound'
 const crlf = Buffer.from('\r\n')
@@ -180,7 +181,7 @@ t.test('a body whose client hangs up anywhere frees what it held', async (t) => 
     socket.resume()
     await once(socket, 'close')
     const recorded = () => logs.find((line) => line.requestId === requestId && line.msg === 'request')
-    while (recorded() === undefined) await new Promise(setImmediate)
+    await until(() => recorded() !== undefined)
     const status = recorded()!.status as number
     if (![...expected, 499].includes(status)) throw new Error(JSON.stringify(recorded()))
   })

@@ -22,6 +22,7 @@ import { totalMemory } from '../src/residency/memory.js'
 import type { MemoryAccount } from '../src/residency/types.js'
 import type { DomainView, Lease, ListOptions, Preconditions } from '../src/registry/types.js'
 import { Scheduler } from '../src/scheduler/scheduler.js'
+import { until } from './until.js'
 
 export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex')
 
@@ -354,4 +355,14 @@ export function multipart(parts: { name: string; bytes: Uint8Array; filename?: s
     headers: { 'content-type': `multipart/form-data; boundary=${boundary}` },
     payload: Buffer.concat([...chunks, Buffer.from(`--${boundary}--\r\n`)]),
   }
+}
+
+/** The page of metrics, once it has this text. */
+export async function metricsWith(app: FastifyInstance, text: string): Promise<string> {
+  let page = ''
+  await until(async () => {
+    page = (await app.inject('/metrics')).body
+    return page.includes(text)
+  })
+  return page
 }

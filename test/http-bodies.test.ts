@@ -2,14 +2,15 @@
  * The bytes of bodies that requests hold at once are bounded, however the requests end; and no part of a body
  * is skipped.
  */
-import { connect, type Socket } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import type { Socket } from 'node:net'
 import { once } from 'node:events'
 import { Readable } from 'node:stream'
 import t from 'tap'
 import type { Predicting } from '../src/http/exchange/deps.js'
-import { image, pack, type TestAppOptions, testApp } from './http-app.js'
+import { listening, open } from './connections.js'
+import { image, pack, testApp } from './http-app.js'
 import { ManualClock, settle } from './manual-clock.js'
+import { until } from './until.js'
 
 const SIZE = 1000
 const path = '/v1/domains/colours/predict'
@@ -28,22 +29,10 @@ function holding() {
   return { held, predictor }
 }
 
-async function listening(t: Parameters<typeof testApp>[0], options: TestAppOptions) {
-  const { app } = await testApp(t, options)
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  return { app, port: (app.server.address() as AddressInfo).port }
-}
-
 async function announce(port: number, length: string, line = `POST ${path}`): Promise<Socket> {
-  const socket = connect(port, '127.0.0.1')
-  socket.on('error', () => {})
-  await once(socket, 'connect')
+  const socket = await open(port)
   socket.write(`${line} HTTP/1.1\r\nHost: localhost\r\n${length}\r\n\r\n`)
   return socket
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise(setImmediate)
 }
 
 /** Sends whole bodies; resolves to the status of those that are refused before `held` has `many` requests. */

@@ -1,34 +1,17 @@
 /** What HTTP itself asks of a service, over real connections: Host, Expect, half-closed clients, one peer's connections. */
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { image, type TestAppOptions, testApp } from './http-app.js'
+import { lengthy, listening, open as openConnection, openConnections, said } from './connections.js'
+import { image, metricsWith, type TestAppOptions } from './http-app.js'
 import { ManualClock } from './manual-clock.js'
+import { until } from './until.js'
 
 const live = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n'
 
-async function listening(t: Test, options: TestAppOptions = {}) {
-  const made = await testApp(t, options)
-  await made.app.listen({ host: '127.0.0.1', port: 0 })
-  return { ...made, port: (made.app.server.address() as AddressInfo).port }
-}
-
-/** @param from the client's own address, all of which are this machine's */
-async function open(port: number, from = '127.0.0.1'): Promise<Socket> {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, localAddress: from })
-  socket.on('error', () => {})
-  await once(socket, 'connect')
-  return socket
-}
-
-/** Everything that the server sends until it closes. */
-async function said(socket: Socket): Promise<string> {
-  let text = ''
-  for await (const chunk of socket) text += chunk
-  socket.destroy()
-  return text
-}
+/** Ends its side only when told. */
+const open = (port: number, localAddress = '127.0.0.1') =>
+  openConnection(port, { localAddress, allowHalfOpen: true })
 
 /** Sends a request; resolves to all that the server sends until it closes. */
 async function ask(port: number, text: string): Promise<string> {
@@ -163,8 +146,7 @@ t.test('a client that ends its side behind a request gets its answer', async (t)
   t.match(interim.toString(), /^HTTP\/1\.1 100 Continue\r\n\r\n/)
   answer()
   t.match(await said(socket), /HTTP\/1\.1 200 OK\r\n/)
-  let metrics = ''
-  while (!metrics.includes('code="200"')) metrics = (await app.inject('/metrics')).body
+  const metrics = await metricsWith(app, 'code="200"')
   t.notMatch(metrics, 'code="499"')
 
   const old = await open(port)
@@ -172,7 +154,7 @@ t.test('a client that ends its side behind a request gets its answer', async (t)
   answer = () => {}
   const before = answer
   old.end(image(1))
-  while (answer === before) await new Promise(setImmediate)
+  await until(() => answer !== before)
   answer()
   t.match(await said(old), /^HTTP\/1\.1 200 OK\r\n/, 'HTTP/1.0 knows no interim answers')
 })
@@ -204,39 +186,20 @@ t.test('the connections of one peer are bounded, with an answer', async (t) => {
     t.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 200 /, 'those within the bound go on')
   }
   const silent = await open(port)
-  while ((await openConnections(app.server)) < 3) await new Promise(setImmediate)
+  await until(async () => (await openConnections(app.server)) >= 3)
   clock.advance(2000)
   t.equal(await said(silent), '', 'one that sends nothing is closed in a moment')
   kept[0]!.destroy()
-  while ((await openConnections(app.server)) > 1) await new Promise(setImmediate)
+  await until(async () => (await openConnections(app.server)) <= 1)
   const next = await open(port)
   next.write(live)
   t.match(String((await once(next, 'data'))[0]), /^HTTP\/1\.1 200 /, 'a place that is given back is free')
   for (const socket of [...kept, next]) socket.destroy()
 })
 
-function openConnections(server: { getConnections(told: (error: unknown, count: number) => void): unknown }) {
-  return new Promise<number>((resolve) => server.getConnections((_error, count) => resolve(count)))
-}
-
 t.test('a client that stops reading a long answer is left at the deadline', async (t) => {
   const clock = new ManualClock()
-  // Megabytes more than the buffers of a connection.
-  const features = new Float32Array(3_000_000).fill(1 / 3)
-  const one = {
-    domain: 'colours',
-    version: '',
-    labels: null,
-    activation: 'softmax',
-    logits: null,
-    features,
-  } as const
-  const { app, port } = await listening(t, {
-    clock,
-    predictor: {
-      predict: async () => ({ results: [one], timings: { decodeMs: 0, queueMs: 0, inferenceMs: 0 } }),
-    },
-  })
+  const { app, port } = await listening(t, { clock, predictor: lengthy })
   const socket = await open(port)
   const length = image(1).length
   socket.write(
@@ -246,7 +209,7 @@ t.test('a client that stops reading a long answer is left at the deadline', asyn
   await once(socket, 'readable')
   t.equal(await openConnections(app.server), 1)
   clock.advance(30_000)
-  while ((await openConnections(app.server)) > 0) await new Promise(setImmediate)
+  await until(async () => (await openConnections(app.server)) === 0)
   socket.destroy()
 })
 
@@ -259,7 +222,7 @@ t.test('a flood of connections beyond the bound is closed without an answer', as
   const first = await open(port)
   const flood = await Promise.all(Array.from({ length: 60 }, () => open(port)))
   const ended = flood.map((socket) => said(socket))
-  while (accepted < 61 || (await openConnections(app.server)) > 33) await new Promise(setImmediate)
+  await until(async () => accepted >= 61 && (await openConnections(app.server)) <= 33)
   t.equal(await openConnections(app.server), 33, 'but a few may wait for their answer')
   clock.advance(2000)
   t.ok((await Promise.all(ended)).every((text) => text === ''))
@@ -324,7 +287,7 @@ t.test('where requests are at work on all connections, a new one is closed, and 
   t.equal(await said(await join('127.0.0.4')), '')
   t.equal(await refused(), 1)
   first.destroy()
-  while ((await openConnections(app.server)) > 1) await new Promise(setImmediate)
+  await until(async () => (await openConnections(app.server)) <= 1)
   t.ok(await isAnswered(await join('127.0.0.4')), 'a place that is given back is free')
 })
 

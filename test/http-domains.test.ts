@@ -1,5 +1,6 @@
 import t from 'tap'
 import { image, multipart, pack, sha256, testApp } from './http-app.js'
+import { until } from './until.js'
 
 const raw = { 'content-type': 'application/octet-stream' }
 const old = sha256(pack(['red', 'green', 'blue']))
@@ -235,7 +236,7 @@ t.test('uploads at once are bounded, and a slot comes free', async (t) => {
   const put = (id: string) =>
     app.inject({ method: 'PUT', url: `/v1/domains/${id}`, headers: raw, payload: next })
   const held = [put('a'), put('b')].map((answer) => answer.then(({ statusCode }) => statusCode))
-  while (domains.active < 2) await new Promise(setImmediate)
+  await until(() => domains.active >= 2)
   const third = await put('c')
   t.equal(third.statusCode, 429)
   t.equal(third.json().code, 'too_many_uploads')

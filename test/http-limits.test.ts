@@ -1,39 +1,13 @@
 /** Everything that a client sends is bounded. A refusal names the option that raises the limit. */
-import { once } from 'node:events'
-import { connect, type Server, type Socket } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { pino } from 'pino'
 import type { InjectOptions } from 'fastify'
-import t, { type Test } from 'tap'
-import { image, multipart, pack, type TestAppOptions, testApp } from './http-app.js'
+import t from 'tap'
+import { listening, open, openConnections, said } from './connections.js'
+import { image, multipart, pack, testApp } from './http-app.js'
+import { until } from './until.js'
 
 const raw = { 'content-type': 'application/octet-stream' }
 const url = '/v1/domains/colours'
-
-async function listening(t: Test, options: TestAppOptions = {}) {
-  const made = await testApp(t, options)
-  await made.app.listen({ host: '127.0.0.1', port: 0 })
-  return { ...made, port: (made.app.server.address() as AddressInfo).port }
-}
-
-async function open(port: number): Promise<Socket> {
-  const socket = connect(port, '127.0.0.1')
-  socket.on('error', () => {})
-  await once(socket, 'connect')
-  return socket
-}
-
-const connections = (server: Server) =>
-  new Promise<number>((resolve, reject) =>
-    server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
-  )
-
-/** Everything that the server sends on a connection until it closes it. */
-async function said(socket: Socket): Promise<string> {
-  let text = ''
-  for await (const chunk of socket) text += chunk
-  return text
-}
 
 t.test('bytes, images, parts and uploads', async (t) => {
   const { app } = await testApp(t, { config: { maxUploads: 1 } })
@@ -107,7 +81,7 @@ t.test('uploads at once', async (t) => {
   const put = (domain: string) =>
     app.inject({ method: 'PUT', url: `/v1/domains/${domain}`, headers: raw, payload: pack(['a']) })
   const first = put('first')
-  while (domains.active === 0) await new Promise(setImmediate)
+  await until(() => domains.active > 0)
   const second = await put('second')
   t.match(second.json(), { status: 429, code: 'too_many_uploads', detail: /--max-uploads/ })
   t.ok(second.headers['retry-after'])
@@ -197,7 +171,7 @@ t.test('header fields: none is dropped because there are many, so none can be hi
 t.test('an orderly end does not wait for a connection on which nothing was said', async (t) => {
   const { app, port } = await listening(t)
   const socket = await open(port)
-  while ((await connections(app.server)) === 0) await new Promise(setImmediate)
+  await until(async () => (await openConnections(app.server)) > 0)
   await app.close()
   t.equal(await said(socket), '')
 })

@@ -3,24 +3,11 @@
  * stop.
  */
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import type { Socket } from 'node:net'
 import t from 'tap'
-import { image, multipart, pack, type TestAppOptions, testApp } from './http-app.js'
-
-async function listening(t: { teardown(close: () => Promise<void>): void }, options: TestAppOptions = {}) {
-  const made = await testApp(t, options)
-  await made.app.listen({ host: '127.0.0.1', port: 0 })
-  const { port } = made.app.server.address() as AddressInfo
-  return { ...made, port }
-}
-
-async function open(port: number): Promise<Socket> {
-  const socket = connect(port, '127.0.0.1')
-  socket.on('error', () => {})
-  await once(socket, 'connect')
-  return socket
-}
+import { lengthy, listening, open } from './connections.js'
+import { image, metricsWith, multipart, pack, type TestAppOptions } from './http-app.js'
+import { until } from './until.js'
 
 /** Everything that the server sends until it closes, or until the answer's JSON body is complete. */
 async function answerOf(socket: Socket): Promise<string> {
@@ -32,10 +19,6 @@ async function answerOf(socket: Socket): Promise<string> {
     if (length !== undefined && body !== undefined && body.length >= Number(length)) break
   }
   return text
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise(setImmediate)
 }
 
 const head = (method: string, path: string, fields: Record<string, string>) =>
@@ -67,8 +50,7 @@ t.test('a client that leaves is noticed, and its request counts as 499', async (
   t.equal(seen!.aborted, false)
   socket.destroy()
   await until(() => seen!.aborted)
-  let metrics = ''
-  while (!metrics.includes('code="499"')) metrics = (await app.inject('/metrics')).body
+  const metrics = await metricsWith(app, 'code="499"')
   t.match(metrics, 'facet_requests_total{route="/v1/domains/{domain}/predict",code="499",method="POST"} 1')
   t.notMatch(metrics, 'code="500"')
 })
@@ -93,7 +75,7 @@ t.test('an upload that stops half-way changes nothing and gives its room back', 
     const full = async () =>
       (await app.inject({ method: 'PUT', url: '/v1/domains/x', payload: Buffer.alloc(8192) })).statusCode ===
       429
-    while (!(await full())) await new Promise(setImmediate)
+    await until(full)
     socket.destroy()
     ended++
     await until(() => logs.filter(({ msg, status }) => msg === 'audit' && status === 499).length === ended)
@@ -294,9 +276,7 @@ async function held(t: Parameters<typeof listening>[0], options: TestAppOptions 
   const bytes = pack(['a', 'b'])
   const fields = { 'Content-Type': 'application/octet-stream', 'Content-Length': String(bytes.length) }
   const put = Buffer.concat([Buffer.from(head('PUT', '/v1/domains/new', fields)), bytes])
-  const counted = async (line: string) => {
-    while (!(await made.app.inject('/metrics')).body.includes(line)) await new Promise(setImmediate)
-  }
+  const counted = (line: string) => metricsWith(made.app, line)
   const audits = () => made.logs.filter(({ msg }) => msg === 'audit')
   return { ...made, open, put, counted, audits }
 }
@@ -345,8 +325,7 @@ t.test('what is wrong with a later request leaves the one at work its answer', a
 
 t.test('a client that ends its side in the middle of a later request gets its answer', async (t) => {
   const { domains, port, open: letGo, put } = await held(t)
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
-  await once(socket, 'connect')
+  const socket = await open(port, { allowHalfOpen: true })
   socket.write(put)
   await until(() => domains.active === 1)
   socket.end('GET /liv')
@@ -358,18 +337,7 @@ t.test('a client that ends its side in the middle of a later request gets its an
 })
 
 t.test('an answer that is on its way arrives whole, whatever comes behind its request', async (t) => {
-  // Megabytes more than the buffers of a connection.
-  const features = new Float32Array(1_000_000).fill(1 / 3)
-  const one = {
-    domain: 'colours',
-    version: '',
-    labels: null,
-    activation: 'softmax',
-    logits: null,
-    features,
-  } as const
-  const predict = async () => ({ results: [one], timings: { decodeMs: 0, queueMs: 0, inferenceMs: 0 } })
-  const { app, port } = await listening(t, { predictor: { predict } })
+  const { app, port } = await listening(t, { predictor: lengthy })
   const socket = await open(port)
   const bytes = image(1)
   socket.write(head('POST', '/v1/domains/colours/embed', { 'Content-Length': String(bytes.length) }))
@@ -377,8 +345,7 @@ t.test('an answer that is on its way arrives whole, whatever comes behind its re
   await once(socket, 'readable')
   socket.write(head('GET', '/livez', {}))
   socket.write('NONSENSE\r\n\r\n')
-  while (!(await app.inject('/metrics')).body.includes('route="_unmatched",code="400"'))
-    await new Promise(setImmediate)
+  await metricsWith(app, 'route="_unmatched",code="400"')
   let text = ''
   for await (const chunk of socket) text += chunk
   t.match(text, /^HTTP\/1\.1 200 .*\r\n0\r\n\r\n$/s, 'to its last chunk, and nothing behind it')
@@ -392,11 +359,8 @@ t.test('a client that hangs up in the middle of its body counts once, as gone', 
   )
   socket.end('half')
   await once(socket.resume(), 'close')
-  let counted: string[] = []
-  while (counted.length === 0) {
-    const { body } = await app.inject('/metrics')
-    counted = body.split('\n').filter((line) => /^facet_requests_total.*code="4/.test(line))
-  }
+  const metrics = await metricsWith(app, 'code="4')
+  const counted = metrics.split('\n').filter((line) => /^facet_requests_total.*code="4/.test(line))
   t.strictSame(counted, [
     'facet_requests_total{route="/v1/domains/{domain}/predict",code="499",method="POST"} 1',
   ])

@@ -1,15 +1,17 @@
 /** Processes that end while native lanes run: they neither crash nor hang, whatever ends them. */
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t from 'tap'
 import { nativeFile } from '../src/native/addon.js'
+import { compileProgram } from './service-process.js'
 
 /** How often each way to end is tried: without care a quarter of the processes that open the graphs crash. */
 const TIMES = { exit: 6, opening: 12, worker: 6, throws: 3 }
 
-const child = fileURLToPath(new URL('./engine-process.ts', import.meta.url))
-const loader = process.execArgv.filter((argument) => argument.includes('loader/register'))
+const dir = t.testdir()
+await compileProgram(dir, ['src', 'test/engine-process.ts'], nativeFile())
+const child = join(dir, 'test', 'engine-process.js')
 const skip = !existsSync(nativeFile()) && 'it is not built: npm run native:build'
 
 interface End {
@@ -21,7 +23,7 @@ interface End {
 
 function end(how: string): Promise<End> {
   return new Promise((resolve) => {
-    const started = execFile(process.execPath, [...loader, child, how, 'native'], (_, stdout, stderr) => {
+    const started = execFile(process.execPath, [child, how, 'native'], (_, stdout, stderr) => {
       resolve({ code: started.exitCode, signal: started.signalCode, stdout, stderr })
     })
   })

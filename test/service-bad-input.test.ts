@@ -10,7 +10,8 @@ import { family } from './engine-rig.js'
 import { tinyFamily, tinyPack } from './families.js'
 import { fsError } from './memory-disk.js'
 import { drawPng } from './png.js'
-import { packBytes, pngImage, predict, put, runService } from './service-rig.js'
+import { metric, packBytes, pngImage, predict, put, runService } from './service-rig.js'
+import { until } from './until.js'
 
 /** The real disk, full while `full` is set: half a write fits. */
 let full = false
@@ -248,14 +249,7 @@ t.test('packs (pain 7: a bad one harms nobody)', async (t) => {
 })
 
 t.test('an upload that stops half-way', async (t) => {
-  const gone = async () => {
-    const text = await (await fetch(`${url}/metrics`)).text()
-    return Number(
-      /facet_requests_total\{route="\/v1\/domains\/\{domain\}",code="499",method="PUT"\} (\d+)/.exec(
-        text,
-      )?.[1] ?? 0,
-    )
-  }
+  const gone = () => metric(url, 'facet_requests_total{route="/v1/domains/{domain}",code="499",method="PUT"}')
   const { port } = new URL(url)
   for (const [index, domain] of ['fresh', 'shop'].entries()) {
     const socket = connect(Number(port), '127.0.0.1')
@@ -267,7 +261,7 @@ t.test('an upload that stops half-way', async (t) => {
     )
     await new Promise((written) => socket.write(body.subarray(0, body.length >> 1), written))
     socket.destroy()
-    while ((await gone()) <= index) await new Promise(setImmediate)
+    await until(async () => (await gone()) > index)
     t.equal(await listing(), before.listing, domain)
     t.same(await stored(), before.stored)
     t.same(await predict(url, 'shop', image), answer)

@@ -6,6 +6,7 @@ import t from 'tap'
 import { systemClock } from '../src/concurrency/clock.js'
 import { Fault } from './faulty-worker-control.mjs'
 import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
+import { until } from './until.js'
 
 const YEAR = 365 * 24 * 3600 * 1000
 
@@ -43,7 +44,7 @@ for (const [way, by] of [
     const held = post(url, '/v1/domains/shop/predict', image)
     await control.inRun()
     const waiting = post(url, '/v1/domains/base/predict', image)
-    while (service.runtimes[0].scheduler.length < 1) await new Promise(setImmediate)
+    await until(() => service.runtimes[0].scheduler.length > 0)
     jump += by
     const short = await fetch(`${url}/v1/domains/shop/predict`, {
       method: 'POST',

@@ -5,6 +5,7 @@ import sharp from 'sharp'
 import t, { type Test } from 'tap'
 import { compileProgram, ONE_FAMILY, Program } from './service-process.js'
 import { pngImage } from './service-rig.js'
+import { until } from './until.js'
 
 const dir = t.testdir()
 const cli = await compileProgram(dir)
@@ -42,9 +43,8 @@ function below(pid: number, all = running()): number[] {
 }
 
 /** Resolves when none of the processes runs any more. */
-async function gone(pids: readonly number[]): Promise<void> {
-  while (running().some(({ pid }) => pids.includes(pid)))
-    await new Promise((resolve) => setImmediate(resolve))
+function gone(pids: readonly number[]): Promise<void> {
+  return until(() => !running().some(({ pid }) => pids.includes(pid)))
 }
 
 /** A service that has decoded an AVIF. */

@@ -20,6 +20,7 @@ import {
   type Running,
   runService,
 } from './service-rig.js'
+import { until } from './until.js'
 
 /** Of all tests: `runService` empties the folder of its own test. */
 const folders = t.testdir()
@@ -119,7 +120,7 @@ t.test('images of several families that wait together are one run a family', asy
   await control.inRun()
   const before = control.runs
   const mixed = predictAll(url, ['a', 'c', 'b', 'c'])
-  while (one.scheduler.length + two!.scheduler.length < 4) await new Promise(setImmediate)
+  await until(() => one.scheduler.length + two!.scheduler.length >= 4)
   control.release()
   t.equal((await mixed).length, 4)
   await held

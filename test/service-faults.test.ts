@@ -2,12 +2,12 @@
  * Faults of the engine, the disk and the clients, injected into the whole service: which requests fail, and
  * which do not.
  */
-import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { nodeFs, type StoreFs } from '../src/store/fs.js'
 import { Fault } from './faulty-worker-control.mjs'
 import { fsError } from './memory-disk.js'
-import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
+import { metric, packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
+import { until } from './until.js'
 
 const image = await pngImage(1)
 /** The error of the store's operations; null if they work. */
@@ -36,19 +36,7 @@ await put(url, 'shop', packBytes(1, 'shop'))
 await put(url, 'bakery', packBytes(2, 'bakery'))
 
 const ask = (domain: string) => post(url, `/v1/domains/${domain}/predict`, image)
-const metric = async (line: string) => {
-  const text = await (await fetch(`${url}/metrics`)).text()
-  return Number(
-    text
-      .split('\n')
-      .find((own) => own.startsWith(`${line} `))
-      ?.split(' ')
-      .at(-1) ?? 0,
-  )
-}
-const queued = async (count: number) => {
-  while (service.runtimes[0].scheduler.length < count) await turn()
-}
+const queued = (count: number) => until(() => service.runtimes[0].scheduler.length >= count)
 
 /** Puts `fault` into the next run. Returns the request in that run once the run has begun. */
 async function inRun(fault: Fault, domain = 'shop'): Promise<{ answer: Promise<Response> }> {
@@ -114,7 +102,7 @@ for (const [index, [what, fault]] of deaths.entries()) {
     await problem(t, await fetch(`${url}/readyz`), 503, 'engine_restarting')
     t.equal((await fetch(`${url}/livez`)).status, 200)
     const cold = ask(own)
-    while (service.registry.get(own).residency !== 'loading') await turn()
+    await until(() => service.registry.get(own).residency === 'loading')
     control.dieAtStart = false
     await up
     t.equal((await fetch(`${url}/readyz`)).status, 200)
@@ -124,7 +112,7 @@ for (const [index, [what, fault]] of deaths.entries()) {
 }
 
 t.test('nothing is computed for a client that left', async (t) => {
-  const dropped = await metric('facet_rejected_total{reason="client_closed"}')
+  const dropped = await metric(url, 'facet_rejected_total{reason="client_closed"}')
   const held = await inRun(Fault.waits)
   const { runs } = control
   const leaving = new AbortController()
@@ -137,12 +125,12 @@ t.test('nothing is computed for a client that left', async (t) => {
   await queued(1)
   leaving.abort()
   await t.rejects(left)
-  while (service.runtimes[0].scheduler.length > 0) await turn()
+  await until(() => service.runtimes[0].scheduler.length === 0)
   control.release()
   t.equal((await held.answer).status, 200)
   t.equal((await ask('shop')).status, 200)
   t.equal(control.runs, runs + 1, 'the run of the request after it')
-  t.equal(await metric('facet_rejected_total{reason="client_closed"}'), dropped + 1)
+  t.equal(await metric(url, 'facet_rejected_total{reason="client_closed"}'), dropped + 1)
 })
 
 t.test('a store that cannot be written: changes fail with the cause, predictions go on', async (t) => {

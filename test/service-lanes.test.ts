@@ -5,6 +5,7 @@ import { systemClock } from '../src/concurrency/clock.js'
 import { Fault } from './faulty-worker-control.mjs'
 import { runtime } from './engine-rig.js'
 import { packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
+import { until } from './until.js'
 
 /** A real clock that a test can move ahead: timers that fall due are called at once. */
 class LeapingClock implements Clock {
@@ -58,9 +59,6 @@ for (const [index, domain] of ['shop', 'bakery'].entries()) await put(url, domai
 const ask = (domain: string) => post(url, `/v1/domains/${domain}/predict`, image)
 const status = async (answer: Promise<Response>) => (await answer).status
 const ready = () => fetch(`${url}/readyz`)
-const until = async (condition: () => boolean) => {
-  while (!condition()) await new Promise(setImmediate)
-}
 
 /** Puts `fault` into the run of one lane. The other lane is free. */
 async function inRun(fault: Fault, domain = 'shop'): Promise<{ answer: Promise<Response> }> {
@@ -89,7 +87,7 @@ t.test('a lane that hangs is not ready, though the other one answers (pain 15)',
   t.equal(late.status, 504, 'its own deadline has passed too')
   t.match(await late.json(), { code: 'deadline_exceeded' })
   control.release()
-  while ((await status(ready())) !== 200);
+  await until(async () => (await status(ready())) === 200)
   t.pass('ready again once it has answered')
 })
 
@@ -141,10 +139,10 @@ t.test(
       ended = true
     })
     // The service reads and hashes the bytes first, which takes some time.
-    while (!ended) {
+    await until(() => {
       clock.leap(31 * 60_000)
-      await new Promise(setImmediate)
-    }
+      return ended
+    })
     t.equal(await status(registered), 503)
     t.equal(await status(ask('late')), 404, 'and has changed nothing')
     control.release()

@@ -8,7 +8,7 @@ import t from 'tap'
 import type { FamilyManifest } from '../src/manifest/manifest.js'
 import { readSafetensors } from '../src/safetensors/safetensors.js'
 import { Network } from './networks.js'
-import { packBytes, pngImage, predict, put, runService } from './service-rig.js'
+import { metricsOf, packBytes, pngImage, predict, put, runService, sampleOf } from './service-rig.js'
 import { build } from './trunk.js'
 
 interface View {
@@ -91,14 +91,8 @@ for (const dtype of ['f32', 'f16'] as const) {
       t.equal(saving >= 1, pays, `${what}: it pays from ${breakEven} domains on`)
       if (note) t.match(note, ` pays from ${breakEven} resident domains on`)
 
-      const text = await (await fetch(`${url}/metrics`)).text()
-      const gauge = (name: string) =>
-        Number(
-          text
-            .split('\n')
-            .find((line) => line.startsWith(`${name} `))
-            ?.split(' ')[1],
-        )
+      const text = await metricsOf(url)
+      const gauge = (name: string) => sampleOf(text, name)
       t.same(
         {
           trunk_bytes: gauge('facet_trunk_bytes'),

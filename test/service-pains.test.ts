@@ -11,19 +11,20 @@ import { nodeFs, type StoreFs } from '../src/store/fs.js'
 import { verifyStore } from '../src/store/verify.js'
 import { Fault } from './faulty-worker-control.mjs'
 import { open } from './service-process.js'
-import { type Prediction, packBytes, pngImage, post, predict, put, runService } from './service-rig.js'
+import {
+  metric,
+  metricsOf,
+  type Prediction,
+  packBytes,
+  pngImage,
+  post,
+  predict,
+  put,
+  runService,
+} from './service-rig.js'
+import { until } from './until.js'
 
 const image = await pngImage(1)
-
-async function metric(url: string, name: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text()
-  const line = text.split('\n').find((own) => own.startsWith(`${name} `))
-  return Number(line?.split(' ').at(-1) ?? 0)
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise(setImmediate)
-}
 
 async function register(url: string, domain: string, seed: number): Promise<string> {
   const response = await put(url, domain, packBytes(seed, domain))
@@ -216,8 +217,7 @@ t.test('pain 14: names that clients make up never become series', async (t) => {
   const { url } = await runService(t)
   await predict(url, 'base', image)
   const series = async () => {
-    const text = await (await fetch(`${url}/metrics`)).text()
-    return text.split('\n').filter((line) => line.startsWith('facet_')).length
+    return (await metricsOf(url)).split('\n').filter((line) => line.startsWith('facet_')).length
   }
   const invent = async (name: string) => {
     t.equal((await post(url, `/v1/domains/${name}/predict`, image)).status, 404)

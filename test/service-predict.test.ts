@@ -11,6 +11,7 @@ import { family, relativeError } from './engine-rig.js'
 import { Fault } from './faulty-worker-control.mjs'
 import { settle } from './manual-clock.js'
 import { packBytes, pngImage, type Prediction, post, put, runService } from './service-rig.js'
+import { until } from './until.js'
 
 const ALL = 'top_k=100000'
 const { height, width, resize } = family.manifest.input
@@ -136,7 +137,7 @@ t.test('eight samples of eight domains are one run, each answered as it is alone
   const waiting = mixed.map((domain, index) =>
     results(post(url, `/v1/domains/${domain}/predict?${ALL}`, images[index]!)),
   )
-  while (service.runtimes[0].scheduler.length < mixed.length) await new Promise(setImmediate)
+  await until(() => service.runtimes[0].scheduler.length >= mixed.length)
   const before = control.runs
   control.release()
   const answers = (await Promise.all(waiting)).flat()

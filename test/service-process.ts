@@ -22,13 +22,19 @@ export const ONE_FAMILY = ['--family', join(ROOT, 'models', 'resnet26-half')]
 /**
  * Compiles the program and returns the path of its entry file.
  * @param dir a folder inside the repository, so that `node_modules` is found
- * @param folders of TypeScript to compile; with `bench` its programs can be run too
+ * @param places folders and files of TypeScript to compile; with `bench` and `test` measurements can be run too
+ * @param native the add-on that it finds, if any
  */
-export async function compileProgram(dir: string, folders = ['src']): Promise<string> {
+export async function compileProgram(
+  dir: string,
+  places = ['src'],
+  native = runtime === 'native' ? nativeWithFaults : undefined,
+): Promise<string> {
   const names = await Promise.all(
-    folders.map(async (folder) => {
-      const inside = await readdir(join(ROOT, folder), { recursive: true })
-      return inside.map((name) => join(folder, name))
+    places.map(async (place) => {
+      if (place.endsWith('.ts')) return [place]
+      const inside = await readdir(join(ROOT, place), { recursive: true })
+      return inside.map((name) => join(place, name))
     }),
   )
   for (const name of names.flat()) {
@@ -40,10 +46,10 @@ export async function compileProgram(dir: string, folders = ['src']): Promise<st
   }
   for (const name of ['package.json', 'openapi.yaml', 'models', 'adapters'])
     await symlink(join(ROOT, name), join(dir, name))
-  if (runtime === 'native') {
+  if (native !== undefined) {
     const build = join(dir, 'native', 'build')
     await mkdir(build, { recursive: true })
-    await symlink(nativeWithFaults, join(build, `facet-${process.platform}-${process.arch}.node`))
+    await symlink(native, join(build, `facet-${process.platform}-${process.arch}.node`))
   }
   return join(dir, 'src', 'cli.js')
 }

@@ -96,6 +96,22 @@ export function put(
   })
 }
 
+/** The page of metrics. */
+export async function metricsOf(url: string): Promise<string> {
+  return (await fetch(`${url}/metrics`)).text()
+}
+
+/** The value of a sample, named as it stands on the page, with its labels; NaN where there is none. */
+export function sampleOf(metrics: string, name: string): number {
+  const line = metrics.split('\n').find((line) => line.startsWith(`${name} `))
+  return Number(line?.slice(name.length + 1) ?? Number.NaN)
+}
+
+/** The value of a sample now. */
+export async function metric(url: string, name: string): Promise<number> {
+  return sampleOf(await metricsOf(url), name)
+}
+
 export interface Prediction {
   domain: string
   version: string

@@ -15,7 +15,8 @@ import {
   refusing,
   type Sent,
 } from './service-process.js'
-import { packBytes, pngImage } from './service-rig.js'
+import { metric, packBytes, pngImage } from './service-rig.js'
+import { until } from './until.js'
 
 const dir = t.testdir()
 const cli = await compileProgram(dir)
@@ -56,11 +57,6 @@ function predicting(url: string, domain: string): Sent {
   return open(url, 'POST', `/v1/domains/${domain}/predict`, 'image/png', image.length)
 }
 
-async function readNumber(url: string, metric: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text()
-  return Number(new RegExp(`^${metric} (\\S+)$`, 'm').exec(text)![1])
-}
-
 t.test(
   'SIGTERM during an upload, a cold load and a batch: all are answered, then it exits (pain 15)',
   async (t) => {
@@ -82,7 +78,7 @@ t.test(
       await batch.admitted
       batch.end(many)
     }
-    while ((await readNumber(url, 'facet_queue_length')) === 0);
+    await until(async () => (await metric(url, 'facet_queue_length')) > 0)
 
     program.kill('SIGTERM')
     await program.logged('stopping')
@@ -168,7 +164,7 @@ t.test('SIGINT under load: admitted requests are answered, and acknowledged chan
     }
   }
   const clients = ['late', 'base', 'late', 'eurosat', 'late', 'sign_digits'].map(client)
-  while (answers.length < 30) await new Promise(setImmediate)
+  await until(() => answers.length >= 30)
   program.kill('SIGINT')
   await Promise.all(clients)
   t.match(await program.exit, { code: 0, signal: null, err: '' })

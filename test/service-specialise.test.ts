@@ -6,7 +6,16 @@ import t, { type Test } from 'tap'
 import { dedicatedNetworkBytes } from '../src/residency/memory.js'
 import { loadNative } from '../src/native/addon.js'
 import { Control, family, nativeWithFaults } from './engine-rig.js'
-import { packBytes, type Prediction, pngImage, predict, put, runService } from './service-rig.js'
+import {
+  metric,
+  metricsOf,
+  packBytes,
+  type Prediction,
+  pngImage,
+  predict,
+  put,
+  runService,
+} from './service-rig.js'
 
 const skip = !existsSync(nativeWithFaults) && 'it is not built: npm run native:build -- --faults'
 const each = dedicatedNetworkBytes(family.manifest)
@@ -19,15 +28,7 @@ async function specialising(t: Test, networks: number, flags: string[] = []) {
     ['--specialise-memory', String(networks * each), ...flags],
     parts,
   )
-  const text = async () => (await fetch(`${url}/metrics`)).text()
-  const sample = (metrics: string, name: string) =>
-    Number(
-      metrics
-        .split('\n')
-        .find((line) => line.startsWith(`${name} `))
-        ?.split(' ')[1],
-    )
-  return { url, service, text, value: async (name: string) => sample(await text(), name) }
+  return { url, service, value: (name: string) => metric(url, name) }
 }
 
 /** Asks until `done`. */
@@ -46,7 +47,7 @@ function scores({ predictions }: Prediction): Map<string, number> {
 }
 
 t.test('the hottest domain gets one: the same answers, and the signals show it', { skip }, async (t) => {
-  const { url, text, value } = await specialising(t, 1.5)
+  const { url, value } = await specialising(t, 1.5)
   t.equal((await put(url, 'shop', packBytes(1, 'shop'))).status, 201)
   const before = await predict(url, 'shop', image, '?top_k=5')
   const cold = await predict(url, 'eurosat', image)
@@ -62,7 +63,7 @@ t.test('the hottest domain gets one: the same answers, and the signals show it',
     const other = scores(after).get(label)!
     t.ok(Math.abs(other - score) <= 1e-4 * score, `${label}: ${other}, ${score}`)
   }
-  const metrics = await text()
+  const metrics = await metricsOf(url)
   t.match(metrics, 'facet_adapter_loaded{domain="shop",tier="dedicated",pinned="false"} 1')
   t.match(metrics, 'facet_adapter_loaded{domain="eurosat",tier="seed",pinned="false"} 1')
   t.match(metrics, 'facet_specialised_domains 1')

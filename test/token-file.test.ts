@@ -8,6 +8,7 @@ import { POLL_INTERVAL_MS, Principals, type TokenSources } from '../src/http/acc
 import { identify, variablePrincipals } from '../src/http/access/tokens.js'
 import { sha256, testApp } from './http-app.js'
 import { ManualClock } from './manual-clock.js'
+import { until } from './until.js'
 
 const line = (id: string, token: string, scopes: string[], more = {}) =>
   `${JSON.stringify({ id, sha256: sha256(token), scopes, ...more })}\n`
@@ -58,7 +59,7 @@ t.test('the running service takes a changed file after two checks', async (t) =>
   await writeFile(file, line('reader', 'new-token', ['predict']))
   for (const expected of [1, 2]) {
     clock.advance(POLL_INTERVAL_MS)
-    while (clock.pending === 0) await new Promise(setImmediate)
+    await until(() => clock.pending > 0)
     t.equal(await list('old-token'), expected === 1 ? 200 : 401, `after ${expected} looks`)
   }
   t.equal(await list('new-token'), 200)

@@ -21,6 +21,7 @@ import { packageFile } from '../../src/host/package.js'
 import { command, positive } from '../command.js'
 import { machine } from '../machine.js'
 import { batchOf, LANES, LARGEST, type Runtime, startEngine } from '../native/engines.js'
+import { measureMemory } from '../native/memory.js'
 import { type Backbone, dedicatedOf, makeFamily, randomBackbone, randomPack } from '../networks.js'
 import { random } from '../random.js'
 import { cpuSpeedup, flow, interleave, median, type Side } from '../statistics.js'
@@ -42,7 +43,8 @@ try {
   const dir = backbone ? await quantisedFamily(backbone) : packageFile('models/resnet26-half')
   const family = await readFamily(dir)
   const time = await measureTime(family, backbone)
-  const memory = measureMemory(dir)
+  const sides = ['fp32', 'int8'].map((precision) => `${options.runtime}/shared/${precision}`)
+  const memory = measureMemory(sides, dir)
   console.log(JSON.stringify({ ...options, lanes: LANES, time, memory, machine: machine() }))
 } finally {
   await rm(scratch, { recursive: true, force: true })
@@ -122,22 +124,4 @@ async function dedicatedSession(family: Family): Promise<(images: number) => Pro
     const pixels = batchOf(family, images, false).pixels
     return session.run({ pixels: new ort.Tensor('uint8', pixels, [images, height, width, 3]) })
   }
-}
-
-/** Bytes by side and images of a run. */
-function measureMemory(dir: string): Record<string, Record<number, number>> {
-  const script = fileURLToPath(new URL('../native/memory-process.js', import.meta.url))
-  console.log(`private MB            one image   batches of ${LARGEST}`)
-  const found: Record<string, Record<number, number>> = {}
-  for (const precision of ['fp32', 'int8']) {
-    const side = `${options.runtime}/shared/${precision}`
-    const sizes = [1, LARGEST].map((images) => {
-      const args = ['--expose-gc', script, side, dir, String(images)]
-      return [images, Number(execFileSync(process.execPath, args, { encoding: 'utf8' }))] as const
-    })
-    found[side] = Object.fromEntries(sizes)
-    const [single, largest] = sizes.map(([, bytes]) => (bytes / 1e6).toFixed(0))
-    console.log(`${side.padEnd(19)} ${single!.padStart(11)} ${largest!.padStart(14)}`)
-  }
-  return found
 }

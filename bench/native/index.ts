@@ -6,11 +6,9 @@
  * session of onnxruntime-node, for `resnet50` alone; `full` and `resnet50` have random weights.
  * Time: both engines in one process, in turn, two lanes busy; wall and CPU time of an image.
  */
-import { execFileSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Option } from 'commander'
 import type { Engine } from '../../src/engine/engine.js'
 import type { Family } from '../../src/family/family.js'
@@ -22,6 +20,7 @@ import { makeFamily, randomBackbone } from '../networks.js'
 import { makeResnet50, resnet50 } from '../race/resnet50.js'
 import { cpuSpeedup, flow, interleave, median, type Side, speedups } from '../statistics.js'
 import { batchOf, LANES, LARGEST, PLAIN, type Runtime, startEngine } from './engines.js'
+import { measureMemory } from './memory.js'
 
 /** Images of a slice, at least two runs of the largest batch in each lane. */
 const SLICE_IMAGES = 2 * LANES * LARGEST
@@ -52,30 +51,12 @@ try {
     await writeFile(join(dir, PLAIN), resnet50())
   }
   const family = await readFamily(dir)
-  const memory = measureMemory(dir, name === 'resnet50')
+  const sides = ['native/shared', 'native/compact', `${against}/shared`, `${against}/compact`]
+  const memory = measureMemory(name === 'resnet50' ? ['plain', ...sides] : sides, dir)
   const time = await measureTime(family, seconds)
   console.log(JSON.stringify({ family: name, against, lanes: LANES, memory, time, machine: machine() }))
 } finally {
   await rm(scratch, { recursive: true, force: true })
-}
-
-/** Bytes by side and images of a run. */
-function measureMemory(dir: string, withPlain: boolean): Record<string, Record<number, number>> {
-  const script = fileURLToPath(new URL('./memory-process.js', import.meta.url))
-  const sides = ['native/shared', 'native/compact', `${against}/shared`, `${against}/compact`]
-  if (withPlain) sides.unshift('plain')
-  console.log(`private MB       one image   batches of ${LARGEST}`)
-  const found: Record<string, Record<number, number>> = {}
-  for (const side of sides) {
-    const sizes = [1, LARGEST].map((images) => {
-      const args = ['--expose-gc', script, side, dir, String(images)]
-      return [images, Number(execFileSync(process.execPath, args, { encoding: 'utf8' }))] as const
-    })
-    found[side] = Object.fromEntries(sizes)
-    const [single, largest] = sizes.map(([, bytes]) => (bytes / 1e6).toFixed(0))
-    console.log(`${side.padEnd(14)} ${single!.padStart(11)} ${largest!.padStart(14)}`)
-  }
-  return found
 }
 
 interface Times {

@@ -1,4 +1,4 @@
-/** `node --import ./test/loader/register.mjs file.ts` runs TypeScript. package.json makes tap use it. */
+/** `node --import ./test/loader/register.mjs file.ts` runs TypeScript. */
 import { register } from 'node:module'
 
 register('./hooks.mjs', import.meta.url)
