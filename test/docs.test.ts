@@ -1,10 +1,9 @@
 /** The pages hang together: links lead somewhere, indexes are whole, and the table of rooms is the one that holds. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { dirname, join, resolve } from 'node:path'
 import t from 'tap'
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const root = resolve('.')
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
 const list = (folder: string, suffix: string) =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })

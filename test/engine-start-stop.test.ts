@@ -14,7 +14,7 @@ import {
   sessionsOf,
   startEngine,
 } from './engine-rig.js'
-import { loader } from './loader/flags.mjs'
+import { flagsFor } from './loader/flags.mjs'
 import { ManualClock } from './manual-clock.js'
 import { until } from './until.js'
 
@@ -108,8 +108,12 @@ t.test('stop in the middle of a start, of a restart, and before any start', asyn
 })
 
 t.test('a process that stops its engine in the middle of a run exits with 0', async (t) => {
-  const child = fileURLToPath(new URL('./engine-process.ts', import.meta.url))
-  const { stdout } = await promisify(execFile)(process.execPath, [...loader, child, 'stops'])
+  const child = fileURLToPath(new URL('./engine-process.js', import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    ...flagsFor(import.meta.url),
+    child,
+    'stops',
+  ])
   t.equal(stdout, 'answered 32\nstopped\n')
 })
 

@@ -3,12 +3,11 @@
  * A new arrow is a decision: change this table and the page together.
  */
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, posix } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join, posix, resolve } from 'node:path'
 import t from 'tap'
 import ts from 'typescript'
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', 'src')
+const root = resolve('src')
 
 /** From the top floor down: a room, and the rooms it may import. What lies in `src/` itself is a room of its file's name. */
 const rooms: [room: string, mayImport: string][] = [

@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { cp, mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
@@ -32,7 +32,7 @@ export async function compileProgram(
 ): Promise<string> {
   const names = await Promise.all(
     places.map(async (place) => {
-      if (place.endsWith('.ts')) return [place]
+      if (place.endsWith('.ts')) return existsSync(join(ROOT, place)) ? [place] : [place.replace(/ts$/, 'js')]
       const inside = await readdir(join(ROOT, place), { recursive: true })
       return inside.map((name) => join(place, name))
     }),
@@ -40,9 +40,9 @@ export async function compileProgram(
   for (const name of names.flat()) {
     const [source, target] = [join(ROOT, name), join(dir, name)]
     await mkdir(dirname(target), { recursive: true })
-    if (name.endsWith('.json')) await cp(source, target)
-    if (!name.endsWith('.ts')) continue
-    await writeFile(target.replace(/\.ts$/, '.js'), transpile(source))
+    if (name.endsWith('.ts')) await writeFile(target.replace(/\.ts$/, '.js'), transpile(source))
+    // What is compiled already.
+    else if (/\.([cm]?js|json)$/.test(name)) await cp(source, target)
   }
   for (const name of ['package.json', 'openapi.yaml', 'models', 'adapters'])
     await symlink(join(ROOT, name), join(dir, name))

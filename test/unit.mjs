@@ -1,11 +1,8 @@
 /**
- * `npm run test:unit`: the tests for daily work. No type check, no lint, no process besides the tests' own, no kills.
+ * The tests for daily work, `npm run test:unit`: no process besides the tests' own, no kills, nothing that takes long.
  *
- * Every test file belongs to it but those named here. Keep it under half a minute on two cores: starting a file takes
- * 0.4 s of both. `npm test` runs all.
+ * Every test file belongs to it but those named here. Keep it under half a minute on two cores.
  */
-import { spawnSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
 
 /** Files, without `.test.ts`, or the beginning of a name before a `*`. */
 const LEFT_OUT = [
@@ -53,13 +50,6 @@ const LEFT_OUT = [
   'bench-*',
 ]
 
-/** @param {string} name without `.test.ts` */
-const isLeftOut = (name) =>
-  LEFT_OUT.some((one) => (one.endsWith('*') ? name.startsWith(one.slice(0, -1)) : name === one))
-
-const files = readdirSync(new URL('.', import.meta.url))
-  .filter((file) => file.endsWith('.test.ts') && !isLeftOut(file.slice(0, -'.test.ts'.length)))
-  .map((file) => `test/${file}`)
-
-const { status } = spawnSync('npx', ['tap', ...process.argv.slice(2), ...files], { stdio: 'inherit' })
-process.exitCode = status ?? 1
+/** @param {string} name of a test file, without `.test.ts` */
+export const isUnit = (name) =>
+  !LEFT_OUT.some((one) => (one.endsWith('*') ? name.startsWith(one.slice(0, -1)) : name === one))

@@ -1,6 +1,6 @@
 /**
- * What each test process of tap loads first (`NODE_OPTIONS` in package.json): our loader. Then it turns off what tap
- * watches a process with and no test here needs, because that takes longer than most tests do:
+ * What each test process of tap loads first (`NODE_OPTIONS` in package.json): our loader, where the test is TypeScript.
+ * Then it turns off what tap watches a process with and no test here needs:
  *
  * - mocked modules, and the list of loaded files for coverage and `--changed`: hooks that each import passes through
  * - an async hook on each promise, by which an error that nobody catches fails its subtest. It fails the file without
@@ -10,8 +10,10 @@
 import asyncHooks from 'node:async_hooks'
 import module, { syncBuiltinESMExports } from 'node:module'
 import workers from 'node:worker_threads'
-import { loader } from './flags.mjs'
-import './register.mjs'
+import { flagsFor } from './flags.mjs'
+
+const flags = flagsFor(process.argv[1] ?? '')
+if (flags.length > 0) await import('./register.mjs')
 
 const hook = { enable: () => hook, disable: () => hook }
 const none = () => undefined
@@ -22,7 +24,7 @@ class Worker extends workers.Worker {
    * @param {import('node:worker_threads').WorkerOptions} [options]
    */
   constructor(file, options) {
-    super(file, { execArgv: loader, ...options })
+    super(file, { execArgv: flags, ...options })
   }
 }
 

@@ -6,11 +6,12 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 
 const require = createRequire(import.meta.url)
 /** Part of the cache's key: raise it when the options below change. */
-const OPTIONS = 1
+const OPTIONS = 2
 const { version } = require('typescript/package.json')
 const kept = join(import.meta.dirname, '..', '..', '.tap', 'transpiled')
 
@@ -48,6 +49,8 @@ function compile(path, source) {
     target: ts.ScriptTarget.ES2022,
     verbatimModuleSyntax: true,
     inlineSourceMap: true,
+    // The compiled file may lie elsewhere.
+    sourceRoot: `${pathToFileURL(dirname(path)).href}/`,
   }
   return ts.transpileModule(source, { compilerOptions, fileName: path }).outputText
 }
