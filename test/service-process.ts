@@ -173,7 +173,8 @@ export function open(url: string, method: string, path: string, type: string, le
   const answer = once(sent, 'response').then(([response]) => answerOf(response as IncomingMessage))
   const admitted = new Promise<void>((resolve, reject) => {
     sent.once('continue', resolve)
-    answer.catch(reject)
+    // An answer without this one is a refusal.
+    answer.then(() => reject(new Error('the server did not ask for the body')), reject)
   })
   // A caller may look at only one of the two; the other must not be an unhandled rejection.
   answer.catch(() => {})
