@@ -1,7 +1,9 @@
 /** Every kind of slot, without a matrix, with a whole one and with factors: a family computes the slot's formula. */
 import t from 'tap'
 import type { BuildOptions } from '../src/compiler/build.js'
+import { findGraph } from '../src/manifest/graphs.js'
 import type { Slot } from '../src/manifest/manifest.js'
+import { loadModel } from '../src/onnx/onnx.js'
 import { mobile, mobileFolded } from './backbones.js'
 import { randomDomain } from './domains.js'
 import { checkGraphs, matricesOf, ROWS } from './graph-checks.js'

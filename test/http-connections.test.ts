@@ -275,20 +275,22 @@ async function crowded(t: Test, config: NonNullable<TestAppOptions['config']>) {
   return { ...made, join, work, refused }
 }
 
+/** False where the server closes it instead. */
 async function isAnswered(socket: Socket): Promise<boolean> {
   socket.write(live)
-  return String((await once(socket, 'data'))[0]).startsWith('HTTP/1.1 200 ')
+  const [answer] = await Promise.race([once(socket, 'data'), once(socket, 'end')]).catch(() => [])
+  return String(answer).startsWith('HTTP/1.1 200 ')
 }
 
 t.test('where requests are at work on all connections, a new one is closed, and counted', async (t) => {
-  const { app, join, work, refused } = await crowded(t, { maxConnections: 2 })
+  const { join, work, refused } = await crowded(t, { maxConnections: 2 })
   const first = await work('127.0.0.2')
   await work('127.0.0.3')
   t.equal(await said(await join('127.0.0.4')), '')
   t.equal(await refused(), 1)
   first.destroy()
-  await until(async () => (await openConnections(app.server)) <= 1)
-  t.ok(await isAnswered(await join('127.0.0.4')), 'a place that is given back is free')
+  // The place is free a moment after the connection has ended.
+  await until(async () => isAnswered(await join('127.0.0.4')))
 })
 
 t.test('a silent connection of the peer that has most of them makes room for a new one', async (t) => {
