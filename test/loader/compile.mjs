@@ -3,12 +3,12 @@
  * without a loader. Only what changed is written.
  */
 import {
-  copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -42,7 +42,7 @@ function mirror(source, target) {
     const [from, to] = [join(source, entry.name), join(target, entry.name)]
     if (entry.isDirectory() && hasCode(from)) mirror(from, to)
     else if (entry.name.endsWith('.ts')) write(to.replace(/\.ts$/, '.js'), transpile(from))
-    else if (/\.([cm]?js|json)$/.test(entry.name)) copyFileSync(from, to)
+    else if (/\.([cm]?js|json)$/.test(entry.name)) write(to, readFileSync(from, 'utf8'))
     else link(from, to)
   }
 }
@@ -59,7 +59,10 @@ function hasCode(folder) {
  * @param {string} text
  */
 function write(file, text) {
-  if (!existsSync(file) || readFileSync(file, 'utf8') !== text) writeFileSync(file, text)
+  if (existsSync(file) && readFileSync(file, 'utf8') === text) return
+  // Another run may read it meanwhile.
+  writeFileSync(`${file}.new`, text)
+  renameSync(`${file}.new`, file)
 }
 
 /**
