@@ -245,12 +245,19 @@ t.test(
       { serves: 'any', bank: 'f32', weights: 'int8', file: 'trunk.f16.onnx' },
       { serves: 'any', bank: 'f32', weights: 'f32', file: 'trunk.onnx' },
       { serves: 'one', bank: 'f32', weights: 'f32', file: 'trunk.one.onnx' },
+      { serves: 'any', bank: 'f32', weights: 'int4-own', file: 'trunk.weights' },
+      { serves: 'any', bank: 'f32', weights: 'int8-own', file: 'trunk.one.f16.onnx' },
     ]
     const dir = await folder(t, { graphs })
     const read = await readFamily(dir)
     t.same(read.manifest.graphs, graphs)
     t.equal(read.graph({ serves: 'any', bank: 'f32' }), path.join(dir, 'trunk.onnx'))
     t.equal(read.graph({ serves: 'any', bank: 'f32', precision: 'int8' }), path.join(dir, 'trunk.f16.onnx'))
+    t.equal(
+      read.findGraph({ serves: 'any', bank: 'f32', precision: 'int8', own: true }),
+      path.join(dir, 'trunk.one.f16.onnx'),
+    )
+    t.equal(read.findGraph({ serves: 'any', bank: 'f32', own: true }), undefined)
     t.throws(() => read.graph({ serves: 'one', bank: 'f32', precision: 'int8' }), {
       message:
         /no graph for batches of one domain, f32 bank, int8 weights, only for: .*Make it .*family quantize/,

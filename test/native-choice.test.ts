@@ -11,6 +11,7 @@ const unused = () => {
 }
 const addon: NativeAddon = {
   hasOwnOperator: false,
+  hasOwnInt8: false,
   open: unused,
   decodeJpeg: unused,
   giveBackMemory: unused,

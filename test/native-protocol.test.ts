@@ -82,6 +82,7 @@ function play(t: Test) {
   const starts: Played[] = []
   const native: NativeRuntime = {
     hasOwnOperator: false,
+    hasOwnInt8: false,
     open: (_, onEvent) => {
       const lanes = new Played(onEvent)
       starts.push(lanes)

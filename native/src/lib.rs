@@ -67,13 +67,19 @@ use crate::trunk::{Files, Input};
 
 /// Raised when what JavaScript sees changes: an add-on of another build is then told from a fitting one.
 #[napi]
-pub const INTERFACE: u32 = 5;
+pub const INTERFACE: u32 = 6;
 
 /// Whether this processor has what the operator for slots is made for: vectors. Without, graphs of ONNX's operators
 /// alone are faster.
 #[napi]
 pub fn has_slot_operator() -> bool {
     slot::fast()
+}
+
+/// Whether it also has what makes that operator fast in 8 bits: VNNI.
+#[napi]
+pub fn has_slot_operator_in_bytes() -> bool {
+    slot::fast_in_bytes()
 }
 
 /// Ends all lanes now, and returns when their threads have ended. For the end of the process: nothing is told any more.

@@ -4,12 +4,14 @@
  */
 import { createHash } from 'node:crypto'
 import { FamilyError } from '../manifest/family-error.js'
-import { isInt8, isOwn } from '../manifest/graphs.js'
+import { findGraph, isInt8, isOwn, ownWeights } from '../manifest/graphs.js'
 import type { FamilyManifest, GraphVariant, Int8Record } from '../manifest/manifest.js'
 import { loadModel, type Model } from '../onnx/onnx.js'
 import { graphFiles, INT8_WEIGHTS_FILE } from './graph-files.js'
 import { int8Graph } from './int8/int8-graph.js'
+import { int8OwnGraph } from './int8/own-graph.js'
 import type { Ranges } from './int8/ranges.js'
+import { OWN_DOMAIN } from './slots/names.js'
 
 /** Reads a file of the family by its name. */
 export type ReadFile = (name: string) => Uint8Array
@@ -27,9 +29,9 @@ function listed({ graphs }: FamilyManifest): GraphVariant[] {
   return graphs
 }
 
-/** The graph that a calibration runs, which is as all others are where convolutions are concerned. */
+/** A graph of the family. What a calibration runs is as all others in plain ONNX where convolutions are concerned. */
 export function readGraph({ file }: GraphVariant, read: ReadFile): Model {
-  return loadModel(read(file), read)
+  return loadModel(read(file), read, OWN_DOMAIN)
 }
 
 /**
@@ -43,13 +45,20 @@ export function int8Files(
   read: ReadFile,
   ranges: Ranges,
 ): { graphs: GraphVariant[]; files: Map<string, Uint8Array> } {
-  const graphs: GraphVariant[] = []
-  const models = floatGraphs(manifest).map((variant) => {
+  const quantised = (variant: GraphVariant, weights: string, model: Model) => {
     const file = variant.file.replace(/^trunk/, 'trunk.int8')
-    graphs.push({ ...variant, weights: 'int8', file })
-    return { file, model: int8Graph(readGraph(variant, read), ranges) }
-  })
-  return { graphs, files: graphFiles(models, INT8_WEIGHTS_FILE) }
+    return { variant: { ...variant, weights, file }, file, model }
+  }
+  const made = floatGraphs(manifest).map((variant) =>
+    quantised(variant, 'int8', int8Graph(readGraph(variant, read), ranges)),
+  )
+  for (const variant of listed(manifest).filter((each) => isOwn(each) && !isInt8(each))) {
+    const plain = findGraph(manifest, { serves: variant.serves, bank: variant.bank })
+    if (!plain) continue
+    const model = int8OwnGraph(readGraph(variant, read), readGraph(plain, read), ranges)
+    made.push(quantised(variant, ownWeights('int8'), model))
+  }
+  return { graphs: made.map(({ variant }) => variant), files: graphFiles(made, INT8_WEIGHTS_FILE) }
 }
 
 /** Begins the names of all files of the graphs in 8 bits. */

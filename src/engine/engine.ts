@@ -340,9 +340,10 @@ function trunkPlan(options: EngineOptions): TrunkPlan {
   const { family, bankDtype, bankMode, precision = 'fp32', device, threads, native, warmBatch = 1 } = options
   const { layout, manifest } = family
   // It runs batches of one domain as well. Its weights take more memory than those of one other graph.
+  const isFast = native?.hasOwnOperator && (precision === 'fp32' || native.hasOwnInt8)
   const own =
-    native?.hasOwnOperator && bankMode === 'shared' && precision === 'fp32'
-      ? family.findGraph({ serves: 'any', bank: bankDtype, own: true })
+    isFast && bankMode === 'shared'
+      ? family.findGraph({ serves: 'any', bank: bankDtype, precision, own: true })
       : undefined
   // A device that prepares for each new shape keeps to one graph.
   const single = own === undefined && bankMode === 'shared'

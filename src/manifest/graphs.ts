@@ -14,12 +14,12 @@ export type Precision = 'fp32' | 'int8'
 export interface GraphNeed extends Pick<GraphVariant, 'serves' | 'bank'> {
   /** `fp32` unless given. */
   precision?: Precision
-  /** The caller has Facet's own operator, and wants the graph that is made of it, in fp32. */
+  /** The caller has Facet's own operator, and wants the graph that is made of it. */
   own?: boolean
 }
 
 /** Weights of the variants that this version runs in float32; other variants are in 8 bits, or for later versions. */
-const KNOWN_WEIGHTS: ReadonlySet<string | undefined> = new Set([undefined, 'f32', 'f16'])
+const FLOAT_WEIGHTS: ReadonlySet<string | undefined> = new Set([undefined, 'f32', 'f16'])
 /** Weights of those in 8 bits. */
 const INT8 = 'int8'
 
@@ -27,12 +27,24 @@ const INT8 = 'int8'
 const OWN = '-own'
 
 /** What `weights` of such a variant says. */
-export function ownWeights(weights: 'f32' | 'f16'): string {
+export function ownWeights(weights: 'f32' | 'f16' | 'int8'): string {
   return weights + OWN
 }
 
-export function isOwn({ weights }: GraphVariant): boolean {
-  return (weights?.endsWith(OWN) ?? false) && KNOWN_WEIGHTS.has(weights?.slice(0, -OWN.length))
+/** The type of a variant's weights, whether its slots are nodes of the own operator or not. */
+function typeOf({ weights }: GraphVariant): string | undefined {
+  return weights?.endsWith(OWN) ? weights.slice(0, -OWN.length) : weights
+}
+
+/** Whether a variant, which this version knows, is made of Facet's own operator. */
+export function isOwn(variant: GraphVariant): boolean {
+  const isKnown = isInt8(variant) || FLOAT_WEIGHTS.has(typeOf(variant))
+  return (variant.weights?.endsWith(OWN) ?? false) && isKnown
+}
+
+/** Whether a variant computes its frozen convolutions in 8 bits. */
+export function isInt8(variant: GraphVariant): boolean {
+  return typeOf(variant) === INT8
 }
 
 /** The files of a family whose manifest was written before it listed them. */
@@ -54,17 +66,12 @@ export function findGraph(
   { serves, bank, precision = 'fp32', own = false }: GraphNeed,
 ): GraphVariant | undefined {
   const runs = (variant: GraphVariant) => {
-    if (precision === 'int8') return isInt8(variant)
-    return own ? isOwn(variant) : KNOWN_WEIGHTS.has(variant.weights)
+    const isKnown = precision === 'int8' ? isInt8(variant) : FLOAT_WEIGHTS.has(typeOf(variant))
+    return isKnown && isOwn(variant) === own
   }
   return graphVariants(manifest).find(
     (variant) => variant.serves === serves && variant.bank === bank && runs(variant),
   )
-}
-
-/** Whether a variant computes its frozen convolutions in 8 bits. */
-export function isInt8({ weights }: GraphVariant): boolean {
-  return weights === INT8
 }
 
 /** A variant in words. */

@@ -10,7 +10,7 @@ import { libraryFile } from '../engine/runtime/library.js'
 import { packageFile } from '../host/package.js'
 
 /** The add-on's `INTERFACE` that this program knows. */
-const INTERFACE = 5
+const INTERFACE = 6
 
 export const NATIVE_REMEDY = 'Build it with npm run native:build, which needs Rust 1.92 or later.'
 
@@ -104,6 +104,8 @@ export type NativeDecodeJpeg = (bytes: Uint8Array, options: NativeJpegOptions) =
 export interface NativeRuntime {
   /** It has Facet's own operator, which the processor is fast with. */
   hasOwnOperator: boolean
+  /** The processor is fast with that operator in 8 bits as well. */
+  hasOwnInt8: boolean
   /** Begins to open the graphs; all that follows is told to `onEvent`. */
   open(options: NativeEngineOptions, onEvent: (event: NativeEvent) => void): NativeEngine
 }
@@ -121,6 +123,7 @@ export interface NativeAddon extends NativeRuntime {
 interface Exports {
   INTERFACE: number
   hasSlotOperator(): boolean
+  hasSlotOperatorInBytes(): boolean
   endAll(): void
   decodeJpeg: NativeDecodeJpeg
   giveBackMemory(): Promise<void>
@@ -166,6 +169,7 @@ export function loadNative(file = nativeFile(), control?: Int32Array): NativeAdd
   }
   return {
     hasOwnOperator: exports.hasSlotOperator(),
+    hasOwnInt8: exports.hasSlotOperatorInBytes(),
     open: (options, onEvent) => new exports.NativeEngine({ ...options, library }, onEvent, control),
     decodeJpeg: exports.decodeJpeg,
     giveBackMemory: exports.giveBackMemory,

@@ -49,7 +49,7 @@ export interface Origin {
 
 export interface Node {
   name: string
-  /** Of the operator, where it is none of ONNX. Models that are read have no such nodes. */
+  /** Of the operator, where it is none of ONNX. */
   domain?: string
   op: string
   inputs: string[]
@@ -91,10 +91,15 @@ export type ReadExternal = (location: string) => Uint8Array | undefined
 /**
  * Decodes an ONNX file. Constant nodes are left in place (see `graph.ts`).
  *
+ * @param ownDomain of operators that may be in it beside those of ONNX
  * @throws BackboneError for what is not a plain ONNX graph: not a protobuf, no graph, functions, foreign
  * operator domains, control flow, sparse tensors, missing external data.
  */
-export function loadModel(bytes: Uint8Array, external: ReadExternal = () => undefined): Model {
+export function loadModel(
+  bytes: Uint8Array,
+  external: ReadExternal = () => undefined,
+  ownDomain?: string,
+): Model {
   let proto: Onnx.ModelProto
   try {
     proto = onnx.ModelProto.decode(bytes)
@@ -124,7 +129,7 @@ export function loadModel(bytes: Uint8Array, external: ReadExternal = () => unde
   return {
     irVersion: integer(proto.irVersion),
     opset: integer(opset.version),
-    nodes: graph.node.map((node, index) => loadNode(node, index)),
+    nodes: graph.node.map((node, index) => loadNode(node, index, ownDomain)),
     constants,
     // Up to IR version 3 initializers are listed as inputs too.
     inputs: (graph.input ?? []).map(loadValue).filter((value) => !constants.has(value.name)),
@@ -140,9 +145,10 @@ function isOnnxDomain(domain: string | null | undefined): boolean {
   return !domain || domain === 'ai.onnx'
 }
 
-function loadNode(proto: Onnx.INodeProto, index: number): Node {
+function loadNode(proto: Onnx.INodeProto, index: number, ownDomain: string | undefined): Node {
   const name = proto.name || `${proto.opType} number ${index}`
-  if (!isOnnxDomain(proto.domain))
+  const isOnnx = isOnnxDomain(proto.domain)
+  if (!isOnnx && proto.domain !== ownDomain)
     throw new BackboneError(
       `Node ${name} uses operator ${proto.domain}.${proto.opType}. Export a plain ONNX graph, before any runtime's optimisation.`,
     )
@@ -153,6 +159,7 @@ function loadNode(proto: Onnx.INodeProto, index: number): Node {
     )
   return {
     name,
+    ...(!isOnnx && { domain: proto.domain! }),
     op: proto.opType ?? '',
     inputs: [...(proto.input ?? [])],
     outputs: [...(proto.output ?? [])],

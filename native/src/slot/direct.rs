@@ -73,10 +73,10 @@ pub unsafe fn unit<S: Simd, const V: usize>(
     let (from, to) = (part * most, ((part + 1) * most).min(height));
     let row = batch.rows[sample] as usize;
     let channels = V * S::F32_LANES;
-    room(&mut scratch.matrix, conv.input * channels);
-    room(&mut scratch.numbers, conv.input);
-    room(&mut scratch.scales, conv.output);
-    room(&mut scratch.biases, conv.output);
+    room(&mut scratch.matrix, conv.input * channels, 0.0);
+    room(&mut scratch.numbers, conv.input, 0.0);
+    room(&mut scratch.scales, conv.output, 0.0);
+    room(&mut scratch.biases, conv.output, 0.0);
     let Scratch {
         sums: padded,
         matrix,
@@ -208,7 +208,7 @@ fn pad(
     let [above, left, _, right] = conv.pads;
     let line = width * conv.input;
     let across = (left + width + right) * conv.input;
-    room(into, rows * across);
+    room(into, rows * across, 0.0);
     for (at, target) in into[..rows * across].chunks_exact_mut(across).enumerate() {
         let (start, end) = (left * conv.input, left * conv.input + line);
         // Above the image this wraps round, and is beyond its end.

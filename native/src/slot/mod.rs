@@ -9,31 +9,44 @@
 //! | `winograd.rs` | 3x3 kernels that move by one pixel, with 4 products where the formula has 9 |
 //! | `direct.rs` | all other kernels |
 //! | `product.rs` | the inner loop of both |
+//! | `bytes.rs` | kernels in 8 bits |
+//! | `dot.rs`, `vnni.rs` | their inner loops, and those for processors with VNNI |
+//! | `batch.rs` | what a run is given |
 //! | `turn.rs` | images with their channels last, and back |
 //! | `operator.rs`, `node.rs`, `value.rs` | the operators as ONNX Runtime knows them, what they do at a node, and its values |
 
 // Rows and columns of small matrices are numbered as in the formulas.
 #![allow(clippy::needless_range_loop)]
 
+mod batch;
+mod bytes;
 mod direct;
+mod dot;
 mod node;
 pub mod operator;
 mod product;
 mod turn;
 mod value;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 mod winograd;
 
 use std::cell::RefCell;
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
 use pulp::{Arch, Simd, WithSimd};
+
+pub use batch::{Batch, Conv, Numbers};
 
 use crate::failure::Failure;
 
 /// Whether the processor has vectors.
 pub fn fast() -> bool {
     lanes() > 1
+}
+
+/// Whether it also has what slots in 8 bits are made of.
+pub fn fast_in_bytes() -> bool {
+    dot::available()
 }
 
 /// Numbers of one of the processor's vectors.
@@ -46,77 +59,6 @@ fn lanes() -> usize {
         }
     }
     Arch::new().dispatch(Lanes)
-}
-
-/// A convolution of one group, not dilated.
-#[derive(Clone, Debug)]
-pub struct Conv {
-    /// Channels of the input.
-    pub input: usize,
-    /// Channels of the output.
-    pub output: usize,
-    /// Height and width.
-    pub kernel: [usize; 2],
-    /// Per axis.
-    pub strides: [usize; 2],
-    /// Zeros in front of each axis, then behind each.
-    pub pads: [usize; 4],
-}
-
-impl Conv {
-    /// Height and width of the output; None where the kernel does not fit into the input.
-    pub fn size(&self, size: [usize; 2]) -> Option<[usize; 2]> {
-        let along = |axis: usize| {
-            let padded = size[axis] + self.pads[axis] + self.pads[axis + 2];
-            Some(padded.checked_sub(self.kernel[axis])? / self.strides[axis] + 1)
-        };
-        Some([along(0)?, along(1)?])
-    }
-}
-
-/// Numbers of the bank.
-#[derive(Clone, Copy)]
-pub enum Numbers<'a> {
-    /// In single precision.
-    Single(&'a [f32]),
-    /// In half precision.
-    Half(&'a [f16]),
-}
-
-impl Numbers<'_> {
-    /// How many.
-    pub fn len(&self) -> usize {
-        match self {
-            Numbers::Single(numbers) => numbers.len(),
-            Numbers::Half(numbers) => numbers.len(),
-        }
-    }
-
-    fn copy(&self, start: usize, into: &mut [f32]) {
-        match self {
-            Numbers::Single(numbers) => into.copy_from_slice(&numbers[start..][..into.len()]),
-            Numbers::Half(numbers) => numbers[start..][..into.len()].convert_to_f32_slice(into),
-        }
-    }
-}
-
-/// What a run of a slot reads.
-#[derive(Clone, Copy)]
-pub struct Batch<'a> {
-    /// Height and width of an image.
-    pub size: [usize; 2],
-    /// `[N, H, W, input]`
-    pub images: &'a [f32],
-    /// The bank row of each sample.
-    pub rows: &'a [i64],
-    /// `[R, A]`
-    pub affine: Numbers<'a>,
-    /// A.
-    pub affine_length: usize,
-    /// `[R, output, input]`, for a slot that takes a matrix.
-    pub matrix: Option<Numbers<'a>>,
-    /// As the output; added to it.
-    pub residual: Option<&'a [f32]>,
 }
 
 /// Where the output goes.
@@ -149,6 +91,15 @@ struct Share {
     unit: usize,
 }
 
+/// What a unit of work is done with.
+struct Job<'a> {
+    batch: &'a Batch<'a>,
+    /// Height and width of the output.
+    output: [usize; 2],
+    target: Target,
+    share: Share,
+}
+
 /// A slot, ready to run.
 pub struct Slot {
     conv: Conv,
@@ -162,6 +113,8 @@ pub struct Slot {
     vectors: usize,
     /// The frozen weights in panels of so many channels, as the algorithm wants them.
     panels: Vec<f32>,
+    /// The weights of a slot in 8 bits, which has no others.
+    bytes: Option<bytes::Weights>,
 }
 
 /// The part of a node that its attributes give.
@@ -182,49 +135,36 @@ impl Slot {
         Arch::new().dispatch(Making { plan, weights })
     }
 
-    /// Height and width of the output, where the batch has the lengths that it must have, and its rows are in the bank.
-    pub fn check(
-        &self,
-        batch: &Batch<'_>,
-        samples: usize,
-        channels: usize,
-    ) -> Result<[usize; 2], Failure> {
-        let Conv { input, output, .. } = self.conv;
-        let size = self
-            .conv
-            .size(batch.size)
-            .ok_or("the images are smaller than the kernel")?;
-        let rows = batch.affine.len() / batch.affine_length.max(1);
-        let found = [
-            channels == input,
-            batch.rows.len() == samples,
-            batch
-                .rows
-                .iter()
-                .all(|row| usize::try_from(*row).is_ok_and(|row| row < rows)),
-            batch.images.len() == samples * batch.size[0] * batch.size[1] * input,
-            batch.affine_length >= self.scale.max(self.bias) + output,
-            batch.affine.len() == rows * batch.affine_length,
-            batch
-                .matrix
-                .is_none_or(|matrix| matrix.len() == rows * output * input),
-            batch
-                .residual
-                .is_none_or(|residual| residual.len() == samples * size[0] * size[1] * output),
-        ];
-        let names = [
-            "channels",
-            "samples",
-            "rows",
-            "images",
-            "affine row",
-            "affine rows",
-            "matrices",
-            "residual",
-        ];
-        match found.iter().position(|right| !right) {
-            Some(at) => Err(format!("{} do not fit the slot", names[at])),
-            None => Ok(size),
+    /// The same in 8 bits, on a processor that has what `bytes.rs` needs.
+    ///
+    /// @param weights `[output, input, height, width]`
+    /// @param steps what one is in the weights of each output channel
+    pub fn in_bytes(plan: Plan, weights: &[i8], steps: &[f32]) -> Result<Self, Failure> {
+        let bytes = bytes::Weights::new(&plan.conv, weights, steps)?;
+        let Plan {
+            conv,
+            scale,
+            bias,
+            relu,
+        } = plan;
+        Ok(Self {
+            conv,
+            scale,
+            bias,
+            relu,
+            winograd: false,
+            vectors: 0,
+            panels: Vec::new(),
+            bytes: Some(bytes),
+        })
+    }
+
+    /// What one is in the bytes of each sample's input: no number where the input has none. Empty for a slot in float32.
+    pub fn steps(&self, batch: &Batch<'_>) -> Vec<f32> {
+        let sample = batch.size[0] * batch.size[1] * self.conv.input;
+        match &self.bytes {
+            None => Vec::new(),
+            Some(_) => batch.images.chunks_exact(sample).map(bytes::step).collect(),
         }
     }
 
@@ -251,15 +191,29 @@ impl Slot {
         cut: Cut,
         unit: usize,
     ) {
-        SCRATCH.with_borrow_mut(|scratch| {
-            Arch::new().dispatch(Unit {
+        let share = Share { cut, unit };
+        SCRATCH.with_borrow_mut(|scratch| match &self.bytes {
+            // SAFETY: the caller's promise.
+            Some(weights) => unsafe {
+                weights.unit(
+                    self,
+                    &Job {
+                        batch,
+                        output,
+                        target,
+                        share,
+                    },
+                    scratch,
+                );
+            },
+            None => Arch::new().dispatch(Unit {
                 slot: self,
                 batch,
                 output,
                 target,
-                share: Share { cut, unit },
+                share,
                 scratch,
-            });
+            }),
         });
     }
 }
@@ -276,10 +230,16 @@ struct Scratch {
     /// `[samples of the unit, output]` each.
     scales: Vec<f32>,
     biases: Vec<f32>,
+    /// What sums of bytes are multiplied by, `[output]`.
+    factors: Vec<f32>,
     /// A pixel outside of the image.
     zeros: Vec<f32>,
     /// One row of a matrix.
     numbers: Vec<f32>,
+    /// The padded input of a slot in 8 bits.
+    bytes: Vec<u8>,
+    /// `matrix` of such a slot.
+    lines: Vec<dot::Line>,
 }
 
 thread_local! {
@@ -287,9 +247,9 @@ thread_local! {
 }
 
 /// A buffer has at least so many numbers from now on.
-fn room(buffer: &mut Vec<f32>, length: usize) {
+fn room<T: Copy>(buffer: &mut Vec<T>, length: usize, number: T) {
     if buffer.len() < length {
-        buffer.resize(length, 0.0);
+        buffer.resize(length, number);
     }
 }
 
@@ -310,7 +270,7 @@ impl WithSimd for Making<'_> {
             relu,
         } = self.plan;
         let lanes = S::F32_LANES;
-        if self.weights.len() != conv.output * conv.input * conv.kernel[0] * conv.kernel[1] {
+        if self.weights.len() != conv.weights() {
             return Err("the weights do not have the convolution's shape".to_owned());
         }
         if !conv.output.is_multiple_of(lanes) {
@@ -339,6 +299,7 @@ impl WithSimd for Making<'_> {
             winograd,
             vectors,
             panels,
+            bytes: None,
         })
     }
 }
@@ -399,13 +360,7 @@ fn pack_matrix(
     let panel = &mut panel[..depth * channels];
     for channel in 0..channels {
         let start = (row * conv.output + first + channel) * depth;
-        let numbers = match matrix {
-            Numbers::Single(numbers) => &numbers[start..][..depth],
-            Numbers::Half(_) => {
-                matrix.copy(start, &mut scratch[..depth]);
-                &scratch[..depth]
-            }
-        };
+        let numbers = matrix.single(start, &mut scratch[..depth]);
         for (at, number) in numbers.iter().enumerate() {
             // SAFETY: the panel has so many channels for each number, as just sliced.
             unsafe { *panel.get_unchecked_mut(at * channels + channel) = *number };

@@ -24,7 +24,9 @@ pub const ROW: usize = 2;
 pub const AFFINE: usize = 3;
 pub const MATRIX: usize = 4;
 pub const RESIDUAL: usize = 5;
-pub const INPUTS: usize = 6;
+/// What one is in weights of 8 bits, `[output]`.
+pub const STEPS: usize = 6;
+pub const INPUTS: usize = 7;
 
 /// @param of gives the shape of the output and the rows of a sample's input, from the input's shape
 ///
@@ -65,17 +67,7 @@ pub unsafe fn slot_of(info: *const sys::OrtKernelInfo) -> Result<Slot, Failure> 
     unsafe {
         let strides = integers(info, c"strides")?;
         let pads = integers(info, c"pads")?;
-        let (mut constant, mut value) = (0, ptr::null());
-        checked((ort::api().KernelInfoGetConstantInput_tensor)(
-            info,
-            WEIGHTS,
-            &mut constant,
-            &mut value,
-        ))?;
-        if constant == 0 || value.is_null() {
-            return Err("the weights are no constant".to_owned());
-        }
-        let weights = Tensor::of(value)?;
+        let weights = constant(info, WEIGHTS)?.ok_or("the weights are no constant")?;
         let dims: [usize; 4] = weights
             .dims
             .as_slice()
@@ -100,7 +92,41 @@ pub unsafe fn slot_of(info: *const sys::OrtKernelInfo) -> Result<Slot, Failure> 
             bias: integer(info, c"bias")?,
             relu: integer(info, c"relu")? != 0,
         };
-        Slot::new(plan, weights.floats()?)
+        match constant(info, STEPS)? {
+            None => Slot::new(plan, weights.floats()?),
+            Some(steps) => {
+                let kind = Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
+                Slot::in_bytes(plan, weights.numbers(kind)?, steps.floats()?)
+            }
+        }
+    }
+}
+
+/// An input of a node that does not change; None where it does, or is left out.
+///
+/// # Safety
+/// The node is alive, and outlives the tensor.
+unsafe fn constant(
+    info: *const sys::OrtKernelInfo,
+    index: usize,
+) -> Result<Option<Tensor>, Failure> {
+    let (mut count, mut constant, mut value) = (0, 0, ptr::null());
+    // SAFETY: the caller's promise.
+    unsafe {
+        checked((ort::api().KernelInfo_GetInputCount)(info, &mut count))?;
+        if index >= count {
+            return Ok(None);
+        }
+        checked((ort::api().KernelInfoGetConstantInput_tensor)(
+            info,
+            index,
+            &mut constant,
+            &mut value,
+        ))?;
+        if constant == 0 || value.is_null() {
+            return Ok(None);
+        }
+        Tensor::of(value).map(Some)
     }
 }
 
@@ -153,8 +179,14 @@ pub unsafe fn run(slot: &Slot, context: *mut sys::OrtKernelContext) -> Result<()
         affine_length,
         matrix: matrix.as_ref().map(Tensor::bank).transpose()?,
         residual: residual.as_ref().map(Tensor::floats).transpose()?,
+        steps: &[],
     };
     let size = slot.check(&batch, samples, channels)?;
+    let steps = slot.steps(&batch);
+    let batch = Batch {
+        steps: &steps,
+        ..batch
+    };
     // SAFETY: the caller's promise.
     let target = Target(unsafe { output(context, [samples, size[0], size[1], slot.conv.output]) }?);
     let hands = if samples <= MOST_HELPED {

@@ -4,7 +4,8 @@
 //! the library's.
 //!
 //! `Slot`. Inputs: images `[N, H, W, input]`; weights `[output, input, kernel]`, constant; row `[N]`; affine `[R, A]`; matrix
-//! `[R, output, input]` or none; residual `[N, H', W', output]` or none. Attributes: `strides`, `pads`, `scale` and `bias`
+//! `[R, output, input]` or none; residual `[N, H', W', output]` or none; steps `[output]` or none: with them the weights are bytes,
+//! and so is what the slot multiplies them with. Attributes: `strides`, `pads`, `scale` and `bias`
 //! (where the slot's begin in the affine row), `relu`. Output: `[N, H', W', output]`.
 //!
 //! The crate's own trait for operators gives a kernel exclusive access to itself at each run, but several threads run one
@@ -22,7 +23,7 @@ use ort::sys::{
 };
 
 use super::Slot;
-use super::node::{AFFINE, INPUTS, MATRIX, ROW, run, slot_of, turn};
+use super::node::{AFFINE, INPUTS, MATRIX, ROW, WEIGHTS, run, slot_of, turn};
 use super::value::checked;
 use crate::failure::Failure;
 
@@ -139,8 +140,8 @@ unsafe extern "system" fn output_count(_: *const sys::OrtCustomOp) -> usize {
 unsafe extern "system" fn input_type(_: *const sys::OrtCustomOp, index: usize) -> Kind {
     match index {
         ROW => Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
-        // The bank's type, either precision.
-        AFFINE | MATRIX => Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED,
+        // The bank's type, either precision; and weights of either sort.
+        AFFINE | MATRIX | WEIGHTS => Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED,
         _ => Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
     }
 }

@@ -1,5 +1,7 @@
 //! The operator beside the formula, in plain loops and double precision.
 
+mod bytes;
+
 use half::f16;
 
 use super::{Batch, Conv, Numbers, Plan, Slot, Target};
@@ -94,6 +96,7 @@ impl Case {
                 .matrix
                 .then(|| bank(matrix.as_slice(), half_matrix.as_slice())),
             residual: self.residual.then_some(residual.as_slice()),
+            steps: &[],
         };
         let plan = Plan {
             conv: self.conv.clone(),
@@ -288,6 +291,7 @@ fn a_small_batch_is_cut_into_work_for_all_who_take_part() {
             affine_length: 256,
             matrix: None,
             residual: None,
+            steps: &[],
         };
         let size = slot.check(&batch, 1, 16).unwrap();
         assert_eq!(slot.cut(&batch, size, 1).units, 1);
@@ -315,6 +319,7 @@ fn what_is_not_a_number_stays_one() {
         affine_length: 64,
         matrix: None,
         residual: None,
+        steps: &[],
     };
     let mut found = vec![0.0; 16 * 32];
     // SAFETY: the lengths are right.
@@ -357,6 +362,7 @@ fn wrong_lengths_and_rows_are_refused() {
         affine_length: 64,
         matrix: Some(Numbers::Single(&matrix)),
         residual: Some(&residual),
+        steps: &[],
     };
     assert!(slot.check(&right, 2, 16).is_ok());
     assert!(slot.check(&right, 2, 8).is_err(), "channels");

@@ -154,13 +154,13 @@ pub unsafe fn unit<S: Simd, const V: usize>(
         .collect();
     let channels = V * S::F32_LANES;
     let (sums_gap, products_gap) = (count * conv.input + GAP, count * channels + GAP);
-    room(&mut scratch.sums, PLACES * sums_gap);
-    room(&mut scratch.products, PLACES * products_gap);
-    room(&mut scratch.matrix, conv.input * channels);
-    room(&mut scratch.scales, stretches.len() * conv.output);
-    room(&mut scratch.biases, stretches.len() * conv.output);
-    room(&mut scratch.zeros, conv.input);
-    room(&mut scratch.numbers, conv.input);
+    room(&mut scratch.sums, PLACES * sums_gap, 0.0);
+    room(&mut scratch.products, PLACES * products_gap, 0.0);
+    room(&mut scratch.matrix, conv.input * channels, 0.0);
+    room(&mut scratch.scales, stretches.len() * conv.output, 0.0);
+    room(&mut scratch.biases, stretches.len() * conv.output, 0.0);
+    room(&mut scratch.zeros, conv.input, 0.0);
+    room(&mut scratch.numbers, conv.input, 0.0);
     let Scratch {
         sums,
         products,

@@ -99,6 +99,7 @@ class Int8Writer {
     const x = this.#input(input)
     const at = (part: string) => innerName(output, part)
     const { values, steps } = quantiseWeights(floats(weight), weight.dims[0]!)
+    const bytes = weightBytes(convolution, values)
     const count = steps.length
     const { height, width, channels } = this.#ranges.get(output)!
     // A sum of products grows by whole multiples of the weights' step; a finer one of the output would say nothing.
@@ -109,7 +110,7 @@ class Int8Writer {
     const none = this.#constant(innerName('', 'zero'), tensorOf([], UINT8, Uint8Array.of(0)))
     const inputs = [
       ...[x.bytes, one, none],
-      this.#constant(at('weight'), tensorOf(weight.dims, INT8, values)),
+      this.#constant(bytes.name, bytes.tensor),
       this.#constant(at('multiplier'), floatTensor([count], multipliers)),
       this.#constant(at('weight_zero'), tensorOf([count], INT8, new Int8Array(count))),
       ...[one, none],
@@ -230,13 +231,21 @@ function isSlotScale(name: string): boolean {
   return name.startsWith(`${INNER_PREFIX}slot/`) && name.endsWith('/scale')
 }
 
+/** A convolution's weights in bytes, as all graphs in 8 bits have them. */
+export function weightBytes(
+  { output, weight }: FrozenConvolution,
+  values: Int8Array,
+): { name: string; tensor: Tensor } {
+  return { name: innerName(output, 'weight'), tensor: tensorOf(weight.dims, INT8, values) }
+}
+
 /** A name that begins as those of the builder do, so that no value of a backbone has it. */
-function innerName(value: string, part: string): string {
+export function innerName(value: string, part: string): string {
   return `${INNER_PREFIX}int8/${value}/${part}`
 }
 
 /** Without nodes that nothing reads, and constants that no node does. */
-function pruned(model: Model): Model {
+export function pruned(model: Model): Model {
   const read = new Set(model.outputs.map(({ name }) => name))
   const nodes: Node[] = []
   for (const node of [...model.nodes].reverse()) {
