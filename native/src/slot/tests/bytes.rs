@@ -409,7 +409,7 @@ struct Given {
 
 impl Given {
     fn new(vectors: usize) -> Self {
-        let byte = |seed: usize| (seed * 2_654_435_761 >> 7) as u8;
+        let byte = |seed: usize| ((seed * 2_654_435_761) >> 7) as u8;
         Self {
             bytes: (0..MOST_PIXELS * 8 + 200).map(byte).collect(),
             panel: (0..6 * vectors)
