@@ -19,7 +19,7 @@ export interface RunValues {
  * (docs/experiments/2026-11-27-the-trunk-in-8-bits.md).
  *
  * Depthwise convolutions are left too: a sum of nine products does not even out what bytes round away, and few of a
- * network's products are theirs (docs/int8.md).
+ * network's products are theirs. In EfficientNet-Lite0 they made features differ by 0.54 of their size (docs/int8.md).
  */
 export class Calibration {
   readonly #convolutions: readonly FrozenConvolution[]
