@@ -6,6 +6,7 @@ import { systemClock } from '../src/concurrency/clock.js'
 import type { Family } from '../src/family/family.js'
 import type { Pack } from '../src/pack/pack.js'
 import { writePack } from '../src/pack/write.js'
+import { describePack } from '../src/registry/opening.js'
 import { nodeFs, type StoreFs } from '../src/store/fs.js'
 import { LocalStore } from '../src/store/local.js'
 
@@ -13,8 +14,13 @@ export function domainName(index: number): string {
   return `d${String(index).padStart(4, '0')}`
 }
 
+/** Makes packs by number, each another. */
+export interface Press {
+  copy(number: number): Uint8Array
+}
+
 /** Makes different packs from one: the last two weights of a copy encode its number. */
-export class PackPress {
+export class PackPress implements Press {
   readonly pack: Pack
   readonly #bytes: Uint8Array
 
@@ -35,7 +41,7 @@ export class PackPress {
 }
 
 /** Writes `count` packs as `d0000.safetensors`, `d0001.safetensors`, ... into `dir`. */
-export async function writeSeeds(dir: string, press: PackPress, count: number): Promise<void> {
+export async function writeSeeds(dir: string, press: Press, count: number): Promise<void> {
   await mkdir(dir, { recursive: true })
   for (let i = 0; i < count; i++) await writeFile(join(dir, `${domainName(i)}.safetensors`), press.copy(i))
 }
@@ -56,13 +62,15 @@ const hastyFs: StoreFs = {
  * Makes a data folder in which `count` domains are registered.
  *
  * @param packs number of different packs, which the domains have in turn
+ * @param progress called with the number of domains that are registered
  */
 export async function fillStore(
   dir: string,
   family: Family,
-  press: PackPress,
+  press: Press,
   count: number,
   packs = count,
+  progress: (done: number) => void = () => {},
 ): Promise<void> {
   const store = new LocalStore({ dir, fs: hastyFs, clock: systemClock })
   await store.open()
@@ -74,20 +82,13 @@ export async function fillStore(
     const record = {
       domain: domainName(i),
       active: version,
-      versions: [
-        {
-          version,
-          bytes: bytes.length,
-          created,
-          design: family.manifest.design,
-          classes: press.pack.head?.classes ?? 0,
-        },
-      ],
+      versions: [{ ...describePack(bytes, [family]), version, bytes: bytes.length, created }],
       pinned: false,
       deleted: false,
       updated: created,
     }
     await store.writeRecord(record, null)
+    progress(i + 1)
   }
   await store.close()
 }

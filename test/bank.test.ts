@@ -24,7 +24,7 @@ const spec = {
   ],
   features: 2,
 } as const
-/** Values of a row in shared memory: the affine row, the matrix, a head of one class and its bias. */
+/** Values of a whole row in shared memory: the affine row, the matrix, a head of one class and its bias. */
 const ROW_VALUES = 8
 
 interface FakeTensor {
@@ -44,20 +44,23 @@ function makeBank() {
   })
   bank.share(memory.buffer as unknown as SharedArrayBuffer)
   /** Writes a row whose values are all `value`. @param spans in how many pieces it lies */
-  const write = (row: number, value: number, spans = 1, classes = 1) => {
+  const write = (row: number, value: number, spans = 1, classes = 1, own = 2) => {
     memory.fill(value, row * ROW_VALUES, (row + 1) * ROW_VALUES)
     const length = (ROW_VALUES * 4) / spans
     const content: SharedRow = {
       spans: Array.from({ length: spans }, (_, index) => {
         return { segment: 0, start: row * ROW_VALUES * 4 + index * length, length }
       }),
+      own,
       classes,
+      halfHead: false,
     }
     bank.setRow(row, content)
   }
   const mixed = (...rows: number[]) => {
-    const { feeds, places, uniform } = bank.mixedFeeds(Int32Array.from(rows))
-    return { affine: feeds.affine!, matrix: feeds['matrix.a']!, places: [...places], uniform }
+    const { feeds, places, matrixPlaces } = bank.mixedFeeds(Int32Array.from(rows))
+    const [affine, matrix] = [feeds.affine!, feeds['matrix.a']!]
+    return { affine, matrix, places: [...places], matrixPlaces: [...matrixPlaces] }
   }
   return { bank, memory, write, mixed, made: () => made }
 }
@@ -65,14 +68,18 @@ function makeBank() {
 t.test('a batch gets the rows of its domains, each once, in the order of the samples', async (t) => {
   const { write, mixed } = makeBank()
   for (const row of [1, 2, 3]) write(row, row)
-  const { affine, matrix, places, uniform } = mixed(3, 1, 3, 2)
+  const { affine, matrix, places, matrixPlaces } = mixed(3, 1, 3, 2)
   t.same([...affine.data], [3, 3, 3, 1, 1, 1, 2, 2, 2])
   t.same(affine.dims, [3, 3])
   t.same([...matrix.data], [3, 3, 1, 1, 2, 2])
   t.same(matrix.dims, [3, 1, 2])
   t.same(places, [0, 1, 0, 2])
-  t.equal(uniform, false)
-  t.match(mixed(2, 2), { places: [0, 0], uniform: true, affine: { data: new Float32Array([2, 2, 2]) } })
+  t.same(matrixPlaces, [0, 1, 0, 2])
+  t.match(mixed(2, 2), {
+    places: [0, 0],
+    matrixPlaces: [0],
+    affine: { data: new Float32Array([2, 2, 2]) },
+  })
 })
 
 t.test('a row that lies in several spans is put together', async (t) => {
@@ -105,7 +112,7 @@ t.test('the graph for one domain gets views of the first place', async (t) => {
   const feeds = bank.singleFeeds(2)
   t.same([feeds.scale!.dims, feeds.bias!.dims, feeds['matrix.a']!.dims], [[1, 2, 1, 1], [1], [1, 2, 1, 1]])
   t.same([...feeds.scale!.data, ...feeds.bias!.data, ...feeds['matrix.a']!.data], [2, 2, 2, 2, 2])
-  t.equal(bank.singleFeeds(1), feeds, 'the tensors are kept')
+  t.equal(bank.singleFeeds(1).scale, feeds.scale, 'the tensors are kept')
   t.same([...feeds.scale!.data], [1, 1])
 })
 
@@ -143,4 +150,41 @@ t.test("a head is its row's, of the size it has now", async (t) => {
   t.match(bank.head(2), { weight: new Float32Array([8, 8]) })
   write(2, 8, 1, 0)
   t.equal(bank.classes(2), 0)
+})
+
+t.test('what a row does not have itself is that of the base', async (t) => {
+  const { bank, write, mixed } = makeBank()
+  write(0, 10)
+  write(1, 1)
+  write(2, 2, 1, 1, 1)
+  write(3, 3, 1, 1, 0)
+  write(4, 4, 1, 1, 0)
+  const { affine, matrix, places, matrixPlaces } = mixed(3, 1, 2, 4, 0)
+  t.same([...affine.data], [10, 10, 10, 1, 1, 1, 2, 2, 2], 'the base is there once')
+  t.same(places, [0, 1, 2, 0, 0])
+  t.same([...matrix.data], [10, 10, 1, 1])
+  t.same(matrixPlaces, [0, 1, 0, 0, 0])
+  t.same(mixed(2, 3).matrixPlaces, [0], 'rows without matrices have one in common')
+  const feeds = bank.singleFeeds(2)
+  t.same([...feeds.bias!.data, ...feeds['matrix.a']!.data], [2, 10, 10])
+  const one = (...rows: number[]) => bank.hasOneAdapter(Int32Array.from(rows))
+  t.same([one(3, 4, 0), one(3, 2), one(1, 1), one(1, 3)], [true, false, true, false])
+  t.match(bank.head(3), { weight: new Float32Array([3, 3]), bias: new Float32Array([3]) })
+  t.throws(() => one(3, 9), { name: 'RangeError', message: 'bank row 9 is empty' })
+})
+
+t.test('a head in half precision is widened, beside others', async (t) => {
+  const { bank, memory, write } = makeBank()
+  write(1, 4)
+  const bytes = new DataView(memory.buffer as unknown as ArrayBuffer, 2 * ROW_VALUES * 4)
+  // Weights 1.5 and -2 in half precision, then the bias.
+  bytes.setUint16(0, 0x3e00, true)
+  bytes.setUint16(2, 0xc000, true)
+  bytes.setFloat32(4, 0.1, true)
+  const span = { segment: 0, start: 2 * ROW_VALUES * 4, length: 8 }
+  bank.setRow(2, { spans: [span], own: 0, classes: 1, halfHead: true })
+  const half = { classes: 1, weight: new Float32Array([1.5, -2]), bias: new Float32Array([0.1]) }
+  t.match(bank.head(2), half)
+  t.match(bank.head(1), { weight: new Float32Array([4, 4]), bias: new Float32Array([4]) })
+  t.match(bank.head(2), half)
 })

@@ -1,7 +1,14 @@
 import t from 'tap'
 import { Fault } from './faulty-worker-control.mjs'
-import { rowBytes } from '../src/engine/bank-spec.js'
-import { family, randomPixels, randomRow, runtime, sessionsOf, startEngine } from './engine-rig.js'
+import {
+  family,
+  randomPixels,
+  randomRow,
+  runtime,
+  sessionsOf,
+  startEngine,
+  wholeRowBytes,
+} from './engine-rig.js'
 import { ManualClock } from './manual-clock.js'
 import { until } from './until.js'
 
@@ -46,8 +53,7 @@ for (const [how, fault, reason] of [
 }
 
 t.test('memory that the rows of a lost engine took is available to the next engine', async (t) => {
-  const bytes = (classes: number) => rowBytes(family.layout, 'f32', family.manifest.features, classes)
-  const memory = bytes(family.base.head!.classes) + 2 * bytes(4)
+  const memory = wholeRowBytes(family.base.head!.classes) + 2 * wholeRowBytes(4)
   const clock = new ManualClock()
   const { engine, control } = await startEngine(t, { clock, bankMode: 'shared', memory })
   for (const row of [1, 2]) await engine.writeRow(row, randomRow(row, 4))

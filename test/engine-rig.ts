@@ -7,10 +7,11 @@ import { pino } from 'pino'
 import type { Test } from 'tap'
 import { systemClock } from '../src/concurrency/clock.js'
 import { Engine, type EngineOptions } from '../src/engine/engine.js'
-import type { EngineResult, HeadTensors, RowTensors } from '../src/engine/batch.js'
+import { rowBytes } from '../src/engine/bank-spec.js'
+import type { EngineResult, RowTensors } from '../src/engine/batch.js'
 import type { BankDtype } from '../src/engine/plan.js'
 import { readFamily } from '../src/family/folder.js'
-import type { Pack, SlotWeights } from '../src/pack/pack.js'
+import type { Head, Pack, SlotWeights } from '../src/pack/pack.js'
 import { packRow } from '../src/engine/row.js'
 import { loadNative, type NativeAddon } from '../src/native/addon.js'
 import { packageFile } from '../src/host/package.js'
@@ -153,7 +154,13 @@ export function randomPixels(images: number, seed: number): Uint8Array {
   return Uint8Array.from({ length: images * imageBytes }, () => next() * 256)
 }
 
-export function randomHead(classes: number, seed: number): HeadTensors {
+/** Bytes of a whole row in single precision, with a head of so many classes. */
+export function wholeRowBytes(classes: number): number {
+  const sizes = { layout: family.layout, dtype: 'f32' as const, features: family.manifest.features }
+  return rowBytes(sizes, { adapter: 'whole', classes, halfHead: false })
+}
+
+export function randomHead(classes: number, seed: number): Head {
   const next = random(seed)
   const values = (length: number) => Float32Array.from({ length }, () => next() - 0.5)
   return { classes, weight: values(classes * family.manifest.features), bias: values(classes) }

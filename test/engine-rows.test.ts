@@ -1,8 +1,7 @@
 import t from 'tap'
 import type { EngineResult } from '../src/engine/batch.js'
 import { Fault } from './faulty-worker-control.mjs'
-import { rowBytes } from '../src/engine/bank-spec.js'
-import { family, randomPixels, randomRow, relativeError, startEngine } from './engine-rig.js'
+import { family, randomPixels, randomRow, relativeError, startEngine, wholeRowBytes } from './engine-rig.js'
 
 const alone = await startEngine(t)
 const compact = await startEngine(t, { bankMode: 'compact' })
@@ -63,7 +62,7 @@ for (const [which, { engine }] of Object.entries(engines)) {
 
 t.test('rows never hold more memory than the bank is given, whatever comes and goes', async (t) => {
   const { features } = family.manifest
-  const bytes = (classes: number) => rowBytes(family.layout, 'f32', features, classes)
+  const bytes = wholeRowBytes
   const base = family.base.head!.classes
   const memory = bytes(base) + 3 * bytes(4)
   const { engine } = await startEngine(t, { bankMode: 'shared', memory })
@@ -90,8 +89,8 @@ t.test('rows never hold more memory than the bank is given, whatever comes and g
 
 t.test('a row that is cleared in a run keeps its memory until that is answered', async (t) => {
   const base = family.base.head!.classes
-  const bytes = (classes: number) => rowBytes(family.layout, 'f32', family.manifest.features, classes)
-  const { engine, control } = await startEngine(t, { bankMode: 'shared', memory: bytes(base) + bytes(4) })
+  const memory = wholeRowBytes(base) + wholeRowBytes(4)
+  const { engine, control } = await startEngine(t, { bankMode: 'shared', memory })
   await engine.writeRow(1, randomRow(1, 4))
   const expected = await engine.run(one(1), 1)
   control.nextRun(Fault.waits)

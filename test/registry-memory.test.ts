@@ -1,28 +1,34 @@
 import t from 'tap'
 import { rowBytes } from '../src/engine/bank-spec.js'
+import type { Extent } from '../src/pack/extent.js'
 import { memoryAccount } from '../src/residency/memory.js'
 import { makePack, manifest, openRig } from './registry-rig.js'
 
 t.test('the account of a known family, by hand', async (t) => {
   const family = {
     parameters: { trunk: 1000, adapter: 50, head: 0 },
-    features: 4,
     slots: [
       { kind: 'conv' as const, out: 8 },
       { kind: 'norm' as const, out: 5 },
     ].map((slot) => ({ ...manifest.slots[0]!, ...slot })),
   }
-  const layout = { elements: 50 }
-  t.equal(rowBytes(layout, 'f32', 4, 0), 200)
-  t.equal(rowBytes(layout, 'f16', 4, 3), 100 + (3 * 4 + 3) * 4)
-  t.equal(rowBytes(layout, 'f16', 4, 2), 100 + (2 * 4 + 2) * 4 + 4, 'in words of eight bytes')
+  const layout = { elements: 50, tensors: [{ elements: 20 }, { elements: 30 }] }
+  const row = (dtype: 'f32' | 'f16', extent: Partial<Extent>) =>
+    rowBytes({ layout, dtype, features: 4 }, { adapter: 'whole', classes: 0, halfHead: false, ...extent })
+  t.equal(row('f32', {}), 200)
+  t.equal(row('f16', { classes: 3 }), 100 + (3 * 4 + 3) * 4)
+  t.equal(row('f16', { classes: 2 }), 100 + (2 * 4 + 2) * 4 + 4, 'in words of eight bytes')
+  t.equal(row('f16', { classes: 2, halfHead: true }), 100 + 2 * (4 * 2 + 4) + 4)
+  t.equal(row('f32', { adapter: 'affine', classes: 3 }), 80 + (3 * 4 + 3) * 4 + 4)
+  t.equal(row('f32', { adapter: 'none', classes: 3 }), (3 * 4 + 3) * 4 + 4, 'its head alone')
   const residents = [
-    { classes: 0, active: true },
-    { classes: 3, active: true },
-    { classes: 2, active: false },
+    { adapter: 100, head: 0, active: true },
+    { adapter: 100, head: 60, active: true },
+    { adapter: 100, head: 40, active: false },
   ]
-  const account = memoryAccount(family, layout, 'f16', residents, {
+  const account = memoryAccount(family, residents, {
     rows: 7,
+    bytes: 1e6,
     trunks: 4,
     precision: 'fp32',
     dedicatedNetworks: 0,
@@ -42,8 +48,9 @@ t.test('the account of a known family, by hand', async (t) => {
     breakEven: 5,
     note: account.note,
   })
-  const { specialised, breakEven, saving } = memoryAccount(family, layout, 'f16', residents, {
+  const { specialised, breakEven, saving } = memoryAccount(family, residents, {
     rows: 7,
+    bytes: 1e6,
     trunks: 4,
     precision: 'fp32',
     dedicatedNetworks: 2,
@@ -59,16 +66,17 @@ t.test('below 1, and only there, a note says why and from how many domains on th
   // An adapter takes what a dedicated network has beside the trunk, so that each domain saves one trunk.
   const family = {
     parameters: { trunk: 1_000_000, adapter: 18, head: 0 },
-    features: 4,
     slots: [{ ...manifest.slots[0]!, kind: 'conv' as const, out: 18 }],
   }
-  const account = (count: number, { trunks = 4, elements = 18, idle = 0, rows = 9 } = {}) => {
+  const account = (count: number, { trunks = 4, elements = 18, idle = 0, rows = 9, bytes = 1e9 } = {}) => {
     const residents = Array.from({ length: count + idle }, (_, index) => ({
-      classes: 3,
+      adapter: elements * 4,
+      head: 60,
       active: index < count,
     }))
-    return memoryAccount(family, { elements }, 'f32', residents, {
+    return memoryAccount(family, residents, {
       rows,
+      bytes,
       trunks,
       precision: 'fp32',
       dedicatedNetworks: 0,
@@ -94,7 +102,8 @@ t.test('below 1, and only there, a note says why and from how many domains on th
     /holds the trunk once.* 1 resident domain \(.* from 2 /,
   )
   t.notMatch(account(1, { trunks: 2 }).note, '--lanes')
-  t.match(account(1, { rows: 3 }).note, /pays from 4 .* The bank has 3 rows: raise --bank-memory\./)
+  t.match(account(1, { rows: 3 }).note, /pays from 4 .* The bank has room for 3: raise --bank-memory\./)
+  t.match(account(1, { bytes: 3 * 72 + 71 }).note, /The bank has room for 3: raise --bank-memory\./)
   const large = account(50, { elements: 1_000_018 })
   t.equal(large.breakEven, Infinity)
   t.match(large.note, /An adapter takes as much as a network here/)

@@ -329,7 +329,7 @@ function seedOf([domain, { bytes, version }]: [string, Made]): Seed {
   const record = { version, bytes: bytes.length, created: '', design: 'unknown', classes: 0, seed: true }
   const seed = { domain, path: `${domain}.safetensors`, read: async () => bytes.slice() }
   try {
-    return { ...seed, record: { ...record, ...describePack(bytes) } }
+    return { ...seed, record: { ...record, ...describePack(bytes, [{ manifest, base: basePack }]) } }
   } catch (failure) {
     return { ...seed, record, failure }
   }

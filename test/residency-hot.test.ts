@@ -14,7 +14,14 @@ const MIN_RESIDENCY_MS = 2_000
 const LOAD_TIMEOUT_MS = 5_000
 const LOAD_MS = 20
 const RUN_MS = 20
-const about = { classes: 1, labels: null, activation: 'softmax', design: 'bn' } as const
+const about = {
+  classes: 1,
+  adapter: 'whole',
+  halfHead: false,
+  labels: null,
+  activation: 'softmax',
+  design: 'bn',
+} as const
 
 interface Client {
   requests: number
@@ -99,7 +106,7 @@ class Bank {
   }
 
   async #bring(version: string, principal: string, load: Load): Promise<void> {
-    const reservation = await this.#rows.reserve({ version, classes: 1, principal }, load.claim!.signal)
+    const reservation = await this.#rows.reserve({ version, extent: about, principal }, load.claim!.signal)
     load.claim = null
     if (reservation !== null) await this.after(LOAD_MS)
     this.#loads.delete(version)

@@ -6,7 +6,14 @@ import { type Resident, Rows } from '../src/residency/rows.js'
 import type { Standing } from '../src/residency/versions.js'
 import { ManualClock, settle } from './manual-clock.js'
 
-const about = { design: 'bn', labels: null, activation: 'softmax', classes: 0 } as const
+const about = {
+  design: 'bn',
+  labels: null,
+  activation: 'softmax',
+  classes: 0,
+  adapter: 'whole',
+  halfHead: false,
+} as const
 
 /** Rows of one byte each, the base's among them. */
 class Bank {
@@ -39,7 +46,7 @@ class Bank {
     const name = `${this.#name}-${version}`
     const here = this.rows.use(name, '')
     if (here) return here
-    const reservation = await this.rows.reserve({ version: name, classes: 0, principal: '' }, signal)
+    const reservation = await this.rows.reserve({ version: name, extent: about, principal: '' }, signal)
     return reservation === null ? undefined : this.rows.fill(reservation, name, about)
   }
 

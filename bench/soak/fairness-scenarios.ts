@@ -86,7 +86,8 @@ export const scenarios: Record<string, (of: Rate) => Promise<Scenario>> = {
     await writeSeeds(dir, press, COLD_DOMAINS)
     await cp(packageFile(`adapters/resnet26-half/${QUIET}.safetensors`), join(dir, `${QUIET}.safetensors`))
     const { classes = 0 } = press.pack.head ?? {}
-    const bytes = (1 + ROWS) * rowBytes(family.layout, 'f32', family.manifest.features, classes)
+    const sizes = { layout: family.layout, dtype: 'f32' as const, features: family.manifest.features }
+    const bytes = (1 + ROWS) * rowBytes(sizes, { adapter: 'whole', classes, halfHead: true })
     return {
       options: ['--adapters', dir, '--bank-memory', String(bytes)],
       quiet: { domain: QUIET, image: await noise(64), rate: 1, regular: true },

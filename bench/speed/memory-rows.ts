@@ -43,7 +43,10 @@ async function open(options: BenchOptions): Promise<MemoryRig> {
   const curves = new Map<Dtype, Points>()
   let dedicated: Points | undefined
   return {
-    tensors: rowBytes(family.layout, 'f32', family.manifest.features, CLASSES),
+    tensors: rowBytes(
+      { layout: family.layout, dtype: 'f32', features: family.manifest.features },
+      { adapter: 'whole', classes: CLASSES, halfHead: true },
+    ),
     many,
     async curve(dtype, upTo) {
       const known = curves.get(dtype)

@@ -318,8 +318,8 @@ async function registration({ load, full, press }: ServiceRig, { seconds }: Benc
  */
 async function cold(rig: ServiceRig, options: BenchOptions): Promise<Measured> {
   const { family, seeds, load, full } = rig
-  const { features } = family.manifest
-  const row = rowBytes(family.layout, 'f32', features, CLASSES)
+  const sizes = { layout: family.layout, dtype: 'f32' as const, features: family.manifest.features }
+  const row = rowBytes(sizes, { adapter: 'whole', classes: CLASSES, halfHead: true })
   const rows = Math.max(2, Math.floor(full.domains.length / 3))
   const flags = flagsOf(family.dir, seeds, join(options.dir, 'data-cold'), options.threads)
   const small = ['--bank-memory', String(rows * row), '--min-residency', '1ms']

@@ -19,13 +19,11 @@ pub fn logits(features: &[f32], length: usize, samples: &[i64], lease: &Lease, i
         end += lease.head(*sample).classes;
     }
     debug_assert_eq!(end, into.len());
+    let mut wide = Vec::new();
     for (row, head) in lease.heads() {
-        if head.classes == 0 {
-            continue;
-        }
-        let (weights, biases) = head.values().split_at(head.classes * length);
         // Each weight is read once for all samples of its domain.
-        for (class, (weight, bias)) in weights.chunks_exact(length).zip(biases).enumerate() {
+        for (class, bias) in head.biases().iter().enumerate() {
+            let weight = head.weights(class, &mut wide);
             for (sample, offset) in offsets.iter().enumerate() {
                 if samples[sample] == row {
                     let vector = &features[sample * length..][..length];

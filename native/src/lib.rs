@@ -9,10 +9,10 @@
 //! |---|---|
 //! | `session.rs` | a graph that several threads run; the one place where the crate's exclusive access is bypassed |
 //! | `trunk.rs` | both graphs over the bank; inputs of a batch |
-//! | `bank.rs`, `region.rs` | rows, and memory that can be given back |
+//! | `bank.rs`, `bank/`, `region.rs` | rows, and memory that can be given back |
 //! | `slot/` | the operator of the trunk's graph that a slot is |
 //! | `dedicated.rs` | networks of single domains, opened in the background |
-//! | `head.rs`, `heads.rs` | domains' classifiers in memory, and their products |
+//! | `head.rs`, `pool.rs`, `heads.rs` | domains' classifiers in memory, and their products |
 //! | `lanes.rs`, `queue.rs`, `batch.rs` | threads, what waits for them, cancellation |
 //! | `help.rs` | work of a run that waiting lanes take part in |
 //! | `picture.rs`, `jpeg.rs`, `colour.rs` | a JPEG to pixels, on libuv's threads |
@@ -41,6 +41,7 @@ mod jpeg;
 mod lanes;
 pub mod memory;
 pub mod picture;
+mod pool;
 mod queue;
 mod region;
 mod resize;
@@ -56,7 +57,7 @@ use napi::{Env, Error, Result};
 use napi_derive::napi;
 use ort::session::RunOptions;
 
-use crate::bank::{Bank, BankTensor, SingleInput};
+use crate::bank::{Bank, BankTensor, Extent, SingleInput, Size};
 use crate::batch::{Batch, Borrowed, BorrowedMut};
 use crate::dedicated::Order;
 use crate::events::{Event, Events};
@@ -119,10 +120,13 @@ pub struct EngineOptions {
     pub mixed_graph: String,
     /// The same for batches of one domain; without it the mixed graph runs those too.
     pub single_graph: Option<String>,
-    /// Whether the bank's numbers are half precision; otherwise they are float32.
+    /// Whether the numbers of adapters are half precision; otherwise they are float32.
     pub half: bool,
-    /// Rows of the bank. Their memory is reserved, and taken when a row is written.
+    /// Rows of the bank.
     pub rows: u32,
+    /// How many of them, the base's included, may have an adapter of their own. Their memory is reserved, and taken when
+    /// a row is written.
+    pub adapters: u32,
     /// The tensors of a row.
     pub tensors: Vec<TensorOptions>,
     /// Height of an image.
@@ -157,9 +161,12 @@ impl NativeEngine {
         control: Option<Int32ArraySlice<'_>>,
     ) -> Result<Self> {
         let tensors: Result<Vec<_>> = options.tensors.into_iter().map(tensor).collect();
-        let features = options.features as usize;
-        let bank = Bank::new(tensors?, options.rows as usize, options.half, features)
-            .map_err(Error::from_reason)?;
+        let size = Size {
+            rows: options.rows as usize,
+            adapters: options.adapters as usize,
+            features: options.features as usize,
+        };
+        let bank = Bank::new(tensors?, size, options.half).map_err(Error::from_reason)?;
         let bank = Arc::new(bank);
         let (height, width) = (options.height as usize, options.width as usize);
         let plan = Plan {
@@ -182,12 +189,19 @@ impl NativeEngine {
         })
     }
 
-    /// From now on a row can be written, and not be run. It must be in no run.
+    /// From now on a row can be written, and not be run. It must be in no run. It has itself so many of the first tensors
+    /// (none, the first or all; the others are the base's), and a head of so many classes, whose weights have half
+    /// precision or single.
     #[napi]
-    pub fn begin_row(&self, row: u32, classes: u32) -> Result<()> {
+    pub fn begin_row(&self, row: u32, own: u32, classes: u32, half_head: bool) -> Result<()> {
         self.lanes.dedicated.withdraw(row as usize);
+        let extent = Extent {
+            own: own as usize,
+            classes: classes as usize,
+            half_head,
+        };
         self.bank
-            .begin(row as usize, classes as usize)
+            .begin(row as usize, extent)
             .map_err(Error::from_reason)
     }
 
@@ -205,11 +219,11 @@ impl NativeEngine {
             .map_err(Error::from_reason)
     }
 
-    /// Copies numbers to element `start` of the head of a row that was begun: weights, then biases.
+    /// Copies bytes to byte `start` of the head of a row that was begun: biases in single precision, then weights.
     #[napi]
-    pub fn write_head(&self, row: u32, start: u32, numbers: Float32ArraySlice<'_>) -> Result<()> {
+    pub fn write_head(&self, row: u32, start: u32, bytes: Uint8ArraySlice<'_>) -> Result<()> {
         self.bank
-            .write_head(row as usize, start as usize, &numbers)
+            .write_head(row as usize, start as usize, &bytes)
             .map_err(Error::from_reason)
     }
 

@@ -41,6 +41,27 @@ impl Region {
         }
     }
 
+    /// Makes a range zero, and gives its pages back where the system has them zero then.
+    ///
+    /// # Safety
+    /// Nobody reads or writes the range meanwhile, and it lies within the region.
+    pub unsafe fn zero(&self, start: usize, bytes: usize) {
+        let page = page_bytes();
+        let (first, end) = (start.next_multiple_of(page), (start + bytes) / page * page);
+        // SAFETY: the caller's promise.
+        let zero = |from: usize, to: usize| unsafe {
+            std::ptr::write_bytes(self.as_ptr().add(from), 0, to - from);
+        };
+        if cfg!(target_os = "linux") && first < end {
+            // SAFETY: the caller's promise.
+            unsafe { self.discard(start, bytes) };
+            zero(start, first);
+            zero(end, start + bytes);
+        } else {
+            zero(start, start + bytes);
+        }
+    }
+
     /// Gives the pages back that lie wholly in a range, on Linux: they are zero when they are next read. What is in the
     /// rest of the range stays. Other systems do not promise this, and keep the memory as it is.
     ///
@@ -101,6 +122,21 @@ mod tests {
         assert!((page..2 * page).all(|at| read(at) == kept));
         unsafe { region.discard(1, page - 2) };
         assert_eq!(read(1), 7);
+    }
+
+    #[test]
+    fn a_range_is_zero_and_what_is_around_it_stays() {
+        let page = super::page_bytes();
+        for (start, bytes) in [(page / 2, 2 * page), (3, 5), (page, page), (0, 0), (7, 2 * page)] {
+            let region = Region::reserve(4 * page).unwrap();
+            unsafe { region.as_ptr().write_bytes(7, region.len()) };
+            unsafe { region.zero(start, bytes) };
+            let all = unsafe { std::slice::from_raw_parts(region.as_ptr(), region.len()) };
+            let range = start..start + bytes;
+            for (at, byte) in all.iter().enumerate() {
+                assert_eq!(*byte, if range.contains(&at) { 0 } else { 7 }, "{start} {at}");
+            }
+        }
     }
 
     #[test]

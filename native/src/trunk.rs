@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ort::session::RunOptions;
 use ort::value::{TensorRef, TensorRefMut};
 
-use crate::bank::{Bank, BankValue};
+use crate::bank::{AdapterRows, Bank, BankValue, Lease};
 use crate::batch::Batch;
 use crate::failure::{Failure, text};
 use crate::heads;
@@ -110,8 +110,8 @@ impl Trunk {
         let only = lease.only();
         match (lease.dedicated(), &self.single, only) {
             (Some(graph), _, _) if *single => graph.run(options, &feeds, &mut output)?,
-            (_, Some(graph), Some(row)) if *single => {
-                let values = self.bank.of_row(row)?;
+            (_, Some(graph), Some(adapter)) if *single => {
+                let values = self.bank.of_adapter(adapter)?;
                 let inputs = self.bank.tensors.iter().flat_map(|tensor| &tensor.single);
                 for (input, value) in inputs.zip(&values) {
                     feeds.add(&input.name, &**value);
@@ -119,16 +119,12 @@ impl Trunk {
                 graph.run(options, &feeds, &mut output)?;
             }
             _ => {
-                // One matrix for all samples is broadcast; the graph then copies none.
-                let matrix_rows = if only.is_some() {
-                    &samples[..1]
-                } else {
-                    &samples[..]
-                };
+                let [rows, matrix_rows] = adapter_rows(lease, samples);
                 let rows =
-                    TensorRef::from_array_view(([samples.len()], &samples[..])).map_err(text)?;
+                    TensorRef::from_array_view(([rows.len()], &rows[..])).map_err(text)?;
                 let matrix_rows =
-                    TensorRef::from_array_view(([matrix_rows.len()], matrix_rows)).map_err(text)?;
+                    TensorRef::from_array_view(([matrix_rows.len()], &matrix_rows[..]))
+                        .map_err(text)?;
                 feeds.add(row_name, &*rows);
                 feeds.add(matrix_row_name, &*matrix_rows);
                 for (tensor, value) in self.bank.tensors.iter().zip(&self.whole) {
@@ -141,4 +137,18 @@ impl Trunk {
         heads::logits(features, self.bank.features, samples, lease, logits.get());
         Ok(())
     }
+}
+
+/// The affine row of each sample, and its matrices'; one number where all have the same matrices.
+fn adapter_rows(lease: &Lease, samples: &[i64]) -> [Vec<i64>; 2] {
+    let of = |row: fn(AdapterRows) -> usize| -> Vec<i64> {
+        let rows = samples.iter().map(|&sample| lease.adapter_rows(sample));
+        rows.map(|rows| row(rows) as i64).collect()
+    };
+    let (affine, mut matrices) = (of(|rows| rows.affine), of(|rows| rows.matrices));
+    // One matrix for all samples is broadcast; the graph then copies none.
+    if matrices.iter().all(|row| *row == matrices[0]) {
+        matrices.truncate(1);
+    }
+    [affine, matrices]
 }

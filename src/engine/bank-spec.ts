@@ -2,8 +2,9 @@
  * What a row of the bank consists of: for the engine, which checks rows, and for the lanes, which feed them
  * to the trunk.
  */
-import type { BankLayout } from '../manifest/layout.js'
-import type { RowTensors } from './batch.js'
+import type { BankLayout, BankTensor } from '../manifest/layout.js'
+import type { Extent, OwnAdapter } from '../pack/extent.js'
+import type { HeadTensors, RowTensors } from './batch.js'
 import type { BankDtype, TrunkPlan } from './plan.js'
 
 export type BankArray = Float32Array | Uint16Array
@@ -30,15 +31,40 @@ export function arrayType(dtype: BankDtype): Float32ArrayConstructor | Uint16Arr
   return dtype === 'f32' ? Float32Array : Uint16Array
 }
 
-/** Bytes that a row and its head count in the bank's memory: the adapter in the bank's type, the head in f32. */
-export function rowBytes(
-  { elements }: Pick<BankLayout, 'elements'>,
-  dtype: BankDtype,
-  features: number,
-  classes: number,
-): number {
-  const head = (classes * features + classes) * Float32Array.BYTES_PER_ELEMENT
-  return wholeWords(elements * arrayType(dtype).BYTES_PER_ELEMENT + head)
+/** What the size of a row depends on, beside what it holds. */
+export interface RowSizes {
+  layout: Pick<BankLayout, 'elements'> & { tensors: readonly Pick<BankTensor, 'elements'>[] }
+  dtype: BankDtype
+  /** Length of the feature vector. */
+  features: number
+}
+
+/** Bytes of the adapter that a row has itself, in the bank's type. */
+export function adapterBytes({ layout, dtype }: Omit<RowSizes, 'features'>, adapter: OwnAdapter): number {
+  const affine = layout.tensors[0]?.elements ?? 0
+  const elements = { none: 0, affine, whole: layout.elements }[adapter]
+  return elements * arrayType(dtype).BYTES_PER_ELEMENT
+}
+
+/** Bytes of a head: its weights in their own type, and its biases in f32. @param features length of the feature vector */
+export function headBytes(features: number, { classes, halfHead }: Omit<Extent, 'adapter'>): number {
+  const weight = halfHead ? Uint16Array.BYTES_PER_ELEMENT : Float32Array.BYTES_PER_ELEMENT
+  return classes * (features * weight + Float32Array.BYTES_PER_ELEMENT)
+}
+
+/** Bytes that a row and its head count in the bank's memory: what they hold themselves. */
+export function rowBytes(sizes: RowSizes, extent: Extent): number {
+  return wholeWords(adapterBytes(sizes, extent.adapter) + headBytes(sizes.features, extent))
+}
+
+/** The same of a row that is to be written. */
+export function bytesOfRow({ tensors, head }: RowTensors): number {
+  return wholeWords([...tensors, ...arraysOf(head)].reduce((sum, { byteLength }) => sum + byteLength, 0))
+}
+
+/** In the order in which they lie in memory. */
+export function arraysOf(head: HeadTensors | null): BankArray[] {
+  return head === null ? [] : [head.weight, head.bias]
 }
 
 export function bytesOf({ buffer, byteOffset, byteLength }: BankArray): Uint8Array {
@@ -48,10 +74,12 @@ export function bytesOf({ buffer, byteOffset, byteLength }: BankArray): Uint8Arr
 /** @throws RangeError naming the row and the tensor that does not fit the trunk */
 export function checkRow(row: number, { tensors, head }: RowTensors, spec: BankSpec): void {
   const { bankDtype, features } = spec
-  if (tensors.length !== spec.tensors.length)
-    throw new RangeError(`bank row ${row}: ${tensors.length} tensors, the trunk takes ${spec.tensors.length}`)
-  for (const [index, { name, elements }] of spec.tensors.entries()) {
-    const array = tensors[index]!
+  if (![0, 1, spec.tensors.length].includes(tensors.length))
+    throw new RangeError(
+      `bank row ${row}: ${tensors.length} tensors, the trunk takes ${spec.tensors.length}, or the affine row alone, or none`,
+    )
+  for (const [index, array] of tensors.entries()) {
+    const { name, elements } = spec.tensors[index]!
     if (!(array instanceof arrayType(bankDtype)) || array.length !== elements)
       throw new RangeError(
         `bank row ${row}, ${name}: ${array.constructor.name} of ${array.length}, not ${bankDtype} of ${elements}`,

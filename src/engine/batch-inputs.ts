@@ -1,20 +1,24 @@
 /**
- * The trunk's inputs that differ from run to run: the pixels, and the row of each sample.
+ * The trunk's inputs that differ from run to run: the pixels, and the rows of each sample.
  *
  * Buffers, and a tensor for each size, are kept. New tensors for each run would be garbage that only a full
  * collection finds, which looks like a leak (docs/experiments/2026-11-25-what-grew-in-the-soak.md).
  */
 import type { Runtime } from './runtime/runtime.js'
 
+type TensorMaker<T> = Pick<Runtime<T>, 'tensor'>
+
 export class BatchInputs<T> {
-  readonly #runtime: Pick<Runtime<T>, 'tensor'>
+  readonly #runtime: TensorMaker<T>
   #pixels = new Uint8Array(0)
   readonly #pixelTensors = new Map<string, T>()
-  #rows = new BigInt64Array(0)
-  readonly #rowTensors = new Map<number, T>()
+  readonly #rows: RowNumbers<T>
+  readonly #matrixRows: RowNumbers<T>
 
-  constructor(runtime: Pick<Runtime<T>, 'tensor'>) {
+  constructor(runtime: TensorMaker<T>) {
     this.#runtime = runtime
+    this.#rows = new RowNumbers(runtime)
+    this.#matrixRows = new RowNumbers(runtime)
   }
 
   /**
@@ -35,26 +39,37 @@ export class BatchInputs<T> {
   }
 
   /**
-   * The row of each sample, `[size]`, right until the next call.
+   * The affine row of each sample, `[size]`, right until the next call.
    * @param size samples of the run; those beyond the batch's get the row of its first
    */
   rows(rows: ArrayLike<number>, size: number): T {
-    if (this.#rows.length < size) {
-      this.#rows = new BigInt64Array(size)
-      this.#rowTensors.clear()
+    return this.#rows.tensor(rows, size)
+  }
+
+  /** The same of the matrices. @param size 1 where all samples have the same ones */
+  matrixRows(rows: ArrayLike<number>, size: number): T {
+    return this.#matrixRows.tensor(rows, size)
+  }
+}
+
+/** An input of one number for each sample. */
+class RowNumbers<T> {
+  readonly #runtime: TensorMaker<T>
+  #numbers = new BigInt64Array(0)
+  readonly #tensors = new Map<number, T>()
+
+  constructor(runtime: TensorMaker<T>) {
+    this.#runtime = runtime
+  }
+
+  tensor(rows: ArrayLike<number>, size: number): T {
+    if (this.#numbers.length < size) {
+      this.#numbers = new BigInt64Array(size)
+      this.#tensors.clear()
     }
-    for (let n = 0; n < size; n++) this.#rows[n] = BigInt(rows[n < rows.length ? n : 0]!)
-    return this.#rowsOf(size)
-  }
-
-  /** The row of the first sample alone, `[1]`, as the last call of `rows` had it. */
-  firstRow(): T {
-    return this.#rowsOf(1)
-  }
-
-  #rowsOf(size: number): T {
-    return kept(this.#rowTensors, size, () => {
-      return this.#runtime.tensor('int64', this.#rows.subarray(0, size), [size])
+    for (let n = 0; n < size; n++) this.#numbers[n] = BigInt(rows[n < rows.length ? n : 0]!)
+    return kept(this.#tensors, size, () => {
+      return this.#runtime.tensor('int64', this.#numbers.subarray(0, size), [size])
     })
   }
 }

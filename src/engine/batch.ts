@@ -2,15 +2,18 @@
 
 /** One bank row. f16 values travel as their 16 bits. */
 export interface RowTensors {
-  /** One for each tensor of the family's `BankLayout`, in its order. */
+  /**
+   * The first tensors of the family's `BankLayout`, in its order: all of them, the affine row alone, or none. Those
+   * left out are the base's, and take no memory.
+   */
   tensors: (Float32Array | Uint16Array)[]
   head: HeadTensors | null
 }
 
 export interface HeadTensors {
   classes: number
-  /** `[classes, F]` */
-  weight: Float32Array
+  /** `[classes, F]`, in single precision or the bits of half precision. */
+  weight: Float32Array | Uint16Array
   /** `[classes]` */
   bias: Float32Array
 }

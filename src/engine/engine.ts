@@ -33,6 +33,8 @@ export interface EngineOptions {
   family: Family
   /** Rows of the bank, the base's (0) included. */
   rows: number
+  /** How many of them may have an adapter of their own, the base's included; all unless given. */
+  adapters?: number
   /** Bytes of all rows and heads at most (`rowBytes` each); unbounded unless given. */
   memory?: number
   /** Where rows and heads lie without the native runtime, shared with other engines; unless given, of its own. */
@@ -166,8 +168,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Writes a row that no run uses; runs sent afterwards see it. Takes over the buffers of `tensors`, which
-   * are empty then.
+   * Writes a row that no run uses; runs sent afterwards see it. What it does not have itself is the base's. Takes over
+   * the buffers of `tensors`, which are empty then.
    * @throws RangeError for row 0 (the base's), rows that the bank does not have, a row in a run, tensors that
    * do not fit the trunk, and where `memory` leaves no room; FacetError `engine_restarting` (503), `draining`
    * (503).
@@ -322,10 +324,10 @@ export class Engine extends EventEmitter<EngineEvents> {
 }
 
 function laneMaker(options: EngineOptions, plan: TrunkPlan): LaneMaker {
-  const { family, bankDtype, native, rows, lanes, memory = Infinity } = options
+  const { family, bankDtype, native, rows, adapters = rows, lanes, memory = Infinity } = options
   const { sharedMemory = new SharedMemory(memory) } = options
-  const base = () => packRow(family.base, family.base, family.manifest, family.layout, bankDtype)
-  if (native) return new NativeLaneMaker({ plan, count: lanes, memory, base, native, rows })
+  const base = () => packRow(family.base, null, family.manifest, family.layout, bankDtype)
+  if (native) return new NativeLaneMaker({ plan, count: lanes, memory, base, native, rows, adapters })
   const threads = options.createWorker ?? createWorker
   return new WorkerLaneMaker({
     plan,

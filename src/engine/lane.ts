@@ -8,9 +8,9 @@ import { free } from '../bytes/free.js'
 import { FEATURES, MATRIX_ROW, PIXELS, ROW } from '../manifest/layout.js'
 import { Bank } from './bank.js'
 import { BatchInputs } from './batch-inputs.js'
-import { gatherFeatures, GRAPH_MIN_MULTIPLY_ADDS, headGraph, headLogits } from './heads.js'
+import { type FloatHead, gatherFeatures, GRAPH_MIN_MULTIPLY_ADDS, headGraph, headLogits } from './heads.js'
 import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
-import type { EngineBatch, EngineResult, HeadTensors } from './batch.js'
+import type { EngineBatch, EngineResult } from './batch.js'
 import type { EngineInit, SharedRow } from './messages.js'
 import { type Ready, warmUp } from './plan.js'
 import type { Device, Runtime, Session } from './runtime/runtime.js'
@@ -86,7 +86,7 @@ export class Lane<T> {
   async run(batch: EngineBatch): Promise<EngineResult> {
     const start = performance.now()
     const { rows } = batch
-    const single = this.#sessions.single !== null && rows.every((row) => row === rows[0])
+    const single = this.#sessions.single !== null && this.#bank.hasOneAdapter(rows)
     const features = await this.#features(batch, single)
     free([batch.pixels])
     const logits = await this.#logits(features, rows)
@@ -117,13 +117,11 @@ export class Lane<T> {
 
   #mixedFeeds({ pixels, rows }: EngineBatch): Record<string, T> {
     const { height, width } = this.#init
-    const { feeds, places, uniform } = this.#bank.mixedFeeds(rows)
+    const { feeds, places, matrixPlaces } = this.#bank.mixedFeeds(rows)
     const size = this.#batchSize(rows.length)
-    const sampleRows = this.#inputs.rows(places, size)
     feeds[PIXELS] = this.#inputs.pixels(pixels, [size, height, width, 3])
-    feeds[ROW] = sampleRows
-    // One matrix for all samples is broadcast; the graph then copies none.
-    feeds[MATRIX_ROW] = uniform ? this.#inputs.firstRow() : sampleRows
+    feeds[ROW] = this.#inputs.rows(places, size)
+    feeds[MATRIX_ROW] = this.#inputs.matrixRows(matrixPlaces, matrixPlaces.length === 1 ? 1 : size)
     return feeds
   }
 
@@ -168,7 +166,7 @@ export class Lane<T> {
   async #runHead(
     features: Float32Array,
     samples: number[],
-    head: HeadTensors,
+    head: FloatHead,
     out: Float32Array,
   ): Promise<void> {
     const length = this.#init.features

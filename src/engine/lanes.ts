@@ -37,7 +37,7 @@ export class WorkerLaneMaker implements LaneMaker {
   constructor(options: WorkerLanesOptions) {
     this.#options = options
     options.memory.watch((segment) => this.#group?.share(segment))
-    this.#rows = new SharedRows(options.plan, options.memory)
+    this.#rows = new SharedRows(options.memory)
     this.#base = finish(this.#rows.write(0, options.base))
   }
 

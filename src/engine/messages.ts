@@ -17,13 +17,17 @@ export interface Span {
 }
 
 /**
- * Where a row lies in shared memory. Its spans, one after the other, hold the bytes of its tensors in the
- * layout's order, of the head's weights and of its biases.
+ * Where a row lies in shared memory. Its spans, one after the other, hold the bytes of the tensors that it has itself in
+ * the layout's order, of the head's weights and of its biases.
  */
 export interface SharedRow {
   spans: readonly Span[]
+  /** Tensors that it has itself: so many of the layout's first ones. The others are the base's. */
+  own: number
   /** Classes of the head, 0 without one. */
   classes: number
+  /** The head's weights are in half precision. */
+  halfHead: boolean
 }
 
 /** What a lane in a worker thread begins with. */

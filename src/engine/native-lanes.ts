@@ -8,8 +8,8 @@
 import { free } from '../bytes/free.js'
 import { finish, type Steps } from '../concurrency/turns.js'
 import type { NativeEngine, NativeEvent, NativeRuntime } from '../native/addon.js'
-import { bytesOf, noRoom, rowBytes } from './bank-spec.js'
-import { type EngineBatch, type EngineResult, type HeadTensors, ownPixels, type RowTensors } from './batch.js'
+import { arraysOf, bytesOf, bytesOfRow, noRoom } from './bank-spec.js'
+import { type EngineBatch, type EngineResult, ownPixels, type RowTensors } from './batch.js'
 import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
 import { NativeDedicated } from './native-dedicated.js'
 import { type Ready, type TrunkPlan, warmUp } from './plan.js'
@@ -23,6 +23,8 @@ export interface NativeLanesOptions {
   count: number
   /** Rows of the bank. */
   rows: number
+  /** How many of them may have an adapter of their own, the base's included. */
+  adapters: number
   /** Bytes of all rows and heads at most. */
   memory: number
   /** Makes the base's row. */
@@ -66,8 +68,9 @@ class NativeLanes implements LaneGroup {
   readonly #written = new Map<number, number>()
   /** Classes of each row that can be run. */
   readonly #classes = new Map<number, number>()
-  /** Bytes of each row that has memory. */
+  /** Bytes of each row that has memory, and of all of them. */
   readonly #bytes = new Map<number, number>()
+  #used = 0
   #native: NativeEngine | undefined
   #ready = 0
   /** Why no lane answers any more. */
@@ -120,32 +123,30 @@ class NativeLanes implements LaneGroup {
     if (this.#gone) throw this.#gone
   }
 
-  *write(row: number, tensors: RowTensors): Steps<void> {
+  *write(row: number, content: RowTensors): Steps<void> {
     this.free(row)
     this.#classes.delete(row)
     this.dedicated.forget(row)
     const native = this.#alive()
-    const { head } = tensors
+    const { tensors, head } = content
     const classes = head?.classes ?? 0
-    const { plan, memory } = this.#options
-    const elements = tensors.tensors.reduce((sum, { length }) => sum + length, 0)
-    const bytes = rowBytes({ elements }, plan.bankDtype, plan.features, classes)
-    const used = [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes, 0)
-    if (used + bytes > memory) {
+    const { memory } = this.#options
+    const bytes = bytesOfRow(content)
+    if (this.#used + bytes > memory) {
       native.clearRow(row)
       throw noRoom(memory)
     }
-    native.beginRow(row, classes)
+    native.beginRow(row, tensors.length, classes, head?.weight instanceof Uint16Array)
     this.#bytes.set(row, bytes)
-    for (const [index, tensor] of tensors.tensors.entries()) {
-      const own = bytesOf(tensor)
-      for (let at = 0; at < own.length; at += COPIED_BYTES) {
-        native.writeRow(row, index, at, own.subarray(at, at + COPIED_BYTES))
-        yield
-      }
+    this.#used += bytes
+    for (const [index, tensor] of tensors.entries())
+      yield* inPieces(bytesOf(tensor), (piece, at) => native.writeRow(row, index, at, piece))
+    if (head) {
+      native.writeHead(row, 0, bytesOf(head.bias))
+      const start = head.bias.byteLength
+      yield* inPieces(bytesOf(head.weight), (piece, at) => native.writeHead(row, start + at, piece))
     }
-    if (head) yield* this.#writeHead(native, row, head)
-    free([...tensors.tensors, ...(head ? [head.weight, head.bias] : [])])
+    free([...tensors, ...arraysOf(head)])
     this.#written.set(row, classes)
   }
 
@@ -162,6 +163,7 @@ class NativeLanes implements LaneGroup {
   }
 
   free(row: number): void {
+    this.#used -= this.#bytes.get(row) ?? 0
     this.#bytes.delete(row)
   }
 
@@ -180,13 +182,14 @@ class NativeLanes implements LaneGroup {
   }
 
   #open(): void {
-    const { plan, native, rows, count } = this.#options
+    const { plan, native, rows, adapters, count } = this.#options
     const { mixedGraph, singleGraph, bankDtype, tensors, height, width, features, threads } = plan
     const options = {
       mixedGraph,
       ...(singleGraph !== null && { singleGraph }),
       half: bankDtype === 'f16',
       rows,
+      adapters,
       tensors,
       height,
       width,
@@ -195,15 +198,6 @@ class NativeLanes implements LaneGroup {
       threads,
     }
     this.#native = native.open(options, (event) => this.#receive(event))
-  }
-
-  *#writeHead(native: NativeEngine, row: number, { weight, bias }: HeadTensors): Steps<void> {
-    const step = COPIED_BYTES / Float32Array.BYTES_PER_ELEMENT
-    for (let at = 0; at < weight.length; at += step) {
-      native.writeHead(row, at, weight.subarray(at, at + step))
-      yield
-    }
-    native.writeHead(row, weight.length, bias)
   }
 
   /** @throws LaneGone */
@@ -292,6 +286,14 @@ class NativeLanes implements LaneGroup {
     this.dedicated.close(reason)
     this.#lost.resolve(reason)
     this.#ended.resolve(reason)
+  }
+}
+
+/** @param write copies a piece to byte `at` */
+function* inPieces(bytes: Uint8Array, write: (piece: Uint8Array, at: number) => void): Steps<void> {
+  for (let at = 0; at < bytes.length; at += COPIED_BYTES) {
+    write(bytes.subarray(at, at + COPIED_BYTES), at)
+    yield
   }
 }
 

@@ -15,8 +15,11 @@ interface Entry {
   /** The spans' numbers, one span after the other. Those from `used` on are left from an earlier row. */
   numbers: number[]
   used: number
+  /** Tensors that the row has itself. */
+  own: number
   /** 0 without a head; null while the row is empty. */
   classes: number | null
+  halfHead: boolean
 }
 
 export class RowIndex {
@@ -31,13 +34,15 @@ export class RowIndex {
     this.#segments.push(segment)
   }
 
-  set(row: number, { spans, classes }: SharedRow): void {
+  set(row: number, { spans, own, classes, halfHead }: SharedRow): void {
     let entry = this.#entries.get(row)
     if (entry === undefined) {
-      entry = { numbers: [], used: 0, classes }
+      entry = { numbers: [], used: 0, own, classes, halfHead }
       this.#entries.set(row, entry)
     }
+    entry.own = own
     entry.classes = classes
+    entry.halfHead = halfHead
     entry.used = 0
     for (const { segment, start, length } of spans) {
       entry.numbers[entry.used++] = segment
@@ -57,6 +62,16 @@ export class RowIndex {
     const classes = this.#entries.get(row)?.classes ?? null
     if (classes === null) throw new RangeError(`bank row ${row} is empty`)
     return classes
+  }
+
+  /** Tensors that a row has itself: so many of the layout's first ones. Only for a row that is not empty. */
+  own(row: number): number {
+    return this.#entries.get(row)!.own
+  }
+
+  /** Whether the weights of the row's head are in half precision. Only for a row that is not empty. */
+  halfHead(row: number): boolean {
+    return this.#entries.get(row)!.halfHead
   }
 
   /**

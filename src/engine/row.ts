@@ -5,24 +5,24 @@
  * Every array of a row is the whole of a plain `ArrayBuffer` of its own, so that the engine can free it.
  */
 import type { BankArray } from './bank-spec.js'
-import type { RowTensors } from './batch.js'
+import type { HeadTensors, RowTensors } from './batch.js'
 import type { BankDtype } from './plan.js'
 import { finish, type Steps } from '../concurrency/turns.js'
 import { FacetError } from '../errors.js'
 import { type BankLayout, type BankPart, type BankTensor, inputAffine } from '../manifest/layout.js'
+import type { Family } from '../family/family.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import { encodeFloat16, Float16RangeError } from '../bytes/float16.js'
 import { tensorName } from '../pack/expected.js'
-import type { Pack } from '../pack/pack.js'
+import { extentOf, type OwnAdapter } from '../pack/extent.js'
+import type { Head, Pack } from '../pack/pack.js'
 import { Problems, quote } from '../strict/problems.js'
 
 /**
- * Lays out one row: the tensors of the layout, and the head (always float32). A slot that the pack leaves out
+ * Lays out a whole row: every tensor of the layout, and the head in float32. A slot that the pack leaves out
  * gets the base's values. A part that a slot leaves out gets zeros.
  *
  * @param base the family's base pack, which has every slot; null only to lay out the base itself
- * @param mayTake whether the row may have this array of the pack, the whole of its buffer; other arrays are
- * copied
  * @throws FacetError `invalid_pack` where a value overflows an f16 bank, or the base lacks a slot
  */
 export function packRow(
@@ -31,20 +31,41 @@ export function packRow(
   family: FamilyManifest,
   layout: BankLayout,
   dtype: BankDtype,
-  mayTake?: (array: Float32Array) => boolean,
 ): RowTensors {
-  return finish(packRowSteps(pack, base, family, layout, dtype, mayTake))
+  const form = { adapter: 'whole' as const, halfHead: false, mayTake: () => false }
+  return finish(rowSteps(pack, base, { family, layout, dtype, ...form }))
 }
 
-/** The same in steps of a fraction of a millisecond. */
-export function* packRowSteps(
+/**
+ * Lays out what the pack brings itself, the head in its own type, in steps of a fraction of a millisecond.
+ *
+ * @param mayTake whether the row may have this array of the pack, the whole of its buffer; other arrays are
+ * copied
+ * @throws FacetError `invalid_pack` where a value overflows an f16 bank
+ */
+export function ownRowSteps(
   pack: Pack,
-  base: Pack | null,
-  family: FamilyManifest,
-  layout: BankLayout,
+  { base, layout, manifest }: Pick<Family, 'base' | 'layout' | 'manifest'>,
   dtype: BankDtype,
-  mayTake: (array: Float32Array) => boolean = () => false,
+  mayTake: (array: Float32Array) => boolean,
 ): Steps<RowTensors> {
+  const { adapter, halfHead } = extentOf(pack, base)
+  return rowSteps(pack, base, { family: manifest, layout, dtype, adapter, halfHead, mayTake })
+}
+
+/** What a row is to be. */
+interface Form {
+  family: FamilyManifest
+  layout: BankLayout
+  dtype: BankDtype
+  /** What of the adapter is laid out. */
+  adapter: OwnAdapter
+  halfHead: boolean
+  mayTake(array: Float32Array): boolean
+}
+
+function* rowSteps(pack: Pack, base: Pack | null, form: Form): Steps<RowTensors> {
+  const { family, layout, dtype, adapter, mayTake } = form
   const problems = new Problems()
   const own = (array: Float32Array) => (mayTake(array) ? array : array.slice())
   const input: Record<string, ArrayLike<number>> = inputAffine(pack)
@@ -66,15 +87,12 @@ export function* packRowSteps(
     return dtype === 'f32' ? values : encode(values, tensor, problems)
   }
   const tensors: BankArray[] = []
-  for (const tensor of layout.tensors) {
+  const count = { none: 0, affine: 1, whole: layout.tensors.length }[adapter]
+  for (const tensor of layout.tensors.slice(0, count)) {
     tensors.push(laidOut(tensor))
     yield
   }
-  const head = pack.head && {
-    classes: pack.head.classes,
-    weight: mayTake(pack.head.weight) ? pack.head.weight : yield* copied(pack.head.weight),
-    bias: own(pack.head.bias),
-  }
+  const head = pack.head && (yield* headOf(pack.head, form))
   if (!problems.empty) {
     const list = problems.list()
     throw new FacetError('invalid_pack', `The pack cannot be laid out in the bank: ${list[0]}`, {
@@ -84,11 +102,18 @@ export function* packRowSteps(
   return { tensors, head }
 }
 
+function* headOf(head: Head, { halfHead, mayTake }: Pick<Form, 'halfHead' | 'mayTake'>): Steps<HeadTensors> {
+  const { classes, weight, half } = head
+  const bias = mayTake(head.bias) ? head.bias : head.bias.slice()
+  if (halfHead && half) return { classes, weight: yield* copied(half, new Uint16Array(half.length)), bias }
+  const whole = mayTake(weight) ? weight : yield* copied(weight, new Float32Array(weight.length))
+  return { classes, weight: whole, bias }
+}
+
 /** Values that are copied in a step. */
 const VALUES_A_STEP = 1 << 17
 
-function* copied(array: Float32Array): Steps<Float32Array> {
-  const copy = new Float32Array(array.length)
+function* copied<T extends BankArray>(array: T, copy: T): Steps<T> {
   for (let at = 0; at < array.length; at += VALUES_A_STEP) {
     copy.set(array.subarray(at, at + VALUES_A_STEP), at)
     yield

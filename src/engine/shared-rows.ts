@@ -6,7 +6,7 @@
  */
 import { free } from '../bytes/free.js'
 import type { Steps } from '../concurrency/turns.js'
-import { type BankSpec, bytesOf, rowBytes } from './bank-spec.js'
+import { arraysOf, bytesOf, bytesOfRow } from './bank-spec.js'
 import type { RowTensors } from './batch.js'
 import type { SharedRow } from './messages.js'
 import { copyBytes, type SharedMemory } from './shared-memory.js'
@@ -15,13 +15,11 @@ import { copyBytes, type SharedMemory } from './shared-memory.js'
 const COPIED_BYTES = 1 << 19
 
 export class SharedRows {
-  readonly #spec: BankSpec
   readonly #memory: SharedMemory
   readonly #rows = new Map<number, readonly Uint8Array[]>()
 
-  /** @param memory where they lie, each counted by `rowBytes` */
-  constructor(spec: BankSpec, memory: SharedMemory) {
-    this.#spec = spec
+  /** @param memory where they lie, each counted by `bytesOfRow` */
+  constructor(memory: SharedMemory) {
     this.#memory = memory
   }
 
@@ -35,14 +33,14 @@ export class SharedRows {
    * given arrays. In steps: they must not be continued once the row's bytes are freed.
    * @throws RangeError where the limit leaves no room for it
    */
-  *write(row: number, { tensors, head }: RowTensors): Steps<SharedRow> {
+  *write(row: number, content: RowTensors): Steps<SharedRow> {
     this.free(row)
-    const { bankDtype, features } = this.#spec
-    const classes = head?.classes ?? 0
-    const elements = tensors.reduce((sum, { length }) => sum + length, 0)
-    const spans = this.#memory.take(rowBytes({ elements }, bankDtype, features, classes))
+    const { tensors, head } = content
+    const spans = this.#memory.take(bytesOfRow(content))
     this.#rows.set(row, spans)
-    const given = [...tensors, ...(head ? [head.weight, head.bias] : [])]
+    const own = tensors.length
+    const halfHead = head?.weight instanceof Uint16Array
+    const given = [...tensors, ...arraysOf(head)]
     const bytes = given.map(bytesOf)
     let copied = 0
     for (const span of spans)
@@ -60,7 +58,7 @@ export class SharedRows {
         length,
       }
     })
-    return { spans: shared, classes }
+    return { spans: shared, own, classes: head?.classes ?? 0, halfHead }
   }
 
   /** Frees a row's bytes. A no-op for a row that has none. */

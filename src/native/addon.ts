@@ -26,6 +26,7 @@ export interface NativeEngineOptions {
   singleGraph?: string
   half: boolean
   rows: number
+  adapters: number
   tensors: readonly NativeTensor[]
   height: number
   width: number
@@ -47,9 +48,9 @@ export type NativeEvent =
 
 /** The lanes of one start, and their bank: `NativeEngine` of native/src/lib.rs, which has the contract. */
 export interface NativeEngine {
-  beginRow(row: number, classes: number): void
+  beginRow(row: number, own: number, classes: number, halfHead: boolean): void
   writeRow(row: number, tensor: number, start: number, bytes: Uint8Array): void
-  writeHead(row: number, start: number, numbers: Float32Array): void
+  writeHead(row: number, start: number, bytes: Uint8Array): void
   commitRow(row: number): void
   clearRow(row: number): void
   run(

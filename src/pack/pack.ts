@@ -30,6 +30,8 @@ export interface Head {
   weight: Float32Array
   /** `[classes]` */
   bias: Float32Array
+  /** The bits of the weights, where the pack gives them in half precision. */
+  half?: Uint16Array
 }
 
 export interface PackInfo {

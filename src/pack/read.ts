@@ -30,6 +30,10 @@ export interface ReadOptions {
 export interface PackSummary extends PackInfo {
   /** Classes of its head; 0 where it serves `embed` only. */
   classes: number
+  /** The weights of its head are in half precision. */
+  halfHead: boolean
+  /** Names of the parts of each slot that it gives. */
+  slots: ReadonlyMap<string, readonly string[]>
   /** Tensors, and bytes of the file. */
   tensors: number
   bytes: number
@@ -61,9 +65,9 @@ export function* readPackSteps(
   const design = (designs as readonly string[]).includes(metadata.design ?? '')
     ? (metadata.design as Design)
     : family.design
-  const floats = yield* readTensors(tensors, family, design, problems)
-  const slots = readSlots(floats, names, family, problems)
-  const head = readHead(floats, names, family.features, problems)
+  const values = yield* readTensors(tensors, family, design, problems)
+  const slots = readSlots(values, names, family, problems)
+  const head = readHead(values, names, family.features, problems)
   checkClasses(head, info, names, metadata, problems)
   if (!problems.empty || !info) throw refuse(problems)
   return { ...info, slots, head }
@@ -81,7 +85,26 @@ export function readPackInfo(bytes: Uint8Array, options: ReadOptions = {}): Pack
     ? finish(decodeMetadata(metadata, problems, { ...DEFAULT_LABEL_LIMITS, ...options.limits }))
     : null
   if (!problems.empty || !info) throw refuse(problems)
-  return { ...info, classes: info.labels?.length ?? 0, tensors: tensors.size, bytes: bytes.length }
+  return {
+    ...info,
+    classes: info.labels?.length ?? 0,
+    halfHead: tensors.get(HEAD_WEIGHT)?.dtype === HALF,
+    slots: partsOf(tensors.keys()),
+    tensors: tensors.size,
+    bytes: bytes.length,
+  }
+}
+
+/** The parts of each slot among names of tensors. */
+function partsOf(names: Iterable<string>): Map<string, string[]> {
+  const parts = new Map<string, string[]>()
+  for (const name of names) {
+    if (name === HEAD_WEIGHT || name === HEAD_BIAS) continue
+    const dot = name.lastIndexOf('.')
+    const slot = name.slice(0, dot)
+    parts.set(slot, [...(parts.get(slot) ?? []), name.slice(dot + 1)])
+  }
+  return parts
 }
 
 /** @throws FacetError `invalid_pack` for bytes that are recognised as something else */
@@ -145,15 +168,25 @@ function checkDesign(
   }
 }
 
+/** The dtype of half precision. */
+const HALF = 'F16'
+
+/** The values of a tensor. */
+interface Values {
+  floats: Float32Array
+  /** Their bits, where it gives them in half precision. */
+  half?: Uint16Array
+}
+
 /** Every tensor by name, decoded and checked: name, dtype, shape, finite values. */
 function* readTensors(
   tensors: ReadonlyMap<string, Tensor>,
   family: FamilyManifest,
   design: Design,
   problems: Problems,
-): Steps<Map<string, Float32Array>> {
+): Steps<Map<string, Values>> {
   const expected = expectedTensors(family)
-  const decoded = new Map<string, Float32Array>()
+  const decoded = new Map<string, Values>()
   for (const [name, tensor] of tensors) {
     yield
     const place = expected.get(name)
@@ -164,8 +197,8 @@ function* readTensors(
     if (place) checkAllowed(name, place, design, problems)
     const before = problems.count
     checkShape(name, tensor, place?.part.dims, family.features, problems)
-    const floats = yield* decode(name, tensor, problems)
-    if (floats && problems.count === before) decoded.set(name, floats)
+    const values = yield* decode(name, tensor, problems)
+    if (values && problems.count === before) decoded.set(name, values)
   }
   return decoded
 }
@@ -209,12 +242,8 @@ function checkShape(
 }
 
 /** Finite float32 values of an F32 or F16 tensor. Otherwise undefined, and a problem is noted. */
-function* decode(
-  name: string,
-  { dtype, bytes }: Tensor,
-  problems: Problems,
-): Steps<Float32Array | undefined> {
-  if (dtype !== 'F32' && dtype !== 'F16') {
+function* decode(name: string, { dtype, bytes }: Tensor, problems: Problems): Steps<Values | undefined> {
+  if (dtype !== 'F32' && dtype !== HALF) {
     problems.add(`tensor ${quote(name)} has dtype ${dtype}, expected F32 or F16`)
     return undefined
   }
@@ -224,19 +253,18 @@ function* decode(
   const length = bytes.length / size
   let bad: number
   let floats: Float32Array
+  let half: Uint16Array | undefined
   if (dtype === 'F32') {
     floats = new Float32Array(aligned.buffer, aligned.byteOffset, length)
     bad = yield* firstNonFinite(floats)
   } else {
     const decoded = new Float32Array(length)
-    const areFinite = yield* decodeHalves(
-      new Uint16Array(aligned.buffer, aligned.byteOffset, length),
-      decoded,
-    )
+    half = new Uint16Array(aligned.buffer, aligned.byteOffset, length)
+    const areFinite = yield* decodeHalves(half, decoded)
     floats = decoded
     bad = areFinite ? -1 : yield* firstNonFinite(floats)
   }
-  if (bad < 0) return floats
+  if (bad < 0) return half ? { floats, half } : { floats }
   problems.add(`tensor ${quote(name)}: value ${bad} is ${floats[bad]}, expected finite values`)
   return undefined
 }
@@ -275,7 +303,7 @@ function* firstNonFinite(floats: Float32Array): Steps<number> {
 
 /** A slot is given whole or not at all; its optional parts may be left out together. */
 function readSlots(
-  floats: ReadonlyMap<string, Float32Array>,
+  tensors: ReadonlyMap<string, Values>,
   present: ReadonlySet<string>,
   family: FamilyManifest,
   problems: Problems,
@@ -292,7 +320,7 @@ function readSlots(
     for (const { name: part, optional } of parts) {
       const name = tensorName(slot.name, part)
       const wanted = !optional || withOptional
-      const values = floats.get(name)
+      const values = tensors.get(name)?.floats
       if (values) weights[part] = values
       else if (wanted) whole = false
       if (isGiven(part)) given.push(name)
@@ -309,7 +337,7 @@ function readSlots(
 }
 
 function readHead(
-  floats: ReadonlyMap<string, Float32Array>,
+  given: ReadonlyMap<string, Values>,
   present: ReadonlySet<string>,
   features: number,
   problems: Problems,
@@ -322,8 +350,8 @@ function readHead(
     if (present.has(one) && !present.has(other))
       problems.add(`tensor ${quote(one)} is given without ${quote(other)}`)
   }
-  const weight = floats.get(HEAD_WEIGHT)
-  const bias = floats.get(HEAD_BIAS)
+  const { floats: weight, half } = given.get(HEAD_WEIGHT) ?? {}
+  const bias = given.get(HEAD_BIAS)?.floats
   if (!weight || !bias) return null
   const classes = weight.length / features
   if (bias.length !== classes) {
@@ -331,7 +359,7 @@ function readHead(
       `tensor ${quote(HEAD_BIAS)} has shape [${bias.length}], expected [${classes}] as ${quote(HEAD_WEIGHT)} has ${classes} rows`,
     )
   }
-  return { classes, weight, bias }
+  return half ? { classes, weight, bias, half } : { classes, weight, bias }
 }
 
 /** Labels and head come together, one label per class. */

@@ -6,7 +6,9 @@
  */
 import { FacetError, unknownDomain } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
+import type { Extent } from '../pack/extent.js'
 import type { DomainRecord, VersionRecord } from '../store/store.js'
+import { extentOf } from './extents.js'
 import { named } from './failures.js'
 import type { Standing } from '../residency/versions.js'
 
@@ -26,13 +28,17 @@ export interface DomainState {
 
 /** How many domains have a version. */
 interface Uses {
-  classes: number
+  extent: Extent
+  /** Whether a record says the whole of it. */
+  isKnown: boolean
   /** Fingerprint of its family, where a record says it. */
   family: string | undefined
   listed: number
   active: number
   pinned: number
 }
+
+const UNKNOWN: Extent = { adapter: 'whole', classes: 0, halfHead: false }
 
 export class Catalog {
   readonly #states = new Map<string, DomainState>()
@@ -93,9 +99,9 @@ export class Catalog {
     return uses.active > 0 ? 'active' : 'idle'
   }
 
-  /** Classes of a version's head; 0 for one that no domain has. */
-  classes(version: string): number {
-    return this.#uses.get(version)?.classes ?? 0
+  /** What a version's row holds; a whole adapter for one that no domain has. */
+  extent(version: string): Extent {
+    return this.#uses.get(version)?.extent ?? UNKNOWN
   }
 
   /** Fingerprint of the family that a version is of; undefined where no record says it. */
@@ -133,8 +139,18 @@ export class Catalog {
   }
 
   #count(state: DomainState, step: 1 | -1, touched: Set<string>): void {
-    for (const { version, classes, family } of state.versions) {
-      const uses = this.#uses.get(version) ?? { classes, family, listed: 0, active: 0, pinned: 0 }
+    for (const record of state.versions) {
+      const { version, family } = record
+      const isKnown = record.adapter !== undefined
+      const uses = this.#uses.get(version) ?? {
+        extent: extentOf(record),
+        isKnown,
+        family,
+        listed: 0,
+        active: 0,
+        pinned: 0,
+      }
+      if (isKnown && !uses.isKnown) Object.assign(uses, { extent: extentOf(record), isKnown })
       uses.family ??= family
       uses.listed += step
       if (version === state.active) {
@@ -186,11 +202,6 @@ export function activeVersion({
   versions,
 }: Pick<DomainState, 'active' | 'versions'>): VersionRecord | undefined {
   return versions.find(({ version }) => version === active)
-}
-
-/** Classes of a domain's active version; 0 where no version is active. */
-export function activeClasses(state: Pick<DomainState, 'active' | 'versions'>): number {
-  return activeVersion(state)?.classes ?? 0
 }
 
 /** The record of a state. */

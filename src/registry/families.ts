@@ -55,9 +55,9 @@ export class Families {
     return residency === undefined ? this.#unserved(version) : residency.failure(version)
   }
 
-  /** Bytes of the version's row and of a head of so many classes; 0 where its family is not served. */
-  rowBytes(version: string, classes: number): number {
-    return this.find(version)?.rowBytes(classes) ?? 0
+  /** Bytes of the version's row and head; 0 where it is not resident. */
+  residentBytes(version: string): number {
+    return this.find(version)?.residentBytes(version) ?? 0
   }
 
   /** See `Residency.settle`: a version that no domain lists any more may be any family's. */

@@ -25,7 +25,7 @@ export class ListedVersions {
       (catalog.family(version) ?? bases[0].record.family) === base.record.family
     return {
       read: (version) => packs.read(version),
-      classes: (version) => catalog.classes(version),
+      extent: (version) => catalog.extent(version),
       standing: (version) => catalog.standing(version),
       *pinned() {
         for (const { pinned, active, base: isBase } of catalog.states())

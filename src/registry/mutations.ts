@@ -13,6 +13,7 @@ import { checkDomainId } from '../domain-id.js'
 import { KeyedQueue } from '../concurrency/keyed-queue.js'
 import type { VersionRecord } from '../store/store.js'
 import { type DomainState, recordOf, tombstone } from './catalog.js'
+import { recorded } from './extents.js'
 import type { Families } from './families.js'
 import { named } from './failures.js'
 import type { Change, RegistryOptions } from './options.js'
@@ -290,9 +291,7 @@ export class Mutations {
   }
 }
 
-function versionRecord(
-  { version, bytes, family, about: { design, classes } }: Prepared,
-  created: Date,
-): VersionRecord {
-  return { version, bytes, created: created.toISOString(), design, classes, family }
+function versionRecord({ version, bytes, family, about }: Prepared, created: Date): VersionRecord {
+  const { design } = about
+  return { version, bytes, created: created.toISOString(), design, ...recorded(about), family }
 }

@@ -5,14 +5,17 @@ import type { Logger } from 'pino'
 import { FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { BASE_FILE, type Family } from '../family/family.js'
+import { ownAdapter } from '../pack/extent.js'
 import { readPackInfo } from '../pack/read.js'
 import { sha256 } from '../bytes/digest.js'
 import type { Seed } from '../store/seeds.js'
 import type { DomainRecord, StoreProblem, VersionRecord } from '../store/store.js'
 import { activeVersion, type DomainState, mergedState } from './catalog.js'
+import { extentOf, recorded } from './extents.js'
 import type { Families } from './families.js'
 import type { Packs } from './packs.js'
 import type { PinRoom } from '../residency/pins.js'
+import { aboutBase } from '../residency/prepare.js'
 import type { Residency } from '../residency/residency.js'
 
 /** A family's base as a shipped pack. Its version is the SHA-256 of its file. */
@@ -27,7 +30,7 @@ export function baseSeed({ dir, manifest, base }: Family): Seed {
       bytes,
       created: manifest.provenance.created,
       design: base.design,
-      classes: base.head?.classes ?? 0,
+      ...recorded(aboutBase(base)),
       family: manifest.fingerprint,
       seed: true,
     },
@@ -41,12 +44,20 @@ export function baseSeed({ dir, manifest, base }: Family): Seed {
   }
 }
 
-/** What a listing shows of a shipped pack, read from its header alone. @throws FacetError `invalid_pack` */
+/**
+ * What a listing shows of a shipped pack, read from its header alone.
+ * @param families those that are served
+ * @throws FacetError `invalid_pack`
+ */
 export function describePack(
   bytes: Uint8Array,
-): Pick<VersionRecord, 'design' | 'classes' | 'created' | 'family'> {
-  const { design, classes, created = '', family } = readPackInfo(bytes)
-  return { design, classes, created, family }
+  families: readonly Pick<Family, 'manifest' | 'base'>[],
+): Omit<VersionRecord, 'version' | 'bytes'> {
+  const info = readPackInfo(bytes)
+  const { design, created = '', family, halfHead, classes } = info
+  const own = families.find(({ manifest }) => manifest.fingerprint === family)
+  const adapter = own ? ownAdapter(info, own.base) : 'whole'
+  return { design, created, family, ...recorded({ adapter, classes, halfHead }) }
 }
 
 /**
@@ -96,7 +107,9 @@ export function withRoomForPins(
       const own = states.flatMap(({ versions }) =>
         versions.filter(({ family }) => families.served(family) === residency),
       )
-      room = residency.pinRoom(own.reduce((most, { classes }) => Math.max(most, classes), 0))
+      const bytes = (most: number, record: VersionRecord) =>
+        Math.max(most, residency.rowBytes(extentOf(record)))
+      room = residency.pinRoom(own.reduce(bytes, 0))
       rooms.set(residency, room)
     }
     return room
@@ -105,7 +118,8 @@ export function withRoomForPins(
     const active = activeVersion(state)
     const residency = families.served(active?.family)
     // What is not served takes no room.
-    if (!state.pinned || residency === undefined || roomOf(residency).add(active?.classes ?? 0)) return state
+    const bytes = active && residency ? residency.rowBytes(extentOf(active)) : 0
+    if (!state.pinned || residency === undefined || roomOf(residency).add(bytes)) return state
     logger.warn({ domain: state.domain }, 'pin dropped: the bank has no room for it')
     return { ...state, pinned: false }
   })

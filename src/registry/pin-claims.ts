@@ -8,6 +8,7 @@
 import { FacetError } from '../errors.js'
 import type { VersionRecord } from '../store/store.js'
 import { activeVersion, type Catalog, type DomainState } from './catalog.js'
+import { extentOf } from './extents.js'
 import type { Families } from './families.js'
 
 export class PinClaims {
@@ -47,9 +48,9 @@ export class PinClaims {
   #fitsInstead(version: VersionRecord, before: DomainState): boolean {
     const own = activeVersion(before)
     const residency = this.#families.served(version.family)
-    return (
-      own !== undefined && this.#families.served(own.family) === residency && version.classes <= own.classes
-    )
+    if (own === undefined || this.#families.served(own.family) !== residency) return false
+    const bytes = (record: VersionRecord) => residency?.rowBytes(extentOf(record)) ?? 0
+    return bytes(version) <= bytes(own)
   }
 
   #check(wanted: string, version: VersionRecord, wasPinned: boolean): void {
@@ -59,20 +60,19 @@ export class PinClaims {
     const isOwn = (other: VersionRecord | undefined) =>
       other !== undefined && this.#families.served(other.family) === residency
     const states = [...this.#catalog.states()].filter(({ base }) => !base)
-    const largest = states
-      .flatMap(({ versions }) => versions.filter(isOwn))
-      .reduce((most, { classes }) => Math.max(most, classes), 0)
-    const room = residency.pinRoom(largest)
+    const bytes = (record: VersionRecord) => residency.rowBytes(extentOf(record))
+    const own = states.flatMap(({ versions }) => versions.filter(isOwn))
+    const room = residency.pinRoom(own.reduce((most, record) => Math.max(most, bytes(record)), 0))
     for (const state of states) {
       const { domain, pinned } = state
       if (domain === wanted) continue
       const active = activeVersion(state)
       const claimed = this.#claims.get(domain)
-      const classes = [pinned ? active : undefined, claimed].filter(isOwn).map((each) => each!.classes)
-      if (classes.length > 0) room.add(Math.max(...classes))
+      const held = [pinned ? active : undefined, claimed].filter(isOwn).map((each) => bytes(each!))
+      if (held.length > 0) room.add(Math.max(...held))
     }
+    if (room.add(bytes(version))) return
     const { classes } = version
-    if (room.add(classes)) return
     const remedy = 'unpin one, or give the bank more memory (--bank-memory).'
     throw new FacetError(
       'pins_exceed_memory',

@@ -7,8 +7,8 @@ import type { DomainView } from './types.js'
 export interface Shown {
   state(version: string): Exclude<ResidencyState, 'inactive'>
   failure(version: string): Error | undefined
-  /** Bytes of a version's bank row and of its head. */
-  rowBytes(version: string, classes: number): number
+  /** Bytes of a version's bank row and of its head; 0 where it is not resident. */
+  residentBytes(version: string): number
   /** The name of the family a version is of; null where it is not served. */
   name(version: string): string | null
 }
@@ -38,7 +38,7 @@ export function domainView(state: DomainState, bank: Shown): DomainView {
     seed: record?.seed === true,
     bytes: {
       pack: record?.bytes ?? 0,
-      resident: record && residency === 'resident' ? bank.rowBytes(record.version, record.classes) : 0,
+      resident: active === null ? 0 : bank.residentBytes(active),
     },
     family: active === null ? null : bank.name(active),
     design: record?.design ?? null,

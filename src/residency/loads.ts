@@ -132,10 +132,10 @@ export class Loads {
     const { rows, versions } = this.#options
     while (load.requests.size > 0) {
       const { version, principal } = load
-      const classes = versions.classes(version)
-      rows.checkRoom(classes, 'domain_failed')
+      const extent = versions.extent(version)
+      rows.checkRoom(extent, 'domain_failed')
       load.reserving = new AbortController()
-      const reservation = await rows.reserve({ version, classes, principal }, load.reserving.signal)
+      const reservation = await rows.reserve({ version, extent, principal }, load.reserving.signal)
       load.reserving = null
       if (reservation === null) continue
       const there = rows.find(version)

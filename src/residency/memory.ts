@@ -1,9 +1,6 @@
 /** The live memory account: what is resident, and what the same domains would cost as dedicated networks. */
-import { arrayType } from '../engine/bank-spec.js'
-import type { BankDtype } from '../engine/plan.js'
 import type { Precision } from '../manifest/graphs.js'
 import { kindOf } from '../manifest/kinds/kinds.js'
-import type { BankLayout } from '../manifest/layout.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import type { MemoryAccount, TotalMemory } from './types.js'
 
@@ -18,7 +15,9 @@ const SESSION_BYTES = 950_000
 
 /** One resident version. */
 export interface ResidentWeights {
-  classes: number
+  /** Bytes of the adapter that it has itself, and of its head. */
+  adapter: number
+  head: number
   /** False for a version that only waits to be activated or evicted: nobody would deploy a network for it. */
   active: boolean
 }
@@ -27,6 +26,8 @@ export interface ResidentWeights {
 export interface EngineHoldings {
   /** Rows of the bank. */
   rows: number
+  /** Bytes that adapters and heads may take. */
+  bytes: number
   /** Sessions that hold the trunk's weights. */
   trunks: number
   precision: Precision
@@ -38,45 +39,47 @@ export interface EngineHoldings {
  *
  * - trunk: `manifest.parameters.trunk` weights, held by each of the engine's `trunks` sessions; f32, or a byte each
  *   where the engine's precision is int8.
- * - adapters, heads: a bank row and a head for each resident version.
+ * - adapters, heads: of each resident version what it has itself. One without an adapter of its own takes a head alone.
  * - specialised: the dedicated networks that the service itself has open, for the versions with the most traffic.
  * - dedicated: for each resident *active* version one network with the adapter merged in: the trunk's weights, in the
  *   engine's precision, what each slot's kind says is left beside them (`SlotKind.dedicatedElements`), and the head.
  *
  * Domains that serve the same version count once on both sides.
  *
- * A domain saves the network that it does not need and costs its row (its head is the same on both sides). So the family
- * takes less than dedicated networks when as many domains are resident as make up for its trunks, and for the rows of
- * versions that are not active.
+ * A domain saves the network that it does not need and costs its adapter (its head is the same on both sides). So the
+ * family takes less than dedicated networks when as many domains are resident as make up for its trunks, and for the
+ * rows of versions that are not active. It is assumed that further domains have adapters as large as these on average.
  */
 export function memoryAccount(
-  manifest: Pick<FamilyManifest, 'parameters' | 'slots' | 'features'>,
-  layout: Pick<BankLayout, 'elements'>,
-  dtype: BankDtype,
+  manifest: Pick<FamilyManifest, 'parameters' | 'slots'>,
   residents: Iterable<ResidentWeights>,
-  { rows: capacity, trunks, precision, dedicatedNetworks: networks }: EngineHoldings,
+  { rows: capacity, bytes, trunks, precision, dedicatedNetworks: networks }: EngineHoldings,
 ): MemoryAccount {
   const slots = slotElements(manifest)
   const network = manifest.parameters.trunk * WEIGHT_BYTES[precision]
   const specialised = { networks, bytes: networks * dedicatedNetworkBytes(manifest) }
   const trunk = trunks * network
-  const adapter = layout.elements * arrayType(dtype).BYTES_PER_ELEMENT
-  const gain = network + slots * F32 - adapter
+  let adapters = 0
   let heads = 0
   let dedicated = 0
   let used = 0
   let idle = 0
+  let idleAdapters = 0
   let active = 0
-  for (const { classes, active: serves } of residents) {
-    const head = headElements(manifest.features, classes) * F32
+  for (const { adapter, head, active: serves } of residents) {
     used++
+    adapters += adapter
     heads += head
     if (serves) {
       active++
       dedicated += network + slots * F32 + head
-    } else idle += adapter + head
+    } else {
+      idle += adapter + head
+      idleAdapters += adapter
+    }
   }
-  const adapters = used * adapter
+  const adapter = (adapters - idleAdapters) / Math.max(1, active)
+  const gain = network + slots * F32 - adapter
   const family = trunk + adapters + heads + specialised.bytes
   const breakEven = gain > 0 ? Math.ceil((trunk + idle + specialised.bytes) / gain) : Infinity
   const account = {
@@ -90,7 +93,8 @@ export function memoryAccount(
     breakEven,
   }
   if (dedicated >= family) return account
-  return { ...account, note: noteOf({ trunks, active, family, dedicated, breakEven, capacity }) }
+  const most = Math.min(capacity, Math.floor(bytes / adapter))
+  return { ...account, note: noteOf({ trunks, active, family, dedicated, breakEven, most }) }
 }
 
 /** The sums over several families. @param capacity bytes that their adapters and heads may take together */
@@ -126,9 +130,10 @@ function noteOf(figures: {
   family: number
   dedicated: number
   breakEven: number
-  capacity: number
+  /** Domains that the bank has room for. */
+  most: number
 }): string {
-  const { trunks, active, family, dedicated, breakEven, capacity } = figures
+  const { trunks, active, family, dedicated, breakEven, most } = figures
   const domains = (count: number) => `${count} resident ${count === 1 ? 'domain' : 'domains'}`
   const sentences = [
     `The family takes more than dedicated networks would (${megabytes(family)} against ${megabytes(dedicated)}): it holds the trunk ${trunks === 1 ? 'once' : `${trunks} times`}, and an adapter for each domain, for only ${domains(active)} (the base included).`,
@@ -136,16 +141,12 @@ function noteOf(figures: {
   if (breakEven === Infinity)
     sentences.push('An adapter takes as much as a network here, so more domains do not change that.')
   else sentences.push(`It pays from ${domains(breakEven)} on.`)
-  if (breakEven !== Infinity && breakEven > capacity)
-    sentences.push(`The bank has ${capacity} rows: raise --bank-memory.`)
+  if (breakEven !== Infinity && breakEven > most)
+    sentences.push(`The bank has room for ${most}: raise --bank-memory.`)
   if (trunks > 2) sentences.push('With fewer --lanes it holds the trunk fewer times.')
   return sentences.join(' ')
 }
 
 function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(1)} MB`
-}
-
-function headElements(features: number, classes: number): number {
-  return classes * features + classes
 }

@@ -8,21 +8,19 @@ export interface PinLimits {
   rows: number
   /** Bytes of resident adapters and heads together. */
   memory: number
-  /** Bytes of a bank row and a head of so many classes. */
-  bytes(classes: number): number
 }
 
 export class PinRoom {
   readonly #limits: PinLimits
-  /** Classes of the largest version that must still fit. */
   readonly #largest: number
   #left: number
   #pins = 0
 
-  constructor(limits: PinLimits, base: { classes: number }, largest: number) {
+  /** @param base bytes of the base @param largest bytes of the largest version that must still fit */
+  constructor(limits: PinLimits, base: number, largest: number) {
     this.#limits = limits
     this.#largest = largest
-    this.#left = limits.memory - limits.bytes(base.classes)
+    this.#left = limits.memory - base
   }
 
   /** Pinned versions so far. */
@@ -30,13 +28,12 @@ export class PinRoom {
     return this.#pins
   }
 
-  /** Adds a pinned version if it fits, and says whether it did. */
-  add(classes: number): boolean {
-    const { rows, bytes } = this.#limits
-    const own = bytes(classes)
-    if (this.#pins + 2 >= rows || this.#left - own < bytes(Math.max(this.#largest, classes))) return false
+  /** Adds a pinned version of so many bytes if it fits, and says whether it did. */
+  add(bytes: number): boolean {
+    const { rows } = this.#limits
+    if (this.#pins + 2 >= rows || this.#left - bytes < Math.max(this.#largest, bytes)) return false
     this.#pins++
-    this.#left -= own
+    this.#left -= bytes
     return true
   }
 }

@@ -9,20 +9,19 @@ import { turns } from '../concurrency/turns.js'
 import type { RowTensors } from '../engine/batch.js'
 import type { BankDtype } from '../engine/plan.js'
 import type { Design } from '../manifest/manifest.js'
+import { type Extent, extentOf } from '../pack/extent.js'
 import type { Family } from '../family/family.js'
 import type { Activation, Pack } from '../pack/pack.js'
 import { readPackSteps } from '../pack/read.js'
-import { packRowSteps } from '../engine/row.js'
+import { ownRowSteps } from '../engine/row.js'
 import { sha256 } from '../bytes/digest.js'
 
-/** What an answer needs to know of a resident version. */
-export interface About {
+/** What an answer needs to know of a resident version, and what its row holds. */
+export interface About extends Extent {
   design: Design
   /** Null for a pack without a head. */
   labels: readonly string[] | null
   activation: Activation
-  /** 0 without a head. */
-  classes: number
 }
 
 export interface Prepared {
@@ -64,7 +63,7 @@ export function preparer(families: readonly [Family, ...Family[]], dtype: BankDt
     return {
       version: await sha256(bytes),
       family: whole.family,
-      about: about(whole),
+      about: about(whole, extentOf(whole, family.base)),
       bytes: bytes.length,
       async row() {
         check()
@@ -73,9 +72,8 @@ export function preparer(families: readonly [Family, ...Family[]], dtype: BankDt
         // again.
         unused = null
         const pack = ready ?? (await read())
-        const { base, layout, manifest } = family
         const mayTake = (array: Float32Array) => decoded.has(array)
-        return turns.run(packRowSteps(pack, base, manifest, layout, dtype, mayTake), { check })
+        return turns.run(ownRowSteps(pack, family, dtype, mayTake), { check })
       },
       release() {
         released = true
@@ -91,7 +89,11 @@ export function arraysOf({ slots, head }: Pick<Pack, 'slots' | 'head'>): Float32
   return [...ofHead, ...[...slots.values()].flatMap((parts) => Object.values(parts))]
 }
 
-export function about(pack: Pack): About {
-  const { design, labels, activation, head } = pack
-  return { design, labels, activation, classes: head?.classes ?? 0 }
+function about({ design, labels, activation }: Pack, extent: Extent): About {
+  return { design, labels, activation, ...extent }
+}
+
+/** Of the family's own pack, whose row is whole. */
+export function aboutBase(base: Pack): About {
+  return about(base, { adapter: 'whole', classes: base.head?.classes ?? 0, halfHead: false })
 }

@@ -9,18 +9,19 @@ import type { Logger } from 'pino'
 import { short } from '../bytes/digest.js'
 import type { Clock } from '../concurrency/clock.js'
 import type { SharedBudget } from '../concurrency/shared-budget.js'
-import { rowBytes } from '../engine/bank-spec.js'
+import { adapterBytes, headBytes, type RowSizes, rowBytes } from '../engine/bank-spec.js'
 import type { BankDtype } from '../engine/plan.js'
 import { draining, engineRestarting, type FacetError } from '../errors.js'
 import { BASE_FILE, type Family } from '../family/family.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
+import type { Extent } from '../pack/extent.js'
 import type { Canary } from './canary.js'
 import { FailedVersions } from './failed-versions.js'
 import { bankFull, clientGone, loadTimeout, tooLate } from './failures.js'
 import { Loads } from './loads.js'
 import { memoryAccount } from './memory.js'
 import { PinRoom } from './pins.js'
-import { about, type Prepared, preparer } from './prepare.js'
+import { aboutBase, type Prepared, preparer } from './prepare.js'
 import { type BankEngine, RowWriter } from './row-writer.js'
 import { type Resident, Rows } from './rows.js'
 import type { MemoryAccount, ResidencyState } from './types.js'
@@ -100,8 +101,8 @@ export class Residency {
     this.#rows = new Rows({
       capacity: engine.rows,
       budget,
-      bytes: (classes) => this.rowBytes(classes),
-      base: { version: family.manifest.files[BASE_FILE]!.sha256, about: about(family.base) },
+      bytes: (extent) => this.rowBytes(extent),
+      base: { version: family.manifest.files[BASE_FILE]!.sha256, about: aboutBase(family.base) },
       clock,
       minResidencyMs: limits.minResidencyMs,
       standing: (version) => versions.standing(version),
@@ -166,27 +167,42 @@ export class Residency {
     return this.#rows.lruAge()
   }
 
-  /** Bytes of a bank row and of a head of so many classes. */
-  rowBytes(classes: number): number {
-    const { family, limits } = this.#options
-    return rowBytes(family.layout, limits.bankDtype, family.manifest.features, classes)
+  /** Bytes of a bank row that holds this. */
+  rowBytes(extent: Extent): number {
+    return rowBytes(this.#sizes, extent)
   }
 
-  /** An empty account of what may be pinned beside the base and a version of `largest` classes, in the family's share. */
+  /** Bytes of a version's row and head; 0 where it is not resident. */
+  residentBytes(version: string): number {
+    return this.#rows.find(version)?.bytes ?? 0
+  }
+
+  /** An empty account of what may be pinned beside the base and a version of `largest` bytes, in the family's share. */
   pinRoom(largest: number): PinRoom {
     const { family, engine, budget } = this.#options
-    const { classes } = about(family.base)
-    const bytes = (classes: number) => this.rowBytes(classes)
-    return new PinRoom({ rows: engine.rows, memory: budget.share, bytes }, { classes }, largest)
+    const base = this.rowBytes(aboutBase(family.base))
+    return new PinRoom({ rows: engine.rows, memory: budget.share }, base, largest)
   }
 
   memory(): MemoryAccount {
-    const { family, engine, limits, versions } = this.#options
-    const residents = Array.from(this.#rows.residents(), ({ version, about: { classes } }) => {
+    const { family, engine, budget, versions } = this.#options
+    const sizes = this.#sizes
+    const residents = Array.from(this.#rows.residents(), ({ version, about }) => {
       const standing = versions.standing(version)
-      return { classes, active: standing === 'active' || standing === 'pinned' }
+      return {
+        adapter: adapterBytes(sizes, about.adapter),
+        head: headBytes(sizes.features, about),
+        active: standing === 'active' || standing === 'pinned',
+      }
     })
-    return memoryAccount(family.manifest, family.layout, limits.bankDtype, residents, engine)
+    const { rows, trunks, precision, dedicatedNetworks } = engine
+    const holdings = { rows, bytes: budget.share, trunks, precision, dedicatedNetworks }
+    return memoryAccount(family.manifest, residents, holdings)
+  }
+
+  get #sizes(): RowSizes {
+    const { family, limits } = this.#options
+    return { layout: family.layout, dtype: limits.bankDtype, features: family.manifest.features }
   }
 
   /** The row of a version; undefined where it is not resident. */
@@ -287,9 +303,8 @@ export class Residency {
     for (;;) {
       signal.throwIfAborted()
       if (this.#closed) throw draining()
-      this.#rows.checkRoom(about.classes, 'invalid_pack')
-      const { classes } = about
-      const reservation = await this.#rows.reserve({ version, classes, principal: '' }, signal)
+      this.#rows.checkRoom(about, 'invalid_pack')
+      const reservation = await this.#rows.reserve({ version, extent: about, principal: '' }, signal)
       if (reservation === null || !(await this.#writer.write(reservation, prepared))) continue
       return {
         row: reservation.row,

@@ -14,6 +14,7 @@ import type { Allowance, SharedBudget } from '../concurrency/shared-budget.js'
 import { FacetError } from '../errors.js'
 import { Demand } from './demand.js'
 import { HIGH_DEMAND, HOT_DEMAND, leaving, type Newcomer, type Occupant } from './eviction.js'
+import type { Extent } from '../pack/extent.js'
 import type { About } from './prepare.js'
 import type { Standing } from './versions.js'
 
@@ -45,8 +46,8 @@ export interface RowReservation {
 /** What a row is wanted for. */
 export interface Wanted {
   version: string
-  /** Of the head that is to come. */
-  classes: number
+  /** What is to come. */
+  extent: Extent
   principal: string
 }
 
@@ -77,8 +78,8 @@ export interface RowsOptions {
   capacity: number
   /** Bytes of rows and heads together, and of those of other families. */
   budget: SharedBudget
-  /** Bytes of a row and a head of so many classes. */
-  bytes(classes: number): number
+  /** Bytes of a row that holds this. */
+  bytes(extent: Extent): number
   base: { version: string; about: About }
   clock: Clock
   /** An active version is not evicted before this, ms: so it shows whether it is asked for again. */
@@ -103,7 +104,9 @@ export class Rows {
   readonly #reservations = new Set<RowReservation>()
   /** These take no new references, so that they can be evicted when the last one is returned. */
   readonly #leaving = new Set<Resident>()
+  /** Rows that are free, of those that were used before; from `#nextRow` on none was. */
   #freeRows: number[] = []
+  #nextRow = 1
   /** Of residents and reservations. */
   #usedBytes = 0
   #cancelTimer: (() => void) | undefined
@@ -113,7 +116,7 @@ export class Rows {
     const { base, clock } = options
     this.#demand = new Demand(clock, options.minResidencyMs)
     const now = clock.now()
-    const bytes = options.bytes(base.about.classes)
+    const bytes = options.bytes(base.about)
     const unused = { since: now, used: now, principal: '' }
     this.#residents.set(base.version, { ...base, ...unused, row: 0, bytes, references: 1 })
     this.#allowance = options.budget.join({
@@ -164,8 +167,8 @@ export class Rows {
 
   /** Refuses a version that would never fit into this bank, so that it does not wait for a row.
    * @throws FacetError `code` */
-  checkRoom(classes: number, code: 'invalid_pack' | 'domain_failed'): void {
-    const bytes = this.#options.bytes(classes)
+  checkRoom(extent: Extent, code: 'invalid_pack' | 'domain_failed'): void {
+    const bytes = this.#options.bytes(extent)
     const room = this.#allowance.share - this.#base.bytes
     if (bytes <= room) return
     const needs = `Its adapter and head take ${bytes} bytes, and beside the base there are ${Math.floor(room)}`
@@ -173,14 +176,14 @@ export class Rows {
   }
 
   /**
-   * Reserves a row, with bytes for a head of so many classes. Principals take turns, and so do the versions that one of
+   * Reserves a row, with bytes for what is to come. Principals take turns, and so do the versions that one of
    * them asks for.
    * @returns null where `signal` aborts first or no row will be granted any more
    */
-  reserve({ version, classes, principal }: Wanted, signal: AbortSignal): Promise<RowReservation | null> {
+  reserve({ version, extent, principal }: Wanted, signal: AbortSignal): Promise<RowReservation | null> {
     return new Promise((grant) => {
       const demand = this.#demand.of(version)
-      const bytes = this.#options.bytes(classes)
+      const bytes = this.#options.bytes(extent)
       const claim: Claim = { version, rows: 1, bytes, demand, turns: new Map(), grant }
       this.#claims.add(claim)
       this.#claimedBytes += claim.bytes
@@ -226,7 +229,7 @@ export class Rows {
       return resident
     }
     this.#reservations.delete(reservation)
-    const bytes = this.#options.bytes(about.classes)
+    const bytes = this.#options.bytes(about)
     this.#usedBytes += bytes - reservation.bytes
     const { row, principal } = reservation
     resident = { version, row, about, bytes, since: now, used: now, principal, references: 1 }
@@ -255,7 +258,8 @@ export class Rows {
     this.#residents.set(base.version, base)
     this.#reservations.clear()
     this.#leaving.clear()
-    this.#freeRows = Array.from({ length: this.#options.capacity - 1 }, (_, index) => index + 1).reverse()
+    this.#freeRows = []
+    this.#nextRow = 1
     this.#grantRows()
   }
 
@@ -310,7 +314,7 @@ export class Rows {
       if (!this.#fits(bytes) && !this.#makeRoom(claim)) return
       this.#line.give(turn)
       this.#line.end(turn, 1)
-      const reservation = { row: this.#freeRows.pop()!, bytes, principal: turn.owner[0]! }
+      const reservation = { row: this.#freeRows.pop() ?? this.#nextRow++, bytes, principal: turn.owner[0]! }
       this.#usedBytes += bytes
       this.#reservations.add(reservation)
       this.#end(claim, reservation)
@@ -318,12 +322,12 @@ export class Rows {
   }
 
   #fits(bytes: number): boolean {
-    return this.#freeRows.length > 0 && this.#usedBytes + bytes <= this.#allowance.limit
+    return this.#rowsLeft > 0 && this.#usedBytes + bytes <= this.#allowance.limit
   }
 
   /** Whether nothing of ours is in the way. What others hold of our share they give back. */
   #fitsIntoOurs({ rows, bytes }: Need): boolean {
-    return this.#freeRows.length >= rows && this.#usedBytes + bytes <= this.#allowance.due
+    return this.#rowsLeft >= rows && this.#usedBytes + bytes <= this.#allowance.due
   }
 
   /**
@@ -356,7 +360,7 @@ export class Rows {
    * looked at again.
    */
   #chooseLeaving(first: Need, cold: readonly Seat[], hot: readonly Seat[]): void {
-    let rows = this.#freeRows.length
+    let rows = this.#rowsLeft
     let bytes = this.#allowance.due - this.#usedBytes
     const leave = (from: readonly Seat[], neededRows: number, neededBytes: number) => {
       for (const { resident } of from) {
@@ -377,7 +381,7 @@ export class Rows {
     for (const { principal } of this.#residents.values())
       rowsOf.set(principal, (rowsOf.get(principal) ?? 0) + 1)
     const seats = Array.from(this.#residents.values(), (resident) => this.#seat(resident, rowsOf))
-    const rows = need.rows === 0 ? Infinity : this.#freeRows.length
+    const rows = need.rows === 0 ? Infinity : this.#rowsLeft
     const free = { rows, bytes: this.#allowance.due - this.#usedBytes }
     const coming = { rows: this.#reservations.size, bytes: 0 }
     for (const { bytes } of this.#reservations) coming.bytes += bytes
@@ -403,6 +407,11 @@ export class Rows {
       used,
       bytes,
     }
+  }
+
+  /** Rows that nobody has. */
+  get #rowsLeft(): number {
+    return this.#freeRows.length + this.#options.capacity - this.#nextRow
   }
 
   get #base(): Resident {

@@ -8,7 +8,7 @@ export type ResidencyState = 'resident' | 'cold' | 'loading' | 'failed' | 'inact
 export interface MemoryAccount {
   /** The trunk's weights, in all sessions of the engine. */
   trunk: number
-  /** Bank rows in use, the base's included. */
+  /** What resident versions have in the slots themselves, the base included: scales, biases and matrices. */
   adapters: number
   /** Heads of the resident versions. */
   heads: number

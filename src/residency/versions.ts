@@ -1,4 +1,5 @@
 /** What residency asks about versions. Types only: the registry answers, from its domains and its packs. */
+import type { Extent } from '../pack/extent.js'
 
 /**
  * What a version means to the domains. `pinned`: active in a pinned domain, is never evicted. `active`: stays
@@ -19,8 +20,8 @@ export interface PackBytes {
 export interface Versions {
   /** Reads a version's pack. The caller owns the bytes. @throws FacetError `domain_failed`, `store_failed` */
   read(version: string): Promise<PackBytes>
-  /** Classes of a version's head; 0 for a version that no domain lists. */
-  classes(version: string): number
+  /** What a version's row is to hold: no less than it will, where the records do not say it. */
+  extent(version: string): Extent
   standing(version: string): Standing
   /** Versions that are loaded at start and after each restart of the engine. */
   pinned(): Iterable<string>

@@ -9,7 +9,7 @@ import type { Gate } from '../concurrency/gate.js'
 import type { SharedBudget } from '../concurrency/shared-budget.js'
 import type { ServeConfig } from '../config/config.js'
 import { showBytes } from '../config/quantities.js'
-import { rowBytes } from '../engine/bank-spec.js'
+import { adapterBytes, rowBytes } from '../engine/bank-spec.js'
 import { Engine } from '../engine/engine.js'
 import type { SharedMemory } from '../engine/shared-memory.js'
 import { clientClosed, engineRestarting, FacetError } from '../errors.js'
@@ -24,6 +24,7 @@ import { batchRunner, type Sample, type SampleResult } from '../predict/batch-ru
 import type { AcceptedImage, PredictingFamily, Wait } from '../predict/predictor.js'
 import { canaryImage, createCanary } from '../residency/canary.js'
 import { dedicatedNetworkBytes } from '../residency/memory.js'
+import { aboutBase } from '../residency/prepare.js'
 import { Residency, type ResidencyObserver } from '../residency/residency.js'
 import type { MemoryAccount } from '../residency/types.js'
 import type { Versions } from '../residency/versions.js'
@@ -241,7 +242,7 @@ export function familyEngine(
   checkSpecialiseMemory(config, family, share)
   return new Engine({
     family,
-    rows: rowsOf(config, family),
+    ...rowsOf(config, family),
     memory: config.bankMemory,
     sharedMemory,
     bankDtype: config.bankDtype,
@@ -263,11 +264,18 @@ export function familyEngine(
 const LEAST_BYTES_OF_A_DOMAIN = 4096
 
 /**
- * Rows that the bank's memory has room for at most. In a family without slots a row is hardly more than its head; without
- * a least size there would be millions of rows to keep account of.
+ * Rows that the bank's memory has room for at most, and those with an adapter of their own: an affine row is the least. A
+ * row may be hardly more than a small head; without a least size there would be millions of rows to keep account of.
  */
-function rowsOf({ bankMemory, bankDtype }: ServeConfig, { layout }: Family): number {
-  return Math.floor(bankMemory / Math.max(LEAST_BYTES_OF_A_DOMAIN, rowBytes(layout, bankDtype, 0, 0)))
+function rowsOf(
+  { bankMemory, bankDtype: dtype }: ServeConfig,
+  { layout }: Family,
+): { rows: number; adapters: number } {
+  const rows = Math.floor(bankMemory / LEAST_BYTES_OF_A_DOMAIN)
+  return {
+    rows,
+    adapters: Math.min(rows, Math.floor(bankMemory / adapterBytes({ layout, dtype }, 'affine'))),
+  }
 }
 
 /** One dedicated network must fit. */
@@ -281,12 +289,11 @@ function checkSpecialiseMemory({ specialiseMemory }: ServeConfig, { manifest }: 
 
 /** The base is always resident, and a domain needs room beside it: as much as the base at least. */
 function checkMemory(
-  { bankMemory, bankDtype }: ServeConfig,
+  { bankMemory, bankDtype: dtype }: ServeConfig,
   { manifest, layout, base }: Family,
   share: number,
 ): void {
-  const { classes = 0 } = base.head ?? {}
-  const least = 2 * rowBytes(layout, bankDtype, manifest.features, classes)
+  const least = 2 * rowBytes({ layout, dtype, features: manifest.features }, aboutBase(base))
   if (bankMemory * share >= least) return
   throw new Error(
     `--bank-memory ${showBytes(bankMemory)} holds no domain${ofEach(share)}: the base of family '${manifest.name}' and one more domain of its size take ${least} bytes. Give it ${Math.ceil(least / share / 2 ** 20)}MiB or more.`,

@@ -38,7 +38,7 @@ import { preparer } from '../residency/prepare.js'
 import { Places } from '../scheduler/places.js'
 import type { StoreFs } from '../store/fs.js'
 import { LocalStore } from '../store/local.js'
-import { readSeeds } from '../store/seeds.js'
+import { type Describe, readSeeds } from '../store/seeds.js'
 import { checkFolders, type Each, forEach, readFamilies } from './families.js'
 import { familyEngine, FamilyRuntime } from './family-runtime.js'
 import type { FamilySource } from './gauges.js'
@@ -153,8 +153,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   const stop = stopper(assembly, principals, parts.clock, config.gracePeriod)
   try {
     // In this order the pinned domains are resident before the first request comes.
-    await started
-    await registry.open()
+    await registry.open(started)
     await listen(app, config.host, config.port)
   } catch (error) {
     await stop()
@@ -174,8 +173,10 @@ async function assemble(
   config: ServeConfig,
   { logger, clock, fs }: ServiceParts,
 ): Promise<Assembly> {
+  const served = families.map(({ family }) => family)
+  const describe: Describe = (bytes) => describePack(bytes, served)
   const [seeds, openapi, { buildApp }, { openImage }, { Metrics }, { knownRequests }] = await Promise.all([
-    Promise.all(config.adapters.map((folder) => readSeeds(folder, describePack))),
+    Promise.all(config.adapters.map((folder) => readSeeds(folder, describe))),
     readFile(packageFile('openapi.yaml'), 'utf8'),
     import('../http/app.js'),
     import('../image/decode.js'),

@@ -69,6 +69,8 @@ function checkVersionRecord(value: unknown): VersionRecord {
     created: string(value, 'created'),
     design: string(value, 'design'),
     classes: count(value, 'classes'),
+    ...(value.adapter === undefined ? {} : { adapter: string(value, 'adapter') }),
+    ...(value.head === undefined ? {} : { head: string(value, 'head') }),
     ...(value.family === undefined ? {} : { family: string(value, 'family') }),
     ...(value.seed === undefined ? {} : { seed: boolean(value, 'seed') }),
   }

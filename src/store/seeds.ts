@@ -22,7 +22,7 @@ export interface Seed {
 }
 
 /** What a listing shows of a pack, from its bytes. Throws where the bytes are no pack. */
-export type Describe = (bytes: Uint8Array) => Pick<VersionRecord, 'design' | 'classes' | 'created'>
+export type Describe = (bytes: Uint8Array) => Omit<VersionRecord, 'version' | 'bytes'>
 
 /**
  * Every pack in `dir`, in the order of their domains; none where the folder is missing. Other files are

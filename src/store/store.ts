@@ -16,6 +16,10 @@ export interface VersionRecord {
   design: string
   /** Classes of its head; 0 for a pack that serves `embed` only. */
   classes: number
+  /** Which part of an adapter it has itself; and the type of its head's weights, where it has a head. Records written
+   * before there were these fields have none. */
+  adapter?: string
+  head?: string
   /** Fingerprint of the family it belongs to. Records written before there was this field have none. */
   family?: string
   /** True where the pack is a shipped one and not a blob of this store. */
