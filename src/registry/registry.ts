@@ -49,11 +49,12 @@ export class Registry {
 
   /**
    * Opens the store, merges its records with the shipped packs and loads the pinned domains; other domains
-   * are loaded on demand. The engine must have been started. Where it is restarting, the pinned domains are
-   * loaded when it is up again, and this does not wait for them.
-   * @throws FacetError `store_failed` and what else opening the store throws
+   * are loaded on demand. Where an engine is restarting, the pinned domains are loaded when it is up again, and
+   * this does not wait for them.
+   * @param started the engines, which may still be starting; pinned domains are loaded when they have
+   * @throws FacetError `store_failed` and what else opening the store throws; what `started` rejects with
    */
-  async open(): Promise<void> {
+  async open(started?: Promise<unknown>): Promise<void> {
     const { store, seeds, logger } = this.#options
     const problems = await store.open()
     for (const problem of problems) this.#tell(problem)
@@ -74,6 +75,7 @@ export class Registry {
     for (const { version, message } of problems)
       if (version !== undefined && !this.#packs.ships(version))
         this.#families.find(version)?.fail(version, new FacetError('domain_failed', message))
+    await started
     await Promise.all(this.#families.all.map((residency) => residency.start()))
   }
 

@@ -120,7 +120,10 @@ export class LocalStore implements Store {
   }
 
   async records(): Promise<StoredRecord[]> {
-    return structuredClone([...this.#records.values()])
+    return Array.from(this.#records.values(), ({ record, revision }) => ({
+      record: copyOf(record),
+      revision,
+    }))
   }
 
   async hasBlob(version: string): Promise<boolean> {
@@ -336,6 +339,11 @@ export class LocalStore implements Store {
     }
     return named
   }
+}
+
+/** A fraction of the time of `structuredClone`, of which thousands of records take a tenth of a second. */
+function copyOf(record: DomainRecord): DomainRecord {
+  return { ...record, versions: record.versions.map((version) => ({ ...version })) }
 }
 
 /** The error of a pack's file that cannot be read. */

@@ -1,6 +1,7 @@
 /** Opening a data folder: create it where it is missing, take its lock, read it, clean up after a crash. */
 import { basename, dirname, join } from 'node:path'
 import type { Logger } from 'pino'
+import { sideBySide } from '../concurrency/side-by-side.js'
 import { FacetError } from '../errors.js'
 import { type DurableWriter, UnknownOutcome } from './durable.js'
 import { reason, writeFailure } from './failures.js'
@@ -10,6 +11,8 @@ import { LockedError } from './lock.js'
 import { checkFormat, foreignEntries, lostRecords, type Scan, scan } from './scan.js'
 import { quoted } from '../shown-text.js'
 
+/** Folders that are made durable side by side. */
+const SYNCS = 16
 /** Entries that a message names. */
 const NAMED_ENTRIES = 5
 
@@ -166,7 +169,8 @@ async function tidy(
       if (!present.includes(basename(path))) await fs.mkdir(path)
     }
     const folders = found.prefixes.map((prefix) => layout.prefixFolder(prefix))
-    for (const path of [layout.root, layout.blobs, ...records, ...folders]) await disk.syncFolder(path)
+    for (const path of [layout.root, layout.blobs, ...records]) await disk.syncFolder(path)
+    await sideBySide(folders, SYNCS, (path) => disk.syncFolder(path))
     return null
   } catch (error) {
     log?.error({ err: error }, 'store: recovery could not write')

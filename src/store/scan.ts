@@ -3,6 +3,7 @@
  * is found, `verifyStore` reports it.
  */
 import { basename, join } from 'node:path'
+import { sideBySide } from '../concurrency/side-by-side.js'
 import { FacetError } from '../errors.js'
 import { readFailure, reason } from './failures.js'
 import { type Entry, errorCode, type StoreFs } from './fs.js'
@@ -20,6 +21,9 @@ import { isLockName } from './lock.js'
 import { decodeRecord, RecordError } from './record.js'
 import type { DomainRecord, StoredRecord, StoreProblem } from './store.js'
 import { printable } from '../shown-text.js'
+
+/** Files that are looked at side by side. */
+const READERS = 16
 
 /** Packs that a killed process leaves without a record where there was none before: those of uploads under way. */
 const MAX_INTERRUPTED = 8
@@ -118,45 +122,69 @@ export async function scan(fs: StoreFs, layout: Layout): Promise<Scan> {
 }
 
 async function scanBlobs(fs: StoreFs, layout: Layout, found: Scan): Promise<void> {
-  for (const prefix of (await listFolder(fs, layout.blobs)) ?? []) {
-    const folder = join(layout.blobs, prefix)
-    if (!isBlobPrefix(prefix) || (await fs.stat(folder)).kind !== 'folder') {
+  const prefixes = (await listFolder(fs, layout.blobs)) ?? []
+  const folders = await sideBySide(prefixes, READERS, (prefix) => scanPrefix(fs, layout, prefix))
+  for (const [index, prefix] of prefixes.entries()) {
+    const entries = folders[index]!
+    if (entries === null) {
       found.problems.push(stray(`blobs/${prefix}`, 'a folder of this store'))
       continue
     }
     found.prefixes.push(prefix)
-    for (const name of await fs.list(folder)) {
+    for (const { name, bytes, kind } of entries) {
       const version = versionOfFile(name)
-      const { bytes, kind } = await fs.stat(join(folder, name))
       if (version?.startsWith(prefix) && kind === 'file') found.blobs.set(version, bytes)
       else found.problems.push(stray(`blobs/${prefix}/${name}`, 'a blob of this store'))
     }
   }
 }
 
+/** What is in a folder of blobs; null where it is none. */
+async function scanPrefix(
+  fs: StoreFs,
+  layout: Layout,
+  prefix: string,
+): Promise<({ name: string } & Entry)[] | null> {
+  const folder = join(layout.blobs, prefix)
+  if (!isBlobPrefix(prefix) || (await fs.stat(folder)).kind !== 'folder') return null
+  const entries: ({ name: string } & Entry)[] = []
+  for (const name of await fs.list(folder)) entries.push({ name, ...(await fs.stat(join(folder, name))) })
+  return entries
+}
+
 async function scanRecords(fs: StoreFs, layout: Layout, found: Scan): Promise<void> {
   const names = await listFolder(fs, layout.domains)
   found.hasRecords = names !== null
-  for (const name of (names ?? []).sort()) {
+  const sorted = (names ?? []).sort()
+  const records = await sideBySide(sorted, READERS, async (name) => {
     const domain = domainOfFile(name)
-    if (domain === null) {
+    return domain === null ? null : readRecord(fs, layout, domain)
+  })
+  for (const [index, name] of sorted.entries()) {
+    const domain = domainOfFile(name)
+    const read = records[index]!
+    if (domain === null || read === null) {
       found.problems.push(stray(`domains/${name}`, 'a record of a domain'))
-      continue
-    }
-    try {
-      found.records.set(domain, decodeRecord(await fs.read(layout.record(domain), MAX_RECORD_BYTES), domain))
-    } catch (error) {
-      const code = errorCode(error)
-      if (code === 'EMFILE' || code === 'ENFILE') throw error
+    } else if (typeof read === 'string') {
       found.unreadable.add(domain)
-      const why = error instanceof RecordError ? error.message : `it cannot be read (${reason(error)})`
       found.problems.push({
         kind: 'record_unreadable',
         subject: domain,
         domain,
-        message: `The record of domain ${domain} is ignored: ${why}. Restore domains/${name} from a backup, or register the domain again.`,
+        message: `The record of domain ${domain} is ignored: ${read}. Restore domains/${name} from a backup, or register the domain again.`,
       })
-    }
+    } else found.records.set(domain, read)
+  }
+}
+
+/** A record, or why it cannot be read. @throws Node's error where no file descriptor is free */
+async function readRecord(fs: StoreFs, layout: Layout, domain: string): Promise<StoredRecord | string> {
+  try {
+    return decodeRecord(await fs.read(layout.record(domain), MAX_RECORD_BYTES), domain)
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === 'EMFILE' || code === 'ENFILE') throw error
+    return error instanceof RecordError ? error.message : `it cannot be read (${reason(error)})`
   }
 }
 
