@@ -159,7 +159,9 @@ impl Bank {
         // SAFETY: within the adapter row's part of the region, as just checked. It is this row's alone, which is being
         // written: so it is not leased and nobody reads it, and the lock keeps other writers out.
         unsafe {
-            let target = self.regions[tensor].as_ptr().add(adapter.row * length + start);
+            let target = self.regions[tensor]
+                .as_ptr()
+                .add(adapter.row * length + start);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
         }
         Ok(())

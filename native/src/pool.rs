@@ -162,7 +162,12 @@ mod tests {
         pieces.clear();
         let state = pool.state();
         assert_eq!(state.free.len(), state.regions.len());
-        assert!(state.free.iter().all(|(place, length)| place.1 == 0 && *length == REGION_BYTES));
+        assert!(
+            state
+                .free
+                .iter()
+                .all(|(place, length)| place.1 == 0 && *length == REGION_BYTES)
+        );
     }
 
     #[test]
@@ -170,7 +175,10 @@ mod tests {
         let pool = Arc::<Pool>::default();
         let large = piece(&pool, REGION_BYTES + 1, 3);
         let empty = pool.take(0).unwrap();
-        assert_eq!((large.0.get().len(), empty.get().len()), (REGION_BYTES + 1, 0));
+        assert_eq!(
+            (large.0.get().len(), empty.get().len()),
+            (REGION_BYTES + 1, 0)
+        );
         drop((large, empty));
         let again = piece(&pool, REGION_BYTES + 1, 4);
         assert_eq!(pool.state().regions.len(), 2);
@@ -182,7 +190,8 @@ mod tests {
     fn pages_that_are_free_as_a_whole_go_back_to_the_system() {
         let page = page_bytes();
         let pool = Arc::<Pool>::default();
-        let [first, second, third] = [1, 2, 3].map(|mark| piece(&pool, 3 * page / 2 / 64 * 64, mark));
+        let [first, second, third] =
+            [1, 2, 3].map(|mark| piece(&pool, 3 * page / 2 / 64 * 64, mark));
         let start = first.0.memory;
         let byte = |at: usize| unsafe { start.add(at).read() };
         drop(first);

@@ -127,14 +127,24 @@ mod tests {
     #[test]
     fn a_range_is_zero_and_what_is_around_it_stays() {
         let page = super::page_bytes();
-        for (start, bytes) in [(page / 2, 2 * page), (3, 5), (page, page), (0, 0), (7, 2 * page)] {
+        for (start, bytes) in [
+            (page / 2, 2 * page),
+            (3, 5),
+            (page, page),
+            (0, 0),
+            (7, 2 * page),
+        ] {
             let region = Region::reserve(4 * page).unwrap();
             unsafe { region.as_ptr().write_bytes(7, region.len()) };
             unsafe { region.zero(start, bytes) };
             let all = unsafe { std::slice::from_raw_parts(region.as_ptr(), region.len()) };
             let range = start..start + bytes;
             for (at, byte) in all.iter().enumerate() {
-                assert_eq!(*byte, if range.contains(&at) { 0 } else { 7 }, "{start} {at}");
+                assert_eq!(
+                    *byte,
+                    if range.contains(&at) { 0 } else { 7 },
+                    "{start} {at}"
+                );
             }
         }
     }

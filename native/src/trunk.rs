@@ -120,8 +120,7 @@ impl Trunk {
             }
             _ => {
                 let [rows, matrix_rows] = adapter_rows(lease, samples);
-                let rows =
-                    TensorRef::from_array_view(([rows.len()], &rows[..])).map_err(text)?;
+                let rows = TensorRef::from_array_view(([rows.len()], &rows[..])).map_err(text)?;
                 let matrix_rows =
                     TensorRef::from_array_view(([matrix_rows.len()], &matrix_rows[..]))
                         .map_err(text)?;

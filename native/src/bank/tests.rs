@@ -1,5 +1,7 @@
 //! Who may read and write a row, and when.
 
+use std::ffi::CString;
+
 use super::*;
 
 fn bank() -> Arc<Bank> {
@@ -28,7 +30,10 @@ fn bank() -> Arc<Bank> {
 }
 
 fn bytes_of(numbers: &[f32]) -> Vec<u8> {
-    numbers.iter().flat_map(|number| number.to_ne_bytes()).collect()
+    numbers
+        .iter()
+        .flat_map(|number| number.to_ne_bytes())
+        .collect()
 }
 
 fn extent(own: usize) -> Extent {
@@ -48,7 +53,8 @@ fn write(bank: &Bank, row: usize, own: usize) {
     if own > 1 {
         bank.write(row, 1, 0, &bytes_of(&[7.0; 6])).unwrap();
     }
-    bank.write_head(row, 0, &bytes_of(&[3.0, 1.0, 2.0])).unwrap();
+    bank.write_head(row, 0, &bytes_of(&[3.0, 1.0, 2.0]))
+        .unwrap();
     bank.commit(row).unwrap();
 }
 
@@ -61,7 +67,9 @@ fn head_of(lease: &Lease, row: i64) -> Vec<f32> {
 fn numbers(bank: &Bank, tensor: usize, row: usize) -> Vec<f32> {
     let count = bank.tensors[tensor].elements();
     let memory = bank.regions[tensor].as_ptr().cast::<f32>();
-    (0..count).map(|at| unsafe { memory.add(row * count + at).read() }).collect()
+    (0..count)
+        .map(|at| unsafe { memory.add(row * count + at).read() })
+        .collect()
 }
 
 fn refusal<T>(result: Result<T, Failure>) -> Failure {
@@ -128,14 +136,21 @@ fn a_row_has_the_bases_tensors_where_it_has_none_itself() {
     }
     let rows = |samples: &[i64]| {
         let lease = bank.lease(samples).unwrap();
-        samples.iter().map(|&row| lease.adapter_rows(row)).map(|rows| [rows.affine, rows.matrices]).collect::<Vec<_>>()
+        samples
+            .iter()
+            .map(|&row| lease.adapter_rows(row))
+            .map(|rows| [rows.affine, rows.matrices])
+            .collect::<Vec<_>>()
     };
     let [heads, affine, whole] = [rows(&[0, 1, 4]), rows(&[2]), rows(&[3])];
     assert_eq!(heads, [[0, 0]; 3]);
     assert_eq!((affine[0][0] > 0, affine[0][1]), (true, 0));
     assert_eq!((whole[0][0] > 0, whole[0][0]), (true, whole[0][1]));
     let only = |samples: &[i64]| bank.lease(samples).unwrap().only().is_some();
-    assert_eq!([only(&[1, 4, 0, 1]), only(&[1, 2]), only(&[3, 3])], [true, false, true]);
+    assert_eq!(
+        [only(&[1, 4, 0, 1]), only(&[1, 2]), only(&[3, 3])],
+        [true, false, true]
+    );
 }
 
 #[test]
@@ -155,7 +170,10 @@ fn adapter_rows_are_used_again_and_their_matrices_are_zero_then() {
     bank.clear(2);
     write(&bank, 4, 1);
     assert_eq!(adapter(4), was);
-    assert_eq!((numbers(&bank, 0, was)[1], numbers(&bank, 1, was)), (2.5, vec![0.0; 6]));
+    assert_eq!(
+        (numbers(&bank, 0, was)[1], numbers(&bank, 1, was)),
+        (2.5, vec![0.0; 6])
+    );
     // What it holds anew needs no adapter.
     write(&bank, 4, 0);
     write(&bank, 2, 2);
