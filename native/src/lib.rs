@@ -68,7 +68,7 @@ use crate::trunk::{Files, Input};
 
 /// Raised when what JavaScript sees changes: an add-on of another build is then told from a fitting one.
 #[napi]
-pub const INTERFACE: u32 = 6;
+pub const INTERFACE: u32 = 7;
 
 /// Whether this processor has what the operator for slots is made for: vectors. Without, graphs of ONNX's operators
 /// alone are faster.

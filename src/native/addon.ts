@@ -10,7 +10,7 @@ import { libraryFile } from '../engine/runtime/library.js'
 import { packageFile } from '../host/package.js'
 
 /** The add-on's `INTERFACE` that this program knows. */
-const INTERFACE = 6
+const INTERFACE = 7
 
 export const NATIVE_REMEDY = 'Build it with npm run native:build, which needs Rust 1.92 or later.'
 
