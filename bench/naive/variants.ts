@@ -59,7 +59,7 @@ export const variants: readonly Variant[] = [
         symbol: 'Rows.reserve',
         body: `
           const claim = new AbortController()
-          const reserved = original({ version, classes, principal }, claim.signal)
+          const reserved = original({ version, extent, principal }, claim.signal)
           // Of no effect where the row was reserved at once.
           claim.abort()
           return reserved.then((reservation) => {
