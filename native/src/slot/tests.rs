@@ -173,15 +173,24 @@ impl Case {
     }
 }
 
-#[test]
-fn every_shape_gives_the_formula() {
-    let conv = |input, output, kernel: [usize; 2], strides: [usize; 2], pads: [usize; 4]| Conv {
+fn conv(
+    input: usize,
+    output: usize,
+    kernel: [usize; 2],
+    strides: [usize; 2],
+    pads: [usize; 4],
+) -> Conv {
+    Conv {
         input,
         output,
         kernel,
         strides,
         pads,
-    };
+    }
+}
+
+#[test]
+fn every_shape_gives_the_formula() {
     let convs = [
         conv(16, 32, [3, 3], [1, 1], [1, 1, 1, 1]),
         conv(32, 16, [3, 3], [1, 1], [0, 0, 0, 0]),

@@ -4,7 +4,7 @@ use half::f16;
 
 use super::super::dot::{CHANNELS, GROUP, LINE, Line, MOST_PIXELS, Piece, Tile, plain};
 use super::super::{Batch, Conv, Numbers, Plan, Slot, Target, dot};
-use super::numbers;
+use super::{conv, numbers};
 
 const ROWS: usize = 3;
 /// Where the slot's scales begin in an affine row; its biases follow at once.
@@ -22,15 +22,8 @@ struct Case {
 
 impl Default for Case {
     fn default() -> Self {
-        let conv = Conv {
-            input: 16,
-            output: 32,
-            kernel: [3, 3],
-            strides: [1, 1],
-            pads: [1, 1, 1, 1],
-        };
         Self {
-            conv,
+            conv: conv(16, 32, [3, 3], [1, 1], [1, 1, 1, 1]),
             size: [9, 7],
             rows: vec![2, 0, 1, 2],
             matrix: true,
@@ -257,13 +250,6 @@ impl Case {
 
 #[test]
 fn every_shape_gives_the_formula_whatever_the_batch() {
-    let conv = |input, output, kernel: [usize; 2], strides: [usize; 2], pads: [usize; 4]| Conv {
-        input,
-        output,
-        kernel,
-        strides,
-        pads,
-    };
     let convs = [
         conv(16, 32, [3, 3], [1, 1], [1, 1, 1, 1]),
         conv(20, 16, [3, 3], [1, 1], [0, 0, 0, 0]),
