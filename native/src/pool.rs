@@ -149,7 +149,7 @@ mod tests {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            if pieces.len() > 40 || (state % 3 == 0 && !pieces.is_empty()) {
+            if pieces.len() > 40 || (state.is_multiple_of(3) && !pieces.is_empty()) {
                 pieces.swap_remove((state >> 8) as usize % pieces.len());
             } else {
                 pieces.push(piece(&pool, (state >> 16) as usize % 20_000, step as u8));
