@@ -6,7 +6,7 @@
  *   lane, the busy ones included: they will be free before a run over all that waits would have ended. Otherwise
  *   (a GPU) the free lanes share all that waits.
  * - Where a domain floods, the images of quiet domains run in a small batch of their own, so that they do not wait
- *   for a batch full of the flood's images. Only where a small batch is short, and costs an image not much more.
+ *   for a batch full of the flood's images. Only where a small batch is short, and its images cost not much more.
  * - Never two such batches in a row: the flood must not starve either.
  */
 import type { LineLimits } from './domain-line.js'
@@ -21,8 +21,12 @@ const MIN_FEW_BATCH = 8
 
 /** A quiet batch may take at most half the time of a full one, */
 const QUIET_MAX_TIME_RATIO = 0.5
-/** and at most twice as long per image. */
-const QUIET_MAX_COST_RATIO = 2
+/**
+ * and at most a quarter of that time beyond what its images take in a full one. A bound of their cost as a ratio is too
+ * strict for one image: its run seemed too dear in a third of the turns
+ * (docs/experiments/2026-11-28-what-a-flood-costs-a-quiet-domain.md).
+ */
+const QUIET_MAX_LOSS_RATIO = 0.25
 /** Lanes share what waits only where the smaller run takes at most 75% of the larger one's time. */
 const SHARE_MAX_TIME_RATIO = 0.75
 
@@ -77,12 +81,12 @@ function shareOf(waiting: number, { free, unserved, maxBatch, runMs }: Situation
   return worthSharing ? ofAllLanes : ofFreeLanes
 }
 
-/** Entries of quiet domains, as many as make a batch that keeps to both ratios; none where no such batch exists. */
+/** Entries of quiet domains, as many as make a batch that keeps to both bounds; none where no such batch exists. */
 function quietEntries<E extends LineEntry>(line: Line<E>, { lanes, maxBatch, runMs }: Situation): E[] {
   const fullMs = runMs(maxBatch)
   if (fullMs === null) return []
   const mostMs = (size: number) =>
-    fullMs * Math.min(QUIET_MAX_TIME_RATIO, (QUIET_MAX_COST_RATIO * size) / maxBatch)
+    fullMs * Math.min(QUIET_MAX_TIME_RATIO, QUIET_MAX_LOSS_RATIO + size / maxBatch)
   // A domain floods when more of it waits than one batch of each lane takes. By chance alone no domain has so many.
   const quiet = line.quiet(Math.floor(maxBatch * QUIET_MAX_TIME_RATIO), maxBatch * lanes)
   while (quiet.length > 0 && (runMs(quiet.length) ?? fullMs) > mostMs(quiet.length)) quiet.pop()
