@@ -107,8 +107,21 @@ export function privateBytes(pid: number): number {
   return rollup(pid, /^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm)
 }
 
+/** The same of a process and all that descend from it, but those that end while they are asked. */
+export function privateBytesOfTree(pid: number): number {
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean)
+    const own = privateBytes(pid)
+    return children.reduce((sum, child) => sum + privateBytesOfTree(Number(child)), own)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ESRCH' || code === 'ENOENT') return 0
+    throw error
+  }
+}
+
 /**
- * The same without clean pages, which the kernel may drop and read again. Those are mostly pages of
+ * `privateBytes` without clean pages, which the kernel may drop and read again. Those are mostly pages of
  * libraries, which change between private and shared as other processes on the machine start and end.
  */
 export function privateDirtyBytes(pid: number): number {

@@ -1,11 +1,13 @@
 /**
  * `npm run bursts -- [--requests N] [--rest SECONDS] [--only PATTERN] [--jemalloc FILE]`: how much memory the service
- * keeps after bursts of large bodies, under settings of the C library's allocator, and what each setting costs.
+ * keeps after bursts of large bodies and of the images that take most memory, under settings of the C library's
+ * allocator, and what each setting costs.
  *
  * For each setting in turn it starts the real service and sends small images, and then, six at once, so many requests
- * of each kind of `kinds`. Prints the memory that the service shares with no other process before the bursts, at its
- * peak, at their end and after a rest; and the CPU time of a small image and of a request of the bursts. Then one JSON
- * line. A service rests while the next one works.
+ * of each kind of `bodies`, and then as many of `worstImages`. Prints the memory that the service and its decoding
+ * processes share with no other process: before the bursts, at the peak of each of the two, at their end and after a
+ * rest; and the CPU time of a small image and of a request of the first. Then one JSON line. A service rests while the
+ * next one works.
  */
 import { readFile } from 'node:fs/promises'
 import { Agent } from 'node:http'
@@ -13,10 +15,17 @@ import { packageFile } from '../../src/host/package.js'
 import { send, type Wire } from '../client.js'
 import { command, natural, onlyMatching } from '../command.js'
 import { machine } from '../machine.js'
-import { cpuMs, privateBytes } from '../processes.js'
+import { cpuMs, privateBytesOfTree } from '../processes.js'
 import { type RunningServer, startServer } from '../server.js'
 import { largeJpeg } from '../soak/attack-bodies.js'
 import { multipart } from '../soak/requests.js'
+import { avif } from '../worst-images/avif.js'
+import { gif } from '../worst-images/gif.js'
+import { scannedJpeg } from '../worst-images/jpeg.js'
+import { type Kind, type Parameters, parametersOf } from '../worst-images/kind.js'
+import { png } from '../worst-images/png.js'
+import { tiff } from '../worst-images/tiff.js'
+import { webp } from '../worst-images/webp.js'
 
 /** Together they hold fewer bytes than --max-bodies leaves to one peer. */
 const AT_ONCE = 6
@@ -30,9 +39,10 @@ const PREDICT = '/v1/domains/eurosat/predict?top_k=1'
 
 interface Row {
   setting: string
-  /** Private memory, MB: before the bursts, its peak, at their end, and after the rest. */
+  /** Private memory, MB: before the bursts, its peaks, at their end, and after the rest. */
   before: number
-  peak: number
+  peakOfBodies: number
+  peakOfImages: number
   end: number
   rested: number
   /** CPU time of the service, ms. */
@@ -52,7 +62,8 @@ function settings(jemalloc: string | undefined): [string, NodeJS.ProcessEnv][] {
   ]
 }
 
-async function kinds(small: Buffer): Promise<Wire[]> {
+/** Bodies of one kind each. */
+async function bodies(small: Buffer): Promise<Wire[]> {
   const part = Buffer.concat([small, Buffer.alloc(Math.floor(BODY_BYTES / IMAGES) - small.length - 200)])
   const text = part.toString('base64', 0, Math.floor(part.length / 4) * 3)
   const json = Buffer.from(JSON.stringify({ images: Array<string>(IMAGES).fill(text) }))
@@ -63,6 +74,25 @@ async function kinds(small: Buffer): Promise<Wire[]> {
     { method: 'POST', path: PREDICT, ...form },
     { method: 'POST', path: PREDICT, type: types.jpeg, body: await largeJpeg() },
   ]
+}
+
+/** Of each format the accepted image that `npm run worst-images` found to take most memory. */
+const worstKinds: readonly [Kind, Parameters][] = [
+  [scannedJpeg, { components: 4, scans: 10 }],
+  [png, { bits: 8, interlaced: true }],
+  [webp, {}],
+  [gif, { aspect: 1.5, interlaced: true, frames: 9000 }],
+  [avif, { sampling: '4:2:0', content: 'soft', megapixels: 16 }],
+  [tiff, { planar: true, rows: 65_535, compression: 'packbits' }],
+]
+
+async function worstImages(): Promise<Wire[]> {
+  const images: Wire[] = []
+  for (const [kind, given] of worstKinds) {
+    const body = (await kind.make(parametersOf(kind, given)))!
+    images.push({ method: 'POST', path: PREDICT, type: `image/${kind.format}`, body })
+  }
+  return images
 }
 
 async function main(): Promise<void> {
@@ -79,7 +109,7 @@ async function main(): Promise<void> {
     .parse()
     .opts<{ requests: number; rest: number; only: RegExp; jemalloc?: string }>()
   const small = await readFile(packageFile('samples/eurosat/River.jpg'))
-  const bursts = await kinds(small)
+  const bursts = { bodies: await bodies(small), images: await worstImages() }
   const resting: Promise<Row>[] = []
   for (const [setting, env] of settings(jemalloc)) {
     if (!only.test(setting)) continue
@@ -93,17 +123,18 @@ async function burst(
   setting: string,
   env: NodeJS.ProcessEnv,
   small: Buffer,
-  bursts: readonly Wire[],
+  bursts: { bodies: readonly Wire[]; images: readonly Wire[] },
   requests: number,
 ): Promise<{ server: RunningServer; row: Omit<Row, 'rested'> }> {
   const server = await startServer(['--log-format', 'json'], env)
   const agent = new Agent({ keepAlive: true })
-  const timed = async (count: number, atOnce: number, wire: Wire) => {
+  /** Sends so many requests, of `wires` in turn; CPU time of one, ms. */
+  const timed = async (count: number, atOnce: number, wires: readonly Wire[]) => {
     const begin = cpuMs(server.pid)
     let sent = 0
     const client = async () => {
-      while (sent++ < count) {
-        const { status, text } = await send(agent, server.url, wire)
+      while (sent < count) {
+        const { status, text } = await send(agent, server.url, wires[sent++ % wires.length]!)
         if (status !== 200) throw new Error(`${setting}: answered ${status} ${text}`)
       }
     }
@@ -115,18 +146,20 @@ async function burst(
     peak = Math.max(peak, megabytes(server))
   }, SAMPLE_MS)
   try {
-    const smallImageMs = await timed(SMALL_REQUESTS, 1, {
-      method: 'POST',
-      path: PREDICT,
-      type: 'image/jpeg',
-      body: small,
-    })
+    const image = { method: 'POST', path: PREDICT, type: 'image/jpeg', body: small }
+    const smallImageMs = await timed(SMALL_REQUESTS, 1, [image])
     const before = megabytes(server)
     const times: number[] = []
-    for (const wire of bursts) times.push(await timed(requests, AT_ONCE, wire))
+    for (const wire of bursts.bodies) times.push(await timed(requests, AT_ONCE, [wire]))
     const burstRequestMs = times.reduce((sum, ms) => sum + ms, 0) / times.length
-    const row = { setting, before, peak, end: megabytes(server), smallImageMs, burstRequestMs }
-    return { server, row }
+    const peakOfBodies = peak
+    peak = 0
+    await timed(requests, AT_ONCE, bursts.images)
+    const peaks = { peakOfBodies, peakOfImages: peak }
+    return {
+      server,
+      row: { setting, before, ...peaks, end: megabytes(server), smallImageMs, burstRequestMs },
+    }
   } catch (error) {
     await server.stop()
     throw error
@@ -145,7 +178,7 @@ async function rest(server: RunningServer, row: Omit<Row, 'rested'>, ms: number)
 }
 
 function megabytes({ pid }: RunningServer): number {
-  return Math.round(privateBytes(pid) / 1e6)
+  return Math.round(privateBytesOfTree(pid) / 1e6)
 }
 
 await main()

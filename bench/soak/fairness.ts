@@ -17,7 +17,7 @@ import { startServer } from '../server.js'
 import { median, quantile } from '../statistics.js'
 import { avif } from '../worst-images/avif.js'
 import { encodedJpeg, scannedJpeg } from '../worst-images/jpeg.js'
-import type { Kind, Parameters } from '../worst-images/kind.js'
+import { type Kind, type Parameters, parametersOf } from '../worst-images/kind.js'
 import { png } from '../worst-images/png.js'
 import { type Image, type Scenario, scenarios } from './fairness-scenarios.js'
 import type { FloodCount } from './flood.js'
@@ -121,6 +121,7 @@ async function main(): Promise<void> {
       idle: inShort(idle),
       loaded: inShort(loaded),
       run: median(load.runs),
+      runP99: quantile(load.runs, 0.99),
       limit: limitOf(idle, load, more),
     },
     ...{ ...more, load: { ...load, runs: load.runs.length }, violations },
@@ -138,8 +139,7 @@ async function worstImages(): Promise<(Image & { decodeMs: number })[]> {
   const found: (Image & { decodeMs: number })[] = []
   try {
     for (const [kind, changes] of worstKinds) {
-      const first = Object.entries(kind.choices).map(([name, values]) => [name, values[0]!])
-      const parameters = { ...Object.fromEntries(first), ...changes }
+      const parameters = parametersOf(kind, changes)
       for (let megapixels = Number(parameters.megapixels); ; megapixels *= SMALLER) {
         const body = await kind.make({ ...parameters, megapixels })
         const image = { type: `image/${kind.format}`, body: body! }
@@ -244,7 +244,7 @@ function show(result: Result): void {
   console.log(`  alone   ${row(idle)}`)
   console.log(`  loaded  ${row(loaded)}`)
   console.log(
-    `  a run takes ${median(load.runs).toFixed(1)}, the longest decode ${decodeMs.toFixed(0)}; the p99 may be ${limitOf(idle, load, result).toFixed(1)}; of the load ${load.answered} answered, ${load.refused} refused, ${load.failed} failed`,
+    `  a run takes ${median(load.runs).toFixed(1)}, p99 ${quantile(load.runs, 0.99).toFixed(1)}; the longest decode ${decodeMs.toFixed(0)}; the p99 may be ${limitOf(idle, load, result).toFixed(1)}; of the load ${load.answered} answered, ${load.refused} refused, ${load.failed} failed`,
   )
   for (const violation of result.violations) console.error(`  violated: ${violation}`)
 }

@@ -31,3 +31,9 @@ export function sides(
   const width = Math.min(longest, Math.max(1, Math.round(Math.sqrt(pixels * Number(aspect)))))
   return { width, height: Math.min(longest, Math.max(1, Math.floor(pixels / width))) }
 }
+
+/** All parameters of an image: those given, and of the others the first choice. */
+export function parametersOf({ choices }: Kind, given: Parameters): Parameters {
+  const first = Object.entries(choices).map(([name, values]) => [name, values[0]!])
+  return { ...Object.fromEntries(first), ...given }
+}

@@ -153,14 +153,14 @@ function pngCost(header: PngHeader): DecodeCost {
   const pixels = header.width * header.height
   const raw = pixels * header.channels * header.depth
   const pipeline = pipelineCost(header, header.profileBytes > 0)
-  const inflateNs = raw * 2.4 + header.bytes * 8 + header.textBytes * 420
+  const inflateNs = raw * 3 + header.bytes * 22 + header.textBytes * 420
   return {
     // An interlaced image is read whole before the first line leaves.
     bytes:
       pipeline.bytes + (header.interlaced ? raw * 1.05 : 0) + Math.min(header.textBytes * 1100, 64 * MIB),
     cpuMs:
       pipeline.cpuMs +
-      (inflateNs + (header.interlaced ? raw * 2.5 + pixels * 9 : 0) + (header.palette ? pixels * 3 : 0)) /
+      (inflateNs + (header.interlaced ? raw * 1.9 + pixels * 9 : 0) + (header.palette ? pixels * 3 : 0)) /
         1e6,
   }
 }
@@ -171,7 +171,7 @@ function webpCost(header: WebpHeader): DecodeCost {
   const pipeline = pipelineCost(header, header.profileBytes > 0)
   const canvas = header.animated ? 14 : header.alpha || !header.lossless ? 8 : 4.2
   const codecNs =
-    pixels * (header.lossless ? 22 : header.alpha ? 32 : 20) + header.bytes * (header.lossless ? 15 : 110)
+    pixels * (header.lossless ? 22 : header.alpha ? 32 : 21) + header.bytes * (header.lossless ? 15 : 110)
   return {
     bytes:
       pipeline.bytes +
@@ -201,7 +201,7 @@ function avifCost(header: AvifHeader): DecodeCost {
   const perPixel = (header.codedPixels * 30 + header.codedSamples * 18) * (header.depth === 2 ? 1.4 : 1)
   return {
     bytes: pipeline.bytes + header.codedSamples * 2.7 * header.depth + pixels * 11.2 + header.bytes * 2,
-    cpuMs: pipeline.cpuMs + (perPixel + header.codedBytes * 150) / 1e6,
+    cpuMs: pipeline.cpuMs + (perPixel + header.codedBytes * 165) / 1e6,
   }
 }
 
