@@ -25,19 +25,24 @@ function sigmoid(logit: number): number {
 /** Up to so many scores are kept in order one by one; more are sorted. */
 const MAX_INSERTED = 16
 
+/** The `k` best scores, as `topIndices` has them. */
+export function topK(scores: Float32Array, k: number): { index: number; score: number }[] {
+  return Array.from(topIndices(scores, k), (index) => ({ index, score: scores[index]! }))
+}
+
 /**
- * The `k` best scores, best first; equal scores in the order of their indices. All of them where there are
- * fewer than `k`. The time is of the order of classes x log k.
+ * The indices of the `k` best scores, best first; equal scores in the order of their indices. All of them where there
+ * are fewer than `k`. The time is of the order of classes x log k.
  *
  * @param scores at most 2^21
  * @throws RangeError when `k` is not a positive integer.
  */
-export function topK(scores: Float32Array, k: number): { index: number; score: number }[] {
+export function topIndices(scores: Float32Array, k: number): Uint32Array {
   if (!Number.isInteger(k) || k < 1) throw new RangeError(`k must be a positive integer, not ${k}`)
-  return k <= MAX_INSERTED ? insertedTopK(scores, k) : sortedTopK(scores, k)
+  return k <= MAX_INSERTED ? inserted(scores, k) : sorted(scores, k)
 }
 
-function insertedTopK(scores: Float32Array, k: number): { index: number; score: number }[] {
+function inserted(scores: Float32Array, k: number): Uint32Array {
   const best: { index: number; score: number }[] = []
   scores.forEach((score, index) => {
     if (best.length === k && score <= best[k - 1]!.score) return
@@ -46,14 +51,14 @@ function insertedTopK(scores: Float32Array, k: number): { index: number; score: 
     best.splice(place, 0, { index, score })
     if (best.length > k) best.pop()
   })
-  return best
+  return Uint32Array.from(best, ({ index }) => index)
 }
 
 /**
  * Collects the keys of candidates, and when there are `2 k` keeps the best `k` of them. A key is a double that
  * holds score and index and sorts as they do, because doubles sort fastest.
  */
-function sortedTopK(scores: Float32Array, k: number): { index: number; score: number }[] {
+function sorted(scores: Float32Array, k: number): Uint32Array {
   const { length } = scores
   // Adding 0 makes -0 the 0 that it equals.
   const words = new Uint32Array(scores.map((score) => score + 0).buffer)
@@ -73,9 +78,6 @@ function sortedTopK(scores: Float32Array, k: number): { index: number; score: nu
     count = k
     least = keys[0]!
   }
-  const sorted = keys.subarray(0, count).sort().reverse().subarray(0, k)
-  return Array.from(sorted, (key) => {
-    const index = length - 1 - (key % length)
-    return { index, score: scores[index]! }
-  })
+  const best = keys.subarray(0, count).sort().reverse().subarray(0, k)
+  return new Uint32Array(best.map((key) => length - 1 - (key % length)))
 }

@@ -9,7 +9,7 @@ import type { Clock } from '../../../concurrency/clock.js'
 import { type Steps, turns } from '../../../concurrency/turns.js'
 import { clientClosed, FacetError, noHead } from '../../../errors.js'
 import type { PredictResult } from '../../../predict/predictor.js'
-import { activate, topK } from '../../../predict/scores.js'
+import { activate, topIndices, topK } from '../../../predict/scores.js'
 
 /** Predictions or features, and classes that are looked at, of an answer that is made at once. */
 const MAX_ENTRIES_AT_ONCE = 2000
@@ -109,9 +109,9 @@ export function* predictionText(result: PredictResult, k: number): Texts {
   // Each of these takes milliseconds where there are tens of thousands of classes.
   const scores = activate(logits!, activation)
   yield ''
-  const entries = topK(scores, Math.min(k, labels!.length))
+  const indices = topIndices(scores, Math.min(k, labels!.length))
   yield ''
-  yield* entriesText(entries, (entry) => named(entry, labels!))
+  yield* entriesText(indices, (index) => named({ index, score: scores[index]! }, labels!))
 }
 
 export function* embeddingText({ domain, version, features }: PredictResult): Texts {
