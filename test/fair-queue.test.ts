@@ -171,3 +171,17 @@ t.test('however many owners come and go, no more than some hundreds are remember
   queue.end(busy, 1)
   t.equal(queue.owners, 0)
 })
+
+t.test('the oldest turn is found whoever is next, and is gone when it was given or left', async (t) => {
+  const queue = new FairQueue<string>(() => 1)
+  const turns = ['a1', 'a2', 'b1'].map((name) => queue.push([name[0]!], name))
+  const oldest = () => queue.oldest(() => true)?.item
+  queue.give(turns[0]!)
+  t.equal(queue.first()?.item, 'b1', 'whose owner was served less')
+  t.equal(oldest(), 'a2')
+  t.equal(queue.oldest((name) => name !== 'a2')?.item, 'b1')
+  queue.remove(turns[1]!)
+  t.equal(oldest(), 'b1')
+  queue.give(turns[2]!)
+  t.equal(oldest(), undefined)
+})

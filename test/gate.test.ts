@@ -109,6 +109,61 @@ t.test('owners of equal tasks take turns: one that floods delays another by one 
   t.equal(gate.waiting, 0)
 })
 
+/** Ends what runs, each task after `ms`, until nothing does. */
+async function drain({ clock, begun, end }: ReturnType<typeof harness>, ms: number): Promise<void> {
+  for (let ended = 0; ended < begun.length; ended++) {
+    clock.advance(ms)
+    await end(begun[ended]!)
+  }
+}
+
+t.test('while few tasks wait, all run in order of arrival, whoever sends how many', async (t) => {
+  const it = harness({ width: 1, little: { tasks: 4, ms: 100 } })
+  for (const name of ['a0', 'a1', 'a2', 'b', 'c']) void it.enter(name, { owner: [name[0]!] })
+  await settle()
+  await drain(it, 10)
+  t.same(it.begun, ['a0', 'a1', 'a2', 'b', 'c'])
+})
+
+t.test('where more wait, owners take turns until it is few again', async (t) => {
+  const it = harness({ width: 1, little: { tasks: 2, ms: 100 } })
+  for (const name of ['a0', 'a1', 'a2', 'a3', 'b']) void it.enter(name, { owner: [name[0]!] })
+  await settle()
+  await drain(it, 10)
+  t.same(it.begun, ['a0', 'b', 'a1', 'a2', 'a3'])
+})
+
+t.test('few tasks that are expected to take long are not little', async (t) => {
+  const it = harness({ width: 1, little: { tasks: 4, ms: 100 } })
+  void it.enter('known')
+  await settle()
+  await drain(it, 40)
+  for (const name of ['a0', 'a1', 'a2', 'a3', 'b']) void it.enter(name, { owner: [name[0]!] })
+  await settle()
+  it.begun.shift()
+  await drain(it, 40)
+  t.same(it.begun, ['a0', 'b', 'a1', 'a2', 'a3'], '160 ms wait for one place')
+})
+
+t.test(
+  'in order of arrival too, a task that is too heavy for what runs is passed, and promised the next room',
+  async (t) => {
+    const it = harness({ capacity: 10, little: { tasks: 4, ms: 100 } })
+    void it.enter('light', { weight: 4 })
+    void it.enter('heavy', { weight: 8 })
+    void it.enter('fits', { weight: 2 })
+    void it.enter('more', { weight: 4 })
+    await settle()
+    t.same(it.begun, ['light', 'fits'])
+    await it.end('light')
+    t.same(it.begun, ['light', 'fits', 'heavy'])
+    await it.end('fits')
+    await it.end('heavy')
+    t.same(it.begun, ['light', 'fits', 'heavy', 'more'])
+    await it.end('more')
+  },
+)
+
 t.test('tasks run at once as far as the sum of their weights fits', async (t) => {
   const { begun, enter, end, gate } = harness({ width: 4, capacity: 10 })
   void enter('six', { weight: 6 })

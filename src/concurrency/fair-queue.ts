@@ -59,6 +59,8 @@ const MAX_REMEMBERED = 1024
 export class FairQueue<T> {
   readonly #expectedCost: (item: T) => number
   readonly #all = new Party<T>(null, '')
+  /** Those that wait, in order of arrival. */
+  readonly #waiting = new Set<PlacedTurn<T>>()
   #given = 0
 
   /** @param expectedCost in any unit, the same as of the cost that `end` is told; asked at each choice */
@@ -93,6 +95,7 @@ export class FairQueue<T> {
     }
     const turn = { item, owner, party, charge: 0 }
     party.turns.add(turn)
+    this.#waiting.add(turn)
     for (let each: Party<T> | null = party; each !== null; each = each.parent) {
       each.waiting++
       each.next = null
@@ -105,6 +108,7 @@ export class FairQueue<T> {
   remove(turn: Turn<T>): void {
     const { party } = turn as PlacedTurn<T>
     if (!party.turns.delete(turn as PlacedTurn<T>)) return
+    this.#waiting.delete(turn as PlacedTurn<T>)
     for (let each: Party<T> | null = party; each !== null; each = each.parent) noLongerWaits(each)
     forgetIdle(party)
   }
@@ -120,11 +124,18 @@ export class FairQueue<T> {
     return first === undefined || accepts(first.item) ? first : this.#acceptedOf(this.#all, accepts)
   }
 
-  /** Gives a turn that waits: it leaves the queue, and its owner is charged the expected cost until `end`. */
+  /** The turn that came first of those that are accepted, whoever is next. */
+  oldest(accepts: (item: T) => boolean): Turn<T> | undefined {
+    for (const turn of this.#waiting) if (accepts(turn.item)) return turn
+    return undefined
+  }
+
+  /** Gives a turn that waits, whoever is next: it leaves the queue, and its owner is charged the expected cost until `end`. */
   give(turn: Turn<T>): void {
     const placed = turn as PlacedTurn<T>
     const { party } = placed
     party.turns.delete(placed)
+    this.#waiting.delete(placed)
     placed.charge = this.#expectedCost(turn.item)
     this.#given++
     for (let each: Party<T> | null = party; each !== null; each = each.parent) {

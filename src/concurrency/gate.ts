@@ -8,6 +8,8 @@
  * of one owner run in order of arrival. A task leaves when its client leaves or its deadline comes, and takes no turn
  * then.
  *
+ * While little waits, all run in order of arrival: turns would answer even traffic unevenly, and protect nobody.
+ *
  * One small task at a time may run beside the `width` others: so it does not wait until a long one ends.
  *
  * A task that is next but too heavy for what runs is promised the next room: tasks that begin meanwhile must fit
@@ -25,6 +27,8 @@ export interface GateOptions {
   capacity?: number
   /** The largest `size` of a small task; none is small unless given. */
   smallSize?: number
+  /** So many tasks, whose expected time for each place is at most so long, run in order of arrival; none unless given. */
+  little?: { tasks: number; ms: number }
   clock: Clock
   /** What is waited for, in the message of a missed deadline: `for the image to be decoded`. */
   purpose?: string
@@ -69,6 +73,8 @@ export class Gate {
   #smallRuns = false
   /** Of the tasks that run. */
   #weight = 0
+  /** Of the tasks that wait. */
+  #waitingSize = 0
   /** The task that is promised the next room, and the weight of the tasks that began since and run. */
   #promised: Turn<Task> | undefined
   #weightBeside = 0
@@ -115,6 +121,7 @@ export class Gate {
       beside: undefined,
     }
     const turn = this.#queue.push(owner, task)
+    this.#waitingSize += size
     this.#next()
     return turn
   }
@@ -130,6 +137,7 @@ export class Gate {
       const leave = (error: FacetError) => {
         unwatch()
         this.#queue.remove(turn)
+        this.#waitingSize -= turn.item.size
         if (turn === this.#promised) this.#promised = undefined
         this.#next()
         reject(error)
@@ -158,7 +166,7 @@ export class Gate {
     const { smallSize } = this.#options
     if (smallSize === undefined || this.#smallRuns) return
     const room = this.#roomBeside(this.#promised)
-    const small = this.#queue.firstAccepted(({ size, weight }) => size <= smallSize && weight <= room)
+    const small = this.#first(({ size, weight }) => size <= smallSize && weight <= room)
     if (small === undefined) return
     this.#smallRuns = true
     small.item.extra = true
@@ -168,6 +176,7 @@ export class Gate {
   #begin(turn: Turn<Task>): void {
     const { item: task } = turn
     this.#queue.give(turn)
+    this.#waitingSize -= task.size
     this.#weight += task.weight
     if (turn === this.#promised) this.#promised = undefined
     else if (this.#promised !== undefined) {
@@ -179,7 +188,7 @@ export class Gate {
   }
 
   #choose(): Turn<Task> | undefined {
-    const front = this.#promised ?? this.#queue.first()
+    const front = this.#promised ?? this.#first(anyTask)
     if (front === undefined) return undefined
     if (this.#weight + front.item.weight <= this.#capacity) return front
     if (this.#promised === undefined) {
@@ -187,7 +196,18 @@ export class Gate {
       this.#weightBeside = 0
     }
     const room = this.#roomBeside(front)
-    return this.#queue.firstAccepted(({ weight }) => weight <= room)
+    return this.#first(({ weight }) => weight <= room)
+  }
+
+  /** The task that is next of those that are accepted. */
+  #first(accepts: (task: Task) => boolean): Turn<Task> | undefined {
+    return this.#littleWaits ? this.#queue.oldest(accepts) : this.#queue.firstAccepted(accepts)
+  }
+
+  get #littleWaits(): boolean {
+    const { little, width } = this.#options
+    if (little === undefined || this.#queue.length > little.tasks) return false
+    return this.#waitingSize * this.#msPerSize <= little.ms * width
   }
 
   /** What a task may weigh that begins now and does not delay the one that has the promise. */
@@ -224,3 +244,7 @@ export class Gate {
 }
 
 function doNothing(): void {}
+
+function anyTask(): boolean {
+  return true
+}

@@ -54,6 +54,12 @@ import { SpareMemory } from './spare-memory.js'
  * others: thumbnails and small photographs. A thread of the pool is left for it, which reads files otherwise.
  */
 const SMALL_DECODE_MS = 30
+/**
+ * Images are decoded in order of arrival while no more wait than also run in order of arrival on two lanes
+ * (scheduler/policy.ts), and while nobody waits longer for it than this
+ * (docs/experiments/2026-11-28-order-of-decoding.md).
+ */
+const LITTLE_DECODING = { tasks: 32, ms: 100 }
 
 export interface Service {
   /** Where it listens, `http://host:port`. */
@@ -205,6 +211,7 @@ async function assemble(
     width: config.decodeThreads,
     capacity: config.decodeMemory,
     smallSize: SMALL_DECODE_MS,
+    little: LITTLE_DECODING,
     clock,
     purpose: 'for the image to be decoded',
   })
