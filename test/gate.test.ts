@@ -109,9 +109,13 @@ t.test('owners of equal tasks take turns: one that floods delays another by one 
   t.equal(gate.waiting, 0)
 })
 
-/** Ends what runs, each task after `ms`, until nothing does. */
-async function drain({ clock, begun, end }: ReturnType<typeof harness>, ms: number): Promise<void> {
-  for (let ended = 0; ended < begun.length; ended++) {
+/** Ends what runs, each task after `ms`, until nothing does. @param first number of the first that runs */
+async function drain(
+  { clock, begun, end }: ReturnType<typeof harness>,
+  ms: number,
+  first = 0,
+): Promise<void> {
+  for (let ended = first; ended < begun.length; ended++) {
     clock.advance(ms)
     await end(begun[ended]!)
   }
@@ -127,10 +131,77 @@ t.test('while few tasks wait, all run in order of arrival, whoever sends how man
 
 t.test('where more wait, owners take turns until it is few again', async (t) => {
   const it = harness({ width: 1, little: { tasks: 2, ms: 100 } })
-  for (const name of ['a0', 'a1', 'a2', 'a3', 'b']) void it.enter(name, { owner: [name[0]!] })
+  const enter = (name: string) => void it.enter(name, { owner: [name[0]!] })
+  for (const name of ['a0', 'a1', 'a2', 'a3', 'b']) enter(name)
   await settle()
-  await drain(it, 10)
-  t.same(it.begun, ['a0', 'b', 'a1', 'a2', 'a3'])
+  await it.end('a0')
+  t.same(it.begun, ['a0', 'b'], 'four wait')
+  await it.end('b')
+  await it.end('a1')
+  enter('c')
+  await it.end('a2')
+  t.same(it.begun, ['a0', 'b', 'a1', 'a2', 'a3'], 'two wait, of which c had no turn')
+  await it.end('a3')
+  await it.end('c')
+})
+
+t.test('who waits in order of arrival saves no turns up', async (t) => {
+  const it = harness({ width: 1, little: { tasks: 4, ms: 1000 } })
+  const enter = (name: string) => void it.enter(name, { owner: [name[0]!] })
+  const endOne = async () => {
+    const name = it.begun.at(-1)!
+    it.clock.advance(name.startsWith('a') ? 50 : 1)
+    await it.end(name)
+  }
+  // One sends long tasks and one short ones, of which some always wait.
+  enter('a')
+  enter('b')
+  for (let turn = 0; turn < 20; turn++) {
+    enter(`a${turn}`)
+    enter(`b${turn}`)
+    await settle()
+    await endOne()
+    await endOne()
+  }
+  const before = it.begun.length
+  for (let turn = 20; turn < 30; turn++) enter(`b${turn}`)
+  enter('c')
+  enter('a20')
+  await settle()
+  await drain(it, 1, before - 1)
+  const places = it.begun.slice(before)
+  t.ok(places.indexOf('c') <= 2, `a newcomer is among the first: ${places.join(' ')}`)
+  t.ok(places.indexOf('a20') < 8, 'and who was served more is not the last')
+})
+
+t.test('tasks that left do not count as waiting', async (t) => {
+  const it = harness({ width: 1, little: { tasks: 4, ms: 200 } })
+  void it.enter('known')
+  await settle()
+  await drain(it, 40)
+  void it.enter('a0', { owner: ['a'] })
+  const client = new AbortController()
+  void it.enter('gone', { owner: ['x'], size: 10, signal: client.signal })
+  void it.enter('late', { owner: ['y'], size: 10, deadline: it.clock.now() + 1 })
+  for (const name of ['a1', 'a2', 'b']) void it.enter(name, { owner: [name[0]!] })
+  client.abort()
+  it.clock.advance(1)
+  await settle()
+  await drain(it, 40, 1)
+  t.same(it.begun, ['known', 'a0', 'a1', 'a2', 'b'])
+})
+
+t.test('what little is grows with the places', async (t) => {
+  const it = harness({ width: 2, little: { tasks: 8, ms: 100 } })
+  void it.enter('known')
+  await settle()
+  await drain(it, 40)
+  for (const name of ['a0', 'a1', 'a2', 'a3', 'a4', 'b']) void it.enter(name, { owner: [name[0]!] })
+  await settle()
+  it.clock.advance(40)
+  await it.end('a0')
+  t.same(it.begun, ['known', 'a0', 'a1', 'a2'], '160 ms wait for two places')
+  await drain(it, 40, 2)
 })
 
 t.test('few tasks that are expected to take long are not little', async (t) => {

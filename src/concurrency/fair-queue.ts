@@ -124,14 +124,20 @@ export class FairQueue<T> {
     return first === undefined || accepts(first.item) ? first : this.#acceptedOf(this.#all, accepts)
   }
 
-  /** The turn that came first of those that are accepted, whoever is next. */
+  /** The turn that came first of those that are accepted, whoever is next; of each owner only the first turn is asked for. */
   oldest(accepts: (item: T) => boolean): Turn<T> | undefined {
-    for (const turn of this.#waiting) if (accepts(turn.item)) return turn
+    for (const turn of this.#waiting) {
+      const [ownFirst] = turn.party.turns
+      if (turn === ownFirst && accepts(turn.item)) return turn
+    }
     return undefined
   }
 
-  /** Gives a turn that waits, whoever is next: it leaves the queue, and its owner is charged the expected cost until `end`. */
-  give(turn: Turn<T>): void {
+  /**
+   * Gives a turn that waits: it leaves the queue, and its owner is charged the expected cost until `end`.
+   * @param isNext false where another was next: who waits meanwhile saves nothing up
+   */
+  give(turn: Turn<T>, isNext = true): void {
     const placed = turn as PlacedTurn<T>
     const { party } = placed
     party.turns.delete(placed)
@@ -145,6 +151,7 @@ export class FairQueue<T> {
       const { parent } = each
       if (parent === null) continue
       parent.now = Math.max(parent.now, each.mark)
+      if (!isNext) for (const other of parent.ready) other.mark = Math.max(other.mark, parent.now)
       each.mark += placed.charge
       if (parent.within.size > MAX_REMEMBERED) forgetSome(parent)
     }

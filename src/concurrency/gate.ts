@@ -8,7 +8,8 @@
  * of one owner run in order of arrival. A task leaves when its client leaves or its deadline comes, and takes no turn
  * then.
  *
- * While little waits, all run in order of arrival: turns would answer even traffic unevenly, and protect nobody.
+ * While little waits, tasks of all owners run in order of arrival: turns would answer even traffic unevenly, and protect
+ * nobody. Nobody saves turns up meanwhile.
  *
  * One small task at a time may run beside the `width` others: so it does not wait until a long one ends.
  *
@@ -175,7 +176,7 @@ export class Gate {
 
   #begin(turn: Turn<Task>): void {
     const { item: task } = turn
-    this.#queue.give(turn)
+    this.#queue.give(turn, !this.#littleWaits)
     this.#waitingSize -= task.size
     this.#weight += task.weight
     if (turn === this.#promised) this.#promised = undefined

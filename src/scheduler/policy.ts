@@ -6,7 +6,7 @@
  *   lane, the busy ones included: they will be free before a run over all that waits would have ended. Otherwise
  *   (a GPU) the free lanes share all that waits.
  * - Where a domain floods, the images of quiet domains run in a small batch of their own, so that they do not wait
- *   for a batch full of the flood's images. Only where a small batch is short, and its images cost not much more.
+ *   for a batch full of the flood's images. Only where a small batch is short, and little of a full batch's time is lost by it.
  * - Never two such batches in a row: the flood must not starve either.
  */
 import type { LineLimits } from './domain-line.js'
@@ -22,8 +22,8 @@ const MIN_FEW_BATCH = 8
 /** A quiet batch may take at most half the time of a full one, */
 const QUIET_MAX_TIME_RATIO = 0.5
 /**
- * and at most a quarter of that time beyond what its images take in a full one. A bound of their cost as a ratio is too
- * strict for one image: its run seemed too dear in a third of the turns
+ * and so much of a full batch's time beyond its images' share of it, at most: what the flood loses by it. One image of a
+ * batch of eight may cost three times its share; twice was too strict, for its run often seems dearer than it is
  * (docs/experiments/2026-11-28-what-a-flood-costs-a-quiet-domain.md).
  */
 const QUIET_MAX_LOSS_RATIO = 0.25

@@ -55,9 +55,9 @@ import { SpareMemory } from './spare-memory.js'
  */
 const SMALL_DECODE_MS = 30
 /**
- * Images are decoded in order of arrival while no more wait than also run in order of arrival on two lanes
- * (scheduler/policy.ts), and while nobody waits longer for it than this
- * (docs/experiments/2026-11-28-order-of-decoding.md).
+ * Images are decoded in order of arrival while no more of them wait than also run in order of arrival on two lanes
+ * (scheduler/policy.ts), and while the last of them is expected to wait no longer than this for a place, without what
+ * is being decoded (docs/experiments/2026-11-28-order-of-decoding.md).
  */
 const LITTLE_DECODING = { tasks: 32, ms: 100 }
 
