@@ -107,15 +107,24 @@ export function privateBytes(pid: number): number {
   return rollup(pid, /^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm)
 }
 
-/** The same of a process and all that descend from it, but those that end while they are asked. */
+/**
+ * The same of a process and all that descend from it, as far as main threads started them. A descendant that ends while
+ * it is asked counts nothing.
+ */
 export function privateBytesOfTree(pid: number): number {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean)
+  return children.reduce(
+    (sum, child) => sum + (unlessEnded(() => privateBytesOfTree(Number(child))) ?? 0),
+    privateBytes(pid),
+  )
+}
+
+function unlessEnded<T>(read: () => T): T | undefined {
   try {
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean)
-    const own = privateBytes(pid)
-    return children.reduce((sum, child) => sum + privateBytesOfTree(Number(child)), own)
+    return read()
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'ESRCH' || code === 'ENOENT') return 0
+    if (code === 'ESRCH' || code === 'ENOENT') return undefined
     throw error
   }
 }

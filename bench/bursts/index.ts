@@ -6,7 +6,7 @@
  * For each setting in turn it starts the real service and sends small images, and then, six at once, so many requests
  * of each kind of `bodies`, and then as many of `worstImages`. Prints the memory that the service and its decoding
  * processes share with no other process: before the bursts, at the peak of each of the two, at their end and after a
- * rest; and the CPU time of a small image and of a request of the first. Then one JSON line. A service rests while the
+ * rest; and the CPU time of a small image and of a request with a large body. Then one JSON line. A service rests while the
  * next one works.
  */
 import { readFile } from 'node:fs/promises'
@@ -76,7 +76,10 @@ async function bodies(small: Buffer): Promise<Wire[]> {
   ]
 }
 
-/** Of each format the accepted image that `npm run worst-images` found to take most memory. */
+/**
+ * Of each format the accepted image that `npm run worst-images` found to take most memory; an AVIF of that size would meet the
+ * bound of CPU time where all cores are busy.
+ */
 const worstKinds: readonly [Kind, Parameters][] = [
   [scannedJpeg, { components: 4, scans: 10 }],
   [png, { bits: 8, interlaced: true }],
@@ -101,7 +104,7 @@ async function main(): Promise<void> {
     rest: restSeconds,
     only,
     jemalloc,
-  } = command('bursts', 'Memory that is kept after bursts of large bodies.')
+  } = command('bursts', 'Memory that is kept after bursts of large bodies and of images that take much.')
     .option('--requests <n>', 'of each kind of burst', natural, 24)
     .option('--rest <seconds>', 'from the bursts to the last look at the memory', natural, 60)
     .addOption(onlyMatching('settings'))
