@@ -44,7 +44,7 @@ PLANS = {
     "flowers90": Plan(12),
     "sketch": Plan(16, rate="4e-3"),
     "gtsrb": Plan(6, options=("--limit", "150"), rate="4e-3"),
-    "blood_cells": Plan(6, rate="4e-3"),
+    "blood_cells": Plan(6, rate="1e-3"),
     "eurosat": Plan(4),
     "aircraft": Plan(12, options=("--with-val",)),
     "fashion_mnist": Plan(4, rate="4e-3"),
