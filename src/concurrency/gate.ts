@@ -28,7 +28,10 @@ export interface GateOptions {
   capacity?: number
   /** The largest `size` of a small task; none is small unless given. */
   smallSize?: number
-  /** So many tasks, whose expected time for each place is at most so long, run in order of arrival; none unless given. */
+  /**
+   * While at most so many tasks wait, and at most so many expected milliseconds of them for each place, all run in order
+   * of arrival; never unless given.
+   */
   little?: { tasks: number; ms: number }
   clock: Clock
   /** What is waited for, in the message of a missed deadline: `for the image to be decoded`. */
@@ -205,6 +208,7 @@ export class Gate {
     return this.#littleWaits ? this.#queue.oldest(accepts) : this.#queue.firstAccepted(accepts)
   }
 
+  /** Whether what waits is within `little`. */
   get #littleWaits(): boolean {
     const { little, width } = this.#options
     if (little === undefined || this.#queue.length > little.tasks) return false

@@ -2,9 +2,9 @@
  * What decoding an image takes at most, by its header: bytes of memory and milliseconds of CPU time.
  *
  * Memory counts what libvips, the codecs under it, the add-on and pixels.ts hold at once, without the encoded bytes. CPU
- * time is a bound on the machines that it was measured on: two cores of an AMD EPYC without AVX-512 (2026-11-27), and of a
- * faster Xeon (2026-11-28, docs/security.md); PNG's and AVIF's are the Xeon's. On slower ones images take longer: AVIF's decoding is
- * ended at the limit (apart/), so that no photograph need be refused.
+ * time is a bound on the machines that it was measured on: two cores of an AMD EPYC without AVX-512 (2026-11-27), and of
+ * a faster Xeon (2026-11-28, docs/security.md); PNG's and AVIF's are the Xeon's. On slower machines images take longer.
+ * AVIF's decoding is ended at the limit (apart/), so that no photograph need be refused.
  *
  * The coefficients come from `npm run worst-images`, which searches for images that take more than is said here and
  * fails where it finds one.

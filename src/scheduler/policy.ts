@@ -6,7 +6,8 @@
  *   lane, the busy ones included: they will be free before a run over all that waits would have ended. Otherwise
  *   (a GPU) the free lanes share all that waits.
  * - Where a domain floods, the images of quiet domains run in a small batch of their own, so that they do not wait
- *   for a batch full of the flood's images. Only where a small batch is short, and little of a full batch's time is lost by it.
+ *   for a batch full of the flood's images. Only where a small batch is short, and little of a full batch's time is
+ *   lost by it.
  * - Never two such batches in a row: the flood must not starve either.
  */
 import type { LineLimits } from './domain-line.js'
