@@ -11,6 +11,7 @@ import json
 import shlex
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from safetensors.torch import load_file
 
 import data
 import domains
+import fewshot
 import loop
 import network as net
+import slots
 
 HERE = Path(__file__).parent
 EXIT_RUN_IS_TAKEN = 3  # exit status: another process is doing this run
@@ -37,7 +40,15 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--trunk", required=True, help="the trunk's .safetensors")
     p.add_argument("--epochs", type=int, default=20)
     p.add_argument("--steps", type=int, default=0, help="number of steps, instead of --epochs; for few images")
+    p.add_argument("--slots", help="early, middle, late (joined by +), a file with a slot's name on each line, or a regular expression: "
+                   "matrices at these slots only, at the others scale and bias; default: all")
     p.add_argument("--lr", type=float, help="default: by design, see default_rate")
+    p.add_argument("--rates", type=lambda text: [float(rate) for rate in text.split(",")], default=[],
+                   help="learning rates separated by commas: trains with each and keeps the one with the best leave-one-out score on the training images")
+    p.add_argument("--optimizer", choices=("sgd", "adamw", "adadelta"), default="sgd")
+    p.add_argument("--loss", choices=tuple(loop.LOSSES), default="linear", help="prototype: nearest class mean by cosine, for few images")
+    p.add_argument("--blend", type=float, help="blend the source's statistics with the domain's, whose share is n / (n + BLEND) with n images, and freeze "
+                   "them; default: batch statistics")
     p.add_argument("--weight-decay", type=float, help="default: by design and training-set size, see default_decay")
     p.add_argument("--dropout", type=float, default=0.0, help="probability for a channel of the parallel branch's input")
     p.add_argument("--erase", type=float, default=0.0, help="share of training images with a random rectangle erased")
@@ -57,7 +68,14 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--name", help="name of the run; default <domain>.<design>")
     p.add_argument("--work", default="training/runs", help="directory for checkpoints (not for the repository)")
     p.add_argument("--results", default=str(HERE / "results"), help="directory for the results file")
-    return p.parse_args(argv)
+    args = p.parse_args(argv)
+    if args.slots and args.design not in net.MATRIX_DESIGNS:
+        p.error(f"--slots chooses where matrices are; the design {args.design} has none")
+    try:
+        args.matrices = slots.chosen(args.slots, net.SLOT_NAMES) if args.slots else None
+    except ValueError as error:
+        p.error(str(error))
+    return args
 
 
 def default_decay(design: str, images: int) -> float:
@@ -77,7 +95,18 @@ def recipe_of(args: argparse.Namespace, images: int) -> loop.Recipe:
     decay = args.weight_decay if args.weight_decay is not None else default_decay(args.design, images)
     return loop.Recipe(epochs=args.epochs, lr=lr, head_lr=max(lr, 0.05), batch=min(args.batch, images), weight_decay=decay,
                        schedule=args.schedule, seed=args.seed, precision=args.precision, compile=args.compile, erase=args.erase,
-                       steps=args.steps)
+                       steps=args.steps, optimizer=args.optimizer, loss=args.loss)
+
+
+def network_of(args: argparse.Namespace, trunk: dict[str, torch.Tensor], classes: int) -> net.ResNet26:
+    """A new network on the trunk, with matrices at the slots that --slots names."""
+    torch.manual_seed(args.seed)
+    network = net.ResNet26(classes, net.trunk_width(trunk), args.design, args.dropout, args.init, args.matrices)
+    if args.start:
+        network.load_state_dict(torch.load(args.start, map_location="cpu")["network"])
+    elif args.design != "scratch":
+        network.load_trunk(trunk)
+    return network
 
 
 def training_images(args, domain, folders) -> tuple[data.Split, data.Split]:
@@ -119,6 +148,51 @@ def fit_head(network: net.ResNet26, train: data.Split, mean, std, flips: str, re
     return time.monotonic() - started
 
 
+@dataclass
+class Problem:
+    """What a run learns from: training images, their statistics, the domain's mirrorings, and where a stopped run goes on."""
+
+    train: data.Split
+    mean: list[float]
+    std: list[float]
+    flips: str
+    checkpoint: Path
+    device: str
+
+
+def trained(network: net.ResNet26, problem: Problem, recipe: loop.Recipe, blend: float | None = None) -> float:
+    """Trains in place, the head included. Returns the seconds spent."""
+    train, mean, std = problem.train, problem.mean, problem.std
+    if network.design == "feature":
+        return fit_head(network, train, mean, std, problem.flips, recipe, problem.device)
+    if blend is not None:
+        network.to(problem.device)
+        images = torch.cat(list(data.test_batches(train, mean, std)))
+        fewshot.blend_statistics(network, images.to(problem.device), blend)
+    seconds = loop.fit(network, train, mean, std, problem.flips, recipe, problem.checkpoint, problem.device)
+    if recipe.loss == "prototype":
+        targets = torch.from_numpy(train.targets).to(problem.device)
+        fewshot.set_prototype_head(network.head, fewshot.features_of(network, train, mean, std, problem.device), targets)
+    return seconds
+
+
+def best_of_rates(rates: list[float], make, problem: Problem, recipe: loop.Recipe, blend: float | None) -> tuple[net.ResNet26, loop.Recipe, float, dict]:
+    """Trains a network of `make()` with each rate and keeps the one whose features have the best leave-one-out score on the training images;
+    no other image is read. Returns (network, recipe, seconds of all, {rate: [accuracy, squared error]})."""
+    found, scores, seconds = [], {}, 0.0
+    for rate in rates:
+        own, network = replace(recipe, lr=rate, head_lr=max(rate, 0.05)), make()
+        at = replace(problem, checkpoint=problem.checkpoint.with_suffix(f".{rate:g}.pt"))
+        seconds += trained(network, at, own, blend)
+        features = fewshot.features_of(network, problem.train, problem.mean, problem.std, problem.device).cpu().numpy()
+        right, error = fewshot.leave_one_out(features, problem.train.targets)
+        scores[f"{rate:g}"] = [round(right, 2), round(error, 5)]
+        found.append(((right, -error), network, own))
+        at.checkpoint.unlink(missing_ok=True)
+    _, network, own = max(found, key=lambda each: each[0])
+    return network, own, seconds, scores
+
+
 def main(argv: list[str] | None = None) -> dict:
     args = arguments(argv)
     domain = domains.domain(args.domain)
@@ -127,43 +201,35 @@ def main(argv: list[str] | None = None) -> dict:
     if result_file.is_file() and (final.is_file() or args.val_share or args.shots):
         print(f"{name}: already done, {result_file}")
         return json.loads(result_file.read_text())
-    Path(args.work).mkdir(parents=True, exist_ok=True)
-    lock = open(Path(args.work) / f"{name}.lock", "w")  # held until this process ends
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"{name}: another process is doing this run")
-        sys.exit(EXIT_RUN_IS_TAKEN)
+    lock = locked(args.work, name)  # held until this process ends
+    loop.keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
 
     folders, labels = data.classes(args.data, domain)
     train, val = training_images(args, domain, folders)
     mean, std = data.statistics(train)
-    trunk = load_file(args.trunk)
-    network = net.ResNet26(len(folders), net.trunk_width(trunk), args.design, args.dropout, args.init)
-    if args.start:
-        network.load_state_dict(torch.load(args.start, map_location="cpu")["network"])
-    elif args.design != "scratch":
-        network.load_trunk(trunk)
-    recipe = recipe_of(args, len(train))
-    checkpoint = Path(args.work) / f"{name}.pt"
+    trunk, recipe = load_file(args.trunk), recipe_of(args, len(train))
+    problem = Problem(train, mean, std, domain.flips, Path(args.work) / f"{name}.pt", args.device)
+    scores = {}
     try:
-        if args.design == "feature":
-            seconds = fit_head(network, train, mean, std, domain.flips, recipe, args.device)
+        if args.rates:
+            network, recipe, seconds, scores = best_of_rates(args.rates, lambda: network_of(args, trunk, len(folders)), problem, recipe, args.blend)
         else:
-            seconds = loop.fit(network, train, mean, std, domain.flips, recipe, checkpoint, args.device)
+            network = network_of(args, trunk, len(folders))
+            seconds = trained(network, problem, recipe, args.blend)
     except (loop.Stopped, loop.OtherRun) as stopped:
         sys.exit(f"{name}: {stopped}")
 
     measured = {"val": val} if args.val_share else {"test": data.load(args.data, domain, "test", folders)}
-    scores = {k: loop.accuracy(loop.predict(network, s, mean, std, args.device), s) for k, s in measured.items()}
+    accuracy = {k: loop.accuracy(loop.predict(network, s, mean, std, args.device), s) for k, s in measured.items()}
     script = Path(sys.argv[0]).name if argv is None else "adapt.py"
     result = {
-        "run": name, "domain": args.domain, "design": args.design, "accuracy": scores,
+        "run": name, "domain": args.domain, "design": args.design, "accuracy": accuracy,
         "images": {"train": len(train), **{k: len(s) for k, s in measured.items()}}, "classes": len(folders),
         "shots": args.shots, "limit": args.limit, "val_share": args.val_share, "dropout": args.dropout, "init": args.init,
+        **({"slots": portable_path(args.slots), "matrices": args.matrices} if args.slots else {}),
+        **({"blend": args.blend} if args.blend is not None else {}), **({"leave_one_out": scores} if scores else {}),
         "recipe": recipe.figures(), "mean": mean, "std": std, "parameters": net.parameter_counts(network),
         "seconds": round(seconds, 1), "date": datetime.date.today().isoformat(), "torch": str(torch.__version__),
         "device": args.device, "command": "python training/" + portable(script, argv or sys.argv[1:]),
@@ -173,14 +239,33 @@ def main(argv: list[str] | None = None) -> dict:
                    "folders": folders, "width": network.width}, final)
     result_file.parent.mkdir(parents=True, exist_ok=True)
     result_file.write_text(json.dumps(result, indent=1) + "\n")
-    checkpoint.unlink(missing_ok=True)
-    print(f"{name}: {scores} in {seconds:.0f} s")
+    problem.checkpoint.unlink(missing_ok=True)
+    print(f"{name}: {accuracy} in {seconds:.0f} s")
+    lock.close()
     return result
+
+
+def locked(work: str, name: str):
+    """The open lock file of a run. Exits with EXIT_RUN_IS_TAKEN where another process has it."""
+    Path(work).mkdir(parents=True, exist_ok=True)
+    lock = open(Path(work) / f"{name}.lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{name}: another process is doing this run")
+        sys.exit(EXIT_RUN_IS_TAKEN)
+    return lock
+
+
+def portable_path(text: str) -> str:
+    """A path within the repository as seen from its root; any other text as it is."""
+    root = f"{HERE.resolve().parent}/"
+    return text[len(root):] if text.startswith(root) else text
 
 
 def portable(script: str, argv: list[str]) -> str:
     """The command for another machine: paths are replaced by words, options that only concern this machine are dropped."""
-    words, stand_in = list(argv), {"--data": "DIR", "--trunk": "TRUNK", "--start": "RUN"}
+    words, stand_in = [portable_path(word) for word in argv], {"--data": "DIR", "--trunk": "TRUNK", "--start": "RUN"}
     for i, word in enumerate(words):
         if word in stand_in:
             words[i + 1] = stand_in[word]

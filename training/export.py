@@ -20,7 +20,7 @@ def restore(path: Path) -> tuple[net.ResNet26, dict]:
     """The network of a finished run (in evaluation mode), and everything that was saved with it: result, labels, folders."""
     saved = torch.load(path, map_location="cpu")
     design = saved["result"]["design"]
-    network = net.ResNet26(len(saved["labels"]), saved["width"], design)
+    network = net.ResNet26(len(saved["labels"]), saved["width"], design, matrices=saved["result"].get("matrices"))
     network.load_state_dict(saved["network"])
     return network.eval(), saved
 

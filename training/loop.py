@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 import data
+import fewshot
 
 SAVE_EVERY_SECONDS = 60
 EVALUATION_BATCH = 128
@@ -46,7 +47,8 @@ class Recipe:
     compile: bool = False
     erase: float = 0.0
     steps: int = 0
-    optimizer: str = "sgd"  # sgd (with Nesterov momentum) | adamw
+    optimizer: str = "sgd"  # sgd (with Nesterov momentum) | adamw | adadelta
+    loss: str = "linear"  # of the linear head | prototype: of the batch's class means (fewshot.py)
     subject: str = ""
 
     def figures(self) -> dict:
@@ -106,6 +108,13 @@ def keep_freed_memory() -> None:
         mallopt(option, value)
 
 
+def linear_loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
+    return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+
+
+LOSSES = {"linear": linear_loss, "prototype": fewshot.prototype_loss}
+
+
 class Stopped(Exception):
     """SIGINT or SIGTERM was received. The checkpoint is written, and the same command resumes the run."""
 
@@ -134,13 +143,17 @@ def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = parameter_groups(network, recipe)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr)
+    if recipe.optimizer == "adadelta":
+        return torch.optim.Adadelta(groups, lr=recipe.lr)
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
 
 
 def check_same(state: dict, recipe: Recipe, checkpoint: Path) -> None:
-    """Raises OtherRun where a checkpoint says that it began with another recipe or subject; old ones do not say."""
+    """Raises OtherRun where a checkpoint says that it began with another recipe or subject; old ones do not say. What a checkpoint
+    does not name was not there to be chosen when it began, and then had the value that is now the default."""
     began, now = state.get("recipe"), asdict(recipe)
-    differ = [name for name in now if began is not None and began.get(name) != now[name]]
+    defaults = {f.name: f.default for f in fields(Recipe)}
+    differ = [name for name in now if began is not None and began.get(name, defaults[name]) != now[name]]
     if differ:
         what = ", ".join("images, labels or family" if name == "subject" else name for name in differ)
         raise OtherRun(f"{checkpoint} is of a run that was stopped and began differently ({what}). Give the command that began it to go on, or remove the file to begin anew")
@@ -162,7 +175,8 @@ def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Re
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         done, before = state["step"], state["seconds"]
-    forward = torch.compile(network) if recipe.compile else network
+    answer = network.features if recipe.loss == "prototype" else network
+    forward = torch.compile(answer) if recipe.compile else answer
     started = saved = time.monotonic()
 
     def keep():
@@ -185,8 +199,8 @@ def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Re
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * recipe.scale(done / total)
             with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
-                logits = forward(x.to(device))
-            loss = F.cross_entropy(logits.float(), y.to(device), label_smoothing=recipe.smoothing)
+                answers = forward(x.to(device))
+            loss = LOSSES[recipe.loss](answers.float(), y.to(device), recipe.smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

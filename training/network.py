@@ -5,14 +5,19 @@ mathematics of a slot"). What it does not know: data, training, files of packs.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 ADAPTER_DESIGNS = ("feature", "bn", "series", "parallel")
+MATRIX_DESIGNS = ("series", "parallel")
 DESIGNS = ADAPTER_DESIGNS + ("finetune", "scratch")
 BLOCKS_PER_STAGE = 4
 BLOCKS = 3 * BLOCKS_PER_STAGE
+# The adaptable convolutions in forward order; every one takes a matrix.
+SLOT_NAMES = ["stem.conv", *(f"blocks.{i}.{c}.conv" for i in range(BLOCKS) for c in ("c1", "c2"))]
 BN_EPS = 1e-5
 
 
@@ -64,14 +69,14 @@ class Slot(nn.Module):
         elif design == "series":
             self.adapter = nn.Conv2d(cout, cout, 1, bias=False)
             self.adapter_bn = nn.BatchNorm2d(cout, eps=BN_EPS)
-        if design in ("parallel", "series"):
+        if design in MATRIX_DESIGNS:
             if init == "zero":
                 nn.init.zeros_(self.adapter.weight)
             else:  # the paper's: He normal with std sqrt(2 / Cout)
                 nn.init.normal_(self.adapter.weight, std=(2.0 / cout) ** 0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.design == "parallel" and self.training and not self.dropout:
+        if self.design == "parallel" and not (self.training and self.dropout):
             if torch.is_autocast_enabled() or torch.is_autocast_cpu_enabled():
                 x = x.bfloat16()
             return self.bn(MergedConv.apply(x, self.conv.weight, self.adapter.weight, self.conv.stride))
@@ -88,11 +93,10 @@ class Slot(nn.Module):
 class Block(nn.Module):
     """A basic block. A shortcut that changes the shape is a 2x2 average pool and zero channels; it has no parameters."""
 
-    def __init__(self, cin: int, cout: int, stride: int, **slot):
+    def __init__(self, c1: Slot, c2: Slot):
         super().__init__()
-        self.c1 = Slot(cin, cout, stride, **slot)
-        self.c2 = Slot(cout, cout, 1, **slot)
-        self.stride, self.extra = stride, cout - cin
+        self.c1, self.c2 = c1, c2
+        self.stride, self.extra = c1.conv.stride[0], c1.conv.out_channels - c1.conv.in_channels
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.c2(F.relu(self.c1(x)))
@@ -108,22 +112,30 @@ class ResNet26(nn.Module):
 
     There is no ReLU behind the stem, as in the authors' code. The adapter designs freeze convolutions only; batch
     normalisation belongs to the domain. `width` 1.0 is the paper's network: 32 channels, then 64, 128, 256.
+    `matrices`: of parallel and series, the slots that have a matrix (all by default); the others have their normalisation only.
     """
 
     def __init__(self, classes: int, width: float = 1.0, design: str = "finetune", dropout: float = 0.0,
-                 init: str = "zero"):
+                 init: str = "zero", matrices: Sequence[str] | None = None):
         super().__init__()
         if design not in DESIGNS:
             raise ValueError(f"unknown design {design!r}; one of {', '.join(DESIGNS)}")
-        slot = dict(design=design, dropout=dropout, init=init)
+        if matrices is not None and design not in MATRIX_DESIGNS:
+            raise ValueError(f"the design {design} has no matrices, so there are no slots to choose for them")
+
+        def slot(name: str) -> dict:
+            bare = matrices is not None and name not in matrices
+            return dict(design="bn" if bare else design, dropout=dropout, init=init)
+
         stem, *stages = [round(c * width) for c in (32, 64, 128, 256)]
-        self.design, self.width = design, width
-        self.stem = Slot(3, stem, 1, **slot)
+        self.design, self.width, self.statistics_are_frozen = design, width, design == "feature"
+        self.stem = Slot(3, stem, 1, **slot(SLOT_NAMES[0]))
         blocks, cin = [], stem
-        for cout in stages:
-            for i in range(BLOCKS_PER_STAGE):
-                blocks.append(Block(cin, cout, 2 if i == 0 else 1, **slot))
-                cin = cout
+        for n in range(BLOCKS):
+            cout, stride = stages[n // BLOCKS_PER_STAGE], 2 if n % BLOCKS_PER_STAGE == 0 else 1
+            first, second = SLOT_NAMES[1 + 2 * n:3 + 2 * n]
+            blocks.append(Block(Slot(cin, cout, stride, **slot(first)), Slot(cout, cout, 1, **slot(second))))
+            cin = cout
         self.blocks = nn.ModuleList(blocks)
         self.bn = nn.BatchNorm2d(cin, eps=BN_EPS)
         self.feature_size = cin
@@ -135,11 +147,7 @@ class ResNet26(nn.Module):
 
     def slots(self) -> dict[str, Slot]:
         """The adaptable convolutions in forward order, by slot name."""
-        named = {"stem.conv": self.stem}
-        for i, block in enumerate(self.blocks):
-            named[f"blocks.{i}.c1.conv"] = block.c1
-            named[f"blocks.{i}.c2.conv"] = block.c2
-        return named
+        return {name: self.get_submodule(name[:-len(".conv")]) for name in SLOT_NAMES}
 
     def _freeze(self) -> None:
         if self.design in ADAPTER_DESIGNS:
@@ -151,7 +159,7 @@ class ResNet26(nn.Module):
 
     def train(self, mode: bool = True) -> "ResNet26":
         super().train(mode)
-        if self.design == "feature":  # the trunk stays unchanged, its running statistics too
+        if self.statistics_are_frozen:  # the feature design's trunk stays unchanged, its running statistics too
             for m in self.modules():
                 if isinstance(m, nn.BatchNorm2d):
                     m.eval()

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import adapt
+import allocate
 import convert
 import evaluate
 import export
@@ -69,6 +70,35 @@ class Commands(unittest.TestCase):
             for words in (f"{result['accuracy']['test']:.2f}%", result["date"], result["command"], "public domain imagery"):
                 self.assertIn(words, card)
             self.assertNotIn(str(self.folder), card)
+
+    def test_a_pack_has_matrices_where_its_run_had_them(self):
+        make_images(self.folder, "test", 1)
+        result = self.adapt("parallel", "--slots", "middle")
+        network, saved = export.restore(self.folder / "work" / f"{DOMAIN}.parallel.final.pt")
+        self.assertEqual([k[:-len(".matrix")] for k in net.fold(network) if k.endswith(".matrix")], result["matrices"])
+        self.assertEqual((len(result["matrices"]), saved["result"]["slots"]), (8, "middle"))
+        with self.assertRaises(SystemExit):
+            self.adapt("bn", "--slots", "middle", "--name", "other")
+
+    def test_a_list_of_slots_is_made_of_held_out_images_and_trained_with(self):
+        out = self.folder / "lists"
+        options = [o for o in self.options if o not in ("--precision", "fp32")]
+        allocate.main([*options, "--epochs", "1", "--batch", "8", "--out", str(out)])
+        measured = json.loads((self.folder / "results" / f"{DOMAIN}.json").read_text())
+        self.assertEqual(sorted(name for name, _, _ in measured["order"]), sorted(net.SLOT_NAMES))
+        result = self.adapt("parallel", "--val-share", "0.2", "--slots", str(out / f"{DOMAIN}.half.txt"), "--name", "listed")
+        self.assertEqual(result["matrices"], measured["lists"]["half"])
+        whole = sum(count for _, _, count in measured["order"])
+        self.assertTrue(0 < result["parameters"]["matrices"] <= whole / 2)
+
+    def test_a_rate_is_chosen_without_other_images_than_those_trained_on(self):
+        make_images(self.folder, "test", 1)
+        few = ("--shots", "4", "--steps", "4", "--optimizer", "adadelta", "--loss", "prototype", "--blend", "6", "--rates", "0.0001,1", "--name", "few")
+        result = self.adapt("parallel", *few)
+        scores = {float(rate): (right, -error) for rate, (right, error) in result["leave_one_out"].items()}
+        self.assertEqual(result["recipe"]["lr"], max(scores, key=scores.get))
+        self.assertEqual((result["blend"], result["images"]["train"]), (6.0, 12))
+        self.assertFalse(list((self.folder / "work").glob("few*.pt")))
 
     def test_choosing_on_a_held_out_part_never_reads_test(self):
         result = self.adapt("parallel", "--val-share", "0.2", "--name", "held")  # there is no test split here
