@@ -29,7 +29,7 @@ class Tables(unittest.TestCase):
     def test_the_page_holds_what_the_results_say(self):
         with tempfile.TemporaryDirectory() as folder:
             results, docs = Path(folder) / "results", Path(folder) / "docs"
-            for sub in ("", "search", "fewshot", "seeds"):
+            for sub in ("", *tables.FOLDERS):
                 (results / sub).mkdir(parents=True, exist_ok=True)
             docs.mkdir()
             for design, accuracy in (("parallel", 91.5), ("finetune", 90.0), ("feature", 70.25)):
@@ -41,14 +41,23 @@ class Tables(unittest.TestCase):
                     own = result("sketch", design, accuracy, shots=5)
                     own["recipe"]["seed"] = seed
                     (results / "fewshot" / f"{design}.{seed}.json").write_text(json.dumps(own))
+                own = result("sketch", design, 60.0 + accuracies[0], shots=5, leave_one_out={"0.1": [70.0, 0.1], "0.4": [80.0, 0.05]}, blend=20.0)
+                (results / "fewshot" / "own-rate" / f"{design}.0.json").write_text(json.dumps(own))
             for tag, shots in (("whole", 0), ("few", 10)):
                 held = {**result("dtd10", "parallel", 0), "accuracy": {"val": 61.25 + shots}, "images": {"train": 30, "val": 7}, "shots": shots}
                 (results / "search" / f"{tag}.json").write_text(json.dumps(held))
             for design, accuracy in zip(tables.COLUMNS, (50, 60, 70, 80, 90, 40)):
                 (results / f"dtd10.{design}.json").write_text(json.dumps(result("dtd10", design, accuracy)))
-            for design, accuracy in (("parallel", 92.5), ("finetune", 91.0)):
+            for design, accuracy in (("parallel", 92.5), ("series", 91.0)):
                 again = result("sketch", design, accuracy)
                 (results / "seeds" / f"sketch.{design}.1.json").write_text(json.dumps({**again, "recipe": {**again["recipe"], "seed": 1}}))
+            (results / "sketch.series.json").write_text(json.dumps(result("sketch", "series", 90.0)))
+            (results / "starts" / "he.json").write_text(json.dumps(result("sketch", "parallel", 90.5, init="he")))
+            for where, matrices, accuracies in (("early", 10, (88.0, 89.0)), ("training/allocations/sketch.half.txt", 50, (93.0, 93.5))):
+                for seed, accuracy in enumerate(accuracies):
+                    own = result("sketch", "parallel", accuracy, slots=where)
+                    own["recipe"]["seed"], own["parameters"]["matrices"] = seed, matrices
+                    (results / "allocation" / f"{matrices}.{seed}.json").write_text(json.dumps(own))
             (results / "families" / "wide").mkdir(parents=True)
             for design, accuracy in (("feature", 75.0), ("full", 95.5)):
                 own = result("sketch", design, accuracy)
@@ -66,13 +75,19 @@ class Tables(unittest.TestCase):
             self.assertIn("changed the class of 2 of 18 test images", page)
             self.assertIn("the mean is 87.75; with `resnet26-half` alone 85.75.", page)
             self.assertIn("| parallel | 0.05 | 0.0005 | zero | 0 | 61.25 at 2 |", page)
-            self.assertIn("| parallel | 0.05 | 0.0005 | 32: 60%, 64: 40% | 300 | 71.25 | 71.25 |", page)
+            self.assertIn("| parallel | 0.05 | 0.0005 | 32: 60%, 64: 40% | 300 | sgd | linear | batch | 71.25 | 71.25 |", page)
             self.assertIn("| **sum of 1** |  | **0** | **0** | **0** | **0** | **250** | **0** |", page)  # sketch lacks designs
-            self.assertIn("| 45.0 ± 7.1 (2) | 44.5 ± 9.2 (2) | +0.5 ± 1.5 |", page)
-            self.assertIn("| sketch | 92.00 ± 0.71 (2) | 90.50 ± 0.71 (2) | +1.50 ± 0.71 | 9.04 |", page)
+            self.assertIn("| 45.0 ± 7.1 (2) | 44.5 ± 9.2 (2) | +0.5 ± 1.5 | 100.0 (1) | 98.0 (1) | +2.0 |", page)
+            self.assertIn("statistics blended (n / (n + 20)), rates 0.1, 0.4; finetune", page)
+            self.assertIn("| sketch | 90.50 ± 0.71 (2) | 92.00 ± 0.71 (2) | +1.50 ± 0.71 | 9.04 |", page)
+            self.assertIn("parallel with He's start -1.00 on 1 domain", page)
+            self.assertIn("| sketch | 91.50 | 90.50 |", page)
+            self.assertIn("| early | 10 | 10% | 88.50 ± 0.71 (2) | -3.50 ± 0.71 (1) |", page)
+            self.assertIn("| all | 100 | 100% | 92.00 ± 0.71 (2) |  |", page)
+            self.assertIn("| by data, half of all | 50 | 50% | 93.25 ± 0.35 (2) | +1.25 ± 0.56 (1) |", page)
             self.assertIn("| trunk + 10 parallel adapters | 2,120 | 2.30 |", page)
             self.assertGreater((docs / "img" / "designs.png").stat().st_size, 1000)
-            self.assertTrue((docs / "img" / "fewshot.png").is_file())
+            self.assertTrue((docs / "img" / "fewshot.png").is_file() and (docs / "img" / "allocation.png").is_file())
 
 
 if __name__ == "__main__":
