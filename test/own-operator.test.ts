@@ -12,6 +12,8 @@ import { loadNative, nativeFile } from '../src/native/addon.js'
 import type { Family } from '../src/family/family.js'
 import { readFamily } from '../src/family/folder.js'
 import type { Design } from '../src/manifest/manifest.js'
+import { intAttribute } from '../src/onnx/onnx.js'
+import type { Pack } from '../src/pack/pack.js'
 import { family as shipped } from './engine-rig.js'
 import { Network, random } from './networks.js'
 import { build, distance } from './trunk.js'
@@ -101,12 +103,18 @@ t.test('the design series has no such graph, nor has a network of mostly other c
 
 const PACKS = 3
 
+interface Start {
+  own: boolean
+  bank: 'f32' | 'f16'
+  threads?: number
+  /** Is given each pack before it is written. */
+  change?(pack: Pack): void
+}
+
 async function start(
   t: Test,
   family: Family,
-  own: boolean,
-  bankDtype: 'f32' | 'f16',
-  threads = 1,
+  { own, bank: bankDtype, threads = 1, change }: Start,
 ): Promise<Engine> {
   const native = { ...loadNative(), hasOwnOperator: own }
   const logger = pino({ level: 'silent' })
@@ -117,9 +125,24 @@ async function start(
   await engine.start()
   for (let row = 1; row <= PACKS; row++) {
     const pack = randomPack(family, row, 4)
+    change?.(pack)
     await engine.writeRow(row, packRow(pack, family.base, family.manifest, family.layout, bankDtype))
   }
   return engine
+}
+
+/** Runs batches of one domain and of several on both. */
+async function compare(t: Test, family: Family, own: Engine, plain: Engine) {
+  const { height, width } = family.manifest.input
+  const next = random(3)
+  for (const rows of [[0], [2], [1, 1, 1], [3, 0, 2, 1, 3, 2, 0, 1]]) {
+    const pixels = Uint8Array.from({ length: rows.length * height * width * 3 }, () => 128 + 127 * next())
+    const batch = () => ({ pixels: pixels.slice(), rows: Int32Array.from(rows) })
+    const [found, expected] = [await own.run(batch(), 1), await plain.run(batch(), 1)]
+    const apart = distance(found.features, expected.features)
+    t.ok(apart <= 1e-5, `rows ${rows}: ${apart}`)
+    t.ok(found.features.some((value) => value !== 0))
+  }
 }
 
 for (const [design, bank, fp16, threads] of [
@@ -129,15 +152,60 @@ for (const [design, bank, fp16, threads] of [
 ] as const)
   t.test(`${design}, ${bank} bank: both graphs give one answer, whatever the batch`, { skip }, async (t) => {
     const family = await familyOf(t, neighbours(), design, fp16)
-    const [own, plain] = [await start(t, family, true, bank, threads), await start(t, family, false, bank)]
-    const { height, width } = family.manifest.input
-    const next = random(3)
-    for (const rows of [[0], [2], [1, 1, 1], [3, 0, 2, 1, 3, 2, 0, 1]]) {
-      const pixels = Uint8Array.from({ length: rows.length * height * width * 3 }, () => 128 + 127 * next())
-      const batch = () => ({ pixels: pixels.slice(), rows: Int32Array.from(rows) })
-      const [found, expected] = [await own.run(batch(), 1), await plain.run(batch(), 1)]
-      const apart = distance(found.features, expected.features)
-      t.ok(apart <= 1e-5, `rows ${rows}: ${apart}`)
-      t.ok(found.features.some((value) => value !== 0))
+    const own = await start(t, family, { own: true, bank, threads })
+    await compare(t, family, own, await start(t, family, { own: false, bank }))
+  })
+
+/**
+ * Gives each slot of the operator's graph a basis that has the input's channels in reverse. In half precision a Cast
+ * makes single precision of it.
+ * @returns names of the slots
+ */
+function reverseInputs(family: Family, bank: 'f32' | 'f16'): Set<string> {
+  const file = family.findGraph({ serves: 'any', bank, own: true })!
+  const { ModelProto, TensorProto } = onnxProto.onnx
+  const model = ModelProto.decode(readFileSync(file))
+  const { node, initializer } = model.graph!
+  const names = new Set<string>()
+  for (const slot of node!.filter(({ opType }) => opType === 'Slot')) {
+    const { name, in: input } = family.manifest.slots.find(({ name }) => slot.input![1]!.startsWith(name))!
+    const single = `${name}/basis`
+    const stored = { name: bank === 'f32' ? single : `${single}/half`, dims: [input, input] }
+    const ones = (one: number) =>
+      Array.from({ length: input ** 2 }, (_, at) =>
+        (at % input) + Math.floor(at / input) === input - 1 ? one : 0,
+      )
+    if (bank === 'f32')
+      initializer!.push({ ...stored, dataType: TensorProto.DataType.FLOAT, floatData: ones(1) })
+    else {
+      initializer!.push({ ...stored, dataType: TensorProto.DataType.FLOAT16, int32Data: ones(0x3c00) })
+      const attribute = [intAttribute('to', TensorProto.DataType.FLOAT)]
+      node!.unshift({ opType: 'Cast', input: [stored.name], output: [single], attribute })
     }
+    // Behind the steps, which a slot in float32 leaves out.
+    slot.input = [...Array.from({ length: 7 }, (_, at) => slot.input![at] ?? ''), single]
+    names.add(name)
+  }
+  writeFileSync(file, ModelProto.encode(model).finish())
+  return names
+}
+
+/** Turns the rows of some slots' matrices round. */
+function reverseRows(family: Family, pack: Pack, names: ReadonlySet<string>) {
+  for (const { name, columns } of family.manifest.slots)
+    if (names.has(name)) {
+      const matrix = pack.slots.get(name)!.matrix!
+      for (let start = 0; start < matrix.length; start += columns)
+        matrix.subarray(start, start + columns).reverse()
+    }
+}
+
+for (const bank of ['f32', 'f16'] as const)
+  t.test(`${bank} bank: with a basis a slot's matrix is the bank's times it`, { skip }, async (t) => {
+    const family = await familyOf(t, neighbours(), 'parallel', bank === 'f16')
+    const names = reverseInputs(family, bank)
+    t.equal(names.size, 6)
+    const own = await start(t, family, { own: true, bank })
+    const change = (pack: Pack) => reverseRows(family, pack, names)
+    await compare(t, family, own, await start(t, family, { own: false, bank, change }))
   })

@@ -88,7 +88,7 @@ pub struct Batch<'a> {
     pub affine: Numbers<'a>,
     /// A.
     pub affine_length: usize,
-    /// `[R, output, input]`, for a slot that takes a matrix.
+    /// `[R, output, input]`, for a slot that takes a matrix; `up`, `[R, output, rank]`, for one with a basis.
     pub matrix: Option<Numbers<'a>>,
     /// As the output; added to it.
     pub residual: Option<&'a [f32]>,
@@ -109,6 +109,13 @@ impl Slot {
             .conv
             .size(batch.size)
             .ok_or("the images are smaller than the kernel")?;
+        let matrices = match &self.basis {
+            None => "matrices".to_owned(),
+            Some(_) if batch.matrix.is_none() => {
+                return Err("there are no matrices for the slot's basis".to_owned());
+            }
+            Some(basis) => format!("matrices for a basis of {} rows", basis.rank),
+        };
         let rows = batch.affine.len() / batch.affine_length.max(1);
         let found = [
             channels == input,
@@ -122,7 +129,7 @@ impl Slot {
             batch.affine.len() == rows * batch.affine_length,
             batch
                 .matrix
-                .is_none_or(|matrix| matrix.len() == rows * output * input),
+                .is_none_or(|matrix| matrix.len() == rows * output * self.columns()),
             batch
                 .residual
                 .is_none_or(|residual| residual.len() == samples * size[0] * size[1] * output),
@@ -134,7 +141,7 @@ impl Slot {
             "images",
             "affine row",
             "affine rows",
-            "matrices",
+            &matrices,
             "residual",
         ];
         match found.iter().position(|right| !right) {

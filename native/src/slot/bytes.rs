@@ -7,6 +7,8 @@
 //! The matrix is made bytes of when it is read, with a step for each output channel. That is no finer than the one of the
 //! frozen weights times the slot's scale, so both sums can be in one register: the frozen one is rounded to steps of the
 //! matrix, which is less than what is lost at a single weight.
+//!
+//! With a basis the rows of `up · V` are made in float32 first: a product of bytes with V would round once more.
 
 use super::dot::{self, CHANNELS, GROUP, LINE, Line, MOST_PIXELS, Piece, Tile};
 use super::product::even_parts;
@@ -92,7 +94,14 @@ impl Weights {
             room(buffer, conv.output, 0.0);
         }
         room(&mut scratch.numbers, conv.input, 0.0);
+        let channels = self.vectors * CHANNELS;
+        if let Some(basis) = &slot.basis {
+            room(&mut scratch.matrix, channels * basis.rank, 0.0);
+            room(&mut scratch.projected, channels * basis.stride, 0.0);
+        }
         let Scratch {
+            matrix,
+            projected,
             scales,
             biases,
             factors,
@@ -116,7 +125,6 @@ impl Weights {
 
         let depth = conv.kernel[1] * conv.input / GROUP;
         let middle = conv.kernel.map(|size| (size - 1) / 2);
-        let channels = self.vectors * CHANNELS;
         if batch.matrix.is_some() {
             room(lines, conv.input / GROUP * self.vectors, dot::ZEROS);
         }
@@ -124,10 +132,26 @@ impl Weights {
             let first = panel * channels;
             let own = first..first + channels;
             let (scales, factors) = (&mut scales[own.clone()], &mut factors[own]);
-            if let Some(matrix) = &batch.matrix {
-                let start = (row * conv.output + first) * conv.input;
+            if let Some(bank) = batch.matrix {
+                let start = (row * conv.output + first) * slot.columns();
+                let rows = match &slot.basis {
+                    None => Rows {
+                        numbers: bank,
+                        start,
+                        stride: conv.input,
+                    },
+                    Some(basis) => {
+                        let up = bank.single(start, &mut matrix[..channels * basis.rank]);
+                        basis.multiply(up, basis.rank, channels, projected);
+                        Rows {
+                            numbers: Numbers::Single(projected),
+                            start: 0,
+                            stride: basis.stride,
+                        }
+                    }
+                };
                 let numbers = &mut numbers[..conv.input];
-                pack_matrix(matrix, start, numbers, (scales, factors), lines);
+                pack_matrix(&rows, numbers, (scales, factors), lines);
             } else {
                 factors.copy_from_slice(scales);
             }
@@ -178,13 +202,20 @@ impl Weights {
     }
 }
 
-/// Makes bytes of the rows of a matrix for the channels of one panel, `[input / GROUP, vectors]` lines.
+/// Rows of a matrix for the channels of one panel.
+struct Rows<'a> {
+    numbers: Numbers<'a>,
+    /// Of the first row, and from there to the next.
+    start: usize,
+    stride: usize,
+}
+
+/// Makes bytes of the rows, `[input / GROUP, vectors]` lines.
 ///
-/// @param start of the rows in the bank
+/// @param scratch as long as a row
 /// @param channels scales of the frozen sums, which become ratios to the matrix's; and the steps of the matrix
 fn pack_matrix(
-    matrix: &Numbers<'_>,
-    start: usize,
+    rows: &Rows<'_>,
     scratch: &mut [f32],
     channels: (&mut [f32], &mut [f32]),
     lines: &mut [Line],
@@ -196,7 +227,8 @@ fn pack_matrix(
     // SAFETY: lines are nothing but bytes.
     let bytes = unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<i8>(), length) };
     for (channel, (scale, step)) in channels.0.iter_mut().zip(channels.1).enumerate() {
-        let numbers = matrix.single(start + channel * depth, scratch);
+        let start = rows.start + channel * rows.stride;
+        let numbers = rows.numbers.single(start, scratch);
         *step = (dot::largest(numbers) / MOST_SIGNED)
             .max(scale.abs())
             .max(f32::MIN_POSITIVE);

@@ -7,7 +7,7 @@ use super::product::{Piece, Product, even_parts, load, most_rows, store, with_ro
 use super::winograd::floor;
 use super::{Batch, Conv, Cut, Scratch, Share, Slot, Target, UNITS_A_HAND, pack_matrix, room};
 
-/// Numbers of the padded input of one unit of work, at most where that is possible.
+/// Numbers of the padded input of one unit of work, and of the basis times it, at most where that is possible.
 const UNIT_NUMBERS: usize = 1 << 16;
 
 /// Frozen weights, `[panels, kernel height, kernel width, input, channels]`.
@@ -27,16 +27,18 @@ pub fn pack(conv: &Conv, weights: &[f32], channels: usize) -> Vec<f32> {
 }
 
 /// Output rows of one unit of work.
-fn unit_rows(conv: &Conv, width: usize, height: usize) -> usize {
+fn unit_rows(slot: &Slot, width: usize, output: [usize; 2]) -> usize {
+    let conv = &slot.conv;
     let row = (width + conv.pads[1] + conv.pads[3]) * conv.input;
-    let rows = (UNIT_NUMBERS / row).saturating_sub(conv.kernel[0]) / conv.strides[0] + 1;
-    rows.min(height)
+    let projected = slot.basis.as_ref().map_or(0, |basis| basis.stride) * output[1];
+    let more = UNIT_NUMBERS.saturating_sub(conv.kernel[0] * row);
+    (more / (conv.strides[0] * row + projected) + 1).min(output[0])
 }
 
 /// A unit is some rows of one sample's output.
-pub fn cut(conv: &Conv, batch: &Batch<'_>, output: [usize; 2], hands: usize) -> Cut {
+pub fn cut(slot: &Slot, batch: &Batch<'_>, output: [usize; 2], hands: usize) -> Cut {
     let samples = batch.rows.len().max(1);
-    let most = unit_rows(conv, batch.size[1], output[0]);
+    let most = unit_rows(slot, batch.size[1], output);
     let size = match hands {
         1 => most,
         _ => most.min(
@@ -73,13 +75,15 @@ pub unsafe fn unit<S: Simd, const V: usize>(
     let (from, to) = (part * most, ((part + 1) * most).min(height));
     let row = batch.rows[sample] as usize;
     let channels = V * S::F32_LANES;
-    room(&mut scratch.matrix, conv.input * channels, 0.0);
-    room(&mut scratch.numbers, conv.input, 0.0);
+    let columns = slot.columns();
+    room(&mut scratch.matrix, columns * channels, 0.0);
+    room(&mut scratch.numbers, columns, 0.0);
     room(&mut scratch.scales, conv.output, 0.0);
     room(&mut scratch.biases, conv.output, 0.0);
     let Scratch {
         sums: padded,
         matrix,
+        projected,
         scales,
         biases,
         numbers,
@@ -103,44 +107,55 @@ pub unsafe fn unit<S: Simd, const V: usize>(
         padded,
     );
     let piece_depth = conv.kernel[1] * conv.input;
-    let middle = [(conv.kernel[0] - 1) / 2, (conv.kernel[1] - 1) / 2];
+    let apart = conv.strides[1] * conv.input;
+    // The input from the first output pixel of a row on, under one place of the kernel.
+    let under = |y: usize, row: usize, column: usize| {
+        let row = (y - from) * conv.strides[0] + row;
+        &padded[row * across + column * conv.input..]
+    };
+    let middle = |y: usize| under(y, (conv.kernel[0] - 1) / 2, (conv.kernel[1] - 1) / 2);
+    if let Some(basis) = &slot.basis {
+        let line = width * basis.stride;
+        room(projected, (to - from) * line, 0.0);
+        for (y, into) in (from..to).zip(projected.chunks_exact_mut(line)) {
+            basis.multiply(middle(y), apart, width, into);
+        }
+    }
     let mut frozen = Vec::with_capacity(conv.kernel[0]);
     for panel in 0..conv.output / channels {
         let first = panel * channels;
         if let Some(bank) = &batch.matrix {
-            pack_matrix(bank, conv, row, first, channels, numbers, matrix);
+            let start = (row * conv.output + first) * columns;
+            pack_matrix(bank, start, channels, &mut numbers[..columns], matrix);
         }
         let weights = slot.panels[first * conv.kernel[0] * piece_depth..].as_ptr();
         for y in from..to {
             for (start, end) in even_parts(width, most_rows::<S>()) {
-                let at = |row: usize, column: usize| {
-                    let row = (y - from) * conv.strides[0] + row;
-                    let column = start * conv.strides[1] + column;
-                    padded[row * across + column * conv.input..].as_ptr()
-                };
                 frozen.clear();
                 frozen.extend((0..conv.kernel[0]).map(|row| Piece {
-                    numbers: at(row, 0),
+                    numbers: under(y, row, 0)[start * apart..].as_ptr(),
+                    stride: apart,
                     // SAFETY: within the panel.
                     panel: unsafe { weights.add(row * piece_depth * channels) },
                     depth: piece_depth,
                 }));
-                let adapted = batch.matrix.map(|_| {
-                    let numbers = at(middle[0], middle[1]);
-                    (
-                        Piece {
-                            numbers,
-                            panel: matrix.as_ptr(),
-                            depth: conv.input,
-                        },
-                        1.0,
-                    )
+                let (numbers, stride) = match &slot.basis {
+                    None => (middle(y), apart),
+                    Some(basis) => (
+                        &projected[(y - from) * width * basis.stride..],
+                        basis.stride,
+                    ),
+                };
+                let adapted = batch.matrix.map(|_| Piece {
+                    numbers: numbers[start * stride..].as_ptr(),
+                    stride,
+                    panel: matrix.as_ptr(),
+                    depth: columns,
                 });
                 let product = Product {
                     frozen: &frozen,
-                    stride: conv.strides[1] * conv.input,
                     scale: scales[first..].as_ptr(),
-                    adapted,
+                    adapted: adapted.map(|piece| (piece, 1.0)),
                 };
                 let bias = biases[first..].as_ptr();
                 let into = ((sample * height + y) * width + start) * conv.output + first;

@@ -7,8 +7,10 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `winograd.rs` | 3x3 kernels that move by one pixel, with 4 products where the formula has 9 |
+//! | `tiles.rs` | what pixels become there, and what becomes pixels |
 //! | `direct.rs` | all other kernels |
 //! | `product.rs` | the inner loop of both |
+//! | `basis.rs` | the part of the matrices that all domains share |
 //! | `bytes.rs` | kernels in 8 bits |
 //! | `dot.rs`, `vnni.rs` | their inner loops, and those for processors with VNNI |
 //! | `batch.rs` | what a run is given |
@@ -18,6 +20,7 @@
 // Rows and columns of small matrices are numbered as in the formulas.
 #![allow(clippy::needless_range_loop)]
 
+mod basis;
 mod batch;
 mod bytes;
 mod direct;
@@ -25,6 +28,7 @@ mod dot;
 mod node;
 pub mod operator;
 mod product;
+mod tiles;
 mod turn;
 mod value;
 #[cfg(target_arch = "x86_64")]
@@ -38,6 +42,7 @@ use pulp::{Arch, Simd, WithSimd};
 pub use batch::{Batch, Conv, Numbers};
 
 use crate::failure::Failure;
+use basis::Basis;
 
 /// Whether the processor has vectors.
 pub fn fast() -> bool {
@@ -113,12 +118,14 @@ pub struct Slot {
     vectors: usize,
     /// The frozen weights in panels of so many channels, as the algorithm wants them.
     panels: Vec<f32>,
+    /// What all domains' matrices share, where they share something.
+    basis: Option<Basis>,
     /// The weights of a slot in 8 bits, which has no others.
     bytes: Option<bytes::Weights>,
 }
 
-/// The part of a node that its attributes give.
-pub struct Plan {
+/// The part of a node that does not depend on what the weights are.
+pub struct Plan<'a> {
     /// The frozen convolution.
     pub conv: Conv,
     /// Where the slot's scales begin in the affine row.
@@ -127,11 +134,13 @@ pub struct Plan {
     pub bias: usize,
     /// Whether a Relu follows.
     pub relu: bool,
+    /// V, `[rank, input]`, for a slot whose matrices are `up · V`.
+    pub basis: Option<&'a [f32]>,
 }
 
 impl Slot {
     /// @param weights `[output, input, height, width]`
-    pub fn new(plan: Plan, weights: &[f32]) -> Result<Self, Failure> {
+    pub fn new(plan: Plan<'_>, weights: &[f32]) -> Result<Self, Failure> {
         Arch::new().dispatch(Making { plan, weights })
     }
 
@@ -139,14 +148,18 @@ impl Slot {
     ///
     /// @param weights `[output, input, height, width]`
     /// @param steps what one is in the weights of each output channel
-    pub fn in_bytes(plan: Plan, weights: &[i8], steps: &[f32]) -> Result<Self, Failure> {
+    pub fn in_bytes(plan: Plan<'_>, weights: &[i8], steps: &[f32]) -> Result<Self, Failure> {
         let bytes = bytes::Weights::new(&plan.conv, weights, steps)?;
         let Plan {
             conv,
             scale,
             bias,
             relu,
+            basis,
         } = plan;
+        let basis = basis
+            .map(|basis| Basis::of_rows(conv.input, basis))
+            .transpose()?;
         Ok(Self {
             conv,
             scale,
@@ -155,8 +168,16 @@ impl Slot {
             winograd: false,
             vectors: 0,
             panels: Vec::new(),
+            basis,
             bytes: Some(bytes),
         })
+    }
+
+    /// Numbers of a row of what the bank has in place of a matrix: `up`'s, or the matrix's own.
+    fn columns(&self) -> usize {
+        self.basis
+            .as_ref()
+            .map_or(self.conv.input, |basis| basis.rank)
     }
 
     /// What one is in the bytes of each sample's input: no number where the input has none. Empty for a slot in float32.
@@ -174,7 +195,7 @@ impl Slot {
             let panels = self.conv.output / (self.vectors * lanes());
             winograd::cut(&self.conv, panels, batch.rows.len(), output, hands)
         } else {
-            direct::cut(&self.conv, batch, output, hands)
+            direct::cut(self, batch, output, hands)
         }
     }
 
@@ -225,8 +246,10 @@ struct Scratch {
     sums: Vec<f32>,
     /// Products of transformed tiles.
     products: Vec<f32>,
-    /// A domain's matrix for one panel, `[input, channels]`.
+    /// A domain's matrix for one panel, `[columns, channels]`.
     matrix: Vec<f32>,
+    /// What the basis makes: of the input, or in 8 bits the rows of a panel's matrix.
+    projected: Vec<f32>,
     /// `[samples of the unit, output]` each.
     scales: Vec<f32>,
     biases: Vec<f32>,
@@ -254,7 +277,7 @@ fn room<T: Copy>(buffer: &mut Vec<T>, length: usize, number: T) {
 }
 
 struct Making<'a> {
-    plan: Plan,
+    plan: Plan<'a>,
     weights: &'a [f32],
 }
 
@@ -268,6 +291,7 @@ impl WithSimd for Making<'_> {
             scale,
             bias,
             relu,
+            basis,
         } = self.plan;
         let lanes = S::F32_LANES;
         if self.weights.len() != conv.weights() {
@@ -291,6 +315,9 @@ impl WithSimd for Making<'_> {
             direct::pack
         };
         let panels = pack(&conv, self.weights, vectors * lanes);
+        let basis = basis
+            .map(|basis| Basis::of_pixels(conv.input, basis))
+            .transpose()?;
         Ok(Slot {
             conv,
             scale,
@@ -299,6 +326,7 @@ impl WithSimd for Making<'_> {
             winograd,
             vectors,
             panels,
+            basis,
             bytes: None,
         })
     }
@@ -346,21 +374,21 @@ impl WithSimd for Unit<'_> {
     }
 }
 
-/// Writes the columns of a row's matrix for the channels of one panel: `[input, channels]`.
+/// Writes the columns of a part of a matrix: `[columns, channels]`.
+///
+/// @param start of the part's rows in the bank, one for each channel
+/// @param scratch as long as one of them
 fn pack_matrix(
     matrix: &Numbers<'_>,
-    conv: &Conv,
-    row: usize,
-    first: usize,
+    start: usize,
     channels: usize,
     scratch: &mut [f32],
     panel: &mut [f32],
 ) {
-    let depth = conv.input;
-    let panel = &mut panel[..depth * channels];
+    let columns = scratch.len();
+    let panel = &mut panel[..columns * channels];
     for channel in 0..channels {
-        let start = (row * conv.output + first + channel) * depth;
-        let numbers = matrix.single(start, &mut scratch[..depth]);
+        let numbers = matrix.single(start + channel * columns, scratch);
         for (at, number) in numbers.iter().enumerate() {
             // SAFETY: the panel has so many channels for each number, as just sliced.
             unsafe { *panel.get_unchecked_mut(at * channels + channel) = *number };

@@ -26,7 +26,9 @@ pub const MATRIX: usize = 4;
 pub const RESIDUAL: usize = 5;
 /// What one is in weights of 8 bits, `[output]`.
 pub const STEPS: usize = 6;
-pub const INPUTS: usize = 7;
+/// What all domains' matrices share, `[rank, input]`.
+pub const BASIS: usize = 7;
+pub const INPUTS: usize = 8;
 
 /// @param of gives the shape of the output and the rows of a sample's input, from the input's shape
 ///
@@ -86,8 +88,22 @@ pub unsafe fn slot_of(info: *const sys::OrtKernelInfo) -> Result<Slot, Failure> 
                 .try_into()
                 .map_err(|_| "pads are not four")?,
         };
+        let basis = constant(info, BASIS)?;
+        let basis = match &basis {
+            None => None,
+            Some(basis) => match basis.dims.as_slice() {
+                [_, input] if *input == conv.input => Some(basis.floats()?),
+                dims => {
+                    return Err(format!(
+                        "a basis has the shape {dims:?}, which is not [rank, {}]",
+                        conv.input
+                    ));
+                }
+            },
+        };
         let plan = Plan {
             conv,
+            basis,
             scale: integer(info, c"scale")?,
             bias: integer(info, c"bias")?,
             relu: integer(info, c"relu")? != 0,
@@ -166,6 +182,9 @@ pub unsafe fn run(slot: &Slot, context: *mut sys::OrtKernelContext) -> Result<()
     let needed = |index: usize| input(index)?.ok_or_else(|| format!("input {index} is missing"));
     let (images, row, affine) = (needed(IMAGES)?, needed(ROW)?, needed(AFFINE)?);
     let (matrix, residual) = (input(MATRIX)?, input(RESIDUAL)?);
+    if slot.basis.is_none() && input(BASIS)?.is_some() {
+        return Err("the basis is no constant".to_owned());
+    }
     let (&[samples, height, width, channels], &[_, affine_length]) =
         (images.dims.as_slice(), affine.dims.as_slice())
     else {

@@ -5,7 +5,8 @@
 //!
 //! `Slot`. Inputs: images `[N, H, W, input]`; weights `[output, input, kernel]`, constant; row `[N]`; affine `[R, A]`; matrix
 //! `[R, output, input]` or none; residual `[N, H', W', output]` or none; steps `[output]` or none: with them the weights are bytes,
-//! and so is what the slot multiplies them with. Attributes: `strides`, `pads`, `scale` and `bias`
+//! and so is what the slot multiplies them with; basis `[rank, input]`, constant, or none: with it the matrix is `up`,
+//! `[R, output, rank]`, and stands for their product. Attributes: `strides`, `pads`, `scale` and `bias`
 //! (where the slot's begin in the affine row), `relu`. Output: `[N, H', W', output]`.
 //!
 //! The crate's own trait for operators gives a kernel exclusive access to itself at each run, but several threads run one

@@ -20,8 +20,10 @@ pub const fn most_rows<S: Simd>() -> usize {
 /// A piece of a product: for each row `depth` numbers, times as many rows of a panel.
 #[derive(Clone, Copy)]
 pub struct Piece {
-    /// The first row's numbers; further rows lie `Product::stride` apart.
+    /// The first row's numbers.
     pub numbers: *const f32,
+    /// From a row's numbers to the next row's.
+    pub stride: usize,
     /// `[depth, V * lanes]`
     pub panel: *const f32,
     /// Length of the sum.
@@ -33,8 +35,6 @@ pub struct Piece {
 pub struct Product<'a> {
     /// What the scale applies to.
     pub frozen: &'a [Piece],
-    /// From a row's numbers to the next row's.
-    pub stride: usize,
     /// One for each channel of the panel.
     pub scale: *const f32,
     /// The matrix's piece, and the factor that its product is taken with.
@@ -69,7 +69,7 @@ impl Product<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             for piece in self.frozen {
-                sums = add::<S, M, V>(simd, sums, piece, self.stride);
+                sums = add::<S, M, V>(simd, sums, piece);
             }
             let (before, after) = match self.adapted {
                 Some((_, factor)) => (1.0 / factor, factor),
@@ -83,7 +83,7 @@ impl Product<'_> {
                 }
             }
             if let Some((piece, _)) = &self.adapted {
-                sums = add::<S, M, V>(simd, sums, piece, self.stride);
+                sums = add::<S, M, V>(simd, sums, piece);
                 let after = simd.splat_f32s(after);
                 for row in &mut sums {
                     for sum in row {
@@ -96,14 +96,15 @@ impl Product<'_> {
     }
 }
 
+/// The sums with a piece's products.
+///
 /// # Safety
-/// The piece has M rows of its depth at this stride, and a panel of V vectors.
+/// The piece has M rows of its depth at its stride, and a panel of V vectors.
 #[inline(always)]
-unsafe fn add<S: Simd, const M: usize, const V: usize>(
+pub unsafe fn add<S: Simd, const M: usize, const V: usize>(
     simd: S,
     mut sums: Sums<S, M, V>,
     piece: &Piece,
-    stride: usize,
 ) -> Sums<S, M, V> {
     // SAFETY: the caller's promise.
     unsafe {
@@ -113,7 +114,7 @@ unsafe fn add<S: Simd, const M: usize, const V: usize>(
                 *weight = load::<S>(piece.panel.add((at * V + v) * S::F32_LANES));
             }
             for (m, row) in sums.iter_mut().enumerate() {
-                let number = simd.splat_f32s(*piece.numbers.add(m * stride + at));
+                let number = simd.splat_f32s(*piece.numbers.add(m * piece.stride + at));
                 for v in 0..V {
                     row[v] = simd.mul_add_f32s(number, weights[v], row[v]);
                 }
@@ -125,7 +126,7 @@ unsafe fn add<S: Simd, const M: usize, const V: usize>(
 
 /// Calls `$call::<S, M, V>(...)` with the number of rows as a constant.
 macro_rules! with_rows {
-    ($rows:expr, $simd:ty, $vectors:ident, $call:ident, $args:tt) => {
+    ($rows:expr, $simd:ty, $vectors:tt, $call:ident, $args:tt) => {
         match $rows {
             1 => with_rows!(@ $call, $simd, 1, $vectors, $args),
             2 => with_rows!(@ $call, $simd, 2, $vectors, $args),
@@ -141,7 +142,7 @@ macro_rules! with_rows {
             _ => with_rows!(@ $call, $simd, 12, $vectors, $args),
         }
     };
-    (@ $call:ident, $simd:ty, $rows:literal, $vectors:ident, ($($arg:expr),*)) => {
+    (@ $call:ident, $simd:ty, $rows:literal, $vectors:tt, ($($arg:expr),*)) => {
         $call::<$simd, $rows, $vectors>($($arg),*)
     };
 }

@@ -1,5 +1,6 @@
 //! The operator beside the formula, in plain loops and double precision.
 
+mod basis;
 mod bytes;
 
 use half::f16;
@@ -103,6 +104,7 @@ impl Case {
             scale,
             bias,
             relu: self.relu,
+            basis: None,
         };
         let slot = Slot::new(plan, &weights).unwrap();
         let mut found = vec![f32::NAN; residual.len()];
@@ -288,6 +290,7 @@ fn a_small_batch_is_cut_into_work_for_all_who_take_part() {
             scale: 0,
             bias: 128,
             relu: false,
+            basis: None,
         };
         let slot = Slot::new(plan, &weights).unwrap();
         let images = numbers(2, 64 * 16);
@@ -316,6 +319,7 @@ fn what_is_not_a_number_stays_one() {
         scale: 0,
         bias: 32,
         relu: true,
+        basis: None,
     };
     let slot = Slot::new(plan, &numbers(1, 32 * 16 * 9)).unwrap();
     let images = vec![f32::NAN; 16 * 16];
@@ -353,6 +357,7 @@ fn wrong_lengths_and_rows_are_refused() {
             scale: 0,
             bias: 32,
             relu: false,
+            basis: None,
         },
         &numbers(1, 32 * 16 * 9),
     )

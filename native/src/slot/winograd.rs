@@ -3,27 +3,17 @@
 //! pixels come of them.
 //!
 //! A domain's matrix is a kernel with nothing but its middle. Transformed, it is a quarter of itself in four of the 16
-//! places (with a sign) and nothing in the others: there it is a second product of the same sums.
+//! places (with a sign) and nothing in the others: there it is a second product of the same sums, or of the basis times
+//! them.
 
 use pulp::Simd;
 
-use super::product::{Piece, Product, even_parts, load, most_rows, store, with_rows};
+use super::product::{Piece, Product, even_parts, most_rows, store, with_rows};
+use super::tiles::{Give, IN, OUT, PLACES, Tile, take};
 use super::{Batch, Conv, Cut, Scratch, Share, Slot, Target, UNITS_A_HAND, pack_matrix, room};
 
-/// Pixels of a tile's side, input and output.
-const IN: usize = 4;
-const OUT: usize = 2;
-/// Numbers of a transformed tile.
-const PLACES: usize = IN * IN;
-/// What a kernel's middle becomes by place; zero elsewhere.
-const MIDDLE: [f32; PLACES] = {
-    let mut factors = [0.0; PLACES];
-    factors[5] = 0.25;
-    factors[6] = -0.25;
-    factors[9] = -0.25;
-    factors[10] = 0.25;
-    factors
-};
+/// The places where a kernel's middle is not zero, and its factors there.
+const MIDDLE: [(usize, f32); 4] = [(5, 0.25), (6, -0.25), (9, -0.25), (10, 0.25)];
 /// Numbers that transformed tiles of one unit of work should take at most: they stay in a core's second cache.
 const UNIT_NUMBERS: usize = 1 << 15;
 /// Tiles of a unit: at least so many, so that weights are read seldom enough, and at most.
@@ -100,15 +90,6 @@ fn tiles_of(output: [usize; 2]) -> usize {
     output[0].div_ceil(OUT) * output[1].div_ceil(OUT)
 }
 
-/// A tile's place.
-#[derive(Clone, Copy)]
-struct Tile {
-    sample: usize,
-    /// Of the first output pixel.
-    y: usize,
-    x: usize,
-}
-
 /// Consecutive tiles of one sample.
 struct Stretch {
     sample: usize,
@@ -153,18 +134,20 @@ pub unsafe fn unit<S: Simd, const V: usize>(
         })
         .collect();
     let channels = V * S::F32_LANES;
+    let columns = slot.columns();
     let (sums_gap, products_gap) = (count * conv.input + GAP, count * channels + GAP);
     room(&mut scratch.sums, PLACES * sums_gap, 0.0);
     room(&mut scratch.products, PLACES * products_gap, 0.0);
-    room(&mut scratch.matrix, conv.input * channels, 0.0);
+    room(&mut scratch.matrix, columns * channels, 0.0);
     room(&mut scratch.scales, stretches.len() * conv.output, 0.0);
     room(&mut scratch.biases, stretches.len() * conv.output, 0.0);
     room(&mut scratch.zeros, conv.input, 0.0);
-    room(&mut scratch.numbers, conv.input, 0.0);
+    room(&mut scratch.numbers, columns, 0.0);
     let Scratch {
         sums,
         products,
         matrix,
+        projected,
         scales,
         biases,
         zeros,
@@ -188,6 +171,7 @@ pub unsafe fn unit<S: Simd, const V: usize>(
             let sums = sums.as_mut_ptr().add(at * conv.input);
             take::<S>(simd, conv, batch, tile(at), zeros, sums, sums_gap);
         }
+        let adapted = Adapted::new(slot, count, sums, projected);
         let panels = conv.output / channels;
         let group = unit % cut.groups;
         for panel in panels * group / cut.groups..panels * (group + 1) / cut.groups {
@@ -197,26 +181,37 @@ pub unsafe fn unit<S: Simd, const V: usize>(
                 .add(panel * PLACES * conv.input * channels);
             for (index, stretch) in stretches.iter().enumerate() {
                 if let Some(bank) = &batch.matrix {
-                    let row = batch.rows[stretch.sample] as usize;
-                    pack_matrix(bank, conv, row, panel * channels, channels, numbers, matrix);
+                    let row = batch.rows[stretch.sample] as usize * conv.output;
+                    let start = (row + panel * channels) * columns;
+                    pack_matrix(bank, start, channels, &mut numbers[..columns], matrix);
                 }
                 let scale = scales.as_ptr().add(index * conv.output + panel * channels);
                 for place in 0..PLACES {
                     let weights = weights.add(place * conv.input * channels);
-                    let adapted = batch.matrix.is_some() && MIDDLE[place] != 0.0;
+                    let middle = match batch.matrix {
+                        Some(_) => MIDDLE.iter().position(|(middle, _)| *middle == place),
+                        None => None,
+                    };
                     for (from, to) in even_parts(stretch.end - stretch.start, most_rows::<S>()) {
                         let (from, to) = (stretch.start + from, stretch.start + to);
-                        let numbers = sums.as_ptr().add(place * sums_gap + from * conv.input);
-                        let piece = |panel| Piece {
-                            numbers,
-                            panel,
+                        let frozen = Piece {
+                            numbers: sums.as_ptr().add(place * sums_gap + from * conv.input),
+                            stride: conv.input,
+                            panel: weights,
                             depth: conv.input,
                         };
                         let product = Product {
-                            frozen: &[piece(weights)],
-                            stride: conv.input,
+                            frozen: &[frozen],
                             scale,
-                            adapted: adapted.then(|| (piece(matrix.as_ptr()), MIDDLE[place])),
+                            adapted: middle.map(|middle| {
+                                let piece = Piece {
+                                    numbers: adapted.numbers[middle].add(from * adapted.stride),
+                                    stride: adapted.stride,
+                                    panel: matrix.as_ptr(),
+                                    depth: columns,
+                                };
+                                (piece, MIDDLE[middle].1)
+                            }),
                         };
                         let into = products
                             .as_mut_ptr()
@@ -242,6 +237,38 @@ pub unsafe fn unit<S: Simd, const V: usize>(
     }
 }
 
+/// What matrices are multiplied with.
+struct Adapted {
+    /// Of the first tile, in each of the `MIDDLE` places.
+    numbers: [*const f32; MIDDLE.len()],
+    /// From a tile's numbers to the next one's.
+    stride: usize,
+}
+
+impl Adapted {
+    /// The sums of so many tiles, or the basis times them, which `into` then holds: a quarter of the sums at most.
+    fn new(slot: &Slot, count: usize, sums: &[f32], into: &mut Vec<f32>) -> Self {
+        let input = slot.conv.input;
+        let sums = MIDDLE.map(|(place, _)| &sums[place * (count * input + GAP)..]);
+        let Some(basis) = &slot.basis else {
+            return Self {
+                numbers: sums.map(<[f32]>::as_ptr),
+                stride: input,
+            };
+        };
+        let gap = count * basis.stride + GAP;
+        room(into, MIDDLE.len() * gap, 0.0);
+        for (sums, into) in sums.into_iter().zip(into.chunks_exact_mut(gap)) {
+            basis.multiply(sums, input, count, into);
+        }
+        let into: &[f32] = into;
+        Self {
+            numbers: std::array::from_fn(|at| into[at * gap..].as_ptr()),
+            stride: basis.stride,
+        }
+    }
+}
+
 /// Writes the products of M tiles, one after the other.
 ///
 /// # Safety
@@ -258,165 +285,6 @@ unsafe fn multiply<S: Simd, const M: usize, const V: usize>(
         for (m, row) in sums.into_iter().enumerate() {
             for (v, sum) in row.into_iter().enumerate() {
                 store::<S>(into.add((m * V + v) * S::F32_LANES), sum);
-            }
-        }
-    }
-}
-
-/// Writes the sums of one tile's input, `Bᵀ d B`, for all channels.
-///
-/// # Safety
-/// The tile is one of the batch, and `into` has room for `PLACES` pixels, `gap` apart.
-#[inline(always)]
-unsafe fn take<S: Simd>(
-    simd: S,
-    conv: &Conv,
-    batch: &Batch<'_>,
-    tile: Tile,
-    zeros: &[f32],
-    into: *mut f32,
-    gap: usize,
-) {
-    let [height, width] = batch.size;
-    let mut pixels = [zeros.as_ptr(); PLACES];
-    for i in 0..IN {
-        // Above the image this wraps round, and is beyond its end.
-        let y = (tile.y + i).wrapping_sub(conv.pads[0]);
-        for j in 0..IN {
-            let x = (tile.x + j).wrapping_sub(conv.pads[1]);
-            if y < height && x < width {
-                let at = ((tile.sample * height + y) * width + x) * conv.input;
-                pixels[i * IN + j] = batch.images[at..].as_ptr();
-            }
-        }
-    }
-    for channel in (0..conv.input).step_by(S::F32_LANES) {
-        let mut rows = [[simd.splat_f32s(0.0); IN]; IN];
-        for j in 0..IN {
-            let mut d = [simd.splat_f32s(0.0); IN];
-            for i in 0..IN {
-                // SAFETY: a pixel, or zeros, has all channels.
-                d[i] = unsafe { load::<S>(pixels[i * IN + j].add(channel)) };
-            }
-            let column = differences(simd, d);
-            for i in 0..IN {
-                rows[i][j] = column[i];
-            }
-        }
-        for (i, row) in rows.into_iter().enumerate() {
-            for (j, sum) in differences(simd, row).into_iter().enumerate() {
-                // SAFETY: the caller's promise.
-                unsafe { store::<S>(into.add((i * IN + j) * gap + channel), sum) };
-            }
-        }
-    }
-}
-
-/// `Bᵀ d` of a column.
-#[inline(always)]
-fn differences<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; IN]) -> [S::f32s; IN] {
-    [
-        simd.sub_f32s(a, c),
-        simd.add_f32s(b, c),
-        simd.sub_f32s(c, b),
-        simd.sub_f32s(b, d),
-    ]
-}
-
-/// `Aᵀ m` of a column.
-#[inline(always)]
-fn totals<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; IN]) -> [S::f32s; OUT] {
-    [
-        simd.add_f32s(simd.add_f32s(a, b), c),
-        simd.sub_f32s(simd.sub_f32s(b, c), d),
-    ]
-}
-
-/// What finished tiles go through.
-struct Give<'a> {
-    slot: &'a Slot,
-    residual: Option<&'a [f32]>,
-    output: [usize; 2],
-    target: Target,
-    /// Of the panel's channels.
-    first: usize,
-    bias: *const f32,
-}
-
-impl Give<'_> {
-    /// Writes the output pixels of one tile, `Aᵀ m A`, for the channels of a panel.
-    ///
-    /// # Safety
-    /// The tile is one of the output, and `products` are its, `gap` apart.
-    #[inline(always)]
-    unsafe fn tile<S: Simd, const V: usize>(
-        &self,
-        simd: S,
-        tile: Tile,
-        products: *const f32,
-        gap: usize,
-    ) {
-        let whole = tile.y + OUT <= self.output[0] && tile.x + OUT <= self.output[1];
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (whole, self.residual.is_some()) {
-                (true, true) => self.pixels::<S, V, true, true>(simd, tile, products, gap),
-                (true, false) => self.pixels::<S, V, true, false>(simd, tile, products, gap),
-                (false, true) => self.pixels::<S, V, false, true>(simd, tile, products, gap),
-                (false, false) => self.pixels::<S, V, false, false>(simd, tile, products, gap),
-            }
-        }
-    }
-
-    /// @param WHOLE all of the tile's pixels are in the output
-    /// @param ADDS there is a residual
-    ///
-    /// # Safety
-    /// As `tile`.
-    #[inline(always)]
-    unsafe fn pixels<S: Simd, const V: usize, const WHOLE: bool, const ADDS: bool>(
-        &self,
-        simd: S,
-        tile: Tile,
-        products: *const f32,
-        gap: usize,
-    ) {
-        let [height, width] = self.output;
-        let channels = self.slot.conv.output;
-        let corner = ((tile.sample * height + tile.y) * width + tile.x) * channels + self.first;
-        let residual = self.residual.map_or(std::ptr::null(), <[f32]>::as_ptr);
-        let floor = simd.splat_f32s(floor(self.slot));
-        for v in 0..V {
-            let channel = v * S::F32_LANES;
-            let mut rows = [[simd.splat_f32s(0.0); IN]; OUT];
-            for j in 0..IN {
-                let mut m = [simd.splat_f32s(0.0); IN];
-                for i in 0..IN {
-                    // SAFETY: the caller's promise.
-                    m[i] = unsafe { load::<S>(products.add((i * IN + j) * gap + channel)) };
-                }
-                let column = totals(simd, m);
-                for i in 0..OUT {
-                    rows[i][j] = column[i];
-                }
-            }
-            // SAFETY: a bias has all channels.
-            let bias = unsafe { load::<S>(self.bias.add(channel)) };
-            for (i, row) in rows.into_iter().enumerate() {
-                for (j, pixel) in totals(simd, row).into_iter().enumerate() {
-                    if !WHOLE && (tile.y + i >= height || tile.x + j >= width) {
-                        continue;
-                    }
-                    let at = corner + (i * width + j) * channels + channel;
-                    let mut value = simd.add_f32s(pixel, bias);
-                    // SAFETY: within the output, which the residual is as large as.
-                    unsafe {
-                        if ADDS {
-                            value = simd.add_f32s(value, load::<S>(residual.add(at)));
-                        }
-                        store::<S>(self.target.0.add(at), simd.max_f32s(floor, value));
-                    }
-                }
             }
         }
     }

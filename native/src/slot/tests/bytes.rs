@@ -101,6 +101,7 @@ impl Case {
             scale: SCALE,
             bias: SCALE + self.conv.output,
             relu: self.relu,
+            basis: None,
         };
         Slot::in_bytes(plan, &values.weights, &values.steps).unwrap()
     }
@@ -333,6 +334,7 @@ fn what_has_not_the_shape_is_refused() {
             scale: 0,
             bias: 32,
             relu: false,
+            basis: None,
         };
         Slot::in_bytes(plan, &vec![0; weights], &vec![1.0; steps]).err()
     };
