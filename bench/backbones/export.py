@@ -23,8 +23,8 @@ import networks
 def export(network: nn.Module, path: Path, exporter: str, opset: int, unfolded: bool) -> None:
     image = torch.randn(2, 3, networks.SIZE, networks.SIZE)
     if exporter == "dynamo":
-        # No bounds: with min=1, torch.export refuses the networks that it traces for batches above 1 (Swin, ViT, ConvNeXt).
-        batch = torch.export.Dim("batch")
+        # A named Dim is refused by torch.export where it traces a network for batches above 1 only (ViT, Swin, ConvNeXt).
+        batch = torch.export.Dim.DYNAMIC
         torch.onnx.export(network, (image,), str(path), dynamo=True, opset_version=opset, dynamic_shapes=({0: batch},),
                           external_data=False, input_names=["image"], verbose=False)
         return
