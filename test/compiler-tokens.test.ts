@@ -9,7 +9,7 @@ import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import { checkGraphs, matricesOf, ROWS } from './graph-checks.js'
 import { OnnxGraph } from './graphs.js'
 import { random } from './networks.js'
-import { convTokens, rootNetworks, type TokenNetwork, transformer } from './token-networks.js'
+import { convTokens, forOneImage, rootNetworks, type TokenNetwork, transformer } from './token-networks.js'
 import { basePack, build, normalised, randomPixels } from './trunk.js'
 
 /** A domain with random numbers in every slot. */
@@ -101,6 +101,14 @@ const cases: Record<string, Case> = {
     network: rootNetworks[23],
     options: { rank: 2 },
     slots: ofRoots(5),
+  },
+  'an export for one image': {
+    network: forOneImage,
+    options: { rank: 2 },
+    slots: {
+      norm: 'norm',
+      ...Object.fromEntries(['q', 'k', 'proj', 'window'].map((name) => [name, 'linear 2x16'])),
+    },
   },
   'layers without a matrix': {
     network: convTokens,

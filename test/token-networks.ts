@@ -217,6 +217,35 @@ export const transformer: TokenNetwork = {
   },
 }
 
+/** Attention with two heads and then windows, as an export for one image has them: sizes in targets count its images. */
+export const forOneImage: TokenNetwork = {
+  size: SIDE,
+  write(domain) {
+    const layers = new Layers(34, domain)
+    const { graph } = layers
+    const reshape = (x: string, ...dims: number[]) => graph.add('Reshape', [x, graph.ints(...dims)])
+    const transpose = (x: string, ...perm: number[]) => graph.add('Transpose', [x], { perm })
+    const patches = reshape(layers.conv('patch', 'image', [3, C], 3, 3), 1, C, 16)
+    const x = layers.layerNorm('norm', transpose(patches, 0, 2, 1), C)
+    const q = transpose(reshape(layers.linear('q', x, [C, C]), 1, 16, 2, C / 2), 0, 2, 1, 3)
+    // The transposed keys pass through three axes, of which the first counts images and heads.
+    const keys = transpose(reshape(layers.linear('k', x, [C, C]), 1, 16, 2, C / 2), 0, 2, 1, 3)
+    const k = reshape(transpose(reshape(keys, -1, 16, C / 2), 0, 2, 1), 1, 2, C / 2, 16)
+    const scores = graph.add('Softmax', [graph.add('MatMul', [q, k])], { axis: -1 })
+    const mixed = transpose(graph.add('MatMul', [scores, q]), 0, 2, 1, 3)
+    const joined = layers.linear('proj', reshape(mixed, 1, 16, C), [C, C])
+    const windows = layers.linear('window', reshape(joined, 4, 4, C), [C, C])
+    const back = reshape(graph.add('Tanh', [windows]), 1, 2, 2, 2, 2, C)
+    const tokens = reshape(transpose(back, 0, 1, 3, 2, 4, 5), 1, 16, C)
+    const pooled = graph.add('ReduceMean', [graph.add('Tanh', [tokens])], { axes: [1], keepdims: 1 })
+    // `as_strided` of all channels.
+    const every = reshape(graph.ints(...Array.from({ length: C }, (_, at) => at)), 1, C, 1, 1)
+    const features = reshape(graph.add('Gather', [reshape(pooled, -1), every], { axis: 0 }), 1, C)
+    const head = [graph.weight('head.weight', [C, 3]), graph.weight('head.bias', [3])]
+    return { onnx: graph.onnx([graph.add('Gemm', [features, ...head])], [1, 3, SIDE, SIDE]), features }
+  },
+}
+
 /** Convolutions with LayerNorm and linear layers over `[N, H, W, C]` between them, and a GroupNorm. */
 export const convTokens: TokenNetwork = {
   size: SIDE,
