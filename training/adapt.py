@@ -32,6 +32,10 @@ EXIT_RUN_IS_TAKEN = 3  # exit status: another process is doing this run
 FEATURE_MAX_PASSES, FEATURE_MAX_IMAGES = 4, 8000
 
 
+def numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--domain", required=True, choices=list(domains.DOMAINS))
@@ -43,8 +47,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--slots", help="early, middle, late (joined by +), a file with a slot's name on each line, or a regular expression: "
                    "matrices at these slots only, at the others scale and bias; default: all")
     p.add_argument("--lr", type=float, help="default: by design, see default_rate")
-    p.add_argument("--rates", type=lambda text: [float(rate) for rate in text.split(",")], default=[],
+    p.add_argument("--rates", type=numbers, default=[],
                    help="learning rates separated by commas: trains with each and keeps the one with the best leave-one-out score on the training images")
+    p.add_argument("--drops", type=numbers, default=[], help="shares of the run, separated by commas, after which the learning rate falls to a tenth; default: one cycle")
     p.add_argument("--optimizer", choices=("sgd", "adamw", "adadelta"), default="sgd")
     p.add_argument("--loss", choices=tuple(loop.LOSSES), default="linear", help="prototype: nearest class mean by cosine, for few images")
     p.add_argument("--blend", type=float, help="blend the source's statistics with the domain's, whose share is n / (n + BLEND) with n images, and freeze "
@@ -95,7 +100,7 @@ def recipe_of(args: argparse.Namespace, images: int) -> loop.Recipe:
     decay = args.weight_decay if args.weight_decay is not None else default_decay(args.design, images)
     return loop.Recipe(epochs=args.epochs, lr=lr, head_lr=max(lr, 0.05), batch=min(args.batch, images), weight_decay=decay,
                        schedule=args.schedule, seed=args.seed, precision=args.precision, compile=args.compile, erase=args.erase,
-                       steps=args.steps, optimizer=args.optimizer, loss=args.loss)
+                       steps=args.steps, optimizer=args.optimizer, loss=args.loss, drops=tuple(args.drops))
 
 
 def network_of(args: argparse.Namespace, trunk: dict[str, torch.Tensor], classes: int) -> net.ResNet26:
@@ -176,17 +181,22 @@ def trained(network: net.ResNet26, problem: Problem, recipe: loop.Recipe, blend:
     return seconds
 
 
+def left_out_score(network: net.ResNet26, problem: Problem) -> tuple[float, float]:
+    """(accuracy in percent, squared error) of a ridge head on the network's features of the training images, each left out in turn."""
+    features = fewshot.features_of(network, problem.train, problem.mean, problem.std, problem.device)
+    right, error = fewshot.leave_one_out(features.cpu().numpy(), problem.train.targets)
+    return round(right, 2), round(error, 5)
+
+
 def best_of_rates(rates: list[float], make, problem: Problem, recipe: loop.Recipe, blend: float | None) -> tuple[net.ResNet26, loop.Recipe, float, dict]:
     """Trains a network of `make()` with each rate and keeps the one whose features have the best leave-one-out score on the training images;
-    no other image is read. Returns (network, recipe, seconds of all, {rate: [accuracy, squared error]})."""
+    no other image is read. Returns (network, recipe, seconds of all, {rate: (accuracy, squared error)})."""
     found, scores, seconds = [], {}, 0.0
     for rate in rates:
         own, network = replace(recipe, lr=rate, head_lr=max(rate, 0.05)), make()
         at = replace(problem, checkpoint=problem.checkpoint.with_suffix(f".{rate:g}.pt"))
         seconds += trained(network, at, own, blend)
-        features = fewshot.features_of(network, problem.train, problem.mean, problem.std, problem.device).cpu().numpy()
-        right, error = fewshot.leave_one_out(features, problem.train.targets)
-        scores[f"{rate:g}"] = [round(right, 2), round(error, 5)]
+        right, error = scores[f"{rate:g}"] = left_out_score(network, at)
         found.append(((right, -error), network, own))
         at.checkpoint.unlink(missing_ok=True)
     _, network, own = max(found, key=lambda each: each[0])
@@ -218,6 +228,8 @@ def main(argv: list[str] | None = None) -> dict:
         else:
             network = network_of(args, trunk, len(folders))
             seconds = trained(network, problem, recipe, args.blend)
+            if args.shots:
+                scores = {f"{recipe.lr:g}": left_out_score(network, problem)}
     except (loop.Stopped, loop.OtherRun) as stopped:
         sys.exit(f"{name}: {stopped}")
 

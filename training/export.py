@@ -31,6 +31,7 @@ def card(domain: domains.Domain, result: dict, family: str, path: Path, referenc
     `evaluate.py` wrote for this pack, if it exists."""
     size, r = path.stat().st_size, result["recipe"]
     erased = f"random erasing of {r['erase']:.0%} of the images, " if r.get("erase") else ""
+    placed = f"matrices at {len(result['matrices'])} slots ({result['slots']}), " if "matrices" in result else ""
     lines = [
         f"# {domain.title} (`{domain.id}`)", "", f"{domain.description}. A {result['design']} adapter pack for `{family}`.", "",
         f"- **Data**: {result['images']['train']:,} training and {result['images']['test']:,} test images, {result['classes']:,} "
@@ -46,7 +47,7 @@ def card(domain: domains.Domain, result: dict, family: str, path: Path, referenc
                      + ", ".join(f"{k} {v:.2f}%" for k, v in reference.items()) + ".")
     lines += [
         f"- **Training**: {r['epochs']} epochs, batch {r['batch']}, one cycle to lr {r['lr']}, weight decay {r['weight_decay']}, "
-        f"dropout {result['dropout']}, {erased}{result['init']} initialisation, seed {r['seed']}; {result['seconds']:.0f} s on "
+        f"dropout {result['dropout']}, {erased}{placed}{result['init']} initialisation, seed {r['seed']}; {result['seconds']:.0f} s on "
         f"{result['device']} (torch {result['torch']}, {r['precision']}).",
         f"- **Date**: {result['date']}. **Size**: {size / 1e6:.2f} MB, fp16.",
         "- **Labels**: " + ("the data set's class ids" if domain.id == "omniglot" else "class names of the data set") + ".",
@@ -63,8 +64,11 @@ def main() -> None:
     p.add_argument("--out", help="default adapters/<family>")
     p.add_argument("--domain", choices=list(domains.DOMAINS), help="only this domain")
     p.add_argument("--design", default="parallel", choices=net.ADAPTER_DESIGNS)
+    p.add_argument("--run", help="the run's name, where it is not <domain>.<design>; needs --domain")
     p.add_argument("--dtype", choices=("fp16", "fp32"), default="fp16")
     args = p.parse_args()
+    if args.run and not args.domain:
+        p.error("--run needs --domain")
 
     manifest = Path(args.family) / "family.json"
     if not manifest.is_file():
@@ -72,7 +76,7 @@ def main() -> None:
     family = json.loads(manifest.read_text())
     out = Path(args.out or f"adapters/{family['name']}")
     for name in [args.domain] if args.domain else domains.DOMAINS:
-        final = Path(args.work) / f"{name}.{args.design}.final.pt"
+        final = Path(args.work) / f"{args.run or f'{name}.{args.design}'}.final.pt"
         if not final.is_file():
             print(f"{name}: {final} does not exist, skipped")
             continue

@@ -28,7 +28,8 @@ EVALUATION_BATCH = 128
 
 @dataclass
 class Recipe:
-    """Hyper-parameters of one run. `schedule`: (side, share of the steps) pairs; the cheap small sides come first.
+    """Hyper-parameters of one run. `schedule`: (side, share of the steps) pairs; the cheap small sides come first. `drops`: shares of the run
+    after which the learning rate falls to a tenth, instead of one cycle.
 
     If `steps` is not 0, the run has so many steps and `epochs` is ignored: for training sets of a few batches. `subject`: what is
     trained on what, in one word; a run is resumed only with the recipe and the subject that it began with.
@@ -48,6 +49,7 @@ class Recipe:
     erase: float = 0.0
     steps: int = 0
     optimizer: str = "sgd"  # sgd (with Nesterov momentum) | adamw | adadelta
+    drops: tuple[float, ...] = ()
     loss: str = "linear"  # of the linear head | prototype: of the batch's class means (fewshot.py)
     subject: str = ""
 
@@ -56,7 +58,9 @@ class Recipe:
         return {name: value for name, value in asdict(self).items() if name != "subject"}
 
     def scale(self, progress: float) -> float:
-        """Factor of the learning rate (one cycle): linear from 0.1 to 1 over the first 15% of the steps, then a cosine to 0."""
+        """Factor of the learning rate. One cycle: linear from 0.1 to 1 over the first 15% of the steps, then a cosine to 0."""
+        if self.drops:
+            return 0.1 ** sum(progress >= drop for drop in self.drops)
         if progress < 0.15:
             return 0.1 + 0.9 * progress / 0.15
         return 0.5 * (1 + math.cos(math.pi * (progress - 0.15) / 0.85))

@@ -46,6 +46,15 @@ FEW_GRID = {
     "finetune": [(rate, "5e-4", SMALL_SIDES) for rate in ("0.02", "0.05", "0.1", "0.2")]
     + [("0.1", "5e-4", LARGE_SIDES)],
 }
+# Tried later on the same held-out images, without the 32-pixel part and with half the steps: rates, and by tag the means of fewshot.py. `tsa`: as
+# in the paper of that name, with the source's statistics; `means`: the loss of class means alone; `blend`: blended statistics alone.
+FEW_HALF_STEPS = "150"
+FEW_RATES = {"parallel": ("0.2", "0.8", "0.4"), "finetune": ("0.1", "0.2", "0.05")}
+FEW_MEANS = {
+    "tsa": ["--steps", "40", "--batch", "64", "--schedule", "64:1", "--optimizer", "adadelta", "--loss", "prototype", "--blend", "1e9", "--lr", "0.5"],
+    "means": ["--steps", FEW_HALF_STEPS, "--batch", "32", "--schedule", LARGE_SIDES, "--loss", "prototype", "--lr", "0.8"],
+    "blend": ["--steps", FEW_HALF_STEPS, "--batch", "32", "--schedule", LARGE_SIDES, "--blend", "100", "--lr", "0.8"],
+}
 # The ones with the best mean over the domains.
 FEW_CHOSEN = {"parallel": ("0.2", "2e-3", LARGE_SIDES), "finetune": ("0.1", "5e-4", LARGE_SIDES)}
 
@@ -113,6 +122,13 @@ def few(stage: str, domain: str, design: str, shots: int, seed: int, rate: str, 
     return Run(stage, name, options, "search/" if searching else "fewshot/")
 
 
+def few_means(domain: str, tag: str) -> Run:
+    """A parallel run on few images with the means of one row of FEW_MEANS, measured on a held-out fifth of train."""
+    name = f"few.{domain}.parallel.{tag}"
+    options = ["--domain", domain, "--design", "parallel", "--shots", "10", "--seed", "0", "--weight-decay", "2e-3", *FEW_MEANS[tag], "--name", name, "--val-share", "0.2"]
+    return Run("search", name, options, "search/")
+
+
 def every_design(epochs: int, seeds: int = 1) -> list[Run]:
     """The plan for a GPU: all designs on all domains with the same number of epochs. With two seeds or more also the other seeds of series,
     parallel and fine-tuning, and on the domains of the allocation matrices at the fixed choices of slots with every seed."""
@@ -141,6 +157,9 @@ def plan() -> list[Run]:
     runs.append(adaptation("designs", "fashion_mnist", "finetune"))
     runs += [few("search", d, design, 10, 0, *pair) for d in FEW_DOMAINS for design, pairs in FEW_GRID.items() for pair in pairs]
     runs += [few("search", "sign_digits", design, 10, 0, *pair, FEW_MORE_STEPS) for design, pair in FEW_CHOSEN.items()]
+    runs += [few("search", d, design, 10, 0, rates[n], FEW_CHOSEN[design][1], LARGE_SIDES, FEW_HALF_STEPS)
+             for n in range(3) for d in FEW_DOMAINS for design, rates in FEW_RATES.items()]
+    runs += [few_means(d, tag) for tag in FEW_MEANS for d in FEW_DOMAINS]
     runs += [few("fewshot", d, design, shots, seed, *FEW_CHOSEN[design])
              for seed in FEW_SEEDS for d in FEW_DOMAINS for shots in FEW_SHOTS for design in FEW_CHOSEN]
     runs += [adaptation("designs", d, design) for d in SMALL[3:] for design in ("finetune", "bn", "series")]

@@ -93,7 +93,22 @@ class Data(unittest.TestCase):
         self.assertTrue(any(np.array_equal(crop, w) for w in windows))
 
 
+class Rates(unittest.TestCase):
+    def test_one_cycle_or_drops_to_a_tenth(self):
+        cycle, drops = loop.Recipe(epochs=1), loop.Recipe(epochs=1, drops=(0.5, 0.75))
+        self.assertEqual([round(cycle.scale(at), 6) for at in (0, 0.15, 1)], [0.1, 1, 0])
+        for at, factor in ((0, 1), (0.49, 1), (0.5, 0.1), (0.8, 0.01)):
+            self.assertAlmostEqual(drops.scale(at), factor)
+
+
 class Resume(unittest.TestCase):
+    def test_a_checkpoint_from_before_an_option_had_its_default(self):
+        recipe = loop.Recipe(epochs=2)
+        began = {k: v for k, v in recipe.figures().items() if k != "loss"} | {"subject": ""}
+        loop.check_same({"recipe": began}, recipe, Path("run.pt"))
+        with self.assertRaisesRegex(loop.OtherRun, "loss"):
+            loop.check_same({"recipe": began}, loop.Recipe(epochs=2, loss="prototype"), Path("run.pt"))
+
     def test_stopped_and_resumed_equals_unbroken(self):
         split, recipe = random_split(10), loop.Recipe(epochs=2, batch=4, schedule=((32, 0.5), (64, 0.5)), precision="fp32")
         results = []
