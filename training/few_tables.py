@@ -58,9 +58,9 @@ def what(runs: list[dict]) -> str:
     for design in DESIGNS:
         own = next((r for r in runs if r["design"] == design), None)
         if own:
-            rates = ", ".join(own["leave_one_out"])
+            rates = ", ".join(own["rates"])
             told.append(f"{design} {means_of(own)}, rates {rates}")
-    return "; ".join(told) + ": each run trains with every rate and keeps the one whose features have the best leave-one-out score of a ridge head."
+    return "; ".join(told) + ": each run takes the rate with the best score of a ridge head, left out in turn, on the half of its images that a trial was not trained on, and the other way round."
 
 
 def means_of(run: dict) -> str:

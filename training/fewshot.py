@@ -67,10 +67,10 @@ def blend_statistics(network: nn.Module, images: torch.Tensor, strength: float) 
 
 
 @torch.no_grad()
-def features_of(network: nn.Module, split: data.Split, mean, std, device: str) -> torch.Tensor:
-    """Features [N, F] of a split's centre crops, in fp32."""
+def features_of(network: nn.Module, split: data.Split, mean, std, device: str, resolution: int = 0) -> torch.Tensor:
+    """Features [N, F] of a split's centre crops, in fp32; `resolution`: of the crops, 0: as they are."""
     network.to(device).eval()
-    return torch.cat([network.features(x.to(device)) for x in data.test_batches(split, mean, std)])
+    return torch.cat([network.features(x.to(device)) for x in data.test_batches(split, mean, std, resolution=resolution)])
 
 
 def leave_one_out(features: np.ndarray, targets: np.ndarray) -> tuple[float, float]:

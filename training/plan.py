@@ -49,12 +49,15 @@ FEW_GRID = {
 # Tried later on the same held-out images, without the 32-pixel part and with half the steps: rates, and by tag the means of fewshot.py. `tsa`: as
 # in the paper of that name, with the source's statistics; `means`: the loss of class means alone; `blend`: blended statistics alone.
 FEW_HALF_STEPS = "150"
-FEW_RATES = {"parallel": ("0.2", "0.8", "0.4"), "finetune": ("0.1", "0.2", "0.05")}
+FEW_RATES = {"parallel": ("0.2", "0.8"), "finetune": ("0.1", "0.2")}
 FEW_MEANS = {
     "tsa": ["--steps", "40", "--batch", "64", "--schedule", "64:1", "--optimizer", "adadelta", "--loss", "prototype", "--blend", "1e9", "--lr", "0.5"],
     "means": ["--steps", FEW_HALF_STEPS, "--batch", "32", "--schedule", LARGE_SIDES, "--loss", "prototype", "--lr", "0.8"],
     "blend": ["--steps", FEW_HALF_STEPS, "--batch", "32", "--schedule", LARGE_SIDES, "--blend", "100", "--lr", "0.8"],
 }
+# A rate for each run: those that it chooses from, by trials on halves of its own images.
+OWN_RATES = {"parallel": "0.2,0.4,0.8", "finetune": "0.05,0.1,0.2"}
+TRIALS = ["--trial-steps", "80", "--trial-side", "32"]
 # The ones with the best mean over the domains.
 FEW_CHOSEN = {"parallel": ("0.2", "2e-3", LARGE_SIDES), "finetune": ("0.1", "5e-4", LARGE_SIDES)}
 
@@ -122,6 +125,14 @@ def few(stage: str, domain: str, design: str, shots: int, seed: int, rate: str, 
     return Run(stage, name, options, "search/" if searching else "fewshot/")
 
 
+def own_rate(domain: str, design: str, shots: int, seed: int) -> Run:
+    """A run on few images that chooses its own rate, measured on test."""
+    name = f"{domain}.{design}.{shots}.{seed}"
+    options = ["--domain", domain, "--design", design, "--shots", str(shots), "--seed", str(seed), "--steps", FEW_HALF_STEPS, "--batch", "32", "--schedule", LARGE_SIDES,
+               "--rates", OWN_RATES[design], *TRIALS, "--weight-decay", FEW_CHOSEN[design][1], "--name", name]
+    return Run("own-rate", name, options, "fewshot/own-rate/")
+
+
 def few_means(domain: str, tag: str) -> Run:
     """A parallel run on few images with the means of one row of FEW_MEANS, measured on a held-out fifth of train."""
     name = f"few.{domain}.parallel.{tag}"
@@ -157,14 +168,15 @@ def plan() -> list[Run]:
     runs.append(adaptation("designs", "fashion_mnist", "finetune"))
     runs += [few("search", d, design, 10, 0, *pair) for d in FEW_DOMAINS for design, pairs in FEW_GRID.items() for pair in pairs]
     runs += [few("search", "sign_digits", design, 10, 0, *pair, FEW_MORE_STEPS) for design, pair in FEW_CHOSEN.items()]
-    runs += [few("search", d, design, 10, 0, rates[n], FEW_CHOSEN[design][1], LARGE_SIDES, FEW_HALF_STEPS)
-             for n in range(3) for d in FEW_DOMAINS for design, rates in FEW_RATES.items()]
     runs += [few_means(d, tag) for tag in FEW_MEANS for d in FEW_DOMAINS]
+    runs += [few("search", d, design, 10, 0, rates[n], FEW_CHOSEN[design][1], LARGE_SIDES, FEW_HALF_STEPS)
+             for n in range(2) for d in FEW_DOMAINS for design, rates in FEW_RATES.items()]
     runs += [few("fewshot", d, design, shots, seed, *FEW_CHOSEN[design])
              for seed in FEW_SEEDS for d in FEW_DOMAINS for shots in FEW_SHOTS for design in FEW_CHOSEN]
     runs += [adaptation("designs", d, design) for d in SMALL[3:] for design in ("finetune", "bn", "series")]
     runs += [adaptation("designs", d, "scratch") for d in SMALL]
     runs += [tried(d, design, changes) for d, designs in SEARCH.items() for design, many in designs.items() for changes in many]
+    runs += [own_rate(d, design, shots, seed) for d in FEW_DOMAINS for design in FEW_CHOSEN for seed in FEW_SEEDS for shots in FEW_SHOTS]
     runs += repeated()
     runs += [varied(d, design, changes) for design, changes in STARTS for d in SMALL]
     runs += [adaptation("finetune", d, "finetune", seed) for d in SMALL for seed in SEEDS]

@@ -36,7 +36,7 @@ def main() -> None:
     p.add_argument("--work", default="training/runs")
     p.add_argument("--results", default=str(HERE / "results"))
     p.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each: faster than one run on all cores")
-    p.add_argument("--stage", action="append", help="only this stage (parallel, designs, search, fewshot, seeds, allocation, starts, finetune); may be repeated")
+    p.add_argument("--stage", action="append", help="only this stage (parallel, designs, search, fewshot, own-rate, seeds, allocation, starts, finetune); may be repeated")
     p.add_argument("--only", help="only runs whose name contains this")
     p.add_argument("--every-design", type=int, metavar="EPOCHS", help="another plan, for a GPU: all designs on all domains")
     p.add_argument("--seeds", type=int, default=1, help="with --every-design: number of seeds, and allocation runs too; default %(default)s")

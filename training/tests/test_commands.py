@@ -93,9 +93,10 @@ class Commands(unittest.TestCase):
 
     def test_a_rate_is_chosen_without_other_images_than_those_trained_on(self):
         make_images(self.folder, "test", 1)
-        few = ("--shots", "4", "--steps", "4", "--optimizer", "adadelta", "--loss", "prototype", "--blend", "6", "--rates", "0.0001,1", "--name", "few")
+        few = ("--shots", "4", "--steps", "4", "--optimizer", "adadelta", "--loss", "prototype", "--blend", "6", "--rates", "0.0001,1",
+               "--trial-steps", "2", "--trial-side", "32", "--name", "few")
         result = self.adapt("parallel", *few)
-        scores = {float(rate): (right, -error) for rate, (right, error) in result["leave_one_out"].items()}
+        scores = {float(rate): (right, -error) for rate, (right, error) in result["rates"].items()}
         self.assertEqual(result["recipe"]["lr"], max(scores, key=scores.get))
         self.assertEqual((result["blend"], result["images"]["train"]), (6.0, 12))
         self.assertFalse(list((self.folder / "work").glob("few*.pt")))

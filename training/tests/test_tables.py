@@ -41,7 +41,7 @@ class Tables(unittest.TestCase):
                     own = result("sketch", design, accuracy, shots=5)
                     own["recipe"]["seed"] = seed
                     (results / "fewshot" / f"{design}.{seed}.json").write_text(json.dumps(own))
-                own = result("sketch", design, 60.0 + accuracies[0], shots=5, leave_one_out={"0.1": [70.0, 0.1], "0.4": [80.0, 0.05]}, blend=20.0)
+                own = result("sketch", design, 60.0 + accuracies[0], shots=5, rates={"0.1": [70.0, 0.1], "0.4": [80.0, 0.05]}, blend=20.0)
                 (results / "fewshot" / "own-rate" / f"{design}.0.json").write_text(json.dumps(own))
             for tag, shots in (("whole", 0), ("few", 10)):
                 held = {**result("dtd10", "parallel", 0), "accuracy": {"val": 61.25 + shots}, "images": {"train": 30, "val": 7}, "shots": shots}
