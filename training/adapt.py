@@ -48,9 +48,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
                    "matrices at these slots only, at the others scale and bias; default: all")
     p.add_argument("--lr", type=float, help="default: by design, see default_rate")
     p.add_argument("--rates", type=numbers, default=[],
-                   help="learning rates separated by commas: the best one is chosen, by the leave-one-out score of halves of the training images")
-    p.add_argument("--trial-steps", type=int, default=0, help="steps of each trial of --rates; default: those of the run")
-    p.add_argument("--trial-side", type=int, default=0, help="resolution of the trials of --rates; default: the run's --schedule")
+                   help="learning rates separated by commas: trains with each and keeps the largest whose leave-one-out score on the training images is "
+                   "within one standard error of the best")
     p.add_argument("--drops", type=numbers, default=[], help="shares of the run, separated by commas, after which the learning rate falls to a tenth; default: one cycle")
     p.add_argument("--optimizer", choices=("sgd", "adamw", "adadelta"), default="sgd")
     p.add_argument("--loss", choices=tuple(loop.LOSSES), default="linear", help="prototype: nearest class mean by cosine, for few images")
@@ -183,35 +182,29 @@ def trained(network: net.ResNet26, problem: Problem, recipe: loop.Recipe, blend:
     return seconds
 
 
-def left_out_score(network: net.ResNet26, problem: Problem, images: data.Split, side: int = 0) -> tuple[float, float]:
-    """(accuracy in percent, squared error) of a ridge head on the network's features of labelled images, each left out in turn."""
-    features = fewshot.features_of(network, images, problem.mean, problem.std, problem.device, side)
-    right, error = fewshot.leave_one_out(features.cpu().numpy(), images.targets)
+def left_out_score(network: net.ResNet26, problem: Problem) -> tuple[float, float]:
+    """(accuracy in percent, squared error) of a ridge head on the network's features of the training images, each left out in turn."""
+    features = fewshot.features_of(network, problem.train, problem.mean, problem.std, problem.device)
+    right, error = fewshot.leave_one_out(features.cpu().numpy(), problem.train.targets)
     return round(right, 2), round(error, 5)
 
 
-def best_rate(args: argparse.Namespace, make, problem: Problem, recipe: loop.Recipe) -> tuple[float, float, dict]:
-    """The best of --rates, by the leave-one-out score on images that the adaptation has not seen: networks of `make()` are trained on one half
-    of the training images and scored on the other, and the other way round. (On images that it was trained on every rate scores near 100%.)
-    No image outside the training images is read. Returns (rate, seconds spent, {rate: (accuracy, squared error)})."""
-    halves, scores, seconds = data.hold_out(problem.train, 0.5, args.seed), {}, 0.0
-    for rate in args.rates:
-        found = []
-        for seen, other in (halves, halves[::-1]):
-            network = make()
-            trial = replace(problem, train=seen, checkpoint=problem.checkpoint.with_suffix(f".{rate:g}.{len(found)}.pt"))
-            short = replace(with_rate(recipe, rate, len(seen)), steps=args.trial_steps or recipe.steps)
-            short = replace(short, schedule=((args.trial_side, 1.0),)) if args.trial_side else short
-            seconds += trained(network, trial, short, args.blend)
-            found.append(left_out_score(network, problem, other, args.trial_side))
-            trial.checkpoint.unlink(missing_ok=True)
-        scores[f"{rate:g}"] = tuple(round(float(np.mean(values)), 5) for values in zip(*found))
-    best = max(args.rates, key=lambda rate: (scores[f"{rate:g}"][0], -scores[f"{rate:g}"][1]))
-    return best, seconds, scores
+def trained_at_rates(rates: list[float], make, problem: Problem, recipe: loop.Recipe, blend: float | None) -> tuple[net.ResNet26, loop.Recipe, float, dict]:
+    """Trains a network of `make()` with each rate and keeps one by the leave-one-out scores of its training images (fewshot.largest_that_fits);
+    no other image is read. Returns (network, recipe, seconds of all, {rate: (accuracy, squared error)})."""
+    networks, scores, seconds = {}, {}, 0.0
+    for rate in rates:
+        own = replace(problem, checkpoint=problem.checkpoint.with_suffix(f".{rate:g}.pt"))
+        networks[rate] = make()
+        seconds += trained(networks[rate], own, with_rate(recipe, rate), blend)
+        scores[rate] = left_out_score(networks[rate], own)
+        own.checkpoint.unlink(missing_ok=True)
+    rate = fewshot.largest_that_fits({rate: right for rate, (right, _) in scores.items()}, len(problem.train))
+    return networks[rate], with_rate(recipe, rate), seconds, {f"{rate:g}": score for rate, score in scores.items()}
 
 
-def with_rate(recipe: loop.Recipe, rate: float, images: int) -> loop.Recipe:
-    return replace(recipe, lr=rate, head_lr=max(rate, 0.05), batch=min(recipe.batch, images))
+def with_rate(recipe: loop.Recipe, rate: float) -> loop.Recipe:
+    return replace(recipe, lr=rate, head_lr=max(rate, 0.05))
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -235,14 +228,13 @@ def main(argv: list[str] | None = None) -> dict:
     scores = {}
     try:
         make = lambda: network_of(args, trunk, len(folders))
-        seconds = 0.0
         if args.rates:
-            rate, seconds, scores = best_rate(args, make, problem, recipe)
-            recipe = with_rate(recipe, rate, len(train))
-        network = make()
-        seconds += trained(network, problem, recipe, args.blend)
-        if args.shots and not args.rates:
-            scores = {f"{recipe.lr:g}": left_out_score(network, problem, train)}
+            network, recipe, seconds, scores = trained_at_rates(args.rates, make, problem, recipe, args.blend)
+        else:
+            network = make()
+            seconds = trained(network, problem, recipe, args.blend)
+            if args.shots:
+                scores = {f"{recipe.lr:g}": left_out_score(network, problem)}
     except (loop.Stopped, loop.OtherRun) as stopped:
         sys.exit(f"{name}: {stopped}")
 

@@ -60,7 +60,7 @@ def what(runs: list[dict]) -> str:
         if own:
             rates = ", ".join(own["rates"])
             told.append(f"{design} {means_of(own)}, rates {rates}")
-    return "; ".join(told) + ": each run takes the rate with the best score of a ridge head, left out in turn, on the half of its images that a trial was not trained on, and the other way round."
+    return "; ".join(told) + ": each run keeps the largest rate whose features have, by a ridge head with each of its images left out in turn, a score within one standard error of the best."
 
 
 def means_of(run: dict) -> str:

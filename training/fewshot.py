@@ -6,6 +6,8 @@ What it does not know: recipes, files, how training goes.
 """
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -67,10 +69,10 @@ def blend_statistics(network: nn.Module, images: torch.Tensor, strength: float) 
 
 
 @torch.no_grad()
-def features_of(network: nn.Module, split: data.Split, mean, std, device: str, resolution: int = 0) -> torch.Tensor:
-    """Features [N, F] of a split's centre crops, in fp32; `resolution`: of the crops, 0: as they are."""
+def features_of(network: nn.Module, split: data.Split, mean, std, device: str) -> torch.Tensor:
+    """Features [N, F] of a split's centre crops, in fp32."""
     network.to(device).eval()
-    return torch.cat([network.features(x.to(device)) for x in data.test_batches(split, mean, std, resolution=resolution)])
+    return torch.cat([network.features(x.to(device)) for x in data.test_batches(split, mean, std)])
 
 
 def leave_one_out(features: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
@@ -96,3 +98,15 @@ def ridge_left_out(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[float
     residuals = (y - fitted) / np.maximum(1 - hat, 1e-9)[:, None]
     answers = y - residuals
     return 100 * float((answers.argmax(1) == y.argmax(1)).mean()), float((residuals**2).mean())
+
+
+def largest_that_fits(scores: dict[float, float], images: int) -> float:
+    """The largest learning rate whose leave-one-out accuracy (percent, of so many images) is within one standard error of the best, or within one
+    image where that is more.
+
+    On images that a network was adapted to, the score is near 100% at every rate that training bears, and says nothing about which of them
+    is best; it falls where the rate is too large. Up to there more change helps a domain that is far from the source.
+    """
+    best = max(scores.values())
+    error = max(math.sqrt(best * (100 - best) / images), 100 / images)
+    return max(rate for rate, right in scores.items() if right >= best - error - 1e-9)

@@ -55,9 +55,8 @@ FEW_MEANS = {
     "means": ["--steps", FEW_HALF_STEPS, "--batch", "32", "--schedule", LARGE_SIDES, "--loss", "prototype", "--lr", "0.8"],
     "blend": ["--steps", FEW_HALF_STEPS, "--batch", "32", "--schedule", LARGE_SIDES, "--blend", "100", "--lr", "0.8"],
 }
-# A rate for each run: those that it chooses from, by trials on halves of its own images.
-OWN_RATES = {"parallel": "0.2,0.4,0.8", "finetune": "0.05,0.1,0.2"}
-TRIALS = ["--trial-steps", "80", "--trial-side", "32"]
+# A rate for each run: those that it chooses from by its own images.
+OWN_RATES = {"parallel": "0.2,0.8", "finetune": "0.1,0.2"}
 # The ones with the best mean over the domains.
 FEW_CHOSEN = {"parallel": ("0.2", "2e-3", LARGE_SIDES), "finetune": ("0.1", "5e-4", LARGE_SIDES)}
 
@@ -129,7 +128,7 @@ def own_rate(domain: str, design: str, shots: int, seed: int) -> Run:
     """A run on few images that chooses its own rate, measured on test."""
     name = f"{domain}.{design}.{shots}.{seed}"
     options = ["--domain", domain, "--design", design, "--shots", str(shots), "--seed", str(seed), "--steps", FEW_HALF_STEPS, "--batch", "32", "--schedule", LARGE_SIDES,
-               "--rates", OWN_RATES[design], *TRIALS, "--weight-decay", FEW_CHOSEN[design][1], "--name", name]
+               "--rates", OWN_RATES[design], "--weight-decay", FEW_CHOSEN[design][1], "--name", name]
     return Run("own-rate", name, options, "fewshot/own-rate/")
 
 

@@ -97,6 +97,11 @@ class LeaveOneOut(unittest.TestCase):
                 self.assertAlmostEqual(error, float(((y - answers) ** 2).mean()), places=9)
                 self.assertAlmostEqual(right, 100 * float((answers.argmax(1) == targets).mean()), places=9)
 
+    def test_the_largest_rate_that_fits_as_well_as_the_best(self):
+        for scores, images, rate in (({0.1: 100.0, 0.4: 99.0, 1.6: 97.0}, 100, 0.4), ({0.1: 80.0, 0.4: 90.0, 1.6: 87.5}, 100, 1.6),
+                                     ({0.1: 95.0, 0.4: 80.0}, 60, 0.1), ({0.1: 60.0, 0.4: 100.0}, 50, 0.4)):
+            self.assertEqual(fewshot.largest_that_fits(scores, images), rate)
+
     def test_the_best_strength_counts(self):
         rng = np.random.default_rng(5)
         targets = np.arange(40) % 4
