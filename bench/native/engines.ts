@@ -21,7 +21,10 @@ export const LARGEST = 8
 /** `onnx`: the native runtime with graphs of ONNX's operators alone, without Facet's own. */
 export type Runtime = 'stock' | 'native' | 'onnx'
 
-/** @param warmBatch as the service has it unless given */
+/**
+ * @param warmBatch as the service has it unless given
+ * @param addonFile the add-on of another build
+ */
 export async function startEngine(
   family: Family,
   runtime: Runtime,
@@ -29,7 +32,8 @@ export async function startEngine(
     bankMode = 'shared',
     precision = 'fp32',
     warmBatch = LARGEST,
-  }: { bankMode?: BankMode; precision?: Precision; warmBatch?: number } = {},
+    addonFile,
+  }: { bankMode?: BankMode; precision?: Precision; warmBatch?: number; addonFile?: string } = {},
 ): Promise<Engine> {
   const engine = new Engine({
     family,
@@ -43,7 +47,7 @@ export async function startEngine(
     warmBatch,
     logger: pino({ level: 'silent' }),
     clock: systemClock,
-    ...(runtime !== 'stock' && { native: addon(runtime) }),
+    ...(runtime !== 'stock' && { native: addon(runtime, addonFile) }),
   })
   await engine.start()
   await engine.allLanesReady()
@@ -54,8 +58,8 @@ export async function startEngine(
   return engine
 }
 
-function addon(runtime: 'native' | 'onnx'): NativeAddon {
-  const native = loadNative()
+function addon(runtime: 'native' | 'onnx', file?: string): NativeAddon {
+  const native = loadNative(file)
   return runtime === 'native' ? native : { ...native, hasOwnOperator: false }
 }
 

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:native -- [--family half|full|resnet50] [--against stock|onnx] [--seconds N]`: the native runtime beside
- * the stock one, or beside itself without Facet's own operator.
+ * `npm run bench:native -- [--family half|full|resnet50] [--against stock|onnx] [--before FILE] [--seconds N]`: the
+ * native runtime beside the stock one, beside itself without Facet's own operator, or, in time alone, beside the add-on of
+ * another build.
  *
  * Private memory: a process for each figure, two lanes, eight domains resident, batches of one domain and of eight. `plain` is the backbone alone in one
  * session of onnxruntime-node, for `resnet50` alone; `full` and `resnet50` have random weights.
@@ -8,7 +9,7 @@
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { Option } from 'commander'
 import type { Engine } from '../../src/engine/engine.js'
 import type { Family } from '../../src/family/family.js'
@@ -28,6 +29,7 @@ const SLICE_IMAGES = 2 * LANES * LARGEST
 const {
   family: name,
   against,
+  before,
   seconds,
 } = command('bench:native', 'The native runtime beside the stock one.')
   .addOption(
@@ -38,9 +40,17 @@ const {
       .choices(['stock', 'onnx'])
       .default('stock'),
   )
+  .option(
+    '--before <file>',
+    'an add-on of another build to compare with instead, in time alone',
+    (file: string) => resolve(file),
+  )
   .option('--seconds <n>', 'time for each comparison', positive, 20)
   .parse()
-  .opts<{ family: string; against: Runtime; seconds: number }>()
+  .opts<{ family: string; against: Runtime; before?: string; seconds: number }>()
+
+/** What `native` is beside. */
+const label = before ? 'before' : against
 
 const scratch = await mkdtemp(join(tmpdir(), 'facet-native-'))
 try {
@@ -52,9 +62,11 @@ try {
   }
   const family = await readFamily(dir)
   const sides = ['native/shared', 'native/compact', `${against}/shared`, `${against}/compact`]
-  const memory = measureMemory(name === 'resnet50' ? ['plain', ...sides] : sides, dir)
+  const memory = before ? undefined : measureMemory(name === 'resnet50' ? ['plain', ...sides] : sides, dir)
   const time = await measureTime(family, seconds)
-  console.log(JSON.stringify({ family: name, against, lanes: LANES, memory, time, machine: machine() }))
+  console.log(
+    JSON.stringify({ family: name, against: label, lanes: LANES, memory, time, machine: machine() }),
+  )
 } finally {
   await rm(scratch, { recursive: true, force: true })
 }
@@ -71,9 +83,12 @@ interface Times {
 }
 
 async function measureTime(family: Family, seconds: number): Promise<Record<string, Times>> {
-  const [other, native] = [await startEngine(family, against), await startEngine(family, 'native')]
+  const other = before
+    ? await startEngine(family, 'native', { addonFile: before })
+    : await startEngine(family, against)
+  const native = await startEngine(family, 'native')
   const found: Record<string, Times> = {}
-  console.log(`ms an image       ${against}  native  speedup   CPU: ${against}  native  speedup`)
+  console.log(`ms an image       ${label}  native  speedup   CPU: ${label}  native  speedup`)
   for (const mixed of [false, true])
     for (const images of [1, 2, 4, LARGEST]) {
       const side = (engine: Engine): Side => {

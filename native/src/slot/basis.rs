@@ -6,6 +6,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::aligned::Buffer;
 use super::lanes;
 use super::product::{Piece, add, even_parts, most_rows, store, with_rows};
 use crate::failure::Failure;
@@ -22,7 +23,7 @@ pub struct Basis {
     /// Numbers of a row that goes in.
     depth: usize,
     /// `[panels, depth, channels]`
-    panels: Vec<f32>,
+    panels: Buffer<f32>,
 }
 
 impl Basis {
@@ -48,7 +49,7 @@ impl Basis {
         let ([depth, columns], lanes) = (shape, lanes());
         let stride = columns.next_multiple_of(lanes);
         let most = VECTORS * lanes;
-        let mut panels = vec![0.0; depth * stride];
+        let mut panels = Buffer::new(depth * stride, 0.0);
         for column in 0..columns {
             let first = column / most * most;
             let channels = most.min(stride - first);

@@ -10,10 +10,11 @@
 //!
 //! With a basis the rows of `up · V` are made in float32 first: a product of bytes with V would round once more.
 
+use super::aligned::{Buffer, room};
 use super::dot::{self, CHANNELS, GROUP, LINE, Line, MOST_PIXELS, Piece, Tile};
 use super::product::even_parts;
 use super::winograd::floor;
-use super::{Conv, Job, Numbers, Scratch, Slot, room};
+use super::{Conv, Job, Numbers, Scratch, Slot};
 use crate::failure::Failure;
 
 /// The largest byte of an input, and of a matrix.
@@ -238,7 +239,14 @@ fn pack_matrix(
 }
 
 /// Makes bytes of so many rows of the padded input, from row `first` of it on.
-fn pad(conv: &Conv, job: &Job<'_>, sample: usize, first: usize, rows: usize, into: &mut Vec<u8>) {
+fn pad(
+    conv: &Conv,
+    job: &Job<'_>,
+    sample: usize,
+    first: usize,
+    rows: usize,
+    into: &mut Buffer<u8>,
+) {
     let batch = job.batch;
     let [height, width] = batch.size;
     let [above, left, _, right] = conv.pads;

@@ -3,17 +3,18 @@
 
 use pulp::Simd;
 
+use super::aligned::{Buffer, room};
 use super::product::{Piece, Product, even_parts, load, most_rows, store, with_rows};
 use super::winograd::floor;
-use super::{Batch, Conv, Cut, Scratch, Share, Slot, Target, UNITS_A_HAND, pack_matrix, room};
+use super::{Batch, Conv, Cut, Scratch, Share, Slot, Target, UNITS_A_HAND, pack_matrix};
 
 /// Numbers of the padded input of one unit of work, and of the basis times it, at most where that is possible.
 const UNIT_NUMBERS: usize = 1 << 16;
 
 /// Frozen weights, `[panels, kernel height, kernel width, input, channels]`.
-pub fn pack(conv: &Conv, weights: &[f32], channels: usize) -> Vec<f32> {
+pub fn pack(conv: &Conv, weights: &[f32], channels: usize) -> Buffer<f32> {
     let taps = conv.kernel[0] * conv.kernel[1];
-    let mut panels = vec![0.0; conv.output * conv.input * taps];
+    let mut panels = Buffer::new(conv.output * conv.input * taps, 0.0);
     for output in 0..conv.output {
         let (panel, column) = (output / channels, output % channels);
         for input in 0..conv.input {
@@ -217,7 +218,7 @@ fn pad(
     sample: usize,
     first: usize,
     rows: usize,
-    into: &mut Vec<f32>,
+    into: &mut Buffer<f32>,
 ) {
     let [height, width] = batch.size;
     let [above, left, _, right] = conv.pads;

@@ -14,12 +14,14 @@
 //! | `bytes.rs` | kernels in 8 bits |
 //! | `dot.rs`, `vnni.rs` | their inner loops, and those for processors with VNNI |
 //! | `batch.rs` | what a run is given |
+//! | `aligned.rs` | the buffers of all of them |
 //! | `turn.rs` | images with their channels last, and back |
 //! | `operator.rs`, `node.rs`, `value.rs` | the operators as ONNX Runtime knows them, what they do at a node, and its values |
 
 // Rows and columns of small matrices are numbered as in the formulas.
 #![allow(clippy::needless_range_loop)]
 
+mod aligned;
 mod basis;
 mod batch;
 mod bytes;
@@ -42,6 +44,7 @@ use pulp::{Arch, Simd, WithSimd};
 pub use batch::{Batch, Conv, Numbers};
 
 use crate::failure::Failure;
+use aligned::Buffer;
 use basis::Basis;
 
 /// Whether the processor has vectors.
@@ -117,7 +120,7 @@ pub struct Slot {
     /// Vectors of a panel.
     vectors: usize,
     /// The frozen weights in panels of so many channels, as the algorithm wants them.
-    panels: Vec<f32>,
+    panels: Buffer<f32>,
     /// What all domains' matrices share, where they share something.
     basis: Option<Basis>,
     /// The weights of a slot in 8 bits, which has no others.
@@ -167,7 +170,7 @@ impl Slot {
             relu,
             winograd: false,
             vectors: 0,
-            panels: Vec::new(),
+            panels: Buffer::default(),
             basis,
             bytes: Some(bytes),
         })
@@ -243,37 +246,30 @@ impl Slot {
 #[derive(Default)]
 struct Scratch {
     /// Transformed tiles, or the padded input.
-    sums: Vec<f32>,
+    sums: Buffer<f32>,
     /// Products of transformed tiles.
-    products: Vec<f32>,
+    products: Buffer<f32>,
     /// A domain's matrix for one panel, `[columns, channels]`.
-    matrix: Vec<f32>,
+    matrix: Buffer<f32>,
     /// What the basis makes: of the input, or in 8 bits the rows of a panel's matrix.
-    projected: Vec<f32>,
+    projected: Buffer<f32>,
     /// `[samples of the unit, output]` each.
-    scales: Vec<f32>,
-    biases: Vec<f32>,
+    scales: Buffer<f32>,
+    biases: Buffer<f32>,
     /// What sums of bytes are multiplied by, `[output]`.
-    factors: Vec<f32>,
+    factors: Buffer<f32>,
     /// A pixel outside of the image.
-    zeros: Vec<f32>,
+    zeros: Buffer<f32>,
     /// One row of a matrix.
-    numbers: Vec<f32>,
+    numbers: Buffer<f32>,
     /// The padded input of a slot in 8 bits.
-    bytes: Vec<u8>,
+    bytes: Buffer<u8>,
     /// `matrix` of such a slot.
-    lines: Vec<dot::Line>,
+    lines: Buffer<dot::Line>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// A buffer has at least so many numbers from now on.
-fn room<T: Copy>(buffer: &mut Vec<T>, length: usize, number: T) {
-    if buffer.len() < length {
-        buffer.resize(length, number);
-    }
 }
 
 struct Making<'a> {

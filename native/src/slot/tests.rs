@@ -1,5 +1,6 @@
 //! The operator beside the formula, in plain loops and double precision.
 
+mod aligned;
 mod basis;
 mod bytes;
 

@@ -8,9 +8,10 @@
 
 use pulp::Simd;
 
+use super::aligned::{Buffer, room};
 use super::product::{Piece, Product, even_parts, most_rows, store, with_rows};
 use super::tiles::{Give, IN, OUT, PLACES, Tile, take};
-use super::{Batch, Conv, Cut, Scratch, Share, Slot, Target, UNITS_A_HAND, pack_matrix, room};
+use super::{Batch, Conv, Cut, Scratch, Share, Slot, Target, UNITS_A_HAND, pack_matrix};
 
 /// The places where a kernel's middle is not zero, and its factors there.
 const MIDDLE: [(usize, f32); 4] = [(5, 0.25), (6, -0.25), (9, -0.25), (10, 0.25)];
@@ -28,8 +29,8 @@ pub fn fits(conv: &Conv, lanes: usize) -> bool {
 }
 
 /// Transformed weights, `[panels, PLACES, input, channels]`.
-pub fn pack(conv: &Conv, weights: &[f32], channels: usize) -> Vec<f32> {
-    let mut panels = vec![0.0; conv.output * conv.input * PLACES];
+pub fn pack(conv: &Conv, weights: &[f32], channels: usize) -> Buffer<f32> {
+    let mut panels = Buffer::new(conv.output * conv.input * PLACES, 0.0);
     for output in 0..conv.output {
         let (panel, column) = (output / channels, output % channels);
         for input in 0..conv.input {
@@ -247,7 +248,7 @@ struct Adapted {
 
 impl Adapted {
     /// The sums of so many tiles, or the basis times them, which `into` then holds: a quarter of the sums at most.
-    fn new(slot: &Slot, count: usize, sums: &[f32], into: &mut Vec<f32>) -> Self {
+    fn new(slot: &Slot, count: usize, sums: &[f32], into: &mut Buffer<f32>) -> Self {
         let input = slot.conv.input;
         let sums = MIDDLE.map(|(place, _)| &sums[place * (count * input + GAP)..]);
         let Some(basis) = &slot.basis else {
