@@ -86,6 +86,8 @@ def plot(before: list[dict], after: list[dict], folder: Path) -> None:
         for groups, style, label in kinds:
             for design in DESIGNS:
                 shots = sorted(n for own, n, other in groups if own == d and other == design)
+                if not shots:
+                    continue
                 values = [list(groups[d, n, design].values()) for n in shots]
                 panel.errorbar(shots, [mean(v) for v in values], [spread(v) for v in values], marker="o", capsize=3, linestyle=style,
                                color=COLOURS[design], label=f"{design}, {label}")
