@@ -18,6 +18,7 @@ const commands = new Map<string, () => Promise<Command>>(
       return serveCommand((config) => serve(config, signals))
     },
     family: async () => (await import('./commands/family.js')).familyCommand(),
+    compress: async () => (await import('./commands/compress.js')).compressCommand(),
     pack: async () => (await import('./commands/pack.js')).packCommand(),
     store: async () => (await import('./commands/store.js')).storeCommand(),
   }),

@@ -209,7 +209,7 @@ t.test('a build over the family takes its graphs in 8 bits away', async (t) => {
 t.test('progress is a bar on a terminal, and elsewhere a line a domain', async (t) => {
   const written = (isTTY: boolean) => {
     let text = ''
-    const show = progress('measuring', {
+    const show = progress('measuring', 'images', {
       isTTY,
       write: (part: string | Uint8Array) => {
         text += part

@@ -2,15 +2,22 @@
  * `facet family quantize` gives a family graphs with its frozen convolutions in 8 bits, calibrated on images of its
  * domains, and measures on held-out images what that costs.
  *
- * Only files and the terminal are handled here: the images are found by `quantize-images.ts` and run by
- * `quantize-runs.ts`; `compiler/int8` writes the graphs.
+ * Only files and the terminal are handled here: the images are found by `domain-images.ts` and run by
+ * `graph-runs.ts`; `compiler/int8` writes the graphs.
  */
 import { constants, readFileSync } from 'node:fs'
-import { access, copyFile, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { access, copyFile, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { withValues } from '../compiler/int8/calibration.js'
-import { floatGraphs, int8Files, isInt8File, readGraph, withInt8, withoutInt8 } from '../compiler/quantise.js'
+import {
+  int8Files,
+  isInt8File,
+  oneDomainGraph,
+  readGraph,
+  withInt8,
+  withoutInt8,
+} from '../compiler/quantise.js'
 import type { EngineOptions } from '../engine/engine.js'
 import { type Family, MANIFEST_FILE } from '../family/family.js'
 import { readFamily } from '../family/folder.js'
@@ -18,14 +25,15 @@ import { availableCores } from '../host/cpu-quota.js'
 import { naming } from '../host/file-problem.js'
 import { packageFile, VERSION } from '../host/package.js'
 import { MAX_LOSS_POINTS, worstLoss } from '../manifest/int8-loss.js'
-import type { FamilyManifest, Int8Record } from '../manifest/manifest.js'
+import type { FamilyManifest, Int8Accuracy, Int8Record } from '../manifest/manifest.js'
 import { BackboneError, saveModel } from '../onnx/onnx.js'
 import { created } from './created.js'
 import { end, readNamedFamily } from './ends.js'
 import { checkGraphs, describeCheck, type GraphCheck } from './family-graphs.js'
+import { checkNew, inStaging, NEW_FOLDER_REMEDY } from './new-folder.js'
 import { progress } from './progress.js'
-import { type DomainImages, findImages } from './quantize-images.js'
-import { GraphRunner } from './quantize-runs.js'
+import { type DomainImages, findImages, packsIn } from './domain-images.js'
+import { compared, GraphRunner } from './graph-runs.js'
 
 /** Images of each domain that calibrate, unless told otherwise. */
 const CALIBRATION_IMAGES = 128
@@ -39,7 +47,6 @@ interface QuantizeFlags {
 }
 
 const OUT = 'The folder (--out)'
-const OUT_REMEDY = 'Name a folder that is not there yet.'
 
 export function quantizeCommand(createWorker?: EngineOptions['createWorker']): Command {
   return new Command('quantize')
@@ -79,7 +86,8 @@ async function quantize(
   const out = flags.out === undefined ? null : resolve(flags.out)
   if (out !== null) await checkNew(out)
   const family = await readNamedFamily('The family', dir)
-  const packs = flags.packs === undefined ? await defaultPacks(family) : resolve(flags.packs)
+  const folder = flags.packs === undefined ? await defaultPacks(family) : resolve(flags.packs)
+  const packs = folder === null ? [] : await packsIn(folder)
   const { images, limit, measure } = flags
   const { domains, without } = await findImages({ family, images: resolve(images), packs, limit, measure })
   // Imported lazily, so that the service's main thread never loads onnxruntime.
@@ -93,7 +101,14 @@ async function quantize(
       fp32: join(family.dir, oneDomainGraph(family.manifest).file),
       int8: join(staging, made.graphs.find(({ serves, bank }) => serves === 'one' && bank === 'f32')!.file),
     }
-    const accuracy = await runner.compare(graphs, domains, progress('measuring'))
+    const exact = await runner.classify(graphs.fp32, domains, progress('measuring in fp32'))
+    const coarse = await runner.classify(graphs.int8, domains, progress('measuring in int8'))
+    const accuracy = domains.flatMap((of): Int8Accuracy[] => {
+      const [fp32, int8] = [exact.get(of.domain), coarse.get(of.domain)]
+      if (!fp32 || !int8) return []
+      const { images, before, after, differ } = compared(of, fp32, int8)
+      return [{ domain: of.domain, images, fp32: before, int8: after, differ }]
+    })
     const record: Int8Record = {
       calibration: domains.map(({ domain, calibration }) => ({ domain, images: calibration.length })),
       accuracy,
@@ -104,7 +119,7 @@ async function quantize(
     await writeManifest(staging, manifest)
     const checks = await checkGraphs(await readFamily(staging), createWorker)
     if (out === null) await moveInto(family, staging, [...made.files.keys()])
-    else await naming(OUT, out, OUT_REMEDY, () => rename(staging, out))
+    else await naming(OUT, out, NEW_FOLDER_REMEDY, () => rename(staging, out))
     const written = [...made.files].map(([name, { byteLength }]) => ({ name, bytes: byteLength }))
     return report(record, { ...made, without, checks, folder: out ?? family.dir, written })
   })
@@ -115,7 +130,7 @@ async function quantised<T>(family: Family, runner: GraphRunner<T>, domains: rea
   const read = (name: string) => readFileSync(join(family.dir, name))
   const graph = withValues(readGraph(oneDomainGraph(family.manifest), read))
   const { calibration } = graph
-  await runner.calibrate(saveModel(graph.model), calibration, domains, progress('calibrating'))
+  await runner.watch(saveModel(graph.model), calibration, domains, progress('calibrating'))
   const ranges = calibration.ranges()
   if (ranges.size === 0)
     throw new BackboneError(
@@ -129,45 +144,12 @@ async function quantised<T>(family: Family, runner: GraphRunner<T>, domains: rea
   }
 }
 
-function oneDomainGraph(manifest: FamilyManifest) {
-  const found = floatGraphs(manifest).find(({ serves, bank }) => serves === 'one' && bank === 'f32')
-  if (!found)
-    throw new BackboneError(
-      'The family has no graph for batches of one domain with an f32 bank. Build it again from its backbone (facet family build).',
-    )
-  return found
-}
-
 async function defaultPacks({ dir }: Family): Promise<string | null> {
   const folder = packageFile(`adapters/${basename(dir)}`)
   return access(folder).then(
     () => folder,
     () => null,
   )
-}
-
-async function checkNew(out: string): Promise<void> {
-  const entries = await readdir(out).catch((error: NodeJS.ErrnoException): string[] => {
-    if (error.code === 'ENOENT') return []
-    throw error
-  })
-  if (entries.length > 0)
-    throw new BackboneError(
-      `${out} holds files already. Choose another folder (--out), or leave the option out.`,
-    )
-}
-
-/** Runs `work` with a new folder beside `folder`, which is removed afterwards if it is still there. */
-async function inStaging<T>(folder: string, work: (staging: string) => Promise<T>): Promise<T> {
-  const staging = await naming('The folder', folder, OUT_REMEDY, async () => {
-    await mkdir(dirname(folder), { recursive: true })
-    return mkdtemp(join(dirname(folder), `.${basename(folder)}-`))
-  })
-  try {
-    return await work(staging)
-  } finally {
-    await rm(staging, { recursive: true, force: true })
-  }
 }
 
 /** The family's files without those in 8 bits. */

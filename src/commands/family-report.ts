@@ -4,6 +4,7 @@ import type { BuiltFamily } from '../compiler/build.js'
 import type { FamilyPlan } from '../compiler/plan.js'
 import { describeGraph, graphVariants } from '../manifest/graphs.js'
 import { adapterElements, kindOf, slotParts } from '../manifest/kinds/kinds.js'
+import { table } from './table.js'
 import type { Design, FamilyManifest, InputSpec, Slot } from '../manifest/manifest.js'
 
 /** Shares of the trunk, in percent, outside which an adapter is hardly worth its place, or hardly smaller than a network. */
@@ -135,16 +136,4 @@ function warnings(slots: readonly Slot[], trunk: number, design: Design): string
       `${found}: a domain costs almost as much as a network of its own. Open less with --slots, or lower --rank`,
     ]
   return []
-}
-
-function table(rows: string[][]): string {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column]!))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
 }

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { FamilyError } from '../manifest/family-error.js'
 import { findGraph, isInt8, isOwn, ownWeights } from '../manifest/graphs.js'
 import type { FamilyManifest, GraphVariant, Int8Record } from '../manifest/manifest.js'
-import { loadModel, type Model } from '../onnx/onnx.js'
+import { BackboneError, loadModel, type Model } from '../onnx/onnx.js'
 import { graphFiles, INT8_WEIGHTS_FILE } from './graph-files.js'
 import { int8Graph } from './int8/int8-graph.js'
 import { int8OwnGraph } from './int8/own-graph.js'
@@ -19,6 +19,15 @@ export type ReadFile = (name: string) => Uint8Array
 /** The graphs of a family in plain ONNX and float. @throws FamilyError where its manifest does not list them */
 export function floatGraphs(manifest: FamilyManifest): GraphVariant[] {
   return listed(manifest).filter((variant) => !isInt8(variant) && !isOwn(variant))
+}
+
+/** The graph for batches of one domain in float32, in which values are looked at. @throws BackboneError without one */
+export function oneDomainGraph(manifest: FamilyManifest): GraphVariant {
+  const found = floatGraphs(manifest).find(({ serves, bank }) => serves === 'one' && bank === 'f32')
+  if (found) return found
+  throw new BackboneError(
+    'The family has no graph for batches of one domain with an f32 bank. Build it again from its backbone (facet family build).',
+  )
 }
 
 function listed({ graphs }: FamilyManifest): GraphVariant[] {

@@ -5,6 +5,7 @@
 import path from 'node:path'
 import { FacetError } from '../errors.js'
 import type { Pack } from '../pack/pack.js'
+import type { Bases } from '../pack/projection.js'
 import { type Problems, quote } from '../strict/problems.js'
 import { readPack } from '../pack/read.js'
 import { FamilyError } from '../manifest/family-error.js'
@@ -22,6 +23,8 @@ export interface Family {
   layout: BankLayout
   /** The base domain's pack, which has every slot. */
   base: Pack
+  /** Of a compressed family; null for another. */
+  bases: Bases | null
   /**
    * Absolute path of the trunk's graph for a need.
    * @throws FamilyError where the family has none, saying how to make it
@@ -31,8 +34,13 @@ export interface Family {
   findGraph(need: GraphNeed): string | undefined
 }
 
-/** A family of these parts. @param dir absolute path of its folder */
-export function createFamily(dir: string, manifest: FamilyManifest, base: Pack): Family {
+/** A family of these parts. @param dir absolute path of its folder @param bases of a compressed family */
+export function createFamily(
+  dir: string,
+  manifest: FamilyManifest,
+  base: Pack,
+  bases: Bases | null = null,
+): Family {
   const find = (need: GraphNeed) => {
     const variant = findGraph(manifest, need)
     return variant && path.join(dir, variant.file)
@@ -42,6 +50,7 @@ export function createFamily(dir: string, manifest: FamilyManifest, base: Pack):
     manifest,
     layout: bankLayout(manifest),
     base,
+    bases,
     findGraph: find,
     graph(need) {
       const file = find(need)

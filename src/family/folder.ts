@@ -8,9 +8,10 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { readBases } from './bases.js'
 import { BASE_FILE, checkFile, createFamily, type Family, MANIFEST_FILE, readBase } from './family.js'
 import { FamilyError } from '../manifest/family-error.js'
-import type { FamilyManifest, FileEntry } from '../manifest/manifest.js'
+import { BASES_FILE, type FamilyManifest, type FileEntry } from '../manifest/manifest.js'
 import { parseManifest } from '../manifest/schema.js'
 import { Problems } from '../strict/problems.js'
 
@@ -28,7 +29,10 @@ export async function readFamily(dir: string): Promise<Family> {
   if (!problems.empty) throw new FamilyError(`The family in ${root}`, problems.list())
   const base = readBase(await readFile(path.join(root, BASE_FILE)), manifest, problems)
   if (!problems.empty || !base) throw new FamilyError(path.join(root, BASE_FILE), problems.list())
-  return createFamily(root, manifest, base)
+  if (!manifest.compressed) return createFamily(root, manifest, base)
+  const bases = readBases(await readFile(path.join(root, BASES_FILE)), manifest, problems)
+  if (!bases) throw new FamilyError(path.join(root, BASES_FILE), problems.list())
+  return createFamily(root, manifest, base, bases)
 }
 
 /**

@@ -5,7 +5,7 @@
  * optimised and packs stay valid.
  */
 import { createHash } from 'node:crypto'
-import type { Design, InputSpec, Slot } from './manifest.js'
+import type { CompressedRecord, Design, InputSpec, Slot } from './manifest.js'
 
 export interface FingerprintParts {
   /** SHA-256 (hex) of the source backbone's frozen weights, and of the features' name where that was given. */
@@ -13,16 +13,15 @@ export interface FingerprintParts {
   slots: readonly Slot[]
   design: Design
   input: InputSpec
+  /** Of a compressed family, whose bases packs are made for. */
+  compressed?: Pick<CompressedRecord, 'bases'>
 }
 
-/**
- * SHA-256 (hex) of the parts' canonical JSON. `bases`, null in every family so far, is the place for matrices
- * that the domains of a family share.
- */
+/** SHA-256 (hex) of the parts' canonical JSON. `bases` is null in a family that is not compressed. */
 export function fingerprint(parts: FingerprintParts): string {
-  const { weights, slots, design, input } = parts
+  const { weights, slots, design, input, compressed } = parts
   return createHash('sha256')
-    .update(canonicalJson({ weights, slots, design, input, bases: null }))
+    .update(canonicalJson({ weights, slots, design, input, bases: compressed?.bases ?? null }))
     .digest('hex')
 }
 

@@ -73,6 +73,21 @@ export interface Int8Record {
   tool: string
 }
 
+/** How a compressed family was made, and of which family. */
+export interface CompressedRecord {
+  /** Name and fingerprint of the family that was compressed. */
+  family: string
+  fingerprint: string
+  /** SHA-256 (hex) of the bases in slot order. */
+  bases: string
+  /** Domains whose packs chose the bases. */
+  packs: string[]
+  /** Images of each domain by which they were chosen; 0 where the matrices alone did. */
+  images: number
+  created: string
+  tool: string
+}
+
 /** `family.json`. */
 export interface FamilyManifest {
   format: 'facet-family/1'
@@ -93,11 +108,16 @@ export interface FamilyManifest {
   graphs?: GraphVariant[]
   /** Of the graphs in 8 bits (`facet family quantize`); absent in families without. */
   int8?: Int8Record
+  /** Of a compressed family (`facet compress`); absent in others. */
+  compressed?: CompressedRecord
   /** Files beside the manifest: the graphs, their weights, and `base.safetensors`. */
   files: Record<string, FileEntry>
   provenance: { source: string; created: string; tool: string; description?: string }
   license: string
 }
+
+/** Beside the manifest of a compressed family: the bases, and what makes `up` of a matrix. */
+export const BASES_FILE = 'bases.safetensors'
 
 /** The family's own domain. Its adapter reproduces the backbone. It is in bank row 0 and never changes. */
 export const BASE_DOMAIN = 'base'

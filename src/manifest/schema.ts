@@ -11,7 +11,7 @@ import { FamilyError } from './family-error.js'
 import { fingerprint } from './fingerprint.js'
 import { checkGraphs } from './graphs.js'
 import { adapterElements, kindOf } from './kinds/kinds.js'
-import type { FamilyManifest, Slot } from './manifest.js'
+import { BASES_FILE, type FamilyManifest, type Slot } from './manifest.js'
 
 // Node 20 warns on every import of a JSON module; `require` does not.
 const schema = createRequire(import.meta.url)('./family.schema.json') as {
@@ -97,12 +97,22 @@ function checkMeaning(manifest: FamilyManifest, problems: Problems): void {
     problems.add(`parameters.adapter is ${manifest.parameters.adapter}, but the slots hold ${adapter}`)
   }
   checkGraphs(manifest, problems)
+  checkCompressed(manifest, problems)
   const expected = fingerprint(manifest)
   if (manifest.fingerprint !== expected) {
     problems.add(
       `fingerprint is ${quote(manifest.fingerprint)}, but weights, slots, design and input give ${quote(expected)}`,
     )
   }
+}
+
+/** A compressed family has slots with a basis, and the file that holds them. */
+function checkCompressed({ compressed, slots, files }: FamilyManifest, problems: Problems): void {
+  const index = slots.findIndex(({ basis }) => basis !== undefined)
+  if (compressed && index < 0) problems.add('compressed is given, but no slot has a basis')
+  if (!compressed && index >= 0)
+    problems.add(`slots.${index} has a basis, but compressed, which says of which family, is missing`)
+  if (compressed && !Object.hasOwn(files, BASES_FILE)) problems.add(`files lacks ${quote(BASES_FILE)}`)
 }
 
 function slotProblems(slot: Slot, { design }: FamilyManifest): string[] {

@@ -61,3 +61,9 @@ function withOwnNames(nodes: readonly Node[]): Node[] {
     return { ...node, name }
   })
 }
+
+/** The numbers of one value of a run. */
+export interface RunValues {
+  values: Float32Array
+  dims: readonly number[]
+}

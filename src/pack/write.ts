@@ -1,6 +1,7 @@
 /**
  * A pack to bytes, the inverse of `read.ts`. The same pack gives the same bytes.
  */
+import { finish, type Steps } from '../concurrency/turns.js'
 import { FacetError } from '../errors.js'
 import type { FamilyManifest } from '../manifest/manifest.js'
 import { elementsOf, slotParts } from '../manifest/kinds/kinds.js'
@@ -10,7 +11,7 @@ import { encodeFloat16, Float16RangeError, firstNonFinite32 } from '../bytes/flo
 import { encodeMetadata } from './metadata.js'
 import type { Pack } from './pack.js'
 import { Problems, quote } from '../strict/problems.js'
-import { readPack } from './read.js'
+import { readPackSteps } from './read.js'
 import { SafetensorsError, type Tensor, writeSafetensors } from '../safetensors/safetensors.js'
 
 export type PackDtype = 'f16' | 'f32'
@@ -27,11 +28,16 @@ export interface PackTypes {
  * @throws FacetError `invalid_pack`, its `problems` listing everything that cannot be written: misshapen
  * input, values that are not finite or overflow F16, and whatever the reader would refuse.
  */
-export function writePack(
+export function writePack(pack: Pack, family: FamilyManifest, types: PackTypes): Uint8Array {
+  return finish(writePackSteps(pack, family, types))
+}
+
+/** The same in steps of a fraction of a millisecond, but for the last copy of its bytes. */
+export function* writePackSteps(
   pack: Pack,
   family: FamilyManifest,
   { dtype, head = dtype }: PackTypes,
-): Uint8Array {
+): Steps<Uint8Array> {
   const problems = new Problems()
   const tensors = new Map<string, Tensor>()
   const put = (name: string, floats: Float32Array, shape: readonly number[], type = dtype) => {
@@ -40,6 +46,7 @@ export function writePack(
   }
   const slots = new Map(family.slots.map((slot) => [slot.name, slot]))
   for (const [name, weights] of pack.slots) {
+    yield
     const slot = slots.get(name)
     if (!slot) {
       problems.add(`slot ${quote(name)}: unknown name, no such slot in family ${quote(family.name)}`)
@@ -67,7 +74,7 @@ export function writePack(
     if (!(error instanceof SafetensorsError)) throw error
     throw refuse(error.problems)
   }
-  readPack(bytes, family)
+  yield* readPackSteps(bytes, family)
   return bytes
 }
 

@@ -1,14 +1,9 @@
 /** Collects what the values around a graph's frozen convolutions are, from runs of the graph in float32. */
 import { FLOAT, type Model } from '../../onnx/onnx.js'
+import type { RunValues } from '../../onnx/run.js'
 import { type FrozenConvolution, frozenConvolutions } from './convolutions.js'
 import { Histogram } from './histogram.js'
 import { inputStep, type OutputRange, type Ranges } from './ranges.js'
-
-/** The values of one run under a name, `[N, C, H, W]`. */
-export interface RunValues {
-  values: Float32Array
-  dims: readonly number[]
-}
 
 /**
  * An output's range is told in steps of its sample's input, so that it holds for domains of which no images were there:

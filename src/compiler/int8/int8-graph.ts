@@ -36,6 +36,7 @@ import {
   tensorOf,
   UINT8,
 } from '../../onnx/onnx.js'
+import { pruned } from '../../onnx/prune.js'
 import { type FrozenConvolution, frozenConvolutions } from './convolutions.js'
 import { BYTES, LEAST_STEP, OUTPUT_ZERO, type Ranges } from './ranges.js'
 import { quantiseWeights } from './weights.js'
@@ -242,17 +243,4 @@ export function weightBytes(
 /** A name that begins as those of the builder do, so that no value of a backbone has it. */
 export function innerName(value: string, part: string): string {
   return `${INNER_PREFIX}int8/${value}/${part}`
-}
-
-/** Without nodes that nothing reads, and constants that no node does. */
-export function pruned(model: Model): Model {
-  const read = new Set(model.outputs.map(({ name }) => name))
-  const nodes: Node[] = []
-  for (const node of [...model.nodes].reverse()) {
-    if (!node.outputs.some((name) => read.has(name))) continue
-    nodes.unshift(node)
-    for (const name of node.inputs) read.add(name)
-  }
-  const constants = new Map([...model.constants].filter(([name]) => read.has(name)))
-  return { ...model, nodes, constants }
 }

@@ -4,8 +4,9 @@
  * weights. They are those of the graphs in plain ONNX (`int8-graph.ts`).
  */
 import { floats, floatTensor, type Model, type Node, type Tensor } from '../../onnx/onnx.js'
+import { pruned } from '../../onnx/prune.js'
 import { type FrozenConvolution, frozenConvolutions } from './convolutions.js'
-import { innerName, pruned, weightBytes } from './int8-graph.js'
+import { innerName, weightBytes } from './int8-graph.js'
 import type { Ranges } from './ranges.js'
 import { quantiseWeights } from './weights.js'
 
@@ -42,8 +43,9 @@ export function int8OwnGraph(own: Model, plain: Model, ranges: Ranges): Model {
     const stepsName = innerName(output, 'weight_steps')
     constants.set(bytes.name, bytes.tensor)
     constants.set(stepsName, floatTensor([steps.length], steps))
-    const inputs = [...node.inputs, ...Array<string>(STEPS - node.inputs.length).fill('')]
-    return { ...node, inputs: [...inputs.with(WEIGHTS, bytes.name), stepsName] }
+    const missing = Math.max(0, STEPS + 1 - node.inputs.length)
+    const inputs = [...node.inputs, ...Array<string>(missing).fill('')]
+    return { ...node, inputs: inputs.with(WEIGHTS, bytes.name).with(STEPS, stepsName) }
   })
   return pruned({ ...own, nodes, constants })
 }

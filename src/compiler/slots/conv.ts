@@ -4,6 +4,7 @@ import type { Slot } from '../../manifest/manifest.js'
 import { intAttribute, intsAttribute, intsOf } from '../../onnx/onnx.js'
 import { normBehind } from './batch-norm.js'
 import { mergeConvolution, type OpenedConvolution, openConvolution } from './convolution.js'
+import { compressConvolution, placeOfConvolution } from './convolution-basis.js'
 import type { Grid } from './grid.js'
 import type { SlotBuilder, TrunkWriter } from './kind.js'
 import { OWN_DOMAIN, SLOT_OPERATOR } from './names.js'
@@ -15,6 +16,8 @@ export const conv: SlotBuilder = {
   namedBy: (_, { inputs }) => [inputs[1]!],
   open: (backbone, candidate) => openConvolution('conv', backbone, candidate, ownOperator),
   merge: mergeConvolution,
+  compress: compressConvolution,
+  matrixPlace: placeOfConvolution,
 }
 
 /** Channels in the widest vector of a processor: the operator writes whole vectors. */

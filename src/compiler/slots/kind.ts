@@ -11,6 +11,7 @@ import type { Writer } from '../../onnx/writer.js'
 import type { SlotWeights } from '../../pack/pack.js'
 import type { BankValues } from './bank-inputs.js'
 import type { Choice } from './choice.js'
+import type { CompressWriter, GraphView, MatrixPlace } from './compress.js'
 
 /** A node that may become a slot. */
 export interface Candidate {
@@ -65,6 +66,15 @@ export interface SlotBuilder {
   open(backbone: Backbone, candidate: Candidate): OpenSlot | ClosedSlot
   /** Writes the slot into a dedicated network, with a domain's numbers merged into the frozen weights where that is possible. */
   merge(trunk: MergeWriter, slot: Slot): void
+  /**
+   * Writes the slot with a shared basis in the place of what its domains had for themselves. Kinds without a matrix have
+   * nothing to compress.
+   *
+   * @param slot as the compressed family has it
+   */
+  compress?(trunk: CompressWriter, slot: Slot): void
+  /** What the slot's matrix multiplies in the graph for one domain; undefined where that has another form. */
+  matrixPlace?(graph: GraphView, slot: Slot): MatrixPlace | undefined
 }
 
 /** The graph for one domain that is being turned into a dedicated network. */

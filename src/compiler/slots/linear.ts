@@ -7,6 +7,7 @@ import type { Graph } from '../../onnx/graph.js'
 import { floatOf, floats, intOf, intsAttribute, type Node, type Tensor } from '../../onnx/onnx.js'
 import type { Writer } from '../../onnx/writer.js'
 import { allocate } from './choice.js'
+import { type CompressWriter, type GraphView, type MatrixPlace, slotNode } from './compress.js'
 import { closed, type MergeWriter, type SlotBuilder, type TrunkWriter } from './kind.js'
 import { mergedWeights, readMatrix, transposed } from './merged-weights.js'
 import { slotValue } from './names.js'
@@ -93,6 +94,8 @@ export const linear: SlotBuilder = {
   },
 
   merge,
+  compress,
+  matrixPlace,
 }
 
 /** The constant vector `[out]` that an Add behind a layer adds. */
@@ -181,6 +184,27 @@ function emitProduct(
   }
   if (rank === undefined) return times(v, 'matrix', 'product')
   return times(times(v, 'down', 'within'), 'up', 'product')
+}
+
+/** The matrix as `up · basis`, of each token. */
+function compress(trunk: CompressWriter, slot: Slot): void {
+  const { name, columns, rank, basis } = slot
+  const product = trunk.maker(slotValue(name, 'product'))
+  const first = rank === undefined ? product : trunk.maker(slotValue(name, 'within'))
+  const turned = (part: string, value: string, order: number[]) =>
+    slotNode(slot, part, 'Transpose', [value], { attributes: [intsAttribute('perm', order)] })
+  const down = turned('basis_turned', trunk.basis(slot, [basis!, columns]), [1, 0])
+  const onBasis = slotNode(slot, 'on_basis', 'MatMul', [first.inputs[0]!, down.outputs[0]!])
+  const up = turned('up_of_basis', trunk.up(slot), trunk.serves === 'one' ? [1, 0] : [0, 2, 1])
+  const output = product.outputs[0]!
+  const adapted = slotNode(slot, 'product', 'MatMul', [onBasis.outputs[0]!, up.outputs[0]!], { output })
+  trunk.replace(product, down, onBasis, up, adapted)
+}
+
+function matrixPlace(graph: GraphView, { name, rank }: Slot): MatrixPlace | undefined {
+  const first = graph.find(slotValue(name, rank === undefined ? 'product' : 'within'))
+  const sum = graph.reader(slotValue(name, 'scaled'))
+  return first && sum && { input: first.inputs[0]!, output: sum.outputs[0]!, last: true }
 }
 
 /** The slot as one layer. */

@@ -3,16 +3,20 @@
  * (`compiler/dedicated.ts`).
  */
 import type { Slot } from '../../manifest/manifest.js'
+import { floats } from '../../onnx/onnx.js'
 import type { MergeWriter } from './kind.js'
+import { BASIS, slotValue } from './names.js'
 
-/** A domain's matrix of a slot, `[out, columns]`, the product of its factors where it is given so; undefined without. */
+/** A domain's matrix of a slot, `[out, columns]`, the product of its factors, or of one and the family's basis, where it is given so; undefined without. */
 export function readMatrix(
-  trunk: Pick<MergeWriter, 'part'>,
-  { name, out, columns, rank }: Slot,
+  trunk: Pick<MergeWriter, 'part' | 'frozen'>,
+  slot: Slot,
 ): Float32Array | undefined {
+  const { name, out, columns, basis } = slot
+  const rank = basis ?? slot.rank
   if (rank === undefined) return trunk.part(name, 'matrix')
   const up = trunk.part(name, 'up')!
-  const down = trunk.part(name, 'down')!
+  const down = basis === undefined ? trunk.part(name, 'down')! : floats(trunk.frozen(slotValue(name, BASIS)))
   const matrix = new Float32Array(out * columns)
   const row = new Float64Array(columns)
   for (let to = 0; to < out; to++) {

@@ -14,6 +14,9 @@ export function slotValue(slot: string, part: string): string {
   return `${INNER_PREFIX}slot/${slot}/${part}`
 }
 
+/** The part of a slot that is its family's basis: a constant `[basis, columns]`, or with two more dimensions. */
+export const BASIS = 'basis'
+
 /** Facet's own operator (native/src/slot/operator.rs): its domain and its name. */
 export const OWN_DOMAIN = 'facet'
 export const SLOT_OPERATOR = 'Slot'

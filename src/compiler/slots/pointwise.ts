@@ -1,6 +1,7 @@
 /** 1x1 convolutions as slots. */
 import { normBehind } from './batch-norm.js'
 import { isConvolution, mergeConvolution, openConvolution } from './convolution.js'
+import { compressConvolution, placeOfConvolution } from './convolution-basis.js'
 import type { SlotBuilder } from './kind.js'
 
 export const pointwise: SlotBuilder = {
@@ -9,4 +10,6 @@ export const pointwise: SlotBuilder = {
   namedBy: (_, { inputs }) => [inputs[1]!],
   open: (backbone, candidate) => openConvolution('pointwise', backbone, candidate),
   merge: mergeConvolution,
+  compress: compressConvolution,
+  matrixPlace: placeOfConvolution,
 }

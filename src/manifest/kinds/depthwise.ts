@@ -7,10 +7,11 @@ export const depthwise: SlotKind = {
   // The scale is merged into the weights. The bias is added.
   dedicatedElements: ({ out }) => out,
 
-  problems({ columns, rank }) {
+  problems({ columns, rank, basis }) {
     const problems: string[] = []
     if (columns > 0) problems.push(`columns is ${columns}, but a depthwise convolution takes no matrix`)
     if (rank !== undefined) problems.push(`rank is ${rank}, but a depthwise convolution takes no matrix`)
+    if (basis !== undefined) problems.push(`basis is ${basis}, but a depthwise convolution takes no matrix`)
     return problems
   },
 

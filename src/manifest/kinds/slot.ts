@@ -25,6 +25,11 @@ export interface Slot {
   /** A pack gives the matrix as factors, `up [out, rank]` and `down [rank, columns]`. Absent: whole. */
   rank?: number
   /**
+   * The family is compressed: its trunk holds `down [basis, columns]`, the same for all domains, and a pack gives
+   * `up [out, basis]` alone. `columns` and `rank` stay those of the family that was compressed. Absent: not compressed.
+   */
+  basis?: number
+  /**
    * The backbone has no normalisation behind the layer but a bias: its exporter folded it into the weights. Scale is 1
    * in the base, and in packs relative to what is folded in. Absent: false.
    */

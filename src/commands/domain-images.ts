@@ -1,9 +1,9 @@
 /**
- * The images that a family is quantised with: for each pack the folder of its name, in the layout of training data
- * (`<domain>/<split>/<class>/<file>`) or in any other.
+ * The images with which a family is quantised or compressed: for each pack the folder of its name, in the layout of
+ * training data (`<domain>/<split>/<class>/<file>`) or in any other.
  */
 import { readdir, readFile } from 'node:fs/promises'
-import { extname, join } from 'node:path'
+import { basename, extname, join } from 'node:path'
 import { FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { isFileError, naming } from '../host/file-problem.js'
@@ -16,7 +16,7 @@ import { ImagesError } from './images-error.js'
 export interface DomainImages {
   domain: string
   pack: Pack
-  /** Images that show what its activations are; never held-out ones where splits are told apart. */
+  /** Images that show what its values are; never held-out ones where splits are told apart. */
   calibration: string[]
   /** Held-out images with their classes; empty where there are none. */
   heldOut: LabelledImage[]
@@ -28,12 +28,18 @@ export interface LabelledImage {
   label: number
 }
 
+/** A pack's file, and the domain that it is named for. */
+export interface PackFile {
+  domain: string
+  file: string
+}
+
 export interface ImagesOptions {
   family: Family
   /** Folder of the images. */
   images: string
-  /** Folder of the packs; null where none was named, and there is no default one. */
-  packs: string | null
+  /** The packs of domains; the base is one more. */
+  packs: readonly PackFile[]
   /** Most images for each domain, to calibrate and to measure. */
   limit: number
   measure: number
@@ -58,7 +64,7 @@ export async function findImages(
   const folders = new Set(await naming(IMAGES, images, IMAGES_REMEDY, () => readdir(images)))
   const domains: DomainImages[] = []
   const without: string[] = []
-  for (const [domain, read] of await packReaders(family, packs)) {
+  for (const [domain, read] of packReaders(family, packs)) {
     const folder = [domain, `vd_${domain}`].find((name) => folders.has(name))
     const files = folder === undefined ? [] : await listImages(join(images, folder))
     if (files.length === 0) {
@@ -84,24 +90,37 @@ function lacking(packs: readonly string[]): string {
 }
 
 /** What reads each domain's pack, the base's first. */
-async function packReaders(family: Family, packs: string | null): Promise<Map<string, () => Promise<Pack>>> {
+function packReaders(family: Family, packs: readonly PackFile[]): Map<string, () => Promise<Pack>> {
   const readers = new Map<string, () => Promise<Pack>>([[BASE_DOMAIN, async () => family.base]])
-  if (packs === null) return readers
-  const names = await naming(PACKS, packs, 'Name a folder of packs of this family.', () => readdir(packs))
-  for (const name of names.filter((name) => name.endsWith('.safetensors')).sort()) {
-    const file = join(packs, name)
-    readers.set(name.replace(/\.safetensors$/, ''), async () => {
-      try {
-        return readPack(await readFile(file), family.manifest)
-      } catch (error) {
-        if (!(error instanceof FacetError)) throw error
-        throw new ImagesError(
-          `The pack ${file} cannot be used: ${error.problems[0] ?? error.message}. Take it out of the folder, or name another with --packs.`,
-        )
-      }
-    })
-  }
+  for (const pack of packs) readers.set(pack.domain, () => readDomainPack(family, pack))
   return readers
+}
+
+/** @throws ImagesError for a pack that the family cannot serve */
+export async function readDomainPack(family: Family, { file }: PackFile): Promise<Pack> {
+  const bytes = await naming('The pack', file, 'Name a pack, a .safetensors file.', () => readFile(file))
+  try {
+    return readPack(bytes, family.manifest)
+  } catch (error) {
+    if (!(error instanceof FacetError)) throw error
+    throw new ImagesError(
+      `The pack ${file} cannot be used: ${error.problems[0] ?? error.message}. Leave it out, or name a pack of the family ${family.manifest.name}.`,
+    )
+  }
+}
+
+/** The packs in a folder, sorted by name. */
+export async function packsIn(folder: string): Promise<PackFile[]> {
+  const names = await naming(PACKS, folder, 'Name a folder of packs of this family.', () => readdir(folder))
+  return names
+    .filter((name) => name.endsWith('.safetensors'))
+    .sort()
+    .map((name) => packFile(join(folder, name)))
+}
+
+/** A pack's file, whose domain is its name. */
+export function packFile(file: string): PackFile {
+  return { domain: basename(file).replace(/\.safetensors$/, ''), file }
 }
 
 /** Paths of the images in a folder, sorted, as parts: `[folder, split, class, file]`. */

@@ -1,6 +1,5 @@
-/** Runs a family's graphs on images for `facet family quantize`: to see what values there are, and what 8 bits cost. */
+/** Runs a family's graphs on images of its domains: to see what values there are, and which classes come out. */
 import { readFile } from 'node:fs/promises'
-import type { Calibration } from '../compiler/int8/calibration.js'
 import { headLogits } from '../engine/heads.js'
 import { packRow } from '../engine/row.js'
 import type { Runtime, Session } from '../engine/runtime/runtime.js'
@@ -8,10 +7,10 @@ import { FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { decodeImage } from '../image/decode.js'
 import { FEATURES, PIXELS } from '../manifest/layout.js'
-import type { Int8Accuracy } from '../manifest/manifest.js'
+import type { RunValues } from '../onnx/run.js'
 import type { Pack } from '../pack/pack.js'
 import { ImagesError } from './images-error.js'
-import type { DomainImages } from './quantize-images.js'
+import type { DomainImages } from './domain-images.js'
 
 /** Images of one run. */
 const BATCH = 8
@@ -20,6 +19,13 @@ const MAX_PIXELS = 50_000_000
 
 /** Hears how many images of a domain are done. */
 export type Progress = (domain: string, done: number, of: number) => void
+
+/** What is told of the values of runs. */
+export interface Watcher {
+  /** Names of the values. */
+  values: readonly string[]
+  add(run: ReadonlyMap<string, RunValues>, domain: string): void
+}
 
 interface Batch {
   pixels: Uint8Array
@@ -37,16 +43,16 @@ export class GraphRunner<T> {
   }
 
   /**
-   * Calibrates on the domains' images.
-   * @param graph with the values of the calibration as its outputs
+   * Shows a watcher the values of the domains' images.
+   * @param graph with these values as its outputs
    */
-  async calibrate(
+  async watch(
     graph: Uint8Array,
-    calibration: Calibration,
+    watcher: Watcher,
     domains: readonly DomainImages[],
     progress: Progress,
   ): Promise<void> {
-    const { values } = calibration
+    const { values } = watcher
     const session = await this.#runtime.open(graph)
     const run = async (row: Record<string, T>, { pixels, samples }: Batch) => {
       const found = await session.runAll(this.#feeds(row, pixels, samples), values)
@@ -57,7 +63,7 @@ export class GraphRunner<T> {
         const row = this.#row(pack)
         let done = 0
         for await (const batch of this.#batches(files)) {
-          calibration.add(await run(row, batch))
+          watcher.add(await run(row, batch), domain)
           done += batch.samples
           progress(domain, done, files.length)
         }
@@ -67,41 +73,27 @@ export class GraphRunner<T> {
     }
   }
 
-  /** How many held-out images each of two graphs classifies correctly, for the domains that have such images. */
-  async compare(
-    graphs: { fp32: Uint8Array | string; int8: Uint8Array | string },
+  /** The class that a graph gives to each held-out image, for the domains that have such images. */
+  async classify(
+    graph: Uint8Array | string,
     domains: readonly DomainImages[],
     progress: Progress,
-  ): Promise<Int8Accuracy[]> {
-    const fp32 = await this.#runtime.open(graphs.fp32)
-    const int8 = await this.#runtime.open(graphs.int8)
-    const found: Int8Accuracy[] = []
+  ): Promise<Map<string, number[]>> {
+    const session = await this.#runtime.open(graph)
+    const found = new Map<string, number[]>()
     try {
       for (const { domain, pack, heldOut } of domains) {
         if (heldOut.length === 0) continue
         const row = this.#row(pack)
-        const counts = { domain, images: heldOut.length, fp32: 0, int8: 0, differ: 0 }
-        let done = 0
+        const classes: number[] = []
         for await (const { pixels, samples } of this.#batches(heldOut.map(({ file }) => file))) {
-          const feeds = this.#feeds(row, pixels, samples)
-          const [exact, coarse] = [
-            await this.#classes(fp32, feeds, pack),
-            await this.#classes(int8, feeds, pack),
-          ]
-          for (let sample = 0; sample < samples; sample++) {
-            const { label } = heldOut[done + sample]!
-            if (exact[sample] === label) counts.fp32++
-            if (coarse[sample] === label) counts.int8++
-            if (exact[sample] !== coarse[sample]) counts.differ++
-          }
-          done += samples
-          progress(domain, done, heldOut.length)
+          classes.push(...(await this.#classes(session, this.#feeds(row, pixels, samples), pack)))
+          progress(domain, classes.length, heldOut.length)
         }
-        found.push(counts)
+        found.set(domain, classes)
       }
     } finally {
-      await fp32.release()
-      await int8.release()
+      await session.release()
     }
     return found
   }
@@ -162,6 +154,18 @@ export class GraphRunner<T> {
       })
     }
   }
+}
+
+/** Of images that were classified twice: how many were right, and how many are of another class now. */
+export function compared(
+  { heldOut }: Pick<DomainImages, 'heldOut'>,
+  before: readonly number[],
+  after: readonly number[],
+): { images: number; before: number; after: number; differ: number } {
+  const right = (classes: readonly number[]) =>
+    heldOut.filter(({ label }, at) => classes[at] === label).length
+  const differ = before.filter((found, at) => found !== after[at]).length
+  return { images: heldOut.length, before: right(before), after: right(after), differ }
 }
 
 function largest(values: Float32Array): number {

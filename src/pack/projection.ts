@@ -1,0 +1,199 @@
+/**
+ * Packs of a family that was compressed, for the compressed one: each slot's matrix is projected on the family's basis,
+ * `matrix ≈ up · basis` (joint compression: Rebuffi, Bilen and Vedaldi, CVPR 2018, section 3.3).
+ */
+import { finish, type Steps } from '../concurrency/turns.js'
+import { uncompressed } from '../manifest/kinds/matrix.js'
+import type { FamilyManifest, Slot } from '../manifest/manifest.js'
+import { scanSteps } from '../safetensors/safetensors.js'
+import { tensorName } from './expected.js'
+import type { Pack, SlotWeights } from './pack.js'
+import { readPackSteps } from './read.js'
+import { writePackSteps } from './write.js'
+
+/** What a compressed family knows of one slot's matrices. Arrays are row-major. */
+export interface Basis {
+  /** `[basis, columns]`, with orthonormal rows: the trunk has the same. */
+  basis: Float32Array
+  /** `[columns, basis]`: `up = matrix · projector` is the least squares solution for the inputs that the family knows. */
+  projector: Float32Array
+  /** `[columns]`, the mean input: what is lost of it goes to the bias. Absent where the family was made without images. */
+  mean?: Float32Array
+  /**
+   * `[columns, K]`: inputs are such that a matrix's output has the energy `|matrix · sketch|²`, up to the sketch's own
+   * error. Absent: all directions count alike.
+   */
+  sketch?: Float32Array
+}
+
+/** Of each slot with a basis, by name. */
+export type Bases = ReadonlyMap<string, Basis>
+
+/** What a projection lost. */
+export interface Projection {
+  /** Each slot that had a matrix, in slot order: what is lost of its output, as a share of it (root of energies), 0 to 1. */
+  slots: { slot: string; error: number }[]
+}
+
+export interface Projected {
+  /** The pack for the compressed family. */
+  bytes: Uint8Array
+  projection: Projection
+}
+
+/** The family that was compressed, as far as its packs are concerned. */
+export function uncompressedFamily(
+  manifest: FamilyManifest,
+  fingerprint = manifest.fingerprint,
+): FamilyManifest {
+  return { ...manifest, fingerprint, slots: manifest.slots.map(uncompressed) }
+}
+
+/** What tells whether a pack is to be projected: the family that it names, and whether it has matrices of its own. */
+export interface Form {
+  family: string | undefined
+  /** It has a tensor that a pack of a compressed family cannot have. */
+  whole: boolean
+  half: boolean
+}
+
+/** Looks at the names in a pack; null for bytes that are no pack, of which the reader says what is wrong. */
+export function* formSteps(bytes: Uint8Array): Steps<Form | null> {
+  const { metadata, tensors, problems } = yield* scanSteps(bytes)
+  if (!problems.empty) return null
+  const names = [...tensors.keys()]
+  const slots = [...tensors].filter(([name]) => !name.startsWith('head.'))
+  return {
+    family: metadata.family,
+    whole: names.some((name) => name.endsWith('.matrix') || name.endsWith('.down')),
+    half: slots.length > 0 && slots.every(([, { dtype }]) => dtype === 'F16'),
+  }
+}
+
+/**
+ * Projects a pack with whole matrices, or factors of its own, of the family that was compressed or of the compressed one.
+ *
+ * @param family the compressed one
+ * @throws FacetError `invalid_pack` with every problem of the pack
+ */
+export function* projectedSteps(
+  bytes: Uint8Array,
+  { family: named, half }: Form,
+  { manifest, bases }: { manifest: FamilyManifest; bases: Bases },
+): Steps<Projected> {
+  const pack = yield* readPackSteps(bytes, uncompressedFamily(manifest, named))
+  const { slots, projection } = yield* projectSteps(pack, manifest.slots, bases)
+  const types = { dtype: half ? 'f16' : 'f32', head: pack.head?.half ? 'f16' : 'f32' } as const
+  const projected = { ...pack, slots, family: manifest.fingerprint }
+  return { bytes: yield* writePackSteps(projected, manifest, types), projection }
+}
+
+/** The adapter of a pack with whole matrices, or factors of its own, on the bases. @param slots of the compressed family */
+export function* projectSteps(
+  pack: Pick<Pack, 'slots'>,
+  slots: readonly Slot[],
+  bases: Bases,
+): Steps<{ slots: Map<string, SlotWeights>; projection: Projection }> {
+  const projected = new Map<string, SlotWeights>()
+  const errors: Projection['slots'] = []
+  for (const slot of slots) {
+    const given = pack.slots.get(slot.name)
+    if (!given) continue
+    const basis = bases.get(slot.name)
+    if (!basis || !(given.matrix || given.up)) {
+      projected.set(slot.name, given)
+      continue
+    }
+    const { weights, error } = yield* projectSlot(given, slot, basis)
+    projected.set(slot.name, weights)
+    errors.push({ slot: slot.name, error })
+  }
+  return { slots: projected, projection: { slots: errors } }
+}
+
+/** The same at once. */
+export function project(...of: Parameters<typeof projectSteps>) {
+  return finish(projectSteps(...of))
+}
+
+/** Products of numbers in a step. */
+const PRODUCTS_A_STEP = 1 << 18
+
+function* projectSlot(
+  given: SlotWeights,
+  slot: Slot,
+  { basis, projector, mean, sketch }: Basis,
+): Steps<{ weights: SlotWeights; error: number }> {
+  const { out, columns } = slot
+  const rank = slot.basis!
+  const up = new Float32Array(out * rank)
+  const bias = given.bias.slice()
+  const row = new Float64Array(columns)
+  const lost = new Float64Array(columns)
+  const own = new Float64Array(rank)
+  let [error, energy, products] = [0, 0, 0]
+  for (let to = 0; to < out; to++) {
+    readRow(given, slot, to, row)
+    multiply(row, projector, own)
+    multiply(own, basis, lost)
+    for (let at = 0; at < columns; at++) lost[at] = row[at]! - lost[at]!
+    up.set(own, to * rank)
+    if (mean) bias[to]! += dot(lost, mean)
+    energy += sizeOf(row, sketch)
+    error += sizeOf(lost, sketch)
+    products += 2 * columns * (rank + (sketch ? sketch.length / columns : 1))
+    if (products < PRODUCTS_A_STEP) continue
+    products = 0
+    yield
+  }
+  const weights = { scale: given.scale, bias, up }
+  return { weights, error: energy === 0 ? 0 : Math.sqrt(error / energy) }
+}
+
+/** A row of the matrix, which may be given as factors. */
+function readRow(
+  { matrix, up, down }: SlotWeights,
+  { columns, rank = 0 }: Slot,
+  to: number,
+  row: Float64Array,
+) {
+  if (matrix) row.set(matrix.subarray(to * columns, (to + 1) * columns))
+  else multiply(up!.subarray(to * rank, (to + 1) * rank), down!, row)
+}
+
+/** `result = vector · matrix`, the matrix `[vector.length, result.length]`. */
+function multiply(vector: ArrayLike<number>, matrix: Float32Array, result: Float64Array): void {
+  const { length } = result
+  result.fill(0)
+  for (let from = 0; from < vector.length; from++) {
+    const factor = vector[from]!
+    if (factor === 0) continue
+    for (let at = 0; at < length; at++) result[at]! += factor * matrix[from * length + at]!
+  }
+}
+
+function dot(a: Float64Array, b: Float32Array): number {
+  return a.reduce((sum, value, at) => sum + value * b[at]!, 0)
+}
+
+/** Energy of a row's output, by the sketch of the inputs. */
+function sizeOf(row: Float64Array, sketch: Float32Array | undefined): number {
+  let outputs = row
+  if (sketch) multiply(row, sketch, (outputs = new Float64Array(sketch.length / row.length)))
+  return outputs.reduce((sum, value) => sum + value * value, 0)
+}
+
+/** The slot that lost most; undefined where no slot had a matrix. */
+export function worstSlot({ slots }: Projection): Projection['slots'][number] | undefined {
+  return [...slots].sort((a, b) => b.error - a.error)[0]
+}
+
+/** Names of the tensors of a basis in a family's file of bases. */
+export function basisTensors(slot: string): Record<keyof Basis, string> {
+  return {
+    basis: tensorName(slot, 'basis'),
+    projector: tensorName(slot, 'projector'),
+    mean: tensorName(slot, 'mean'),
+    sketch: tensorName(slot, 'sketch'),
+  }
+}
