@@ -112,7 +112,7 @@ export class MemoryDomains implements Domains {
     if (!domain.versions.some((old) => old.version === version))
       domain.versions.push({ version, bytes, labels })
     if (activate) domain.active = version
-    return { created, version, view: this.get(id) }
+    return { created, version, view: this.get(id), projection: null }
   }
 
   async activate(id: string, prefix: string, pre: Preconditions) {

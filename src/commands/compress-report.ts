@@ -59,12 +59,12 @@ function shown(path: string): string {
 }
 
 function slotTable({ slots }: Joint): string {
-  const rows = slots.map(({ slot, rank, byImages, kept }) => {
+  const rows = slots.map(({ slot, rank, most, byImages, kept }) => {
     const worst = [...kept].sort((a, b) => a.share - b.share)[0]
     return [
       slot.name,
       `${slot.out} x ${slot.columns}`,
-      `${rank} of ${Math.min(slot.out, slot.columns)}`,
+      `${rank} of ${most}`,
       percent(mean(kept.map(({ share }) => share))),
       worst ? `${percent(worst.share)} ${worst.domain}` : '',
       byImages ? 'images' : 'matrices',

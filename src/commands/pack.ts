@@ -1,6 +1,6 @@
 /**
  * `facet pack show` describes a pack; `facet pack verify` lists everything that is wrong with one; `facet pack import`
- * (`pack-import.ts`) makes one of a LoRA.
+ * (`pack-import.ts`) makes one of a LoRA, and `facet pack project` (`pack-project.ts`) one of a compressed family.
  *
  * Only files and the terminal are handled here; the checks are in `pack/read.ts`.
  */
@@ -16,6 +16,7 @@ import type { Pack } from '../pack/pack.js'
 import { type PackSummary, readPack, readPackInfo } from '../pack/read.js'
 import { end, readNamedFamily } from './ends.js'
 import { addImport } from './pack-import.js'
+import { addProject } from './pack-project.js'
 import { kindOf } from '../bytes/file-kind.js'
 import { printable } from '../shown-text.js'
 
@@ -23,7 +24,7 @@ const FAMILY = 'The family (--family)'
 
 /** The `pack` command with its sub-commands. */
 export function packCommand(): Command {
-  const pack = new Command('pack').description('inspect, verify and import packs (one domain each)')
+  const pack = new Command('pack').description('inspect, verify, import and project packs (one domain each)')
   pack
     .command('show')
     .description('describe a pack')
@@ -36,6 +37,7 @@ export function packCommand(): Command {
     .argument('<file>', 'a pack, .safetensors')
     .requiredOption('--family <dir>', 'folder of the family')
     .action(verify)
+  addProject(pack, (file, command, work) => guarded(`${file} cannot be projected`, command, work))
   addImport(pack, (file, command, work) => guarded(`${file} is not a LoRA of this family`, command, work))
   return pack
 }

@@ -214,6 +214,14 @@ export const settings = {
   ),
   maxPack: size(limits, [1024, 2 ** 30], 64 * 2 ** 20, 'body of a pack upload'),
   maxUploads: number(limits, count(1, 1000), 4, 'pack uploads at once'),
+  maxProjectionError: setting(
+    limits,
+    'share',
+    share,
+    1,
+    '1, any',
+    'of its output that a slot may lose where a pack is projected on the bases of a compressed family; a pack that loses more is refused',
+  ),
   maxHeader: size(limits, [1024, 2 ** 20], 16 * 2 ** 10, 'all header fields of a request'),
   maxImages: number(limits, count(1, 10_000), 64, 'images of one request'),
   maxImagePixels: number(limits, count(1, 1e9), 50_000_000, 'width x height of an image'),
@@ -341,6 +349,12 @@ function rate(value: string): number {
   const images = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN
   if (images <= MAX_COUNT) return images
   throw new QuantityError(`A number such as 50 or 0.5, at most ${MAX_COUNT}, is accepted; 0 for none.`)
+}
+
+function share(value: string): number {
+  const found = Number(value)
+  if (value.trim() !== '' && found >= 0 && found <= 1) return found
+  throw new QuantityError('Not a share: a number from 0 to 1.')
 }
 
 function batch(value: string): number | 'auto' {

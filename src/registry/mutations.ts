@@ -23,7 +23,7 @@ import { planRegistration, type RegistrationPlan } from './registration.js'
 import type { Prepared } from '../residency/prepare.js'
 import type { Residency } from '../residency/residency.js'
 import type { Resident } from '../residency/rows.js'
-import type { Preconditions } from './types.js'
+import type { Preconditions, Registration } from './types.js'
 import { short } from '../bytes/digest.js'
 import { checkPreconditions, resolveVersion } from './versions.js'
 
@@ -62,13 +62,14 @@ export class Mutations {
    * have replaced by then. */
   async put(
     domain: string,
-    bytes: Uint8Array,
+    given: Uint8Array,
     options: { activate: boolean } & Preconditions,
-  ): Promise<{ created: boolean; version: string; state: DomainState }> {
+  ): Promise<Registration & { state: DomainState }> {
     this.#checkMutable(domain)
     this.#check(domain, options)
-    const { clock, keepVersions, prepare, versions } = this.#options
+    const { clock, keepVersions, prepare, project, versions } = this.#options
     const { catalog, packs } = versions
+    const { bytes, projection } = (await project?.(given)) ?? { bytes: given, projection: null }
     const prepared = await prepare(bytes)
     const { version } = prepared
     const residency = this.#families.served(prepared.family)!
@@ -90,7 +91,7 @@ export class Mutations {
         this.#audit({ action: 'domain.put', domain, version, dropped: plan.dropped, activate, ...moved })
         if (plan.dropped.length > 0) await this.#collect()
       }
-      return { created: before === undefined, version, state: catalog.require(domain) }
+      return { created: before === undefined, version, state: catalog.require(domain), projection }
     }
     return this.#run(domain, options, change).finally(() => prepared.release())
   }

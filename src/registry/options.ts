@@ -4,6 +4,7 @@ import type { Clock } from '../concurrency/clock.js'
 import type { Seed } from '../store/seeds.js'
 import type { Store } from '../store/store.js'
 import type { Prepare } from '../residency/prepare.js'
+import type { Project } from '../residency/projecting.js'
 import type { Residency } from '../residency/residency.js'
 import type { ListedVersions } from './listed-versions.js'
 
@@ -45,6 +46,8 @@ export interface RegistryOptions {
   residencies: readonly [Residency, ...Residency[]]
   /** Reads a pack of any of these families. */
   prepare: Prepare
+  /** Makes of a pack that is registered what is stored; by default that is the pack. */
+  project?: Project | undefined
   /** Opened and closed by the registry. */
   store: Store
   /** The shipped packs, those of the first family first. */

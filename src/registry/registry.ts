@@ -20,7 +20,15 @@ import { Records } from './records.js'
 import type { Residency, WaitOptions } from '../residency/residency.js'
 import type { Resident } from '../residency/rows.js'
 import type { ResidencyState } from '../residency/types.js'
-import type { DomainView, Lease, ListOptions, LoadedDomain, PackOfVersion, Preconditions } from './types.js'
+import type {
+  DomainView,
+  Lease,
+  ListOptions,
+  LoadedDomain,
+  PackOfVersion,
+  Preconditions,
+  Registration,
+} from './types.js'
 import { resolveVersion } from './versions.js'
 import { domainView, residencyOf } from './view.js'
 
@@ -235,7 +243,8 @@ export class Registry {
   /**
    * Registers a pack: it is validated, tried on a staged row, made durable, and then active (or only listed,
    * as `activate` says). After this resolves no request gets the version that was active before. A version
-   * that the domain lists already is activated again; damaged bytes of it in the store are repaired.
+   * that the domain lists already is activated again; damaged bytes of it in the store are repaired. A pack with whole
+   * matrices is projected on the bases of a compressed family first, and the version is that of the projected pack.
    * @throws FacetError `bad_domain_id` (400), `base_immutable`, `pins_exceed_memory` (409), `invalid_pack`
    * (422), `precondition_failed` (412), `bank_full`, `engine_restarting`, `draining` (503), `store_full`
    * (507), `store_failed` (500); nothing has changed then
@@ -244,9 +253,9 @@ export class Registry {
     domain: string,
     bytes: Uint8Array,
     options: { activate: boolean } & Preconditions,
-  ): Promise<{ created: boolean; version: string; view: DomainView }> {
-    const { created, version, state } = await this.#mutations.put(domain, bytes, options)
-    return { created, version, view: domainView(state, this.#families) }
+  ): Promise<Registration & { view: DomainView }> {
+    const { state, ...done } = await this.#mutations.put(domain, bytes, options)
+    return { ...done, view: domainView(state, this.#families) }
   }
 
   /**

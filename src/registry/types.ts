@@ -1,5 +1,6 @@
 /** What the registry shows to the rooms above it. Types only. */
 import type { Activation } from '../pack/pack.js'
+import type { Projection } from '../pack/projection.js'
 import type { ResidencyState } from '../residency/types.js'
 import type { Tier } from '../residency/versions.js'
 import type { VersionRecord } from '../store/store.js'
@@ -36,6 +37,16 @@ export interface DomainView {
   design: string | null
   classes: number
   updated: string | null
+}
+
+/** What a registration has made. */
+export interface Registration {
+  /** There was no such domain before. */
+  created: boolean
+  /** Of the pack that is stored. */
+  version: string
+  /** What the pack lost where it was projected on the bases of a compressed family; null where it was not. */
+  projection: Projection | null
 }
 
 /** Preconditions of a mutation or read, as RFC 9110 gives them; entity tags without quotes. */

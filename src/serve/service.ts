@@ -35,6 +35,7 @@ import { baseSeed, describePack } from '../registry/opening.js'
 import { Registry } from '../registry/registry.js'
 import { totalMemory } from '../residency/memory.js'
 import { preparer } from '../residency/prepare.js'
+import { projector } from '../residency/projecting.js'
 import { Places } from '../scheduler/places.js'
 import type { StoreFs } from '../store/fs.js'
 import { LocalStore } from '../store/local.js'
@@ -245,6 +246,10 @@ async function assemble(
     prepare: preparer(
       forEach(families, ({ family }) => family),
       config.bankDtype,
+    ),
+    project: projector(
+      families.map(({ family }) => family),
+      config.maxProjectionError,
     ),
     store,
     seeds: seeds.flat(),

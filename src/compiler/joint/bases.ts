@@ -24,6 +24,8 @@ export interface JointDomain {
 export interface SlotReport {
   slot: Slot
   rank: number
+  /** The largest rank that it could have. */
+  most: number
   /** Whether images chose the basis. */
   byImages: boolean
   /** Of each domain with a matrix there: the share of the energy of the matrix's output that is kept. */
@@ -77,7 +79,13 @@ export function chooseBases(
       adapters.get(part.domain)!.set(slot.name, { scale, bias, up })
       kept.push({ domain: part.domain, share })
     }
-    reports.push({ slot, rank: ranks[at]!, byImages: metric !== null, kept })
+    reports.push({
+      slot,
+      rank: ranks[at]!,
+      most: spectra[at]!.energies.length,
+      byImages: metric !== null,
+      kept,
+    })
   }
   return { bases, adapters, slots: reports }
 }
@@ -150,7 +158,7 @@ function decompose({ slot, parts, metric }: Stack): { energies: number[]; rows: 
   const stacked = new Matrix(parts.length * out, columns)
   for (const [at, { matrix, weight, size }] of parts.entries())
     stacked.setSubMatrix(Matrix.mul(matrix, Math.sqrt((weight * size) / parts.length)), at * out, 0)
-  const most = Math.min(out, columns)
+  const most = Math.max(1, Math.min(ranksOf(slot) * parts.length, Math.floor(numbersOf(slot) / out), columns))
   // Of the two Gram matrices, that of the smaller side.
   if (stacked.rows <= columns) {
     const inputs = metric ? stacked.mmul(metric) : stacked
@@ -172,9 +180,19 @@ function decompose({ slot, parts, metric }: Stack): { energies: number[]; rows: 
   return { energies: values.slice(0, most), rows: vectors.transpose().mmul(scaled(-0.5)) }
 }
 
+/** The most that a domain's matrix of a slot can have. */
+function ranksOf({ out, columns, rank }: Slot): number {
+  return Math.min(out, columns, rank ?? columns)
+}
+
+/** Numbers that a domain's matrix of a slot has in a pack. Where `up` had more, nothing would be gained. */
+function numbersOf({ out, columns, rank }: Slot): number {
+  return rank === undefined ? out * columns : rank * (out + columns)
+}
+
 /** Eigenvalues of a symmetric matrix, the largest first and none below zero, and their vectors as columns. */
 function eigen(matrix: Matrix): { values: number[]; vectors: Matrix } {
-  const { realEigenvalues, eigenvectorMatrix } = new EigenvalueDecomposition(matrix, {
+  const { realEigenvalues, eigenvectorMatrix } = new EigenvalueDecomposition(symmetric(matrix), {
     assumeSymmetric: true,
   })
   return {
@@ -183,10 +201,16 @@ function eigen(matrix: Matrix): { values: number[]; vectors: Matrix } {
   }
 }
 
+/** A product that is symmetric up to rounding, which the library does not take. */
+function symmetric(matrix: Matrix): Matrix {
+  return Matrix.add(matrix, matrix.transpose()).mul(0.5)
+}
+
 /** Rows that span the same space, of length 1 and at right angles. */
 function orthonormal(rows: Matrix): Matrix {
   const columns = rows.transpose()
-  for (const [at, row] of rows.to2DArray().entries()) columns.mulColumn(at, 1 / Math.max(Math.hypot(...row), 1e-30))
+  for (const [at, row] of rows.to2DArray().entries())
+    columns.mulColumn(at, 1 / Math.max(Math.hypot(...row), 1e-30))
   return new QrDecomposition(columns).orthogonalMatrix.transpose()
 }
 
@@ -196,10 +220,9 @@ function projectorOf(basis: Matrix, second: Matrix | null): Matrix {
   const inputs = second.mmul(basis.transpose())
   const gram = basis.mmul(inputs)
   const ridge = (RIDGE * gram.trace()) / gram.rows
+  gram.add(Matrix.eye(gram.rows, gram.rows, ridge))
   // The solution of X gram = inputs, both sides turned.
-  return new CholeskyDecomposition(gram.add(Matrix.eye(gram.rows, gram.rows, ridge)))
-    .solve(inputs.transpose())
-    .transpose()
+  return new CholeskyDecomposition(symmetric(gram)).solve(inputs.transpose()).transpose()
 }
 
 /** What the family keeps of a slot, for packs to come. */

@@ -8,7 +8,13 @@ import type { ErrorCode } from '../../errors.js'
 import type { Clock } from '../../concurrency/clock.js'
 import type { FamilyManifest } from '../../manifest/manifest.js'
 import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../../predict/predictor.js'
-import type { DomainView, ListOptions, PackOfVersion, Preconditions } from '../../registry/types.js'
+import type {
+  DomainView,
+  ListOptions,
+  PackOfVersion,
+  Preconditions,
+  Registration,
+} from '../../registry/types.js'
 import type { MemoryAccount, TotalMemory } from '../../residency/types.js'
 import type { Principal } from '../access/tokens.js'
 
@@ -23,7 +29,7 @@ export interface Domains {
     domain: string,
     bytes: Uint8Array,
     options: { activate: boolean } & Preconditions,
-  ): Promise<{ created: boolean; version: string; view: DomainView }>
+  ): Promise<Registration & { view: DomainView }>
   activate(domain: string, version: string, pre: Preconditions): Promise<DomainView>
   patch(domain: string, change: { pinned: boolean }, pre: Preconditions): Promise<DomainView>
   remove(domain: string, pre: Preconditions): Promise<void>

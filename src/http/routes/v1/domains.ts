@@ -116,12 +116,12 @@ export function domainRoutes(
         request.changed = { activate: active }
         const pre = preconditionsOf(request)
         const bytes = await packOf(request)
-        const { created, version, view } = await registry
+        const { created, version, view, projection } = await registry
           .put(domain, bytes, { activate: active, ...pre })
           .finally(() => free([request.body as Buffer]))
         request.changed = { version, activate: active, family: view.family }
         void reply.code(created ? 201 : 200).header('location', `/v1/domains/${domain}`)
-        return { ...answer(reply, view), uploaded: version }
+        return { ...answer(reply, view), uploaded: version, ...(projection && { projection }) }
       }),
   )
 
