@@ -48,7 +48,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['image/headers', 'concurrency bytes errors shown-text'],
   ['native', 'engine/runtime host'],
   ['engine/runtime', ''],
-  ['family', 'pack manifest strict errors'],
+  ['family', 'pack manifest safetensors strict errors'],
   ['pack', 'manifest manifest/kinds safetensors strict concurrency bytes errors'],
   ['manifest', 'manifest/kinds strict'],
   ['manifest/kinds', ''],
@@ -70,6 +70,7 @@ const owned: Record<string, string[]> = {
   'onnx-proto': ['onnx'],
   'prom-client': ['serve'],
   'pino-pretty': ['serve'],
+  'ml-matrix': ['compiler'],
   '@fastify/multipart': ['http/bodies'],
 }
 

@@ -5,7 +5,9 @@ The numbers of a slot are trained as changes of the base's answer, y0 = g x z + 
     y = (1 + s) y0 + t + diag(g) A v        scale = (1 + s) g,   bias = (1 + s) h + t,   matrix = diag(g) A
 
 with s, t and A (or its factors) starting at zero: so all slots change by like amounts at one learning rate, whatever their
-base. What it does not know: data, the training loop, files of packs.
+base. Where training starts from a pack, its answer takes the place of the base's, and the matrix (or each factor) is a change of
+the pack's. In a compressed family the second factor is the family's basis and frozen, and A is `up` alone.
+What it does not know: data, the training loop, files of packs.
 """
 from __future__ import annotations
 
@@ -48,6 +50,8 @@ class Family:
         self.frame = data.Frame(spec["resize"], spec["height"], spec["width"], spec["kernel"])
         self.mean, self.std = spec["mean"], spec["std"]
         self.base = {k: v.float() for k, v in load_file(str(self.directory / "base.safetensors")).items()}
+        bases = self.directory / "bases.safetensors"
+        self.bases = load_file(str(bases)) if "compressed" in self.manifest else {}
 
     def graph_file(self) -> Path:
         """The graph for batches of one domain, in float32."""
@@ -58,38 +62,51 @@ class Family:
 
 
 class SlotAdapter(nn.Module):
-    """One slot's parameters. `columns` 0: no matrix; `rank` None: a whole matrix."""
+    """One slot's parameters.
 
-    def __init__(self, out: int, columns: int, rank: int | None, scale: torch.Tensor, bias: torch.Tensor):
+    `slot`: as the manifest has it; `start`: the numbers it starts from by part, the base's or a pack's; `matrix`: whether its matrix
+    is trained, where it takes one.
+    """
+
+    def __init__(self, slot: dict, start: dict[str, torch.Tensor], matrix: bool):
         super().__init__()
-        self.register_buffer("g", scale, persistent=False)
-        self.register_buffer("h", bias, persistent=False)
+        out, columns, rank, basis = slot["out"], slot["columns"], slot.get("rank"), slot.get("basis")
+        self.register_buffer("g", start["scale"], persistent=False)
+        self.register_buffer("h", start["bias"], persistent=False)
         self.s, self.t = nn.Parameter(torch.zeros(out)), nn.Parameter(torch.zeros(out))
-        if columns and rank:
-            self.up, self.down = nn.Parameter(torch.zeros(out, rank)), nn.Parameter(torch.randn(rank, columns) / columns ** 0.5)
-        elif columns:
-            self.matrix = nn.Parameter(torch.zeros(out, columns))
+        self.parts: list[str] = []
+        if not columns or not matrix:
+            return
+        sizes = {"up": (out, basis)} if basis else {"up": (out, rank), "down": (rank, columns)} if rank else {"matrix": (out, columns)}
+        for part, size in sizes.items():
+            self.parts.append(part)
+            # The second of two factors of the slot's own: with both at zero neither would have a gradient.
+            random = part == "down" and part not in start
+            self.register_parameter(part, nn.Parameter(torch.randn(size) / columns ** 0.5 if random else torch.zeros(size)))
+            self.register_buffer(f"{part}_start", start.get(part, torch.zeros(size)), persistent=False)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The slot's numbers in a pack."""
         found = {"scale": (1 + self.s) * self.g, "bias": (1 + self.s) * self.h + self.t}
-        if hasattr(self, "up"):
-            found.update(up=self.g[:, None] * self.up, down=self.down)
-        elif hasattr(self, "matrix"):
-            found["matrix"] = self.g[:, None] * self.matrix
+        for part in self.parts:
+            change = getattr(self, part) if part == "down" else self.g[:, None] * getattr(self, part)
+            found[part] = getattr(self, f"{part}_start") + change
         return found
 
 
 class Adapter(nn.Module):
-    """All slots of a family, as the base has them at first. `design`: one of DESIGNS."""
+    """All slots of a family, as a pack has them at first, or else the base. `design`: one of DESIGNS; `start`: the pack's tensors."""
 
-    def __init__(self, family: Family, design: str):
+    def __init__(self, family: Family, design: str, start: dict[str, torch.Tensor] | None = None):
         super().__init__()
         self.names = [slot["name"] for slot in family.slots] if design != "feature" else []
-        self.slots = nn.ModuleList(
-            SlotAdapter(slot["out"], slot["columns"] if design == "full" else 0, slot.get("rank"), family.base[f"{slot['name']}.scale"],
-                        family.base[f"{slot['name']}.bias"])
-            for slot in family.slots if design != "feature")
+        parts = ("scale", "bias", "matrix", "up", "down")
+        self.slots = nn.ModuleList()
+        for slot in family.slots if design != "feature" else []:
+            name = slot["name"]
+            source = start if start and f"{name}.scale" in start else family.base
+            own = {part: source[f"{name}.{part}"] for part in parts if f"{name}.{part}" in source}
+            self.slots.append(SlotAdapter(slot, own, design == "full"))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The adapter's tensors by their names in a pack; gradients flow to the parameters."""
@@ -155,6 +172,7 @@ class ModuleTrunk:
         last = isinstance(layer, (nn.Linear, nn.LayerNorm))
         g, h = (self.family.base[f"{name}.{part}"].to(self.device) for part in ("scale", "bias"))
         own = torch.zeros_like(h) if alone or layer.bias is None else layer.bias.detach()
+        basis = self.family.bases[f"{name}.basis"].to(self.device) if slot.get("basis") else None
 
         def adapt(module, inputs, z):
             if f"{name}.scale" not in self.tensors:
@@ -170,8 +188,9 @@ class ModuleTrunk:
                     v = z
                 else:
                     v = inputs[0] if last else inputs[0][:, :, ::stride[0], ::stride[1]]
-                for kind in ("down", "up") if part("up") is not None else ("matrix",):
-                    v = nn.functional.linear(v, part(kind)) if last else nn.functional.conv2d(v, part(kind)[:, :, None, None])
+                factors = [part("down") if basis is None else basis, part("up")] if part("up") is not None else [part("matrix")]
+                for factor in factors:
+                    v = nn.functional.linear(v, factor) if last else nn.functional.conv2d(v, factor[:, :, None, None])
                 u = u + v
             return u / g.view(shape)
         return adapt
@@ -224,6 +243,12 @@ class Head(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return (features - self.mean) / self.deviation @ self.weight.T / 10 + self.bias
+
+    @torch.no_grad()
+    def start(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Takes a pack's head, `weight [K, F]` and `bias [K]`; after `standardise`."""
+        self.weight.copy_(10 * self.deviation * weight.to(self.weight))
+        self.bias.copy_(bias.to(self.bias) + weight.to(self.bias) @ self.mean)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         weight = self.weight.double() / (10 * self.deviation.double())

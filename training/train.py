@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 import adapters
@@ -52,6 +53,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--design", choices=adapters.DESIGNS, default="full",
                    help="full: all that the family's slots take (default); bn: scale and bias only; feature: a head on frozen features")
     p.add_argument("--rank", type=int, help="the rank of the matrices: that of the family, which is checked")
+    p.add_argument("--start", type=Path, help="start from this pack of the family, such as one that `facet compress` wrote")
     p.add_argument("--epochs", type=int, default=12)
     p.add_argument("--lr", type=float, default=2e-3, help="of the adapter; default %(default)s")
     p.add_argument("--head-lr", type=float, default=1e-2)
@@ -91,6 +93,8 @@ def check(args: argparse.Namespace, family: adapters.Family) -> None:
     if args.rank and args.rank not in ranks:
         has = f"has slots of rank {', '.join(map(str, ranks))}" if ranks else "has no slots of low rank"
         raise SystemExit(f"--rank {args.rank}: the family {family.name} {has}. The rank belongs to the family: npm run facet -- family build --rank {args.rank}")
+    if args.start and args.design == "feature":
+        raise SystemExit("--start: the design feature trains a head alone, and starts from nothing. Leave one of the two out")
     if args.design == "bn" and not family.slots:
         raise SystemExit(f"the family {family.name} has no slots; --design feature trains a head for it")
     if args.out.suffix != ".safetensors":
@@ -134,9 +138,25 @@ def read_labels(path: Path) -> dict[str, str]:
     return named
 
 
+def start_of(path: Path, family: adapters.Family, labels: list[str]) -> dict[str, torch.Tensor]:
+    """The tensors of the pack that training starts from; the family sees images as the pack does from here on. Raises SystemExit."""
+    try:
+        tensors, metadata = pack.read(path)
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise SystemExit(f"--start {path} cannot be read as a pack: {error}") from error
+    if metadata["family"] != family.fingerprint:
+        raise SystemExit(f"--start {path} is a pack of another family (fingerprint {metadata['family'][:12]}, not {family.fingerprint[:12]}, {family.name})")
+    if metadata["labels"] != labels:
+        raise SystemExit(f"--start {path} has {len(metadata['labels'])} labels, which are not those of the class folders ({len(labels)}: {', '.join(labels[:5])}). "
+                         "Name the labels of the folders with --labels")
+    family.mean, family.std = metadata["mean"], metadata["std"]
+    return tensors
+
+
 def subject_of(args: argparse.Namespace, family: adapters.Family, images: folder.Images) -> str:
     """What a run is of, in one word: a checkpoint of another is not resumed."""
-    parts = [family.fingerprint, args.design, str(args.module), args.flips, *images.folders, *images.train.names]
+    started = [hashlib.sha256(args.start.read_bytes()).hexdigest()] if args.start else []
+    parts = [family.fingerprint, args.design, str(args.module), args.flips, *started, *images.folders, *images.train.names]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -205,6 +225,9 @@ def fit(args: argparse.Namespace, family: adapters.Family, network: adapters.Ada
         return figures, time.monotonic() - started
     sample = images.train.subset(np.random.default_rng(args.seed).permutation(len(images.train))[:STANDARD_IMAGES])
     network.head.standardise(frozen_features(network, sample, family, args.device, "features at the start").to(args.device))
+    if args.start:
+        tensors, _ = pack.read(args.start)
+        network.head.start(tensors["head.weight"], tensors["head.bias"])
     recipe = loop.Recipe(epochs=args.epochs, lr=args.lr, head_lr=args.head_lr, batch=min(args.batch, len(images.train)), erase=args.erase,
                          weight_decay=args.weight_decay, schedule=args.schedule or ((family.frame.crop, 1.0),), seed=args.seed,
                          precision=args.precision, optimizer="adamw", subject=subject_of(args, family, images))
@@ -287,7 +310,8 @@ def main(argv: list[str] | None = None) -> dict:
           f"of {len(labels):,} classes; design {args.design} through {trunk.description}", flush=True)
     if images.others:
         print(f"Left out, as no images by their names: {len(images.others):,} files, such as {images.others[0]}", flush=True)
-    network = adapters.Adapted(trunk, adapters.Adapter(family, args.design), adapters.Head(family.features, len(labels))).to(args.device)
+    start = start_of(args.start, family, labels) if args.start else None
+    network = adapters.Adapted(trunk, adapters.Adapter(family, args.design, start), adapters.Head(family.features, len(labels))).to(args.device)
     try:
         recipe, seconds = fit(args, family, network, images)
     except (loop.Stopped, loop.OtherRun) as stopped:
@@ -341,6 +365,9 @@ def write(args, family: adapters.Family, trained: tuple[adapters.Adapted, adapte
                dtype=torch.float16 if args.dtype == "fp16" else torch.float32, **optional)
     pack.write(part, network.tensors(), **how)
     scores = result["accuracy"] = measure(args, family, network, Served(own, part, args.device), images)
+    if args.start:
+        scores["start"] = loop.accuracy(predicted(Served(own, args.start, args.device), images.test, family, args), images.test)
+        print(f"{args.name}: test accuracy of the pack that it started from {scores['start']:.2f}%", flush=True)
     print(f"{args.name}: test accuracy {scores['test']:.2f}%. Folding into the pack ({args.dtype}): {scores['trained']:.2f}% as trained, {scores['folded']:.2f}% "
           f"from the pack in {result['measured']}, on {scores['compared']:,} of the test images", flush=True)
     pack.write(part, network.tensors(), metrics=json.dumps({"accuracy": scores["test"], "test_images": len(images.test)}), **how)

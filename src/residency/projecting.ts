@@ -6,7 +6,6 @@ import { turns } from '../concurrency/turns.js'
 import { FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { type Form, formSteps, type Projection, projectedSteps, worstSlot } from '../pack/projection.js'
-import { Problems, quote } from '../strict/problems.js'
 
 export interface Registered {
   /** What the store is to hold. */
@@ -49,16 +48,16 @@ function familyFor({ family: named, whole }: Form, families: readonly Family[]):
 function check(projection: Projection, family: string, maxError: number): void {
   const worst = worstSlot(projection)
   if (!worst || worst.error <= maxError) return
-  const problems = new Problems()
-  for (const { slot, error } of projection.slots)
-    if (error > maxError)
-      problems.add(
-        `slot ${quote(slot)} loses ${percent(error)} of its output, and ${percent(maxError)} is allowed`,
-      )
+  const problems = projection.slots
+    .filter(({ error }) => error > maxError)
+    .map(
+      ({ slot, error }) =>
+        `slot "${slot}" loses ${percent(error)} of its output, and ${percent(maxError)} is allowed`,
+    )
   throw new FacetError(
     'invalid_pack',
-    `The pack loses too much on the bases of family ${quote(family)}: ${problems.list()[0]} (--max-projection-error). Compress the family anew with this pack among the others, or serve the pack's own family beside it.`,
-    { problems: problems.list() },
+    `The pack loses too much on the bases of family "${family}": ${problems[0]} (--max-projection-error). Compress the family anew with this pack among the others, or serve the pack's own family beside it.`,
+    { problems },
   )
 }
 
