@@ -112,7 +112,7 @@ t.test('into a new folder; from images without splits; of the base', async (t) =
   t.same(contents(family), before)
   t.equal((await readFamily(out)).manifest.int8?.accuracy.length, 0)
   const again = await quantize(family, '--images', images, '--out', out)
-  t.match(again.error, /tiny8 holds files already\. Choose another folder \(--out\)/)
+  t.match(again.error, /tiny8 holds files already\. Choose another folder with --out/)
 })
 
 t.test('what cannot be used is named, and the family stays what it was', async (t) => {
@@ -136,7 +136,7 @@ t.test('what cannot be used is named, and the family stays what it was', async (
       /--images\) .*empty has no images of any pack's domain \(farm, zoo\)\. .*<domain>\/<split>/,
     ],
     [['--images', damaged], /The image .*bee.0\.png cannot be used: .*Take it out of the folder/],
-    [['--images', images, '--packs', foreign], /The pack .*farm\.safetensors cannot be used: .*--packs/],
+    [['--images', images, '--packs', foreign], /The pack .*farm\.safetensors cannot be used: .*Leave it out, or name a pack of the family tiny/],
     [['--images', images, '--packs', empty + 1], /The folder of packs \(--packs\) .* there is no such/],
     [['--images', images, '--limit', '0'], /Not a whole number, 1 or more/],
     [['--packs', packs], /required option '--images <dir>'/],
