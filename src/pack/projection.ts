@@ -178,8 +178,8 @@ function dot(a: Float64Array, b: Float32Array): number {
 
 /** Energy of a row's output, by the sketch of the inputs. */
 function sizeOf(row: Float64Array, sketch: Float32Array | undefined): number {
-  let outputs = row
-  if (sketch) multiply(row, sketch, (outputs = new Float64Array(sketch.length / row.length)))
+  const outputs = sketch ? new Float64Array(sketch.length / row.length) : row
+  if (sketch) multiply(row, sketch, outputs)
   return outputs.reduce((sum, value) => sum + value * value, 0)
 }
 
