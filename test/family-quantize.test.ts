@@ -136,7 +136,10 @@ t.test('what cannot be used is named, and the family stays what it was', async (
       /--images\) .*empty has no images of any pack's domain \(farm, zoo\)\. .*<domain>\/<split>/,
     ],
     [['--images', damaged], /The image .*bee.0\.png cannot be used: .*Take it out of the folder/],
-    [['--images', images, '--packs', foreign], /The pack .*farm\.safetensors cannot be used: .*Leave it out, or name a pack of the family tiny/],
+    [
+      ['--images', images, '--packs', foreign],
+      /The pack .*farm\.safetensors cannot be used: .*Leave it out, or name a pack of the family tiny/,
+    ],
     [['--images', images, '--packs', empty + 1], /The folder of packs \(--packs\) .* there is no such/],
     [['--images', images, '--limit', '0'], /Not a whole number, 1 or more/],
     [['--packs', packs], /required option '--images <dir>'/],
