@@ -47,8 +47,8 @@ PLANS = {
     "blood_cells": Plan(6, rate="1e-3"),
     "eurosat": Plan(4),
     "aircraft": Plan(12, options=("--with-val",)),
-    "fashion_mnist": Plan(4, rate="4e-3"),
-    "omniglot": Plan(8, rate="4e-3"),
+    "fashion_mnist": Plan(4),
+    "omniglot": Plan(8),
     "ucmerced": Plan(12),
     "trashnet": Plan(12),
     "sign_digits": Plan(12, rate="4e-3"),
@@ -58,7 +58,7 @@ PLANS = {
 def options_of(domain: str, design: str, labels: Path) -> list[str]:
     """The arguments of train.py other than images, family and place of the pack."""
     row, plan = domains.DOMAINS[domain], PLANS[domain]
-    trained = [] if design == "feature" else ["--epochs", str(plan.epochs), "--schedule", plan.schedule, "--lr", plan.rate]
+    trained = [] if design == "feature" else ["--epochs", str(plan.epochs), "--schedule", plan.schedule, "--lr", plan.rate, "--precision", "bf16"]
     return ["--design", design, *trained, *plan.options, "--flips", row.flips, "--name", row.title, "--description", row.description,
             "--license", f"{row.license} (of the data, as far as known)", "--labels", str(labels)]
 
