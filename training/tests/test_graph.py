@@ -75,6 +75,14 @@ class Operators(unittest.TestCase):
                 self.assertEqual(tuple(found.shape), wanted.shape)
                 np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-5)
 
+    def test_a_clip_has_a_gradient_in_bfloat16(self):
+        ours, _ = self.graph_of("Clip", IMAGE, [np.float32(0), np.float32(1)], {})
+        x = torch.tensor(IMAGE).bfloat16().requires_grad_()
+        ours({"x": x}).float().sum().backward()
+        inside = (x > 0) & (x < 1)
+        self.assertTrue(inside.any() and not inside.all())
+        self.assertTrue(torch.equal(x.grad.float(), inside.float()))
+
     def test_an_unknown_operator_is_refused_by_name(self):
         with self.assertRaisesRegex(graph.GraphError, "NonMaxSuppression.*--module"):
             self.graph_of("NonMaxSuppression", TOKENS, [floats(1, 1, 5)], {})
