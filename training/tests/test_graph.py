@@ -79,7 +79,7 @@ class Operators(unittest.TestCase):
         ours, _ = self.graph_of("Clip", IMAGE, [np.float32(0), np.float32(1)], {})
         x = torch.tensor(IMAGE).bfloat16().requires_grad_()
         ours({"x": x}).float().sum().backward()
-        inside = (x > 0) & (x < 1)
+        inside = (x >= 0) & (x <= 1)
         self.assertTrue(inside.any() and not inside.all())
         self.assertTrue(torch.equal(x.grad.float(), inside.float()))
 
