@@ -143,7 +143,11 @@ t.test('what cannot be compressed is said, and nothing is written', async (t) =>
     [[farm, '--name', 'no name'], /"no name" cannot be a family's name/],
     [[farm, path.join(other, 'farm.safetensors')], /Two packs are named farm/],
     [[path.join(dir, 'none.safetensors')], /The pack .*none\.safetensors/],
-    [[base], /None of the packs has a matrix/],
+    [[base], /base\.safetensors is named as the base is/],
+    [
+      [farm, '--bytes', '20'],
+      /20 bytes .* less than one row of every slot takes: 96\. Give at least so many/,
+    ],
     [[farm, later, '--images', images], /There are no images of later in /],
     [[farm, '--packs', full], /full holds files already. Choose another folder with --packs/],
   ]

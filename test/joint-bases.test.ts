@@ -197,6 +197,42 @@ t.test('ranks: a share of each, the energy that is kept, and what fits a budget'
   t.same(ranksFor(spectra, { kind: 'energy', kept: 1 }), [3, 4])
   // 60 parameters: 30 for the first rows, then the 3 for 20; what is left is no row of the slot that would be next.
   t.same(ranksFor(spectra, { kind: 'allotted', share: 0.5 }), [2, 2])
-  t.same(ranksFor(spectra, { kind: 'bytes', bytes: 32 }), [2, 3])
-  t.same(ranksFor(spectra, { kind: 'bytes', bytes: 1 }), [1, 1])
+  t.same(ranksFor(spectra, { kind: 'bytes', bytes: 32 }), [3, 2])
+  t.throws(
+    () => ranksFor(spectra, { kind: 'bytes', bytes: 11 }),
+    /11 bytes .* less than one row of every slot takes: 12/,
+  )
 })
+
+t.test('a slot whose output is constant in a domain ends nothing', async (t) => {
+  const all = domains(2)
+  const seen = new Moments([{ slot, input: 'v', output: 'y', last: false }], 2)
+  const next = random(3)
+  for (const { domain: name } of all) {
+    const values = Float32Array.from({ length: 6 * 4 }, next)
+    const outputs = Float32Array.from({ length: 5 * 4 }, () => (name === 'd0' ? 1 : next()))
+    seen.add(
+      new Map([
+        ['v', { values, dims: [1, 6, 2, 2] }],
+        ['y', { values: outputs, dims: [1, 5, 2, 2] }],
+      ]),
+      name,
+    )
+  }
+  const { slots } = chooseBases([slot], all, seen, half)
+  t.ok(slots[0]!.kept.every(({ share }) => share >= 0 && share <= 1))
+})
+
+t.test(
+  'as many inputs are kept for errors as are wanted, of all images, however few domains there are',
+  async (t) => {
+    for (const names of [['d0'], ['d0', 'd2', 'd3']]) {
+      const seen = moments(names, 100)
+      const kept = names.map((name) => seen.of('a', name)!.samples.length)
+      t.ok(
+        kept.every((count) => count >= 64 / names.length && count <= 128 / names.length + 2),
+        String(kept),
+      )
+    }
+  },
+)

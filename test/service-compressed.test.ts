@@ -40,19 +40,24 @@ function wholePack(seed: number, prefix: string): Uint8Array<ArrayBuffer> {
   return writePack({ ...rest, slots, labels, head }, manifest, { dtype: 'f32' }) as Uint8Array<ArrayBuffer>
 }
 
-/** The bases are chosen by the packs of two domains. */
-async function compressedFamily(): Promise<Family> {
+/** The bases are chosen by the packs of two domains. @param bare slots that get none, by number */
+async function compressedFamily(name = 'small', bare: readonly number[] = []): Promise<Family> {
   const domains = [1, 2].map((seed) => ({
     domain: `d${seed}`,
     pack: readPack(wholePack(seed, 'x'), source.manifest),
   }))
-  const { bases } = chooseBases(source.manifest.slots, domains, null, { kind: 'uniform', share: 0.5 })
+  const { bases } = chooseBases(
+    source.manifest.slots.filter((_, at) => !bare.includes(at)),
+    domains,
+    null,
+    { kind: 'uniform', share: 0.5 },
+  )
   const read = (name: string) => readFileSync(join(source.dir, name))
   const record = { packs: ['d1', 'd2'], images: 0, created: '2026-01-01T00:00:00.000Z', tool: 'tests' }
-  const { files } = compressFamily({ ...source, read }, bases, { name: 'small', record })
-  const folder = join(folders, 'small')
+  const { files } = compressFamily({ ...source, read }, bases, { name, record })
+  const folder = join(folders, name)
   mkdirSync(folder, { recursive: true })
-  for (const [name, bytes] of files) writeFileSync(join(folder, name), bytes)
+  for (const [file, bytes] of files) writeFileSync(join(folder, file), bytes)
   return readFamily(folder)
 }
 
@@ -110,6 +115,22 @@ t.test('a whole pack is projected, and that is what is stored, served and given 
   const second = await service(t, '--data', data)
   t.same((await predict(second.url, 'birds', image)).predictions, before.predictions, 'after a restart')
 })
+
+t.test(
+  'a slot may stay without a basis: packs keep their matrix there, whatever they give elsewhere',
+  async (t) => {
+    const partly = await compressedFamily('partly', [1])
+    const [bare] = partly.manifest.slots.filter(({ columns, basis }) => columns > 0 && basis === undefined)
+    const { url } = await runService(t, ['--family', partly.dir])
+    const answer = await register(url, 'birds', wholePack(1, 'bird'), 201)
+    const stored = await packOf(url, 'birds')
+    const pack = readPack(stored, partly.manifest)
+    t.ok(pack.slots.get(bare!.name)?.matrix)
+    const again = await register(url, 'birds', stored, 200)
+    t.equal(again.version, answer.version)
+    t.equal(again.projection, undefined)
+  },
+)
 
 t.test('a pack that would lose more than is allowed is refused, and changes nothing', async (t) => {
   const { url } = await service(t, '--max-projection-error', '0.05')

@@ -40,6 +40,8 @@ def options_of(domain: str, metadata: dict, images: int, labels: Path) -> list[s
 def trained_images(domain: str) -> int:
     """Images that the domain's pack was trained on first."""
     runs = [json.loads(path.read_text()) for path in (HERE / "results").glob(f"{domain}.*.json")]
+    if not runs:
+        raise SystemExit(f"there is no results file of {domain} in {HERE / 'results'}: its pack was not trained by adapt.py. Leave it out (--only)")
     return max(run["images"]["train"] for run in runs)
 
 
@@ -55,6 +57,9 @@ def main() -> None:
     name = json.loads((args.family / "family.json").read_text())["name"]
     results, work = HERE / "results" / "compressed" / name, args.work / name
     there = args.only or sorted(path.stem for path in args.packs.glob("*.safetensors"))
+    unknown = [domain for domain in there if not (args.packs / f"{domain}.safetensors").is_file()]
+    if unknown:
+        raise SystemExit(f"{args.packs} has no pack {unknown[0]}.safetensors. Name the folder of the packs (--packs), or other domains (--only)")
     missing = [domain for domain in there if not (results / f"{domain}.json").is_file()]
     print(f"{len(missing)} of {len(there)} runs are missing", flush=True)
     work.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,8 @@ import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { FAMILY_NAME } from '../manifest/schema.js'
 import { BackboneError, saveModel } from '../onnx/onnx.js'
 import type { Pack } from '../pack/pack.js'
+import { fitsHalf } from '../pack/projection.js'
+import { readPack } from '../pack/read.js'
 import { writePack } from '../pack/write.js'
 import { type Accuracy, compressReport } from './compress-report.js'
 import { created } from './created.js'
@@ -196,6 +198,10 @@ function checkFamily({ manifest }: Family): void {
 async function readPacks(family: Family, files: readonly PackFile[]): Promise<JointDomain[]> {
   const domains: JointDomain[] = []
   for (const file of files) {
+    if (file.domain === BASE_DOMAIN)
+      throw new BackboneError(
+        `The pack ${file.file} is named as the base is. Give it the name of its domain.`,
+      )
     if (domains.some(({ domain }) => domain === file.domain))
       throw new BackboneError(
         `Two packs are named ${file.domain}. The compressed ones are written by these names: rename one.`,
@@ -250,7 +256,7 @@ interface OwnPack {
   bytes: Uint8Array
 }
 
-/** Each domain's pack for the compressed family, with its own numbers in the precision in which its head was. */
+/** Each domain's pack for the compressed family, as it is written: in half precision where its head is and its numbers fit. */
 function ownPacks(
   { manifest }: Family,
   domains: readonly JointDomain[],
@@ -259,10 +265,12 @@ function ownPacks(
   return new Map(
     domains.map(({ domain, pack }) => {
       const own = { ...pack, family: manifest.fingerprint, slots: adapters.get(domain)! }
-      return [
-        domain,
-        { pack: own, bytes: writePack(own, manifest, { dtype: pack.head?.half ? 'f16' : 'f32' }) },
-      ]
+      const half = pack.head?.half !== undefined
+      const bytes = writePack(own, manifest, {
+        dtype: half && fitsHalf(own.slots) ? 'f16' : 'f32',
+        head: half ? 'f16' : 'f32',
+      })
+      return [domain, { pack: readPack(bytes, manifest), bytes }]
     }),
   )
 }

@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { finish } from '../concurrency/turns.js'
 import { naming } from '../host/file-problem.js'
 import { BackboneError } from '../onnx/onnx.js'
-import { formSteps, projectedSteps } from '../pack/projection.js'
+import { formSteps, isWhole, projectedSteps } from '../pack/projection.js'
 import { readPack } from '../pack/read.js'
 import { readNamedFamily } from './ends.js'
 import { table } from './table.js'
@@ -36,7 +36,8 @@ export function addProject(
           readFile(file),
         )
         const form = finish(formSteps(bytes))
-        const fits = form?.family === manifest.compressed?.fingerprint || form?.whole
+        const isSource = form?.family === manifest.compressed?.fingerprint
+        const fits = isSource || (form?.family === manifest.fingerprint && isWhole(form, manifest))
         // Of another pack the reader says what is wrong with it, or that it is one of this family already.
         if (!form || !fits) {
           readPack(bytes, manifest)

@@ -56,8 +56,12 @@ export function readBases(bytes: Uint8Array, manifest: FamilyManifest, problems:
         problems.add(
           `tensor ${quote(name)} is ${tensor.dtype} ${quote(tensor.shape)}, expected F32 [${rows}, ${length ?? 'K'}]`,
         )
-      else if (tensor) found[key] = new Float32Array(new Uint8Array(tensor.bytes).buffer)
-      else if (!optional) problems.add(`tensor ${quote(name)} is missing: the slot has a basis`)
+      else if (tensor) {
+        const values = new Float32Array(new Uint8Array(tensor.bytes).buffer)
+        if (values.length === 0 || !values.every(Number.isFinite))
+          problems.add(`tensor ${quote(name)} has no numbers, or some that are not finite`)
+        found[key] = values
+      } else if (!optional) problems.add(`tensor ${quote(name)} is missing: the slot has a basis`)
     }
     bases.set(slot.name, found as Basis)
   }

@@ -101,7 +101,7 @@ function checkMeaning(manifest: FamilyManifest, problems: Problems): void {
   const expected = fingerprint(manifest)
   if (manifest.fingerprint !== expected) {
     problems.add(
-      `fingerprint is ${quote(manifest.fingerprint)}, but weights, slots, design and input give ${quote(expected)}`,
+      `fingerprint is ${quote(manifest.fingerprint)}, but weights, slots, design, input and bases give ${quote(expected)}`,
     )
   }
 }

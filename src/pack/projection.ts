@@ -31,7 +31,7 @@ export type Bases = ReadonlyMap<string, Basis>
 
 /** What a projection lost. */
 export interface Projection {
-  /** Each slot that had a matrix, in slot order: what is lost of its output, as a share of it (root of energies), 0 to 1. */
+  /** Each slot that had a matrix, in slot order: what is lost of its output, as a share of it (root of energies), 0 to 1; 1 also where more is lost than there was. */
   slots: { slot: string; error: number }[]
 }
 
@@ -41,19 +41,11 @@ export interface Projected {
   projection: Projection
 }
 
-/** The family that was compressed, as far as its packs are concerned. */
-export function uncompressedFamily(
-  manifest: FamilyManifest,
-  fingerprint = manifest.fingerprint,
-): FamilyManifest {
-  return { ...manifest, fingerprint, slots: manifest.slots.map(uncompressed) }
-}
-
-/** What tells whether a pack is to be projected: the family that it names, and whether it has matrices of its own. */
+/** What tells whether a pack is to be projected: the family that it names, and which tensors it has. */
 export interface Form {
   family: string | undefined
-  /** It has a tensor that a pack of a compressed family cannot have. */
-  whole: boolean
+  tensors: ReadonlySet<string>
+  /** All tensors of its slots are in half precision. */
   half: boolean
 }
 
@@ -61,13 +53,36 @@ export interface Form {
 export function* formSteps(bytes: Uint8Array): Steps<Form | null> {
   const { metadata, tensors, problems } = yield* scanSteps(bytes)
   if (!problems.empty) return null
-  const names = [...tensors.keys()]
   const slots = [...tensors].filter(([name]) => !name.startsWith('head.'))
   return {
     family: metadata.family,
-    whole: names.some((name) => name.endsWith('.matrix') || name.endsWith('.down')),
+    tensors: new Set(tensors.keys()),
     half: slots.length > 0 && slots.every(([, { dtype }]) => dtype === 'F16'),
   }
+}
+
+/** Whether a pack has a matrix, or factors of its own, where its family has a basis. */
+export function isWhole(
+  { tensors }: Pick<Form, 'tensors'>,
+  { slots }: Pick<FamilyManifest, 'slots'>,
+): boolean {
+  return slots.some((slot) => slot.basis !== undefined && givesWhole(slot, tensors))
+}
+
+function givesWhole({ name }: Slot, tensors: ReadonlySet<string>): boolean {
+  return tensors.has(tensorName(name, 'matrix')) || tensors.has(tensorName(name, 'down'))
+}
+
+/**
+ * The family as the pack's tensors are those of it: the one that was compressed, or, for a pack that names the compressed
+ * one, without a basis at the slots at which it has a matrix.
+ */
+function familyOfForm(manifest: FamilyManifest, { family: named, tensors }: Form): FamilyManifest {
+  const source = manifest.compressed?.fingerprint
+  const slots = manifest.slots.map((slot) =>
+    named === source || givesWhole(slot, tensors) ? uncompressed(slot) : slot,
+  )
+  return { ...manifest, slots, fingerprint: named === source && source ? source : manifest.fingerprint }
 }
 
 /**
@@ -78,14 +93,28 @@ export function* formSteps(bytes: Uint8Array): Steps<Form | null> {
  */
 export function* projectedSteps(
   bytes: Uint8Array,
-  { family: named, half }: Form,
+  form: Form,
   { manifest, bases }: { manifest: FamilyManifest; bases: Bases },
 ): Steps<Projected> {
-  const pack = yield* readPackSteps(bytes, uncompressedFamily(manifest, named))
+  const pack = yield* readPackSteps(bytes, familyOfForm(manifest, form))
   const { slots, projection } = yield* projectSteps(pack, manifest.slots, bases)
-  const types = { dtype: half ? 'f16' : 'f32', head: pack.head?.half ? 'f16' : 'f32' } as const
   const projected = { ...pack, slots, family: manifest.fingerprint }
+  // A factor may have larger numbers than its product.
+  const types = {
+    dtype: form.half && fitsHalf(slots) ? 'f16' : 'f32',
+    head: pack.head?.half ? 'f16' : 'f32',
+  } as const
   return { bytes: yield* writePackSteps(projected, manifest, types), projection }
+}
+
+/** The largest number in half precision. */
+const MAX_F16 = 65504
+
+/** Whether all numbers of an adapter can be written in half precision. */
+export function fitsHalf(slots: ReadonlyMap<string, SlotWeights>): boolean {
+  return [...slots.values()].every((slot) =>
+    Object.values(slot).every((values) => values.every((value) => Math.abs(value) <= MAX_F16)),
+  )
 }
 
 /** The adapter of a pack with whole matrices, or factors of its own, on the bases. @param slots of the compressed family */
@@ -100,7 +129,7 @@ export function* projectSteps(
     const given = pack.slots.get(slot.name)
     if (!given) continue
     const basis = bases.get(slot.name)
-    if (!basis || !(given.matrix || given.up)) {
+    if (!basis || !(given.matrix || given.down)) {
       projected.set(slot.name, given)
       continue
     }
@@ -131,7 +160,8 @@ function* projectSlot(
   const row = new Float64Array(columns)
   const lost = new Float64Array(columns)
   const own = new Float64Array(rank)
-  let [error, energy, products] = [0, 0, 0]
+  /** Sums of squares, by the sketch and by the numbers themselves. */
+  let [error, energy, plainError, plainEnergy, products] = [0, 0, 0, 0, 0]
   for (let to = 0; to < out; to++) {
     readRow(given, slot, to, row)
     multiply(row, projector, own)
@@ -141,13 +171,17 @@ function* projectSlot(
     if (mean) bias[to]! += dot(lost, mean)
     energy += sizeOf(row, sketch)
     error += sizeOf(lost, sketch)
+    plainEnergy += sizeOf(row, undefined)
+    plainError += sizeOf(lost, undefined)
     products += 2 * columns * (rank + (sketch ? sketch.length / columns : 1))
     if (products < PRODUCTS_A_STEP) continue
     products = 0
     yield
   }
   const weights = { scale: given.scale, bias, up }
-  return { weights, error: energy === 0 ? 0 : Math.sqrt(error / energy) }
+  // Inputs of the sketch may all lie where the matrix gives nothing.
+  const [missing, whole] = energy > 0 ? [error, energy] : [plainError, plainEnergy]
+  return { weights, error: whole === 0 ? 0 : Math.min(1, Math.sqrt(missing / whole)) }
 }
 
 /** A row of the matrix, which may be given as factors. */

@@ -57,6 +57,8 @@ export function memoryAccount(
 ): MemoryAccount {
   const slots = slotElements(manifest)
   const network = manifest.parameters.trunk * WEIGHT_BYTES[precision]
+  /** A dedicated network has its matrices merged, and no bases. */
+  const own = (manifest.parameters.trunk - basisElements(manifest)) * WEIGHT_BYTES[precision]
   const specialised = { networks, bytes: networks * dedicatedNetworkBytes(manifest) }
   const trunk = trunks * network
   let adapters = 0
@@ -72,14 +74,14 @@ export function memoryAccount(
     heads += head
     if (serves) {
       active++
-      dedicated += network + slots * F32 + head
+      dedicated += own + slots * F32 + head
     } else {
       idle += adapter + head
       idleAdapters += adapter
     }
   }
   const adapter = (adapters - idleAdapters) / Math.max(1, active)
-  const gain = network + slots * F32 - adapter
+  const gain = own + slots * F32 - adapter
   const family = trunk + adapters + heads + specialised.bytes
   const breakEven = gain > 0 ? Math.ceil((trunk + idle + specialised.bytes) / gain) : Infinity
   const account = {
@@ -115,7 +117,13 @@ export function totalMemory(accounts: readonly MemoryAccount[], capacity: number
 
 /** Bytes of the session of one dedicated network, its head not included. */
 export function dedicatedNetworkBytes(manifest: Pick<FamilyManifest, 'parameters' | 'slots'>): number {
-  return (manifest.parameters.trunk + slotElements(manifest)) * F32 + SESSION_BYTES
+  const elements = manifest.parameters.trunk - basisElements(manifest) + slotElements(manifest)
+  return elements * F32 + SESSION_BYTES
+}
+
+/** Numbers of the bases that the domains of a compressed family share. */
+function basisElements({ slots }: Pick<FamilyManifest, 'slots'>): number {
+  return slots.reduce((sum, { basis = 0, columns }) => sum + basis * columns, 0)
 }
 
 /** What a dedicated network has beyond the trunk's weights. */

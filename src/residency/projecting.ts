@@ -5,7 +5,14 @@
 import { turns } from '../concurrency/turns.js'
 import { FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
-import { type Form, formSteps, type Projection, projectedSteps, worstSlot } from '../pack/projection.js'
+import {
+  type Form,
+  formSteps,
+  isWhole,
+  type Projection,
+  projectedSteps,
+  worstSlot,
+} from '../pack/projection.js'
 
 export interface Registered {
   /** What the store is to hold. */
@@ -39,15 +46,17 @@ export function projector(families: readonly Family[], maxError: number): Projec
  * The compressed family on whose bases a pack is to be projected: the one that it names, where it has matrices of its own;
  * or one that was made of the family that it names, where that is not served itself.
  */
-function familyFor({ family: named, whole }: Form, families: readonly Family[]): Family | undefined {
+function familyFor(form: Form, families: readonly Family[]): Family | undefined {
+  const { family: named } = form
+  if (named === undefined) return undefined
   const own = families.find(({ manifest }) => manifest.fingerprint === named)
-  if (own) return own.bases && whole ? own : undefined
+  if (own) return own.bases && isWhole(form, own.manifest) ? own : undefined
   return families.find(({ manifest }) => manifest.compressed?.fingerprint === named)
 }
 
 function check(projection: Projection, family: string, maxError: number): void {
   const worst = worstSlot(projection)
-  if (!worst || worst.error <= maxError) return
+  if (!worst || maxError >= 1 || worst.error <= maxError) return
   const problems = projection.slots
     .filter(({ error }) => error > maxError)
     .map(

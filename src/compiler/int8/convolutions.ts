@@ -1,4 +1,5 @@
 /** The convolutions of a trunk's graph whose weights are frozen. */
+import { INNER_PREFIX } from '../../manifest/layout.js'
 import { decodeFloat16 } from '../../bytes/float16.js'
 import { FLOAT, FLOAT16, floatTensor, intOf, type Model, type Node, type Tensor } from '../../onnx/onnx.js'
 
@@ -27,11 +28,17 @@ export function frozenConvolutions(model: Model): FrozenConvolution[] {
   return model.nodes.flatMap((node) => {
     if (node.op !== 'Conv') return []
     const [input, weightName, biasName] = node.inputs
+    if (isBasis(weightName)) return []
     const [weight, bias] = [constant(weightName), constant(biasName)]
     if (weight?.dims.length !== 4 || (biasName && !bias)) return []
     const depthwise = weight.dims[1] === 1 && intOf(node, 'group', 1) > 1
     return [{ node, input: input!, output: node.outputs[0]!, weight, bias, depthwise }]
   })
+}
+
+/** A compressed family's basis stays in float: the domains' factors behind it were fitted to that. */
+function isBasis(weight: string | undefined): boolean {
+  return (weight?.startsWith(`${INNER_PREFIX}slot/`) && weight.endsWith('/basis')) ?? false
 }
 
 /** A tensor of float16, as families with weights in half precision have them, in float32. */

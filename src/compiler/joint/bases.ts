@@ -39,6 +39,9 @@ export interface Joint {
   slots: SlotReport[]
 }
 
+/** A slot's output in one domain counts as this share of the domains' mean at least: where it is constant, no error would do. */
+const LEAST_OUTPUT = 1e-3
+
 /** Added to moments, as a share of their mean: directions that no image has have no size otherwise. */
 const RIDGE = 1e-6
 
@@ -120,9 +123,7 @@ function stackOf(slot: Slot, domains: readonly JointDomain[], moments: Moments |
     const seen = moments?.of(slot.name, domain) ?? null
     if (!seen) return [{ domain, weights, matrix, weight: 1, size: 1, moments: null }]
     const size = trace(seen.second, columns) / columns
-    return [
-      { domain, weights, matrix, weight: 1 / Math.max(seen.output, Number.MIN_VALUE), size, moments: seen },
-    ]
+    return [{ domain, weights, matrix, weight: 1, size, moments: seen }]
   })
   if (parts.length === 0 || out === 0) return undefined
   if (!parts.every((part) => part.moments && part.size > 0))
@@ -131,6 +132,10 @@ function stackOf(slot: Slot, domains: readonly JointDomain[], moments: Moments |
       parts: parts.map((part) => ({ ...part, moments: null, weight: 1, size: 1 })),
       metric: null,
     }
+  const outputs = parts.map(({ moments: seen }) => Math.max(0, seen!.output))
+  const mean = outputs.reduce((sum, output) => sum + output, 0) / parts.length
+  for (const [at, part] of parts.entries())
+    part.weight = mean > 0 ? 1 / Math.max(outputs[at]!, LEAST_OUTPUT * mean) : 1
   const metric = Matrix.zeros(columns, columns)
   for (const { moments: seen, size } of parts)
     metric.add(Matrix.mul(squareOf(seen!.second, columns), 1 / (size * parts.length)))

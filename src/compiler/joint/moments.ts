@@ -38,6 +38,8 @@ interface Sums {
   mean: Float64Array
   second: Float64Array
   samples: Float64Array[]
+  /** Of so many vectors one is kept. */
+  step: number
   outputs: { count: number; mean: Float64Array; square: number }
 }
 
@@ -62,11 +64,11 @@ export class Moments {
     for (const { slot, input, last, output } of this.#places) {
       const sums = this.#of(slot, domain)
       for (const vector of vectors(run.get(input)!, last)) {
+        keep(sums, vector, Math.ceil(SKETCH_VECTORS / this.#domains))
         sums.count++
         addInput(sums, vector)
       }
       addOutput(sums, vectors(run.get(output)!, last))
-      this.#keep(sums, run.get(input)!, last)
     }
   }
 
@@ -99,19 +101,20 @@ export class Moments {
       mean: new Float64Array(columns),
       second: new Float64Array(columns * columns),
       samples: [],
+      step: 1,
       outputs: { count: 0, mean: new Float64Array(out), square: 0 },
     }
     ofSlot.set(domain, sums)
     return sums
   }
+}
 
-  /** Keeps a vector of a run, if there are not enough of the domain. */
-  #keep(sums: Sums, run: RunValues, last: boolean): void {
-    if (sums.samples.length >= Math.ceil(SKETCH_VECTORS / this.#domains)) return
-    const all = [...vectors(run, last)]
-    const vector = all[(sums.samples.length * 29) % all.length]
-    if (vector) sums.samples.push(vector.slice())
-  }
+/** Keeps some of the vectors, spread over all that come: twice as many as are wanted, then every second of them. */
+function keep(sums: Sums, vector: Float64Array, wanted: number): void {
+  if (sums.count % sums.step === 0) sums.samples.push(vector.slice())
+  if (sums.samples.length < 2 * wanted) return
+  sums.samples = sums.samples.filter((_, at) => at % 2 === 0)
+  sums.step *= 2
 }
 
 function addInput({ mean, second }: Sums, vector: Float64Array): void {

@@ -1,4 +1,5 @@
 /** How many rows each slot's basis has. */
+import { BackboneError } from '../../onnx/onnx.js'
 
 /** What one slot could have. */
 export interface Spectrum {
@@ -41,17 +42,24 @@ function leastRank(energies: readonly number[], kept: number): number {
   return Math.max(1, energies.length)
 }
 
-/** Rows are bought by what they save for their price, until one does not fit any more. Energies fall, so that is best. */
+/**
+ * Rows are bought by what they save for their price, as long as they fit.
+ * @throws BackboneError where not even one row a slot does
+ */
 function allot(spectra: readonly Spectrum[], budget: number, priceOf: (of: Spectrum) => number): number[] {
   const ranks = spectra.map(() => 1)
   let left = budget - spectra.reduce((sum, spectrum) => sum + priceOf(spectrum), 0)
+  if (left < 0)
+    throw new BackboneError(
+      `${budget} bytes (--bytes) are less than one row of every slot takes: ${budget - left}. Give at least so many.`,
+    )
   const rows = spectra.flatMap((spectrum, slot) =>
     spectrum.energies
       .slice(1)
       .map((energy) => ({ slot, gain: energy / priceOf(spectrum), price: priceOf(spectrum) })),
   )
-  for (const { slot, price } of rows.sort((a, b) => b.gain - a.gain)) {
-    if (price > left) break
+  for (const { slot, gain, price } of rows.sort((a, b) => b.gain - a.gain)) {
+    if (price > left || gain === 0) continue
     left -= price
     ranks[slot]!++
   }
