@@ -3,12 +3,14 @@ import path from 'node:path'
 import t from 'tap'
 import type { BuildOptions, BuiltFamily } from '../src/compiler/build.js'
 import { compressFamily } from '../src/compiler/compress.js'
+import { frozenConvolutions } from '../src/compiler/int8/convolutions.js'
 import { findGraph } from '../src/manifest/graphs.js'
 import type { FamilyManifest, Slot } from '../src/manifest/manifest.js'
 import { loadModel } from '../src/onnx/onnx.js'
 import type { Pack, SlotWeights } from '../src/pack/pack.js'
 import type { Basis } from '../src/pack/projection.js'
 import { readPack } from '../src/pack/read.js'
+import { dedicatedNetworkBytes } from '../src/residency/memory.js'
 import { mobile, networks } from './backbones.js'
 import { checkGraphs, ROWS } from './graph-checks.js'
 import { random } from './networks.js'
@@ -142,6 +144,23 @@ t.test('the graphs read up, and nothing else of a matrix', async (t) => {
     )
   }
 })
+
+t.test(
+  'a dedicated network has no bases, and bases stay in float where the trunk is in 8 bits',
+  async (t) => {
+    const built = await build(networks.residual!().onnx(), { design: 'parallel' })
+    const small = compressed(built, randomBases(built.manifest.slots))
+    t.ok(small.manifest.parameters.trunk > built.manifest.parameters.trunk)
+    t.equal(dedicatedNetworkBytes(small.manifest), dedicatedNetworkBytes(built.manifest))
+    const outputs = ({ manifest, files }: BuiltFamily) => {
+      const { file } = findGraph(manifest, { serves: 'one', bank: 'f32' })!
+      return frozenConvolutions(loadModel(files.get(file)!, (name) => files.get(name))).map(
+        ({ output }) => output,
+      )
+    }
+    t.same(outputs(small), outputs(built))
+  },
+)
 
 t.test('the fingerprint covers the bases, and the manifest says what was compressed', async (t) => {
   const built = await build(networks.residual!().onnx(), { design: 'parallel' })

@@ -7,7 +7,7 @@
  */
 
 /** The largest finite half-precision value. From 65520 on, rounding to nearest gives infinity. */
-const FLOAT16_MAX = 65504
+export const FLOAT16_MAX = 65504
 
 /** A value that half precision cannot hold. */
 export class Float16RangeError extends RangeError {

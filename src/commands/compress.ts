@@ -21,7 +21,6 @@ import { availableCores } from '../host/cpu-quota.js'
 import { naming } from '../host/file-problem.js'
 import { VERSION } from '../host/package.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
-import { FAMILY_NAME } from '../manifest/schema.js'
 import { BackboneError, saveModel } from '../onnx/onnx.js'
 import type { Pack } from '../pack/pack.js'
 import { fitsHalf } from '../pack/projection.js'
@@ -34,6 +33,7 @@ import { end, readNamedFamily } from './ends.js'
 import { checkGraphs } from './family-graphs.js'
 import { compared, GraphRunner } from './graph-runs.js'
 import { checkNew, inStaging, NEW_FOLDER_REMEDY } from './new-folder.js'
+import { checkFamilyName, count } from './options.js'
 import { progress } from './progress.js'
 
 /** Images of each domain by which bases are chosen, unless told otherwise. */
@@ -110,7 +110,7 @@ async function compress(
   const name = flags.name ?? basename(out)
   const packs = resolve(flags.packs ?? join(dirname(dirname(out)), 'adapters', basename(out)))
   const want = wantOf(flags)
-  checkName(name)
+  checkFamilyName(name)
   await checkNew(out)
   await checkNew(packs, '--packs')
   const family = await readNamedFamily('The family (--family)', flags.family)
@@ -176,13 +176,6 @@ function wantOf({ rank, energy, bytes, uniform }: CompressFlags): Want {
   if (energy !== undefined) return { kind: 'energy', kept: energy }
   if (bytes !== undefined) return { kind: 'bytes', bytes }
   return { kind: uniform ? 'uniform' : 'allotted', share: rank ?? DEFAULT_SHARE }
-}
-
-function checkName(name: string): void {
-  if (!FAMILY_NAME.test(name))
-    throw new BackboneError(
-      `"${name}" cannot be a family's name: 1 to 63 of A-Z a-z 0-9 . _ - and the first a letter or digit. Give one with --name, or choose another folder (--out).`,
-    )
 }
 
 function checkFamily({ manifest }: Family): void {
@@ -280,13 +273,4 @@ function share(text: string): number {
   if (!(value > 0 && value <= 1))
     throw new InvalidArgumentError('Not a share: a number above 0, and 1 at most.')
   return value
-}
-
-function count(least: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    if (!Number.isInteger(value) || value < least)
-      throw new InvalidArgumentError(`Not a whole number, ${least} or more.`)
-    return value
-  }
 }

@@ -8,7 +8,7 @@
 import { constants, readFileSync } from 'node:fs'
 import { access, copyFile, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command } from 'commander'
 import { withValues } from '../compiler/int8/calibration.js'
 import {
   int8Files,
@@ -31,6 +31,7 @@ import { created } from './created.js'
 import { end, readNamedFamily } from './ends.js'
 import { checkGraphs, describeCheck, type GraphCheck } from './family-graphs.js'
 import { checkNew, inStaging, NEW_FOLDER_REMEDY } from './new-folder.js'
+import { count } from './options.js'
 import { progress } from './progress.js'
 import { type DomainImages, findImages, packsIn } from './domain-images.js'
 import { compared, GraphRunner } from './graph-runs.js'
@@ -228,13 +229,4 @@ function verdict(record: Int8Record): string {
   return loss.points <= MAX_LOSS_POINTS
     ? `measured  ${worst}: --precision auto takes these graphs`
     : `TOO COARSE  ${worst}, and ${MAX_LOSS_POINTS} is allowed: --precision auto stays with fp32`
-}
-
-function count(least: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    if (!Number.isInteger(value) || value < least)
-      throw new InvalidArgumentError(`Not a whole number, ${least} or more.`)
-    return value
-  }
 }

@@ -14,7 +14,6 @@ import { isInt8File } from '../compiler/quantise.js'
 import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../manifest/manifest.js'
 import { MANIFEST_FILE } from '../family/family.js'
-import { FAMILY_NAME } from '../manifest/schema.js'
 import { isFileError, naming } from '../host/file-problem.js'
 import { VERSION } from '../host/package.js'
 import { created } from './created.js'
@@ -24,6 +23,7 @@ import { checkFamily } from './family-check.js'
 import { buildReport, describe, planReport } from './family-report.js'
 import { checkCommand } from './family-graphs.js'
 import { quantizeCommand } from './family-quantize.js'
+import { checkFamilyName } from './options.js'
 import { runModel } from './run-model.js'
 import { kindOf as fileKind } from '../bytes/file-kind.js'
 
@@ -119,7 +119,7 @@ async function build(backbone: string, flags: BuildFlags, command: Command): Pro
   if (out === undefined && !plan) command.error("error: required option '--out <dir>' not specified")
   try {
     if (out !== undefined) {
-      checkName(name ?? basename(resolve(out)))
+      checkFamilyName(name ?? basename(resolve(out)))
       await checkTarget(resolve(out), force)
     }
     const bytes = await readBackbone(backbone)
@@ -187,13 +187,6 @@ function externalData(folder: string): ReadExternal {
 
 const OUT = 'The folder (--out)'
 const OUT_REMEDY = 'Name a folder that is there and yours, or one that can be made.'
-
-function checkName(name: string): void {
-  if (!FAMILY_NAME.test(name))
-    throw new BackboneError(
-      `"${name}" cannot be a family's name: 1 to 63 of A-Z a-z 0-9 . _ - and the first a letter or digit. Give one with --name, or choose another folder (--out).`,
-    )
-}
 
 /** Refuses a folder that holds files and no family. */
 async function checkTarget(folder: string, force: boolean): Promise<void> {

@@ -2,6 +2,7 @@
  * Packs of a family that was compressed, for the compressed one: each slot's matrix is projected on the family's basis,
  * `matrix ≈ up · basis` (joint compression: Rebuffi, Bilen and Vedaldi, CVPR 2018, section 3.3).
  */
+import { FLOAT16_MAX } from '../bytes/float16.js'
 import { finish, type Steps } from '../concurrency/turns.js'
 import { uncompressed } from '../manifest/kinds/matrix.js'
 import type { FamilyManifest, Slot } from '../manifest/manifest.js'
@@ -31,7 +32,10 @@ export type Bases = ReadonlyMap<string, Basis>
 
 /** What a projection lost. */
 export interface Projection {
-  /** Each slot that had a matrix, in slot order: what is lost of its output, as a share of it (root of energies), 0 to 1; 1 also where more is lost than there was. */
+  /**
+   * Each slot that had a matrix, in slot order: what is lost of its output, as a share of it (root of energies), 0 to 1.
+   * It is 1 also where more is lost than there was.
+   */
   slots: { slot: string; error: number }[]
 }
 
@@ -78,11 +82,12 @@ function givesWhole({ name }: Slot, tensors: ReadonlySet<string>): boolean {
  * one, without a basis at the slots at which it has a matrix.
  */
 function familyOfForm(manifest: FamilyManifest, { family: named, tensors }: Form): FamilyManifest {
-  const source = manifest.compressed?.fingerprint
+  const source = manifest.compressed!.fingerprint
+  const isOfSource = named === source
   const slots = manifest.slots.map((slot) =>
-    named === source || givesWhole(slot, tensors) ? uncompressed(slot) : slot,
+    isOfSource || givesWhole(slot, tensors) ? uncompressed(slot) : slot,
   )
-  return { ...manifest, slots, fingerprint: named === source && source ? source : manifest.fingerprint }
+  return { ...manifest, slots, fingerprint: isOfSource ? source : manifest.fingerprint }
 }
 
 /**
@@ -100,21 +105,26 @@ export function* projectedSteps(
   const { slots, projection } = yield* projectSteps(pack, manifest.slots, bases)
   const projected = { ...pack, slots, family: manifest.fingerprint }
   // A factor may have larger numbers than its product.
+  const half = form.half && (yield* fitsHalfSteps(slots))
   const types = {
-    dtype: form.half && fitsHalf(slots) ? 'f16' : 'f32',
+    dtype: half ? 'f16' : 'f32',
     head: pack.head?.half ? 'f16' : 'f32',
   } as const
   return { bytes: yield* writePackSteps(projected, manifest, types), projection }
 }
 
-/** The largest number in half precision. */
-const MAX_F16 = 65504
-
 /** Whether all numbers of an adapter can be written in half precision. */
 export function fitsHalf(slots: ReadonlyMap<string, SlotWeights>): boolean {
-  return [...slots.values()].every((slot) =>
-    Object.values(slot).every((values) => values.every((value) => Math.abs(value) <= MAX_F16)),
-  )
+  return finish(fitsHalfSteps(slots))
+}
+
+function* fitsHalfSteps(slots: ReadonlyMap<string, SlotWeights>): Steps<boolean> {
+  for (const slot of slots.values()) {
+    for (const values of Object.values(slot))
+      if (!values.every((value) => Math.abs(value) <= FLOAT16_MAX)) return false
+    yield
+  }
+  return true
 }
 
 /** The adapter of a pack with whole matrices, or factors of its own, on the bases. @param slots of the compressed family */
@@ -160,23 +170,24 @@ function* projectSlot(
   const row = new Float64Array(columns)
   const lost = new Float64Array(columns)
   const own = new Float64Array(rank)
+  const outputs = sketch && new Float64Array(sketch.length / columns)
+  const products = new Products()
   /** Sums of squares, by the sketch and by the numbers themselves. */
-  let [error, energy, plainError, plainEnergy, products] = [0, 0, 0, 0, 0]
+  let [error, energy, plainError, plainEnergy] = [0, 0, 0, 0]
   for (let to = 0; to < out; to++) {
-    readRow(given, slot, to, row)
-    multiply(row, projector, own)
-    multiply(own, basis, lost)
+    yield* readRow(given, slot, to, row, products)
+    yield* products.multiply(row, projector, own)
+    yield* products.multiply(own, basis, lost)
     for (let at = 0; at < columns; at++) lost[at] = row[at]! - lost[at]!
     up.set(own, to * rank)
     if (mean) bias[to]! += dot(lost, mean)
-    energy += sizeOf(row, sketch)
-    error += sizeOf(lost, sketch)
-    plainEnergy += sizeOf(row, undefined)
-    plainError += sizeOf(lost, undefined)
-    products += 2 * columns * (rank + (sketch ? sketch.length / columns : 1))
-    if (products < PRODUCTS_A_STEP) continue
-    products = 0
-    yield
+    plainEnergy += squares(row)
+    plainError += squares(lost)
+    if (!sketch || !outputs) continue
+    yield* products.multiply(row, sketch, outputs)
+    energy += squares(outputs)
+    yield* products.multiply(lost, sketch, outputs)
+    error += squares(outputs)
   }
   const weights = { scale: given.scale, bias, up }
   // Inputs of the sketch may all lie where the matrix gives nothing.
@@ -185,24 +196,33 @@ function* projectSlot(
 }
 
 /** A row of the matrix, which may be given as factors. */
-function readRow(
+function* readRow(
   { matrix, up, down }: SlotWeights,
   { columns, rank = 0 }: Slot,
   to: number,
   row: Float64Array,
-) {
+  products: Products,
+): Steps<void> {
   if (matrix) row.set(matrix.subarray(to * columns, (to + 1) * columns))
-  else multiply(up!.subarray(to * rank, (to + 1) * rank), down!, row)
+  else yield* products.multiply(up!.subarray(to * rank, (to + 1) * rank), down!, row)
 }
 
-/** `result = vector · matrix`, the matrix `[vector.length, result.length]`. */
-function multiply(vector: ArrayLike<number>, matrix: Float32Array, result: Float64Array): void {
-  const { length } = result
-  result.fill(0)
-  for (let from = 0; from < vector.length; from++) {
-    const factor = vector[from]!
-    if (factor === 0) continue
-    for (let at = 0; at < length; at++) result[at]! += factor * matrix[from * length + at]!
+/** Products of vectors and matrices, which ends a step after so many numbers. */
+class Products {
+  #done = 0;
+
+  /** `result = vector · matrix`, the matrix `[vector.length, result.length]`. */
+  *multiply(vector: ArrayLike<number>, matrix: Float32Array, result: Float64Array): Steps<void> {
+    const { length } = result
+    result.fill(0)
+    for (let from = 0; from < vector.length; from++) {
+      const factor = vector[from]!
+      for (let at = 0; at < length; at++) result[at]! += factor * matrix[from * length + at]!
+      this.#done += length
+      if (this.#done < PRODUCTS_A_STEP) continue
+      this.#done = 0
+      yield
+    }
   }
 }
 
@@ -210,11 +230,8 @@ function dot(a: Float64Array, b: Float32Array): number {
   return a.reduce((sum, value, at) => sum + value * b[at]!, 0)
 }
 
-/** Energy of a row's output, by the sketch of the inputs. */
-function sizeOf(row: Float64Array, sketch: Float32Array | undefined): number {
-  const outputs = sketch ? new Float64Array(sketch.length / row.length) : row
-  if (sketch) multiply(row, sketch, outputs)
-  return outputs.reduce((sum, value) => sum + value * value, 0)
+function squares(values: Float64Array): number {
+  return values.reduce((sum, value) => sum + value * value, 0)
 }
 
 /** The slot that lost most; undefined where no slot had a matrix. */

@@ -40,13 +40,12 @@ export function* writePackSteps(
 ): Steps<Uint8Array> {
   const problems = new Problems()
   const tensors = new Map<string, Tensor>()
-  const put = (name: string, floats: Float32Array, shape: readonly number[], type = dtype) => {
-    const tensor = encodeTensor(name, floats, shape, type, problems)
+  const put = function* (name: string, floats: Float32Array, shape: readonly number[], type = dtype) {
+    const tensor = yield* encodeTensor({ name, floats, shape }, type, problems)
     if (tensor) tensors.set(name, tensor)
   }
   const slots = new Map(family.slots.map((slot) => [slot.name, slot]))
   for (const [name, weights] of pack.slots) {
-    yield
     const slot = slots.get(name)
     if (!slot) {
       problems.add(`slot ${quote(name)}: unknown name, no such slot in family ${quote(family.name)}`)
@@ -55,7 +54,7 @@ export function* writePackSteps(
     const parts = slotParts(slot)
     for (const { name: part, dims } of parts) {
       const values = weights[part]
-      if (values) put(tensorName(name, part), values, dims)
+      if (values) yield* put(tensorName(name, part), values, dims)
     }
     for (const part of Object.keys(weights)) {
       if (!parts.some((known) => known.name === part))
@@ -63,8 +62,8 @@ export function* writePackSteps(
     }
   }
   if (pack.head) {
-    put(HEAD_WEIGHT, pack.head.weight, [pack.head.classes, family.features], head)
-    put(HEAD_BIAS, pack.head.bias, [pack.head.classes], head)
+    yield* put(HEAD_WEIGHT, pack.head.weight, [pack.head.classes, family.features], head)
+    yield* put(HEAD_BIAS, pack.head.bias, [pack.head.classes], head)
   }
   if (!problems.empty) throw refuse(problems.list())
   let bytes: Uint8Array
@@ -82,30 +81,38 @@ function refuse(problems: readonly string[]): FacetError {
   return new FacetError('invalid_pack', `The pack cannot be written: ${problems[0]}`, { problems })
 }
 
-function encodeTensor(
-  name: string,
-  floats: Float32Array,
-  shape: readonly number[],
+/** Numbers of a step. */
+const NUMBERS_A_STEP = 1 << 17
+
+function* encodeTensor(
+  { name, floats, shape }: { name: string; floats: Float32Array; shape: readonly number[] },
   dtype: PackDtype,
   problems: Problems,
-): Tensor | undefined {
+): Steps<Tensor | undefined> {
   const elements = elementsOf(shape)
   if (floats.length !== elements) {
     problems.add(`tensor ${quote(name)} has ${floats.length} values, shape [${shape}] takes ${elements}`)
     return undefined
   }
-  const bad = firstNonFinite32(floats)
-  if (bad >= 0) {
-    problems.add(`tensor ${quote(name)}: value ${bad} is ${floats[bad]}, expected finite values`)
-    return undefined
+  const halves = dtype === 'f16' ? new Uint16Array(elements) : undefined
+  for (let at = 0; at < elements; at += NUMBERS_A_STEP) {
+    const part = floats.subarray(at, at + NUMBERS_A_STEP)
+    const bad = firstNonFinite32(part)
+    if (bad >= 0) {
+      problems.add(`tensor ${quote(name)}: value ${at + bad} is ${part[bad]}, expected finite values`)
+      return undefined
+    }
+    try {
+      halves?.set(encodeFloat16(part), at)
+    } catch (error) {
+      if (!(error instanceof Float16RangeError)) throw error
+      const { message } = new Float16RangeError(at + error.index, error.value)
+      problems.add(`tensor ${quote(name)}: ${message}; write it as F32`)
+      return undefined
+    }
+    yield
   }
-  try {
-    const values = dtype === 'f16' ? encodeFloat16(floats) : floats
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
-    return { dtype: dtype === 'f16' ? 'F16' : 'F32', shape: [...shape], bytes }
-  } catch (error) {
-    if (!(error instanceof Float16RangeError)) throw error
-    problems.add(`tensor ${quote(name)}: ${error.message}; write it as F32`)
-    return undefined
-  }
+  const { buffer, byteOffset, byteLength } = halves ?? floats
+  const bytes = new Uint8Array(buffer, byteOffset, byteLength)
+  return { dtype: dtype === 'f16' ? 'F16' : 'F32', shape: [...shape], bytes }
 }

@@ -24,7 +24,7 @@ export interface JointDomain {
 export interface SlotReport {
   slot: Slot
   rank: number
-  /** The largest rank that it could have. */
+  /** The largest rank that it could have: with more, `up` would be larger than the matrix was. */
   most: number
   /** Whether images chose the basis. */
   byImages: boolean
@@ -115,7 +115,7 @@ interface Stack {
 
 /** The matrices of a slot; undefined where no domain has one. */
 function stackOf(slot: Slot, domains: readonly JointDomain[], moments: Moments | null): Stack | undefined {
-  const { out, columns } = slot
+  const { columns } = slot
   const parts = domains.flatMap(({ domain, pack }): Part[] => {
     const weights = pack.slots.get(slot.name)
     const matrix = weights && matrixOf(weights, slot)
@@ -125,7 +125,7 @@ function stackOf(slot: Slot, domains: readonly JointDomain[], moments: Moments |
     const size = trace(seen.second, columns) / columns
     return [{ domain, weights, matrix, weight: 1, size, moments: seen }]
   })
-  if (parts.length === 0 || out === 0) return undefined
+  if (parts.length === 0) return undefined
   if (!parts.every((part) => part.moments && part.size > 0))
     return {
       slot,
@@ -138,16 +138,17 @@ function stackOf(slot: Slot, domains: readonly JointDomain[], moments: Moments |
     part.weight = mean > 0 ? 1 / Math.max(outputs[at]!, LEAST_OUTPUT * mean) : 1
   const metric = Matrix.zeros(columns, columns)
   for (const { moments: seen, size } of parts)
-    metric.add(Matrix.mul(squareOf(seen!.second, columns), 1 / (size * parts.length)))
+    metric.add(Matrix.mul(matrixFrom(seen!.second, columns), 1 / (size * parts.length)))
   return { slot, parts, metric: metric.add(Matrix.eye(columns, columns, RIDGE)) }
 }
 
 function matrixOf({ matrix, up, down }: SlotWeights, { out, columns, rank = 0 }: Slot): Matrix | undefined {
-  if (matrix) return squareOf(matrix, columns, out)
-  return up && down && squareOf(up, rank, out).mmul(squareOf(down, columns, rank))
+  if (matrix) return matrixFrom(matrix, columns, out)
+  return up && down && matrixFrom(up, rank, out).mmul(matrixFrom(down, columns, rank))
 }
 
-function squareOf(values: ArrayLike<number>, columns: number, rows = columns): Matrix {
+/** A matrix of row-major values; square unless `rows` says otherwise. */
+function matrixFrom(values: ArrayLike<number>, columns: number, rows = columns): Matrix {
   return Matrix.from1DArray(rows, columns, values as number[])
 }
 
@@ -253,7 +254,7 @@ function project(
   { matrix, moments, weights }: Part,
   basis: Matrix,
 ): { up: Float32Array; bias: Float32Array; share: number } {
-  const second = moments && squareOf(moments.second, basis.columns)
+  const second = moments && matrixFrom(moments.second, basis.columns)
   const up = matrix.mmul(projectorOf(basis, second))
   const lost = Matrix.sub(matrix, up.mmul(basis))
   const bias = weights.bias.slice()

@@ -7,7 +7,10 @@ import { floats } from '../../onnx/onnx.js'
 import type { MergeWriter } from './kind.js'
 import { BASIS, slotValue } from './names.js'
 
-/** A domain's matrix of a slot, `[out, columns]`, the product of its factors, or of one and the family's basis, where it is given so; undefined without. */
+/**
+ * A domain's matrix of a slot, `[out, columns]`; undefined where it takes none. A slot that takes factors has their product,
+ * one of a compressed family that of its factor and the basis.
+ */
 export function readMatrix(
   trunk: Pick<MergeWriter, 'part' | 'frozen'>,
   slot: Slot,
