@@ -65,7 +65,7 @@ for (const [name, make] of Object.entries({ ...networks, awkward })) {
     for (const fp16 of [false, true]) {
       t.test(`${name}, ${design}${fp16 ? ', trunk in half precision' : ''}`, async (t) => {
         const net = make()
-        const built = await build(net.onnx(), { design, fp16, ...(name === 'awkward' && { slots: /./ }) })
+        const built = await build(net.onnx(), { design, fp16, ...(name === 'awkward' && { open: /./ }) })
         const base = basePack(built)
         const trunk = await openTrunk(built, path.join(t.testdir(), 'family'))
         const pixels = randomPixels(3, net.size)

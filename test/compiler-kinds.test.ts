@@ -66,7 +66,7 @@ const cases: Record<string, Case> = {
   },
   'factors behind the layers': {
     make: mobile,
-    options: { design: 'series', rank: 2, slots: /stem|a\.|last|norm/ },
+    options: { design: 'series', rank: 2, open: /stem|a\.|last|norm/ },
     slots: {
       stem: 'conv 2x12',
       'a.expand': 'pointwise 2x24',
@@ -78,7 +78,7 @@ const cases: Record<string, Case> = {
   },
   'factors beside k x k and grouped convolutions': {
     make: mobile,
-    options: { rank: 2, slots: /stem$|grouped|project/ },
+    options: { rank: 2, open: /stem$|grouped|project/ },
     slots: {
       stem: 'conv 2x3',
       'a.project': 'pointwise 2x24',
@@ -144,7 +144,7 @@ t.test(
   'a rank above the width of a layer is refused where the layer is named, or where all are narrower',
   async (t) => {
     const onnx = mobile().onnx()
-    await t.rejects(build(onnx, { rank: 13, slots: /a\.expand/ }), {
+    await t.rejects(build(onnx, { rank: 13, open: /a\.expand/ }), {
       message:
         /rank 13 \(--rank\) is above the width of the layer a\.expand, .* 24 rows and 12 columns\. Lower it to 12/,
     })

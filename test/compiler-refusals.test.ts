@@ -214,8 +214,8 @@ t.test('options that do not fit the backbone', async (t) => {
   await t.rejects(build(bytes, { labels: ['a', 'a'] }), { message: /duplicate|twice/i })
   for (const design of ['bn', 'feature'] as const)
     await t.rejects(build(bytes, { design, rank: 4 }), { message: /has no matrices: leave --rank out/ })
-  await t.rejects(build(bytes, { design: 'feature', slots: /a/ }), {
-    message: /opens no slots: leave --slots out/,
+  await t.rejects(build(bytes, { design: 'feature', open: /a/ }), {
+    message: /opens no slots: leave --open out/,
   })
 })
 

@@ -24,7 +24,7 @@ t.test('slots open at group-1 convolutions larger than 1x1 and at lone norms', a
   t.same(
     closed.map(({ name, reason, refused }) => [name, reason, refused]),
     [
-      ['point', 'pointwise: opened only if --slots names it', false],
+      ['point', 'pointwise: opened only if --open names it', false],
       ['point.bn', 'behind point, which stays frozen', false],
       ['depth', 'group 4', false],
       ['depth.bn', 'behind depth, which stays frozen', false],
@@ -33,9 +33,9 @@ t.test('slots open at group-1 convolutions larger than 1x1 and at lone norms', a
   )
 })
 
-t.test('--slots opens what it names, whatever the kernel, and nothing else', async (t) => {
+t.test('--open opens what it names, whatever the kernel, and nothing else', async (t) => {
   const names = async (pattern: RegExp) =>
-    (await build(mixed().onnx(), { slots: pattern })).manifest.slots.map(({ name, columns }) => [
+    (await build(mixed().onnx(), { open: pattern })).manifest.slots.map(({ name, columns }) => [
       name,
       columns,
     ])
@@ -48,7 +48,7 @@ t.test('--slots opens what it names, whatever the kernel, and nothing else', asy
     ['point.bn', 0],
     ['depth.bn', 0],
   ])
-  await t.rejects(names(/nothing/), { message: /No slot can be opened: stem\.conv \(not named by --slots\)/ })
+  await t.rejects(names(/nothing/), { message: /No slot can be opened: stem\.conv \(not named by --open\)/ })
   await t.rejects(names(/^even$/), { message: /even \(the windows of its 2x2 kernel have no centre/ })
 })
 
@@ -69,7 +69,7 @@ t.test('anonymous weights give numbered slots, the same ones whatever is opened'
     ['slot00', 'slot04'],
   )
   t.same(
-    (await build(net.onnx(), { slots: /slot(01.bn|04)/ })).manifest.slots.map((slot) => slot.name),
+    (await build(net.onnx(), { open: /slot(01.bn|04)/ })).manifest.slots.map((slot) => slot.name),
     ['slot01.bn', 'slot04'],
   )
 })
@@ -154,7 +154,7 @@ t.test('the fingerprint follows the frozen weights, slots, design and input, and
     await id({}, make(2)),
     await id({ design: 'series' }),
     await id({ design: 'bn' }),
-    await id({ slots: /b\.conv/ }),
+    await id({ open: /b\.conv/ }),
     await id({ resize: 9 }),
     await id({ kernel: 'cubic' }),
     await id({ mean: [0.5, 0.5, 0.5] }),

@@ -112,7 +112,7 @@ const cases: Record<string, Case> = {
   },
   'layers without a matrix': {
     network: convTokens,
-    options: { design: 'bn', slots: /./ },
+    options: { design: 'bn', open: /./ },
     slots: {
       stem: 'conv',
       depth: 'depthwise',

@@ -100,7 +100,7 @@ t.test('--plan shows the slots with their costs and writes nothing', async (t) =
   t.match(out, /NOT OPENED {2}even/)
   t.notMatch(out, /WARNING/)
   t.match((await plan('--design', 'bn')).out, /^WARNING {3}the slots hold 2\.6%|^all slots +48 +2\.6%$/m)
-  t.match((await plan('--slots', '^a.bn$')).out, /^all slots +24 +1\.\d%$/m)
+  t.match((await plan('--open', '^a.bn$')).out, /^all slots +24 +1\.\d%$/m)
   t.match((await plan('--out', path.join(dir, 'x'))).out, /^nothing was written/m)
   t.same(readdirSync(dir), ['net.onnx'])
 })
@@ -115,9 +115,9 @@ t.test('warns of slots that hold next to nothing, or almost a network', async (t
   const plan = async (...args: string[]) => {
     return (await facet('build', path.join(dir, 'net.onnx'), '--plan', ...args)).out
   }
-  t.match(await plan('--slots', '^a.bn$'), /^WARNING {3}the slots hold 0\.2% of the network: .*--rank/m)
+  t.match(await plan('--open', '^a.bn$'), /^WARNING {3}the slots hold 0\.2% of the network: .*--rank/m)
   t.match(
-    await plan('--slots', 'point'),
+    await plan('--open', 'point'),
     /^WARNING {3}the slots hold \d\d\.\d% of the network: a domain costs/m,
   )
   t.notMatch(await plan('--design', 'feature'), /WARNING/)
@@ -253,7 +253,7 @@ t.test('bad options are named', async (t) => {
   const run = async (...args: string[]) =>
     (await facet('build', path.join(dir, 'net.onnx'), '--out', path.join(dir, 'x'), ...args)).error
   t.match(await run('--design', 'wide'), /--design.*wide.*parallel/)
-  t.match(await run('--slots', '('), /--slots/)
+  t.match(await run('--open', '('), /--open/)
   t.match(await run('--rank', '0'), /--rank.*whole number/)
   t.match(await run('--rank', '13'), /rank 13 \(--rank\) is above the width of the layer b\.conv/)
   t.match(await run('--height', 'tall'), /--height.*whole number of pixels/)

@@ -325,7 +325,7 @@ t.test('depthwise convolutions stay in float32, beside pointwise ones in 8 bits'
   const deep = net.relu(net.bn('depth.bn', net.conv('depth', stem, [80, 80], { group: 80 }), 80))
   const wide = net.bn('project.bn', net.conv('project', deep, [80, 40], { kernel: [1, 1] }), 40)
   net.linear('head', net.vector(net.relu(wide)), [40, 3])
-  const built = await build(net.onnx(), { rank: 'full', slots: /./ })
+  const built = await build(net.onnx(), { rank: 'full', open: /./ })
   const packs = [basePack(built), otherPack(built)]
   t.same(withValues(oneGraph(built)).calibration.depthwise, 1)
   const quantised = await quantisedFamily(built, packs)

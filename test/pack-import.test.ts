@@ -164,7 +164,7 @@ t.test('what a family cannot take is named with a remedy, and nothing is written
               tensors.get(`${query}.lora_${factor}.weight`)!,
             )
         }),
-      [/layer "vit\.neck" is no slot of family "test": build it with --slots/],
+      [/layer "vit\.neck" is no slot of family "test": build it with --open/],
     ],
     [
       'half a layer',

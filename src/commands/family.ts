@@ -33,7 +33,7 @@ interface BuildFlags {
   design?: Design
   rank?: number | 'full'
   name?: string
-  slots?: RegExp
+  open?: RegExp
   features?: string
   labels?: string
   height?: number
@@ -71,7 +71,7 @@ export function familyCommand(): Command {
     )
     .option('--name <name>', "the family's name (default: the folder's)")
     .option(
-      '--slots <regex>',
+      '--open <regex>',
       'open the layers and normalisations with matching slot names, and no others (default: those that suit the network)',
       pattern,
     )

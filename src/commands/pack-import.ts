@@ -45,7 +45,7 @@ export function addImport(
       'after',
       `
 Layers are found by name: the family's slots are called as the network's layers are. Build the family with --rank at
-least that of the LoRA, and with --slots where the LoRA adapts other layers than a build opens by itself. A classifier in
+least that of the LoRA, and with --open where the LoRA adapts other layers than a build opens by itself. A classifier in
 modules_to_save becomes the pack's head.
 Example: facet pack import lora/adapter_model.safetensors --family models/vit --labels pets.txt --out pets.safetensors
          curl -X PUT --data-binary @pets.safetensors -H 'Content-Type: application/octet-stream' \

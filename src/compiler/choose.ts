@@ -17,7 +17,7 @@ export interface Wishes {
   /** Of the matrices' factors, or whole matrices. */
   rank?: number | 'full'
   /** Opens exactly the slots whose names match. */
-  slots?: RegExp
+  open?: RegExp
 }
 
 export interface Chosen {
@@ -49,18 +49,18 @@ const bySort: Record<Sort, Pick<Choice, 'matrices' | 'affine' | 'rank'>> = {
 }
 
 /** Chooses what to open in a network. */
-export function choose(graph: Graph, shapes: Shapes, { design = 'parallel', rank, slots }: Wishes): Chosen {
+export function choose(graph: Graph, shapes: Shapes, { design = 'parallel', rank, open }: Wishes): Chosen {
   const asked = rank === 'full' ? undefined : rank
-  if (slots) {
+  if (open) {
     const choice: Choice = {
       design,
-      pattern: slots,
+      pattern: open,
       matrices: new Set(),
       affine: ALL,
       rank: asked,
       widens: false,
     }
-    return { choice, why: `design ${design}: the slots that --slots names` }
+    return { choice, why: `design ${design}: the slots that --open names` }
   }
   if (design === 'bn') {
     const choice: Choice = { design, matrices: new Set(), affine: ALL, rank: undefined, widens: true }

@@ -70,12 +70,12 @@ export async function planFamily(
 }
 
 /** Refuses what would be without effect. */
-function checkWishes({ design, rank, slots }: Wishes): void {
+function checkWishes({ design, rank, open }: Wishes): void {
   if (typeof rank === 'number' && (design === 'bn' || design === 'feature'))
     throw new BackboneError(`A family of design ${design} has no matrices: leave --rank out.`)
-  if (slots !== undefined && design === 'feature')
+  if (open !== undefined && design === 'feature')
     throw new BackboneError(
-      'A family of design feature opens no slots: leave --slots out, or choose another design.',
+      'A family of design feature opens no slots: leave --open out, or choose another design.',
     )
 }
 
@@ -99,7 +99,7 @@ function noSlots({ graph }: OpenBackbone, closed: ClosedSlot[]): BackboneError {
   const some = refusedFirst.slice(0, 6).map((entry) => `${entry.name} (${entry.reason})`)
   const more = closed.length > 6 ? `, and ${closed.length - 6} more` : ''
   return new BackboneError(
-    `No slot can be opened: ${some.join(', ')}${more}. Choose among these names with --slots, or take --design bn (scale and bias alone) or --design feature (a head alone).`,
+    `No slot can be opened: ${some.join(', ')}${more}. Choose among these names with --open, or take --design bn (scale and bias alone) or --design feature (a head alone).`,
   )
 }
 

@@ -135,7 +135,7 @@ function isOfThisNetwork({ factors }: Contents, family: FamilyManifest, problems
   problems.add(
     `none of its ${layers.length} layers (${shown(layers)}) is a slot of family ${quote(family.name)}, which has ` +
       `${slots.length === 0 ? 'no slot with a matrix' : `${slots.length} (${shown(slots)})`}. ` +
-      'Import it for a family that was built from the network that it was trained on, with these layers opened (--slots)',
+      'Import it for a family that was built from the network that it was trained on, with these layers opened (--open)',
   )
   return false
 }
@@ -175,7 +175,7 @@ function takeFactors({ factors }: Contents, importing: Importing): Map<string, S
     const other = slot && layers.get(slot.name)
     if (slot === undefined)
       problems.add(
-        `layer ${quote(layer)} is no slot of family ${quote(family.name)}: build it with --slots that names the layer, or train without it`,
+        `layer ${quote(layer)} is no slot of family ${quote(family.name)}: build it with --open that names the layer, or train without it`,
       )
     else if (other !== undefined)
       problems.add(
@@ -207,7 +207,7 @@ function factored(
   const [rows, rankOfB] = matrixSize(B)
   if (slot.columns === 0) {
     problems.add(
-      `${of}: its slot takes no matrix in family ${quote(family.name)}. Build it with --slots that names the layer`,
+      `${of}: its slot takes no matrix in family ${quote(family.name)}. Build it with --open that names the layer`,
     )
     return own
   }

@@ -47,13 +47,13 @@ export function allocate(choice: Choice, place: FoundPlace): Allocation | string
   const { pattern, matrices, affine } = choice
   const { name, kind, normalised, noMatrix, unusualMatrix } = place
   if (pattern) {
-    if (!pattern.test(name)) return 'not named by --slots'
+    if (!pattern.test(name)) return 'not named by --open'
     return noMatrix === undefined ? withMatrix(choice, place) : { columns: 0 }
   }
   const without = noMatrix ?? unusualMatrix
   if (matrices.has(kind) && without === undefined) return withMatrix(choice, place)
   if (normalised !== undefined && affine.has(normalised)) return { columns: 0 }
-  return without ?? `${kind}: opened only if --slots names it`
+  return without ?? `${kind}: opened only if --open names it`
 }
 
 function withMatrix({ design, rank, widens }: Choice, { name, in: channels, out }: FoundPlace): Allocation {
@@ -75,6 +75,6 @@ export function checkRank({ rank, pattern }: Choice, slots: readonly Slot[]): vo
 function tooHigh(rank: number, slot: Pick<Slot, 'name' | 'out' | 'columns'>): BackboneError {
   const { name, out, columns } = slot
   return new BackboneError(
-    `The rank ${rank} (--rank) is above the width of the layer ${name}, whose matrix has ${out} rows and ${columns} columns. Lower it to ${largestRank(slot)}, or choose the layers with --slots.`,
+    `The rank ${rank} (--rank) is above the width of the layer ${name}, whose matrix has ${out} rows and ${columns} columns. Lower it to ${largestRank(slot)}, or choose the layers with --open.`,
   )
 }
