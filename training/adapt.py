@@ -175,7 +175,7 @@ def trained(network: net.ResNet26, problem: Problem, recipe: loop.Recipe, blend:
         network.to(problem.device)
         images = torch.cat(list(data.test_batches(train, mean, std)))
         fewshot.blend_statistics(network, images.to(problem.device), blend)
-    seconds = loop.fit(network, train, mean, std, problem.flips, recipe, problem.checkpoint, problem.device)
+    seconds = loop.fit(loop.Classification(network, train, mean, std, problem.flips, problem.device), recipe, problem.checkpoint)
     if recipe.loss == "prototype":
         targets = torch.from_numpy(train.targets).to(problem.device)
         fewshot.set_prototype_head(network.head, fewshot.features_of(network, train, mean, std, problem.device), targets)

@@ -7,7 +7,7 @@ The numbers of a slot are trained as changes of the base's answer, y0 = g x z + 
 with s, t and A (or its factors) starting at zero: so all slots change by like amounts at one learning rate, whatever their
 base. Where training starts from a pack, its answer takes the place of the base's, and the matrix (or each factor) is a change of
 the pack's. In a compressed family the second factor is the family's basis and frozen, and A is `up` alone.
-What it does not know: data, the training loop, files of packs.
+What it does not know: data, the training loop.
 """
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from typing import Union
 
 import torch
 import torch.nn as nn
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import data
 import graph as graphs
+import pack
 
 # What of the slots is trained: nothing, scale and bias, or all that the family's slots take.
 DESIGNS = ("feature", "bn", "full")
@@ -59,6 +61,17 @@ class Family:
             if variant["serves"] == "one" and variant["bank"] == "f32" and not variant["weights"].startswith("int8"):
                 return self.directory / variant["file"]
         raise SystemExit(f"{self.directory} has no float32 graph for batches of one domain; build the family again")
+
+
+def pack_of(path: Path, option: str, family: Family) -> tuple[dict[str, torch.Tensor], dict]:
+    """Tensors and metadata of a pack of the family. Raises SystemExit that names the option that gave the path."""
+    try:
+        tensors, metadata = pack.read(path)
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise SystemExit(f"{option} {path} cannot be read as a pack: {error}") from error
+    if metadata["family"] != family.fingerprint:
+        raise SystemExit(f"{option} {path} is a pack of another family (fingerprint {metadata['family'][:12]}, not {family.fingerprint[:12]}, {family.name})")
+    return tensors, metadata
 
 
 class SlotAdapter(nn.Module):
@@ -271,3 +284,14 @@ class Adapted(nn.Module):
     def tensors(self) -> dict[str, torch.Tensor]:
         """A pack's tensors, float32 on the CPU."""
         return {k: v.detach().float().cpu().contiguous() for k, v in {**self.adapter.tensors(), **self.head.tensors()}.items()}
+
+
+class Served(nn.Module):
+    """A trunk with the tensors of a pack, as the service runs it: normalised images [N, 3, H, W] to logits [N, K]."""
+
+    def __init__(self, trunk: Trunk, tensors: dict[str, torch.Tensor]):
+        super().__init__()
+        self.trunk, self.tensors = trunk, {name: value.to(trunk.device) for name, value in tensors.items()}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.trunk.features(x, self.tensors) @ self.tensors["head.weight"].T + self.tensors["head.bias"]

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import fuse
+
 try:
     import onnx
     from onnx import numpy_helper
@@ -21,7 +23,7 @@ except ModuleNotFoundError as error:
     raise SystemExit("this command reads ONNX and needs the package onnx: python -m pip install -r training/requirements.txt") from error
 
 TYPES = {1: torch.float32, 2: torch.uint8, 3: torch.int8, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16, 11: torch.float64}
-OPERATORS: dict[str, Callable] = {}
+OPERATORS: dict[str, Callable] = dict(fuse.OPERATORS)
 
 
 class GraphError(ValueError):
@@ -55,7 +57,7 @@ class Graph:
         if unknown:
             raise GraphError(f"{path} has operators that training does not know: {', '.join(unknown)}. Train with a module of your own (--module)")
         nodes = [Node(n.op_type, list(n.input), list(n.output), attributes(n)) for n in graph.node]
-        self.nodes = fused(self._folded(nodes), set(self.inputs))
+        self.nodes = fuse.fused(self._folded(nodes), set(self.inputs), self.outputs)
         self._last = {}
         for at, node in enumerate(self.nodes):
             self._last.update({name: at for name in node.inputs})
@@ -102,87 +104,6 @@ class Node:
 def attributes(node) -> dict:
     values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
-
-
-def fused(nodes: list[Node], inputs: set[str]) -> list[Node]:
-    """Makes one node of what a slot adds behind its convolution: a depthwise network is slow for its passes over images.
-
-    - `Mul` by the slot's scale and `Add` of its bias: PyTorch's batch normalisation computes both in one pass.
-    - At a 1x1 convolution, these and the factors of its matrix: one convolution with merged weights.
-    """
-    makers = {name: node for node in nodes for name in node.outputs}
-    readers: dict[str, list[Node]] = {}
-    for node in nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-
-    def is_adapter(name: str) -> bool:
-        """A piece of the graph's inputs `scale` and `bias`, spread over an image."""
-        while name in makers and makers[name].op in ("Split", "Reshape", "Cast"):
-            name = makers[name].inputs[0]
-        return name in inputs and name in ("scale", "bias")
-
-    def is_matrix(name: str) -> bool:
-        return name in inputs and name.startswith(("matrix.", "up.", "down."))
-
-    def only_reader(node: Node) -> Node | None:
-        behind = readers.get(node.outputs[0], [])
-        return behind[0] if len(behind) == 1 else None
-
-    gone = set()
-    for node in nodes:
-        frozen = makers.get(node.inputs[0]) if node.op == "Mul" else None
-        if frozen is None or frozen.op != "Conv" or len(frozen.inputs) > 2 or not is_adapter(node.inputs[1]):
-            continue
-        behind = only_reader(node)
-        if behind is None or behind.op != "Add":
-            continue
-        scale, other = node.inputs[1], next(name for name in behind.inputs if name != node.outputs[0])
-        x, weight = frozen.inputs
-        merges = only_reader(frozen) is node and is_pixelwise(frozen)
-        up = makers.get(other)
-        if is_adapter(other):
-            behind.op, behind.inputs = ("facet.Merged", [x, weight, scale, other]) if merges else ("facet.Affine", [*node.inputs, other])
-        elif merges and up is not None and up.op == "Conv" and is_matrix(up.inputs[1]) and is_pixelwise(up):
-            down = makers.get(up.inputs[0])
-            if up.inputs[1].startswith("matrix.") and up.inputs[0] == x:
-                factors = [up.inputs[1]]
-            elif down is not None and down.op == "Conv" and is_matrix(down.inputs[1]) and down.inputs[0] == x:
-                factors = [up.inputs[1], down.inputs[1]]
-                gone.add(id(down))
-            else:
-                continue
-            behind.op, behind.inputs = "facet.Merged", [x, weight, scale, up.inputs[2], *factors]
-            gone.add(id(up))
-        else:
-            continue
-        gone |= {id(node), id(frozen)} if behind.op == "facet.Merged" else {id(node)}
-    return [node for node in nodes if id(node) not in gone]
-
-
-def is_pixelwise(conv: Node) -> bool:
-    """A 1x1 convolution without stride, padding or groups. (The kernel's size is an attribute that all exporters write.)"""
-    a = conv.attributes
-    return (list(a.get("kernel_shape", [])) == [1, 1] and a.get("group", 1) == 1 and a.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
-            and not any(a.get("pads", [])) and all(s == 1 for s in a.get("strides", [])))
-
-
-@operator("facet.Merged")
-def merged(a, x, weight, scale, bias, up=None, down=None):
-    """scale * (weight x) + up (down x) + bias, as one 1x1 convolution. Without `down`, `up` is the whole matrix."""
-    weight = weight * scale.view(-1, 1, 1, 1)
-    if up is not None:
-        matrix = up.flatten(1) if down is None else up.flatten(1) @ down.flatten(1)
-        weight = weight + matrix[:, :, None, None]
-    return F.conv2d(x, weight, bias.flatten())
-
-
-@operator("facet.Affine")
-def affine(a, x, scale, bias=None):
-    """scale * x + bias per channel of `[N, C, H, W]`."""
-    scale = scale.flatten()
-    bias = None if bias is None else bias.flatten()
-    return F.batch_norm(x, torch.zeros_like(scale).detach(), torch.ones_like(scale).detach(), scale, bias, False, 0.0, 0.0)
 
 
 def simple(f: Callable) -> Callable:

@@ -12,6 +12,7 @@ import signal
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
     groups = {}
     for name, p in network.named_parameters():
         if p.requires_grad:
-            lr = recipe.head_lr if name.startswith("head.") else recipe.lr
+            lr = recipe.head_lr if "head" in name.split(".") else recipe.lr
             decay = recipe.weight_decay if p.dim() > 1 else 0.0
             groups.setdefault((lr, decay), []).append(p)
     return [dict(params=ps, lr=lr, base_lr=lr, weight_decay=decay) for (lr, decay), ps in groups.items()]
@@ -163,50 +164,104 @@ def check_same(state: dict, recipe: Recipe, checkpoint: Path) -> None:
         raise OtherRun(f"{checkpoint} is of a run that was stopped and began differently ({what}). Give the command that began it to go on, or remove the file to begin anew")
 
 
-def fit(network: nn.Module, train: data.Split, mean, std, flips: str, recipe: Recipe, checkpoint: Path, device: str,
-        stop_after: int | None = None, frame: data.Frame = data.FRAME) -> float:
-    """Trains in place. Resumes from `checkpoint` if it exists. Returns the seconds spent, those before a resume included.
+@dataclass(frozen=True)
+class Moment:
+    """Where a run is: `epoch`, `step` within it, `progress` as the share of the run that is done, and random numbers of this step alone."""
+
+    epoch: int
+    step: int
+    progress: float
+    rng: np.random.Generator
+
+
+class Task(Protocol):
+    """What a run learns. `network`: whose parameters are trained; it is moved to `device` before the first step."""
+
+    network: nn.Module
+    device: str
+
+    def steps(self, recipe: Recipe) -> int:
+        """Steps of an epoch."""
+
+    def gradients(self, recipe: Recipe, moment: Moment) -> torch.Tensor:
+        """Adds the gradients of one step to the parameters, and returns the loss, a scalar without a graph."""
+
+
+def autocast(recipe: Recipe, device: str):
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16")
+
+
+@dataclass
+class Classification:
+    """A network that learns the classes of one set of images. `mean`, `std`: of normalisation; `flips`: mirrorings that keep an image's class."""
+
+    network: nn.Module
+    train: data.Split
+    mean: list[float]
+    std: list[float]
+    flips: str
+    device: str
+    frame: data.Frame = data.FRAME
+
+    def __post_init__(self):
+        self.ordered, self.order, self.answer = -1, [], None
+
+    def steps(self, recipe: Recipe) -> int:
+        return max(1, math.ceil(len(self.train) / recipe.batch))
+
+    def batch(self, recipe: Recipe, moment: Moment) -> tuple[torch.Tensor, torch.Tensor]:
+        """The images [N, 3, H, W] and classes [N] of a step: the next ones of the epoch's order."""
+        if self.ordered != moment.epoch:
+            shuffled = np.random.default_rng((recipe.seed, moment.epoch)).permutation(len(self.train))
+            self.order, self.ordered = np.array_split(shuffled, self.steps(recipe)), moment.epoch
+        chosen = self.order[moment.step]
+        x = data.train_batch(self.train, chosen, self.mean, self.std, self.flips, recipe.side(moment.progress), moment.rng, recipe.erase, self.frame)
+        return x.to(self.device), torch.from_numpy(self.train.targets[chosen]).to(self.device)
+
+    def gradients(self, recipe: Recipe, moment: Moment) -> torch.Tensor:
+        if self.answer is None:
+            answer = self.network.features if recipe.loss == "prototype" else self.network
+            self.answer = torch.compile(answer) if recipe.compile else answer
+        x, y = self.batch(recipe, moment)
+        with autocast(recipe, self.device):
+            answers = self.answer(x)
+        loss = LOSSES[recipe.loss](answers.float(), y, recipe.smoothing)
+        loss.backward()
+        return loss.detach()
+
+
+def fit(task: Task, recipe: Recipe, checkpoint: Path, stop_after: int | None = None) -> float:
+    """Trains the task's network in place. Resumes from `checkpoint` if it exists. Returns the seconds spent, those before a resume included.
 
     Raises OtherRun where the checkpoint is of another run. After `stop_after` steps (counted from the resume) it raises Stopped, as after a signal.
     """
-    network.to(device, memory_format=torch.channels_last).train()
+    network = task.network.to(task.device, memory_format=torch.channels_last).train()
     optimizer = optimizer_of(network, recipe)
-    steps = max(1, math.ceil(len(train) / recipe.batch))
+    steps = task.steps(recipe)
     done, before, taken = 0, 0.0, 0
     if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device)
+        state = torch.load(checkpoint, map_location=task.device)
         check_same(state, recipe, checkpoint)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         done, before = state["step"], state["seconds"]
-    answer = network.features if recipe.loss == "prototype" else network
-    forward = torch.compile(answer) if recipe.compile else answer
     started = saved = time.monotonic()
 
     def keep():
         save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": done, "recipe": asdict(recipe),
               "seconds": before + time.monotonic() - started}, checkpoint)
 
-    total, order, ordered = recipe.steps or steps * recipe.epochs, None, -1
+    total = recipe.steps or steps * recipe.epochs
     bar = tqdm(total=total, initial=done, desc=checkpoint.stem, unit="step", mininterval=5)
     with _StopFlag() as stop:
         while done < total:
             epoch, step = divmod(done, steps)
-            if ordered != epoch:
-                shuffled = np.random.default_rng((recipe.seed, epoch)).permutation(len(train))
-                order, ordered = np.array_split(shuffled, steps), epoch
             rng = np.random.default_rng((recipe.seed, epoch, step))
             torch.manual_seed(int(rng.integers(2**31)))
-            x = data.train_batch(train, order[step], mean, std, flips, recipe.side(done / total), rng,
-                                 recipe.erase, frame)
-            y = torch.from_numpy(train.targets[order[step]])
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * recipe.scale(done / total)
-            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
-                answers = forward(x.to(device))
-            loss = LOSSES[recipe.loss](answers.float(), y.to(device), recipe.smoothing)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss = task.gradients(recipe, Moment(epoch, step, done / total, rng))
             optimizer.step()
             done, taken = done + 1, taken + 1
             bar.update()

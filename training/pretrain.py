@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     recipe = loop.Recipe(epochs=args.epochs, lr=args.lr, head_lr=args.lr, batch=args.batch, weight_decay=args.weight_decay,
                          schedule=args.schedule, seed=args.seed, precision=args.precision, compile=args.compile)
     try:
-        seconds = loop.fit(network, train, MEAN, STD, SOURCE.flips, recipe, out.with_suffix(".pt"), args.device)
+        seconds = loop.fit(loop.Classification(network, train, MEAN, STD, SOURCE.flips, args.device), recipe, out.with_suffix(".pt"))
     except (loop.Stopped, loop.OtherRun) as stopped:
         sys.exit(str(stopped))
     score = loop.accuracy(loop.predict(network, val, MEAN, STD, args.device, args.schedule[-1][0]), val)

@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from tqdm import tqdm
 
 import adapters
@@ -140,12 +139,7 @@ def read_labels(path: Path) -> dict[str, str]:
 
 def start_of(path: Path, family: adapters.Family, labels: list[str]) -> dict[str, torch.Tensor]:
     """The tensors of the pack that training starts from; the family sees images as the pack does from here on. Raises SystemExit."""
-    try:
-        tensors, metadata = pack.read(path)
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise SystemExit(f"--start {path} cannot be read as a pack: {error}") from error
-    if metadata["family"] != family.fingerprint:
-        raise SystemExit(f"--start {path} is a pack of another family (fingerprint {metadata['family'][:12]}, not {family.fingerprint[:12]}, {family.name})")
+    tensors, metadata = adapters.pack_of(path, "--start", family)
     if metadata["labels"] != labels:
         raise SystemExit(f"--start {path} has {len(metadata['labels'])} labels, which are not those of the class folders ({len(labels)}: {', '.join(labels[:5])}). "
                          "Name the labels of the folders with --labels")
@@ -232,7 +226,8 @@ def fit(args: argparse.Namespace, family: adapters.Family, network: adapters.Ada
                          weight_decay=args.weight_decay, schedule=args.schedule or ((family.frame.crop, 1.0),), seed=args.seed,
                          precision=args.precision, optimizer="adamw", subject=subject_of(args, family, images))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    seconds = loop.fit(network, images.train, family.mean, family.std, args.flips, recipe, checkpoint_of(args), args.device, frame=family.frame)
+    task = loop.Classification(network, images.train, family.mean, family.std, args.flips, args.device, family.frame)
+    seconds = loop.fit(task, recipe, checkpoint_of(args))
     return recipe.figures(), seconds
 
 
@@ -256,19 +251,6 @@ def trunks(args: argparse.Namespace, family: adapters.Family) -> tuple[adapters.
         print(f"The module is not compared with the family's graph, which cannot be run here: {error}", flush=True)
         return module, module
     return module, own
-
-
-class Served(torch.nn.Module):
-    """A trunk with the numbers of a pack's file, as the service runs it."""
-
-    def __init__(self, trunk: adapters.Trunk, path: Path, device: str):
-        super().__init__()
-        tensors, _ = pack.read(path)
-        self.tensors = {k: v.to(device) for k, v in tensors.items()}
-        self.trunk = trunk
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.trunk.features(x, self.tensors) @ self.tensors["head.weight"].T + self.tensors["head.bias"]
 
 
 def card(args, family: adapters.Family, images: folder.Images, result: dict, labels: list[str]) -> str:
@@ -341,7 +323,7 @@ def domain_id(name: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", plain).strip("._-")[:63] or "my-domain"
 
 
-def measure(args, family: adapters.Family, network: adapters.Adapted, served: Served, images: folder.Images) -> dict:
+def measure(args, family: adapters.Family, network: adapters.Adapted, served: adapters.Served, images: folder.Images) -> dict:
     """Accuracy in percent: `test` and `val` (None without such a split) by the pack's own numbers, and on some test images both
     `trained` and `folded`, by the network before and by the pack after folding and rounding."""
     found = predicted(served, images.test, family, args)
@@ -364,9 +346,9 @@ def write(args, family: adapters.Family, trained: tuple[adapters.Adapted, adapte
     how = dict(family=family.fingerprint, design=design, labels=labels, mean=family.mean, std=family.std, name=args.name, created=result["date"],
                dtype=torch.float16 if args.dtype == "fp16" else torch.float32, **optional)
     pack.write(part, network.tensors(), **how)
-    scores = result["accuracy"] = measure(args, family, network, Served(own, part, args.device), images)
+    scores = result["accuracy"] = measure(args, family, network, adapters.Served(own, pack.read(part)[0]), images)
     if args.start:
-        scores["start"] = loop.accuracy(predicted(Served(own, args.start, args.device), images.test, family, args), images.test)
+        scores["start"] = loop.accuracy(predicted(adapters.Served(own, pack.read(args.start)[0]), images.test, family, args), images.test)
         print(f"{args.name}: test accuracy of the pack that it started from {scores['start']:.2f}%", flush=True)
     print(f"{args.name}: test accuracy {scores['test']:.2f}%. Folding into the pack ({args.dtype}): {scores['trained']:.2f}% as trained, {scores['folded']:.2f}% "
           f"from the pack in {result['measured']}, on {scores['compared']:,} of the test images", flush=True)

@@ -16,6 +16,7 @@ from PIL import Image
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 import adapters
 import folder
+import fuse
 import loop
 import pack
 import train
@@ -51,6 +52,22 @@ class Graphs(unittest.TestCase):
             found = adapters.GraphTrunk(family, "cpu").features(x, tensors)
         wanted = runner.features(x)
         self.assertLess(float((found - wanted).abs().max() / wanted.abs().max()), 1e-5)
+
+    def test_what_is_fused_has_the_gradients_of_the_graph(self):
+        family, tensors = adapters.Family(FAMILY), random_pack(adapters.Family(FAMILY))
+        slots = [slot["name"] for slot in family.slots]
+        tensors[f"{slots[4]}.scale"][3] = 0  # nothing can be divided by it
+        x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+        found = {}
+        for how, fused in (("fused", fuse.fused), ("plain", lambda nodes, inputs, outputs: nodes)):
+            with mock.patch.object(fuse, "fused", fused):
+                trunk = adapters.GraphTrunk(family, "cpu")
+            own = {name: value.clone().requires_grad_() for name, value in tensors.items()}
+            trunk.features(x, own).pow(2).sum().backward()
+            found[how] = {name: value.grad for name, value in own.items()}, [node.op for node in trunk.graph.nodes]
+        self.assertEqual(found["fused"][1].count("facet.Centred"), sum(1 for slot in family.slots if slot["columns"]))
+        for name, grad in found["plain"][0].items():
+            self.assertLess(float((found["fused"][0][name] - grad).abs().max() / grad.abs().max()), 1e-4, name)
 
     def test_an_untrained_adapter_is_the_base(self):
         family = adapters.Family(FAMILY)

@@ -116,8 +116,8 @@ class Resume(unittest.TestCase):
             for stops in ((), (1, 3)):
                 torch.manual_seed(0)
                 network = net.ResNet26(3, 0.125, "parallel", dropout=0.5, init="he")
-                fit = lambda **stop: loop.fit(network, split, [0.5] * 3, [0.2] * 3, "both", recipe,
-                                              Path(folder) / f"{len(stops)}.pt", "cpu", **stop)
+                fit = lambda **stop: loop.fit(loop.Classification(network, split, [0.5] * 3, [0.2] * 3, "both", "cpu"), recipe,
+                                              Path(folder) / f"{len(stops)}.pt", **stop)
                 for stop in stops:
                     with self.assertRaises(loop.Stopped):
                         fit(stop_after=stop)

@@ -1,0 +1,45 @@
+"""A frozen convolution and the matrix beside it, computed as one convolution: the pass over the activations that trains adapters.
+
+What it does not know: slots, graphs, networks.
+"""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+class MergedConv(torch.autograd.Function):
+    """Computes conv(x; W) + A v as one convolution by adding A to the centre of W; v are the inputs under the centre. W is frozen:
+    only x and A get gradients.
+
+    This saves the second pass over x, forwards and backwards: about a fifth of a training step on a CPU.
+    `w` [Cout, Cin, K, L], K and L odd, padded by half of it; `a` [Cout, Cin, 1, 1].
+    """
+
+    @staticmethod
+    def forward(ctx, x, w, a, stride, padding):
+        merged = w.clone()
+        merged[:, :, w.shape[2] // 2, w.shape[3] // 2] += a[:, :, 0, 0]
+        merged = merged.to(x.dtype)
+        ctx.save_for_backward(x, merged, a)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(x, merged, stride=stride, padding=padding)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, merged, a = ctx.saved_tensors
+        s, back = ctx.stride, torch.ops.aten.convolution_backward
+        dx = da = None
+        if ctx.needs_input_grad[0]:
+            dx = back(grad, x, merged, None, s, ctx.padding, (1, 1), False, (0, 0), 1, (True, False, False))[0]
+        if ctx.needs_input_grad[2]:
+            v = x[:, :, ::s[0], ::s[1]]
+            da = back(grad, v, a.to(x.dtype), None, (1, 1), (0, 0), (1, 1), False, (0, 0), 1, (False, True, False))[1].to(a.dtype)
+        return dx, None, da, None, None
+
+
+def merged_conv(x: torch.Tensor, w: torch.Tensor, a: torch.Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> torch.Tensor:
+    """MergedConv, in bfloat16 where autocast is on: it does not reach into a function of one's own."""
+    if torch.is_autocast_enabled() or torch.is_autocast_cpu_enabled():
+        x = x.bfloat16()
+    return MergedConv.apply(x, w, a, stride, padding)
