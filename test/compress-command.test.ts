@@ -125,6 +125,37 @@ t.test('packs and images in, a family that checks itself and its packs out', asy
   )
 })
 
+t.test('the figures are written as data, of bases that the matrices alone chose too', async (t) => {
+  const { dir, family, images, farm, zoo, out } = await stage(t)
+  const file = path.join(dir, 'reports', 'plain.json')
+  const args = [farm, zoo, '--family', family, '--images', images, '--rank', '0.5', '--uniform']
+  const { out: report, error } = await compress(...args, '--out', out, '--limit', '0', '--report', file)
+  t.equal(error, '')
+  t.match(report, /^b\.conv +16 x 8 +4 of 8 +.* matrices$/m)
+  const figures = JSON.parse(readFileSync(file, 'utf8'))
+  t.match(figures, {
+    family: 'tiny',
+    name: 'tiny-half',
+    want: { kind: 'uniform', share: 0.5 },
+    images: 0,
+    slots: [{ name: 'a.conv' }, { name: 'b.conv', rank: 4, most: 8, chosenBy: 'matrices' }],
+    domains: [
+      { domain: 'farm', images: 9 },
+      { domain: 'zoo', images: 9 },
+    ],
+  })
+  const [, networks] = report.match(/networks before and (\d\.\d\d) after/)!
+  t.equal(figures.networks.after.toFixed(2), networks)
+  t.same((await readFamily(out)).manifest.compressed?.images, 0)
+  for (const { before, after } of figures.domains)
+    t.ok(before >= 0 && before <= 1 && after >= 0 && after <= 1)
+
+  const other = path.join(dir, 'models', 'other')
+  const nowhere = await compress(...args, '--out', other, '--report', path.join(farm, 'x.json'))
+  t.match(nowhere.error, /--report/)
+  t.notOk(existsSync(other), 'nothing is made where the figures cannot be written')
+})
+
 t.test('what cannot be compressed is said, and nothing is written', async (t) => {
   const { dir, family, images, farm, zoo, later, out } = await stage(t)
   const full = path.join(dir, 'full')

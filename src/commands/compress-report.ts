@@ -53,6 +53,36 @@ export function compressReport({
   return `${lines.join('\n')}\n`
 }
 
+/** What the report says, as data: shares from 0 to 1, sizes in numbers and bytes. */
+export function compressFigures({ before, after, joint, accuracy, bytes }: CompressReport) {
+  const share = (kept: readonly { share: number }[]) => mean(kept.map((entry) => entry.share))
+  return {
+    family: before.manifest.name,
+    name: after.name,
+    fingerprint: after.fingerprint,
+    networks: {
+      before: networks(before.manifest, before.manifest, bytes.size),
+      after: networks(before.manifest, after, bytes.size),
+    },
+    adapter: { before: before.manifest.parameters.adapter, after: after.parameters.adapter },
+    slots: joint.slots.map(({ slot, rank, most, byImages, kept }) => ({
+      name: slot.name,
+      rank,
+      most,
+      chosenBy: byImages ? 'images' : 'matrices',
+      kept: share(kept),
+    })),
+    domains: [...bytes].map(([domain, size]) => {
+      const measured = accuracy.find((entry) => entry.domain === domain)
+      return { domain, bytes: size, ...(measured && accuracyFigures(measured)) }
+    }),
+  }
+}
+
+function accuracyFigures({ images, before, after, differ }: Accuracy) {
+  return { images, before: before / images, after: after / images, differ }
+}
+
 function shown(path: string): string {
   const near = relative(process.cwd(), path)
   return near !== '' && !near.startsWith('..') ? near : path
@@ -103,11 +133,14 @@ function accuracyCells({ images, before, after, differ }: Accuracy): string[] {
 
 /** Parameters as the paper counts them: heads apart, the whole as a multiple of one network. */
 function sizeLine(before: FamilyManifest, after: FamilyManifest, domains: number): string {
-  const network =
-    before.parameters.trunk + adapterElements(before.slots.map((slot) => ({ ...slot, columns: 0 })))
-  const times = ({ parameters }: FamilyManifest) =>
-    (parameters.trunk + domains * parameters.adapter) / network
-  return `size      trunk and ${domains} domains are ${times(before).toFixed(2)} networks before and ${times(after).toFixed(2)} after (heads apart); one domain's adapter has ${before.parameters.adapter} numbers before and ${after.parameters.adapter} after`
+  const times = (of: FamilyManifest) => networks(before, of, domains).toFixed(2)
+  return `size      trunk and ${domains} domains are ${times(before)} networks before and ${times(after)} after (heads apart); one domain's adapter has ${before.parameters.adapter} numbers before and ${after.parameters.adapter} after`
+}
+
+/** Parameters of a family's trunk and so many domains as a multiple of one network of the family `one`: its trunk, scales and biases. */
+function networks(one: FamilyManifest, { parameters }: FamilyManifest, domains: number): number {
+  const network = one.parameters.trunk + adapterElements(one.slots.map((slot) => ({ ...slot, columns: 0 })))
+  return (parameters.trunk + domains * parameters.adapter) / network
 }
 
 function mean(values: readonly number[]): number {

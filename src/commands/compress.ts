@@ -26,7 +26,7 @@ import type { Pack } from '../pack/pack.js'
 import { fitsHalf } from '../pack/projection.js'
 import { readPack } from '../pack/read.js'
 import { writePack } from '../pack/write.js'
-import { type Accuracy, compressReport } from './compress-report.js'
+import { type Accuracy, compressFigures, compressReport } from './compress-report.js'
 import { created } from './created.js'
 import { type DomainImages, findImages, type PackFile, packFile, readDomainPack } from './domain-images.js'
 import { end, readNamedFamily } from './ends.js'
@@ -53,6 +53,7 @@ interface CompressFlags {
   images?: string
   limit: number
   measure: number
+  report?: string
 }
 
 export function compressCommand(createWorker?: EngineOptions['createWorker']): Command {
@@ -84,13 +85,19 @@ export function compressCommand(createWorker?: EngineOptions['createWorker']): C
       '--images <dir>',
       'choose the bases by what they lose on images, and measure on held-out ones: a folder for each domain, <domain>/<split>/<class>/<file>; of the splits train is looked at, and test (or else val) is held out',
     )
-    .option('--limit <n>', 'images of each domain by which bases are chosen', count(1), IMAGES)
+    .option(
+      '--limit <n>',
+      'images of each domain by which bases are chosen; 0: the matrices alone decide, and images measure',
+      count(0),
+      IMAGES,
+    )
     .option(
       '--measure <n>',
       'held-out images of each domain; 0 for none (default: all)',
       count(0),
       Number.POSITIVE_INFINITY,
     )
+    .option('--report <file>', 'write the figures that are shown as JSON too')
     .action(async (packs: string[], flags: CompressFlags, command: Command) => {
       try {
         command.configureOutput().writeOut?.(await compress(packs, flags, createWorker))
@@ -128,7 +135,7 @@ async function compress(
       'None of the packs has a matrix: there is nothing to compress. Their design is bn or feature.',
     )
   const read = (file: string) => readFileSync(join(family.dir, file))
-  const record = { packs: domains.map(({ domain }) => domain), images: seen ? flags.limit : 0 }
+  const record = { packs: domains.map(({ domain }) => domain), images: seen?.moments ? flags.limit : 0 }
   const made = compressFamily({ ...family, read }, joint.bases, {
     name,
     record: { ...record, created: created(), tool: `facet ${VERSION}` },
@@ -143,15 +150,8 @@ async function compress(
       for (const [domain, { bytes }] of own)
         await writeFile(join(stagedPacks, `${domain}.safetensors`), bytes, { flush: true })
       const accuracy = seen ? await seen.compare(compressed, own) : []
-      for (const [staged, folder] of [
-        [stagedFamily, out],
-        [stagedPacks, packs],
-      ] as const) {
-        await mkdir(dirname(folder), { recursive: true })
-        await naming('The folder', folder, NEW_FOLDER_REMEDY, () => rename(staged, folder))
-      }
       const bytes = new Map([...own].map(([domain, pack]) => [domain, pack.bytes.byteLength]))
-      return compressReport({
+      const report = {
         before: family,
         after: compressed.manifest,
         joint,
@@ -160,7 +160,17 @@ async function compress(
         bytes,
         out,
         packs,
-      })
+      }
+      if (flags.report !== undefined)
+        await writeFigures(flags.report, { want, images: record.images, ...compressFigures(report) })
+      for (const [staged, folder] of [
+        [stagedFamily, out],
+        [stagedPacks, packs],
+      ] as const) {
+        await mkdir(dirname(folder), { recursive: true })
+        await naming('The folder', folder, NEW_FOLDER_REMEDY, () => rename(staged, folder))
+      }
+      return compressReport(report)
     }),
   )
 }
@@ -206,7 +216,8 @@ async function readPacks(family: Family, files: readonly PackFile[]): Promise<Jo
 
 /** What was seen of the domains' images, and what compares the families on held-out ones. */
 interface Seen {
-  moments: Moments
+  /** Null where images only measure. */
+  moments: Moments | null
   compare(compressed: Family, own: ReadonlyMap<string, OwnPack>): Promise<Accuracy[]>
 }
 
@@ -224,10 +235,14 @@ async function see(
   // Imported lazily, so that the service's main thread never loads onnxruntime.
   const { OrtRuntime } = await import('../engine/runtime/ort.js')
   const runner = (of: Family) => new GraphRunner(of, new OrtRuntime({ kind: 'cpu' }, availableCores()))
-  const variant = oneDomainGraph(family.manifest)
-  const graph = readGraph(variant, (file) => readFileSync(join(family.dir, file)))
-  const { model, moments } = withMoments(graph, family.manifest.slots, domains.length)
-  await runner(family).watch(saveModel(model), moments, domains, progress('looking at'))
+  const look = async () => {
+    const variant = oneDomainGraph(family.manifest)
+    const graph = readGraph(variant, (file) => readFileSync(join(family.dir, file)))
+    const { model, moments } = withMoments(graph, family.manifest.slots, domains.length)
+    await runner(family).watch(saveModel(model), moments, domains, progress('looking at'))
+    return moments
+  }
+  const moments = limit > 0 ? await look() : null
   const classify = (of: Family, what: string, those: readonly DomainImages[]) =>
     runner(of).classify(join(of.dir, oneDomainGraph(of.manifest).file), those, progress(what))
   return {
@@ -242,6 +257,14 @@ async function see(
       })
     },
   }
+}
+
+async function writeFigures(file: string, figures: object): Promise<void> {
+  const path = resolve(file)
+  await naming('The file (--report)', path, 'Name a file in a folder that can be written to.', async () => {
+    await mkdir(dirname(path), { recursive: true })
+    await writeFile(path, `${JSON.stringify(figures, null, 1)}\n`)
+  })
 }
 
 interface OwnPack {
