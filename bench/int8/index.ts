@@ -6,12 +6,10 @@
  * `full` has random weights and is quantised here, on images drawn at random: its speed is that of trained weights, its
  * accuracy says nothing.
  */
-import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Option } from 'commander'
 import sharp from 'sharp'
 import type { Engine } from '../../src/engine/engine.js'
@@ -19,6 +17,7 @@ import type { Family } from '../../src/family/family.js'
 import { readFamily } from '../../src/family/folder.js'
 import { packageFile } from '../../src/host/package.js'
 import { command, positive } from '../command.js'
+import { facet } from '../facet.js'
 import { machine } from '../machine.js'
 import { batchOf, LANES, LARGEST, type Runtime, startEngine } from '../native/engines.js'
 import { measureMemory } from '../native/memory.js'
@@ -60,9 +59,7 @@ async function quantisedFamily(backbone: Backbone): Promise<string> {
     const image = sharp(cells, { raw: { width: 6, height: 6, channels: 3 } }).resize(72, 72)
     await writeFile(join(images, `${index}.png`), await image.png().toBuffer())
   }
-  const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
-  const args = [cli, 'family', 'quantize', dir, '--images', images]
-  execFileSync(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] })
+  facet('family', 'quantize', dir, '--images', images)
   return dir
 }
 
