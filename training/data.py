@@ -134,7 +134,7 @@ def classes(data: str | Path, domain: domains.Domain) -> tuple[list[str], list[s
     return folders, domains.labels(domain.id, folders, named)
 
 
-def load(data: str | Path, domain: domains.Domain, split: str, folders: list[str], limit: int = 0) -> Split:
+def load(data: str | Path, domain: domains.Domain, split: str, folders: list[str], limit: int = 0, frame: Frame = FRAME) -> Split:
     """Decodes one split (`train`, `val`, `test`), at most `limit` images a class (0: all; the first by name)."""
     archive, taken, members = Archive(data, domain.archive), {}, []
     for m in archive.members:
@@ -143,7 +143,7 @@ def load(data: str | Path, domain: domains.Domain, split: str, folders: list[str
             taken[folder] = taken.get(folder, 0) + 1
             members.append(m)
     index = {f: i for i, f in enumerate(folders)}
-    pixels = [decode_member(archive, m) for m in tqdm(members, desc=f"{domain.id} {split}", leave=False, mininterval=2)]
+    pixels = [decode_member(archive, m, frame) for m in tqdm(members, desc=f"{domain.id} {split}", leave=False, mininterval=2)]
     return Split(pixels, np.array([index[m.split("/")[1]] for m in members], np.int64),
                  [m.split("/", 1)[1] for m in members])
 
