@@ -17,6 +17,7 @@ import adapters
 import joint
 import loop
 import pack
+import teaching
 from test_commands import make_images
 
 torch.set_num_threads(1)
@@ -125,8 +126,8 @@ class Joint(unittest.TestCase):
 class Distance(unittest.TestCase):
     def test_equal_answers_are_no_distance_apart_and_others_are(self):
         logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
-        self.assertAlmostEqual(float(joint.distance(logits, logits + 3, 2.0)), 0, places=6)  # a shift of all logits is the same answer
-        self.assertGreater(float(joint.distance(logits, logits.flip(1), 2.0)), 0.1)
+        self.assertAlmostEqual(float(teaching.distance(logits, logits + 3, 2.0)), 0, places=6)  # a shift of all logits is the same answer
+        self.assertGreater(float(teaching.distance(logits, logits.flip(1), 2.0)), 0.1)
 
 
 if __name__ == "__main__":
