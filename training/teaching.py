@@ -80,7 +80,7 @@ def images_of(name: str, place: Path) -> Path:
 
 
 def load(path: Path, place: Path, trunk: adapters.Trunk) -> Domain:
-    """Reads a domain's pack and its images, which lie in `place`. Raises SystemExit."""
+    """Reads a domain's pack, and its images, which lie in `place`. Raises SystemExit."""
     name, family = path.stem, trunk.family
     images_at = images_of(name, place)
     tensors, metadata = adapters.pack_of(path, "--packs", family)

@@ -1,4 +1,5 @@
 """Folding, freezing and packs: what is exported answers as what was trained."""
+import itertools
 import sys
 import tempfile
 import unittest
@@ -86,16 +87,15 @@ class Folding(unittest.TestCase):
 class Merging(unittest.TestCase):
     def test_merged_convolution_has_the_two_branches_output_and_gradients(self):
         torch.manual_seed(2)
-        for stride in ((1, 1), (2, 2)):
-            for side in (8, 9):
-                x, w, a = (torch.randn(shape, dtype=torch.float64) for shape in ((2, 4, side, side), (6, 4, 3, 3), (6, 4, 1, 1)))
-                x.requires_grad_(), a.requires_grad_()
+        for stride, side, frozen in itertools.product(((1, 1), (2, 2)), (8, 9), (True, False)):
+            with self.subTest(stride=stride, side=side, frozen=frozen):
+                x, w, a = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 4, side, side), (6, 4, 3, 3), (6, 4, 1, 1)))
+                w.requires_grad_(not frozen)
                 merged = merged_conv(x, w, a, stride, (1, 1))
                 plain = nn.functional.conv2d(x, w, stride=stride, padding=1) + nn.functional.conv2d(x, a, stride=stride)
                 torch.testing.assert_close(merged, plain)
-                weight = torch.randn_like(plain)
-                for ours, theirs in zip(torch.autograd.grad((merged * weight).sum(), (x, a)),
-                                        torch.autograd.grad((plain * weight).sum(), (x, a))):
+                weight, trained = torch.randn_like(plain), (x, a) if frozen else (x, w, a)
+                for ours, theirs in zip(torch.autograd.grad((merged * weight).sum(), trained), torch.autograd.grad((plain * weight).sum(), trained)):
                     torch.testing.assert_close(ours, theirs)
 
 
