@@ -28,8 +28,8 @@ import adapters
 import data
 import domains
 import loop
+import pack
 from family_sweep import archive, label_file
-from train import Served
 
 HERE = Path(__file__).parent
 ROOT = HERE.resolve().parent
@@ -57,8 +57,8 @@ class Run:
         self.result.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def metadata_of(pack: Path) -> dict:
-    with open(pack, "rb") as file:
+def metadata_of(path: Path) -> dict:
+    with open(path, "rb") as file:
         return json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
 
 
@@ -69,16 +69,16 @@ def runs_of(args: argparse.Namespace, family: adapters.Family) -> list[Run]:
         raise SystemExit(f"the family {family.name} is not compressed. facet compress makes one that is (docs/compression.md)")
     runs = []
     for domain in args.only or sorted(path.stem for path in args.packs.glob("*.safetensors")):
-        pack = args.packs / f"{domain}.safetensors"
-        if not pack.is_file():
-            raise SystemExit(f"{args.packs} has no pack {pack.name}. Name the folder of the packs (--packs), or other domains (--only)")
-        of, results, work = metadata_of(pack)["family"], HERE / "results" / "compressed" / family.name, args.work / family.name
+        file = args.packs / f"{domain}.safetensors"
+        if not file.is_file():
+            raise SystemExit(f"{args.packs} has no pack {file.name}. Name the folder of the packs (--packs), or other domains (--only)")
+        of, results, work = metadata_of(file)["family"], HERE / "results" / "compressed" / family.name, args.work / family.name
         if of == family.fingerprint:
-            runs.append(Run(domain, pack, False, pack, results / f"{domain}.json"))
+            runs.append(Run(domain, file, False, file, results / f"{domain}.json"))
         elif of != made_of["fingerprint"]:
-            raise SystemExit(f"{pack} is a pack neither of {family.name} nor of {made_of['family']}, of which that was made")
+            raise SystemExit(f"{file} is a pack neither of {family.name} nor of {made_of['family']}, of which that was made")
         elif domain not in made_of["packs"]:
-            runs.append(Run(domain, pack, True, work / "projected" / pack.name, results / "unseen" / f"{domain}.json"))
+            runs.append(Run(domain, file, True, work / "projected" / file.name, results / "unseen" / f"{domain}.json"))
         elif args.only:
             raise SystemExit(f"{domain} took part in choosing the bases of {family.name}: of a domain that did not it would say nothing. Leave it out (--only)")
     return runs
@@ -103,8 +103,8 @@ def project(run: Run, family: adapters.Family, args: argparse.Namespace) -> None
     test = data.load(args.data, row, "test", folders, frame=family.frame)
     mean, std = (json.loads(metadata[key]) for key in ("mean", "std"))
     accuracy = {}
-    for what, of, pack in (("full", source, run.pack), ("start", family, run.start)):
-        served = Served(adapters.GraphTrunk(of, "cpu"), pack, "cpu")
+    for what, of, file in (("full", source, run.pack), ("start", family, run.start)):
+        served = adapters.Served(adapters.GraphTrunk(of, "cpu"), pack.read(file)[0])
         accuracy[what] = loop.accuracy(loop.predict(served, test, mean, std, "cpu", frame=family.frame), test)
     lost = {slot: float(share) for slot, share in re.findall(r"^(\S+) +([\d.]+)%$", done.stdout, re.MULTILINE)}
     command = f"npm run facet -- pack project adapters/{source.name}/{run.pack.name} --family models/{family.name} --out {run.pack.name}"
