@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import allocation_tables
+import compression_tables
 import domains
 import family_tables
 import few_tables
@@ -134,6 +135,7 @@ def main() -> None:
     plot(found, images)
     few_tables.plot(few, own_rate, images)
     allocation_tables.plot(found, seeds, allocation, images)
+    compression_tables.plot(args.results, found, images)
     runs = results + search + few + own_rate + seeds + starts + allocation
     hours = sum(r["seconds"] for r in runs) / 3600
     devices = sorted({r["device"] for r in results})
@@ -146,6 +148,7 @@ def main() -> None:
         lines += family_tables.section(name, runs, found)
     lines += seed_tables.section(found, seeds, starts)
     lines += allocation_tables.section(found, seeds, allocation)
+    lines += compression_tables.section(args.results, found)
     lines += parameters_section(found)
     lines += decathlon_section(found)
     lines += few_tables.few_section(few, own_rate)

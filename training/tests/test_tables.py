@@ -63,6 +63,20 @@ class Tables(unittest.TestCase):
                 own = result("sketch", design, accuracy)
                 own["accuracy"] = {"test": accuracy, "compared": 9, "differ": 1}
                 (results / "families" / "wide" / f"sketch.{design}.json").write_text(json.dumps(own))
+            for name, networks, adapter, after in (("half", 1.63, 84, 0.75), ("quarter", 1.33, 44, 0.5)):
+                report = {"want": {"kind": "allotted", "share": 0.5}, "networks": {"before": 2.13, "after": networks}, "adapter": {"before": 165, "after": adapter},
+                          "slots": [{"kept": 0.875, "chosenBy": "images"}],
+                          "domains": [{"domain": d, "images": 8, "before": before, "after": after} for d, before in (("sketch", 0.75), ("dtd10", 1.0))]}
+                (results / "bases").mkdir(exist_ok=True)
+                (results / "bases" / f"{name}.json").write_text(json.dumps(report))
+            (results / "compressed" / "tiny-quarter").mkdir(parents=True)
+            again = {**result("sketch", "full", 90.75), "accuracy": {"test": 90.75, "start": 85.5}, "parameters": 44}
+            (results / "compressed" / "tiny-quarter" / "sketch.json").write_text(json.dumps(again))
+            (results / "joint").mkdir()
+            scores = {"pack": 92.0, "start": 80.0, "trained": 91.0}
+            (results / "joint" / "half.json").write_text(json.dumps({
+                "compressed": "tiny-half", "accuracy": {"sketch": scores}, "mean": scores, "parameters": {"adapter": 84}, "recipe": {"steps": 5, "batch": 4},
+                "command": "python training/joint.py", "seconds": 3600}))
             sys.argv = ["tables.py", "--results", str(results), "--docs", str(docs)]
             tables.main()
             page = (docs / "results.md").read_text()
@@ -85,9 +99,15 @@ class Tables(unittest.TestCase):
             self.assertIn("| early | 10 | 10% | 88.50 ± 0.71 (2) | -3.50 ± 0.71 (1) |", page)
             self.assertIn("| all | 100 | 100% | 92.00 ± 0.71 (2) |  |", page)
             self.assertIn("| by data, half of all | 50 | 50% | 93.25 ± 0.35 (2) | +1.25 ± 0.56 (1) |", page)
+            self.assertIn("16 test images of the ten domains, mean of the domains' accuracies (87.50 by their own packs)", page)
+            self.assertIn("| images, allotted | 0.5 | 1.33 | 44 | 87.5% | 50.00 | 37.50 |", page)
+            self.assertIn("(1.33 networks, `tiny-quarter`)", page)
+            self.assertIn("| sketch | 91.50 | 85.50 | 90.75 | -0.75 |", page)
+            self.assertIn("(1.63 networks, from `tiny-half`): 5 steps of 4 images", page)
+            self.assertIn("| **mean of 1** | **92.00** | **80.00** | **91.00** | **-1.00** |", page)
             self.assertIn("| trunk + 10 parallel adapters | 2,120 | 2.30 |", page)
             self.assertGreater((docs / "img" / "designs.png").stat().st_size, 1000)
-            self.assertTrue((docs / "img" / "fewshot.png").is_file() and (docs / "img" / "allocation.png").is_file())
+            self.assertTrue((docs / "img" / "fewshot.png").is_file() and (docs / "img" / "allocation.png").is_file() and (docs / "img" / "compression.png").is_file())
 
 
 if __name__ == "__main__":
