@@ -1,10 +1,11 @@
 /** Every kind of slot, without a matrix, with a whole one and with factors: a family computes the slot's formula. */
 import t from 'tap'
 import type { BuildOptions } from '../src/compiler/build.js'
+import { matrixPlaces } from '../src/compiler/places.js'
 import { findGraph } from '../src/manifest/graphs.js'
 import type { Slot } from '../src/manifest/manifest.js'
 import { loadModel } from '../src/onnx/onnx.js'
-import { mobile, mobileFolded } from './backbones.js'
+import { mobile, mobileFolded, residual } from './backbones.js'
 import { randomDomain } from './domains.js'
 import { checkGraphs, matricesOf, ROWS } from './graph-checks.js'
 import type { Network } from './networks.js'
@@ -85,6 +86,31 @@ const cases: Record<string, Case> = {
       'b.project': 'pointwise 2x24',
       'c.grouped': 'conv 2x16',
     },
+  },
+  'factors at the last of the pointwise layers': {
+    make: mobile,
+    options: { rank: 3, slots: matrixPlaces('late', undefined) },
+    slots: {
+      stem: 'conv',
+      'a.expand': 'pointwise',
+      'a.depth': 'depthwise',
+      'a.project': 'pointwise',
+      'b.depth': 'depthwise',
+      'b.project': 'pointwise',
+      'c.grouped': 'conv',
+      'c.last': 'pointwise 3x16',
+      norm: 'norm',
+    },
+  },
+  'whole matrices beside the first and the last convolution': {
+    make: residual,
+    options: { slots: matrixPlaces('early+late', undefined) },
+    slots: { 'stem.conv': 'conv 3', 'a.conv': 'conv 16', 'b.conv': 'conv', bn: 'norm', 'c.conv': 'conv 16' },
+  },
+  'a whole matrix behind one convolution': {
+    make: residual,
+    options: { design: 'series', slots: matrixPlaces('^b', undefined) },
+    slots: { 'stem.conv': 'conv', 'a.conv': 'conv', 'b.conv': 'conv 16', bn: 'norm', 'c.conv': 'conv' },
   },
   'folded normalisations': {
     make: mobileFolded,

@@ -2,6 +2,7 @@
 import * as ort from 'onnxruntime-node'
 import t from 'tap'
 import type { BuildOptions } from '../src/compiler/build.js'
+import { matrixPlaces } from '../src/compiler/places.js'
 import { slotParts } from '../src/manifest/kinds/kinds.js'
 import type { FamilyManifest, Slot } from '../src/manifest/manifest.js'
 import { loadModel, saveModel } from '../src/onnx/onnx.js'
@@ -76,6 +77,11 @@ const cases: Record<string, Case> = {
     network: transformer,
     options: { design: 'series', rank: 3 },
     slots: ofTransformer((_, outputs) => `linear 3x${outputs}`),
+  },
+  'a transformer, factors at some layers': {
+    network: transformer,
+    options: { rank: 2, slots: matrixPlaces('^two', undefined) },
+    slots: { ...ofTransformer(() => 'linear'), 'two.in': 'linear 2x16', 'two.out': 'linear 2x16' },
   },
   'a transformer, normalisations': {
     network: transformer,

@@ -2,6 +2,7 @@
 import path from 'node:path'
 import t from 'tap'
 import type { BuildOptions, BuiltFamily } from '../src/compiler/build.js'
+import { matrixPlaces } from '../src/compiler/places.js'
 import { compressFamily } from '../src/compiler/compress.js'
 import { frozenConvolutions } from '../src/compiler/int8/convolutions.js'
 import { findGraph } from '../src/manifest/graphs.js'
@@ -30,6 +31,7 @@ const cases: Record<string, [() => { size: number; onnx(): Uint8Array }, Partial
   'whole matrices at pointwise convolutions': [mobile, { rank: 'full' }],
   'factors at linear layers': [token(transformer), { rank: 4 }],
   'factors behind linear layers': [token(transformer), { rank: 4, design: 'series' }],
+  'matrices at some convolutions': [networks.residual!, { slots: matrixPlaces('early+late', undefined) }],
   'whole matrices at linear layers of tokens': [token(convTokens), { rank: 'full' }],
 }
 

@@ -30,7 +30,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['http/connections', 'http/access http/exchange concurrency errors'],
   [
     'http/exchange',
-    'http/access predict registry residency manifest concurrency errors domain-id shown-text',
+    'http/access predict registry residency manifest concurrency errors similar-text shown-text',
   ],
   ['http/access', 'concurrency host errors domain-id'],
   ['predict', 'registry engine scheduler pack concurrency errors'],
@@ -39,7 +39,10 @@ const rooms: [room: string, mayImport: string][] = [
   ['residency', 'engine family manifest manifest/kinds pack bytes concurrency errors'],
   ['config', 'engine engine/runtime scheduler host'],
   ['engine', 'engine/runtime native family pack manifest strict bytes concurrency errors'],
-  ['compiler', 'compiler/slots compiler/int8 family manifest manifest/kinds pack onnx'],
+  [
+    'compiler',
+    'compiler/slots compiler/int8 family manifest manifest/kinds pack onnx similar-text shown-text',
+  ],
   ['compiler/int8', 'manifest onnx bytes'],
   ['compiler/slots', 'manifest manifest/kinds pack onnx'],
   ['scheduler', 'concurrency errors'],
@@ -60,6 +63,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['host', ''],
   ['domain-id', 'errors shown-text'],
   ['errors', 'shown-text'],
+  ['similar-text', ''],
   ['shown-text', ''],
 ]
 

@@ -8,7 +8,8 @@ import { Histogram } from '../src/compiler/int8/histogram.js'
 import { int8Graph } from '../src/compiler/int8/int8-graph.js'
 import { inputStep, OUTPUT_ZERO, type Ranges } from '../src/compiler/int8/ranges.js'
 import { MAX_WEIGHT, quantiseWeights } from '../src/compiler/int8/weights.js'
-import type { BuiltFamily } from '../src/compiler/build.js'
+import type { BuildOptions, BuiltFamily } from '../src/compiler/build.js'
+import { matrixPlaces } from '../src/compiler/places.js'
 import { int8Files, readGraph, withInt8 } from '../src/compiler/quantise.js'
 import { findGraph } from '../src/manifest/graphs.js'
 import { bankLayout, PIXELS } from '../src/manifest/layout.js'
@@ -220,9 +221,16 @@ t.test('the largest bytes do not saturate', async (t) => {
   await checkAgainstLoops(t, net, new Uint8Array(SIZE * SIZE * 3).fill(255))
 })
 
-for (const design of ['parallel', 'series', 'bn', 'feature'] as const)
-  t.test(`${design}: a mix of domains gets what each gets alone, with either bank`, async (t) => {
-    const built = await build(network().onnx(), { design })
+const late = matrixPlaces('late', undefined)
+for (const [name, options] of Object.entries<Partial<BuildOptions>>({
+  parallel: { design: 'parallel' },
+  series: { design: 'series' },
+  bn: { design: 'bn' },
+  feature: { design: 'feature' },
+  'matrices at some slots': { design: 'parallel', slots: late },
+}))
+  t.test(`${name}: a mix of domains gets what each gets alone, with either bank`, async (t) => {
+    const built = await build(network().onnx(), options)
     const other = readPack(writePack(otherPack(built), built.manifest, { dtype: 'f32' }), built.manifest)
     const packs = [basePack(built), other]
     const family = await quantisedFamily(built, packs)

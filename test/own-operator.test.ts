@@ -5,6 +5,8 @@ import onnxProto from 'onnx-proto'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { randomPack } from '../bench/networks.js'
+import type { BuildOptions } from '../src/compiler/build.js'
+import { matrixPlaces } from '../src/compiler/places.js'
 import { systemClock } from '../src/concurrency/clock.js'
 import { Engine } from '../src/engine/engine.js'
 import { packRow } from '../src/engine/row.js'
@@ -30,10 +32,15 @@ function nodesOf(family: Family, bank: 'f32' | 'f16' = 'f32') {
   }))
 }
 
-async function familyOf(t: Test, net: Network, design: Design, fp16 = false): Promise<Family> {
+async function familyOf(
+  t: Test,
+  net: Network,
+  design: Design,
+  options: Partial<BuildOptions> = {},
+): Promise<Family> {
   const dir = path.join(t.testdir(), design)
   mkdirSync(dir)
-  for (const [name, bytes] of (await build(net.onnx(), { design, fp16 })).files)
+  for (const [name, bytes] of (await build(net.onnx(), { design, ...options })).files)
     writeFileSync(path.join(dir, name), bytes)
   return readFamily(dir)
 }
@@ -91,6 +98,18 @@ t.test('what the operator does not compute stays as it is', async (t) => {
   t.match(of('narrow'), { relu: true })
 })
 
+t.test('a slot without a matrix is a node that reads none', async (t) => {
+  const slots = matrixPlaces('late', undefined)
+  const nodes = nodesOf(await familyOf(t, neighbours(), 'parallel', { slots })).filter(
+    ({ op }) => op === 'Slot',
+  )
+  t.same(
+    nodes.map(({ inputs }) => inputs[4]).filter((matrix) => matrix),
+    ['matrix.valid', 'matrix.narrow'],
+  )
+  t.equal(nodes.length, 6)
+})
+
 t.test('the design series has no such graph, nor has a network of mostly other convolutions', async (t) => {
   const series = await familyOf(t, neighbours(), 'series')
   t.equal(series.findGraph({ serves: 'any', bank: 'f32', own: true }), undefined)
@@ -145,13 +164,14 @@ async function compare(t: Test, family: Family, own: Engine, plain: Engine) {
   }
 }
 
-for (const [design, bank, fp16, threads] of [
-  ['parallel', 'f32', false, 1],
-  ['parallel', 'f16', true, 2],
-  ['bn', 'f32', false, 1],
+for (const [name, design, bank, threads, options] of [
+  ['parallel', 'parallel', 'f32', 1, {}],
+  ['parallel, weights in half precision', 'parallel', 'f16', 2, { fp16: true }],
+  ['matrices at some slots', 'parallel', 'f32', 1, { slots: matrixPlaces('early+late', undefined) }],
+  ['bn', 'bn', 'f32', 1, {}],
 ] as const)
-  t.test(`${design}, ${bank} bank: both graphs give one answer, whatever the batch`, { skip }, async (t) => {
-    const family = await familyOf(t, neighbours(), design, fp16)
+  t.test(`${name}, ${bank} bank: both graphs give one answer, whatever the batch`, { skip }, async (t) => {
+    const family = await familyOf(t, neighbours(), design, options)
     const own = await start(t, family, { own: true, bank, threads })
     await compare(t, family, own, await start(t, family, { own: false, bank }))
   })
@@ -202,7 +222,7 @@ function reverseRows(family: Family, pack: Pack, names: ReadonlySet<string>) {
 
 for (const bank of ['f32', 'f16'] as const)
   t.test(`${bank} bank: with a basis a slot's matrix is the bank's times it`, { skip }, async (t) => {
-    const family = await familyOf(t, neighbours(), 'parallel', bank === 'f16')
+    const family = await familyOf(t, neighbours(), 'parallel', { fp16: bank === 'f16' })
     const names = reverseInputs(family, bank)
     t.equal(names.size, 6)
     const own = await start(t, family, { own: true, bank })

@@ -73,11 +73,16 @@ t.test('a folder of images becomes a domain by the commands of the page', { skip
 
 t.test('a network becomes a family with a domain by the commands of the page', { skip }, async (t) => {
   const place = t.testdir()
-  const [convert, build, plan, check, draw, train, put, ask, ...more] = commandsOf('docs/own-backbone.md')
+  const [convert, build, plan, some, check, draw, train, put, ask, ...more] =
+    commandsOf('docs/own-backbone.md')
   t.same(more, [])
   await run(t, convert!, place, '')
   t.match(await run(t, build!, place, ''), /checked: features equal the backbone's within/)
   t.match(await run(t, plan!, place, ''), /^would open {2}design parallel: whole matrices/m)
+  t.match(
+    await run(t, some!, place, ''),
+    /matrices at 17 of the 25 slots that take one \(--slots early\+late\)/,
+  )
   t.match(await run(t, check!, place, ''), /fp32, f16 bank: features differ/)
   await run(t, draw!, place, '')
   t.match(await run(t, train!, place, ''), /test accuracy [\d.]+%/)

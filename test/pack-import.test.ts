@@ -4,6 +4,7 @@ import path from 'node:path'
 import sharp from 'sharp'
 import t, { type Test } from 'tap'
 import { packCommand } from '../src/commands/pack.js'
+import { matrixPlaces } from '../src/compiler/places.js'
 import { headLogits } from '../src/engine/heads.js'
 import type { Pack } from '../src/pack/pack.js'
 import { readPack } from '../src/pack/read.js'
@@ -251,6 +252,15 @@ t.test('a rank above that of the slots, and labels that do not match', async (t)
   const { error } = await run('--labels', labels)
   t.match(error, /has rank 4, and its slot takes 2\. Build the family with --rank 4/)
   t.match(error, /there are 1 labels, but the classifier has 3 classes/)
+})
+
+t.test('a family without a matrix at a layer of the LoRA', async (t) => {
+  const { run } = await folder(t, 4, { slots: matrixPlaces('late', undefined) })
+  const { error } = await run()
+  t.match(
+    error,
+    /layer "vit\.encoder\.layer\.0\.[^"]*query": its slot takes no matrix in family "test"\. Build it with a matrix there: --open that names the layer, and no --slots/,
+  )
 })
 
 t.test('a family without matrices', async (t) => {

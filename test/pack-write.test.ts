@@ -126,7 +126,7 @@ t.test('the writer refuses, all at once, what the reader would', async (t) => {
     [
       'tensor "stem.conv.scale": value 1 is NaN, expected finite values',
       'tensor "stem.conv.bias" has 3 values, shape [4] takes 4',
-      'slot "norm": this slot takes no matrix in family "tiny"',
+      'slot "norm": this slot takes no matrix in family "tiny", scale and bias alone: leave the tensor out',
       'slot "nobody": unknown name, no such slot in family "tiny"',
       'tensor "head.weight" has 14 values, shape [3,5] takes 15',
     ],

@@ -129,11 +129,11 @@ function warnings(slots: readonly Slot[], trunk: number, design: Design): string
   const found = `WARNING   the slots hold ${percent(adapter, trunk)} of the network`
   if (share < SHARE.least)
     return [
-      `${found}: a domain can adapt little with so few numbers. Open more with --open, --rank or another --design`,
+      `${found}: a domain can adapt little with so few numbers. Open more with --open, with matrices at more slots (--slots), a higher --rank or another --design`,
     ]
   if (share > SHARE.most)
     return [
-      `${found}: a domain costs almost as much as a network of its own. Open less with --open, or lower --rank`,
+      `${found}: a domain costs almost as much as a network of its own. Open less with --open, have matrices at fewer slots (--slots early+late), or lower --rank`,
     ]
   return []
 }

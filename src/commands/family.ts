@@ -4,12 +4,13 @@
  * Only files and the terminal are handled here; `compiler/build.ts` does the work.
  */
 import { readFileSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { type BuiltFamily, buildFamily } from '../compiler/build.js'
 import { WEIGHTS_FILE } from '../compiler/graph-files.js'
 import { planFamily } from '../compiler/plan.js'
+import { type MatrixPlaces, matrixPlaces } from '../compiler/places.js'
 import { isInt8File } from '../compiler/quantise.js'
 import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
 import { type Design, designs, type FamilyManifest, type Kernel, kernels } from '../manifest/manifest.js'
@@ -34,6 +35,7 @@ interface BuildFlags {
   rank?: number | 'full'
   name?: string
   open?: RegExp
+  slots?: string
   features?: string
   labels?: string
   height?: number
@@ -76,6 +78,10 @@ export function familyCommand(): Command {
       pattern,
     )
     .option(
+      '--slots <where>',
+      'matrices at these slots only, at the others scale and bias: early, middle or late (thirds of the slots that take a matrix, in forward order; joined by +), a file with the name of a slot on each line, or a regular expression (default: at all that take one)',
+    )
+    .option(
       '--features <node>',
       'node or value that holds the feature vector (default: before the last linear layer)',
     )
@@ -115,7 +121,7 @@ export function familyCommand(): Command {
 }
 
 async function build(backbone: string, flags: BuildFlags, command: Command): Promise<void> {
-  const { out, plan, name, labels, force, check, ...options } = flags
+  const { out, plan, name, labels, slots, force, check, ...options } = flags
   if (out === undefined && !plan) command.error("error: required option '--out <dir>' not specified")
   try {
     if (out !== undefined) {
@@ -124,7 +130,11 @@ async function build(backbone: string, flags: BuildFlags, command: Command): Pro
     }
     const bytes = await readBackbone(backbone)
     const external = externalData(dirname(resolve(backbone)))
-    const known = { ...options, ...(labels === undefined ? {} : { labels: await readLabels(labels) }) }
+    const known = {
+      ...options,
+      ...(slots === undefined ? {} : { slots: await readPlaces(slots) }),
+      ...(labels === undefined ? {} : { labels: await readLabels(labels) }),
+    }
     if (plan || out === undefined) {
       print(command, planReport(await planFamily(bytes, known, runModel, external)))
       return
@@ -149,6 +159,17 @@ async function show(dir: string, _flags: unknown, command: Command): Promise<voi
   } catch (error) {
     end(command, error)
   }
+}
+
+/** Where matrices are. A folder is no list of names: its name may be meant as a pattern. */
+async function readPlaces(text: string): Promise<MatrixPlaces> {
+  const isFile = await stat(text).then(
+    (found) => found.isFile(),
+    () => false,
+  )
+  const remedy = 'Name a text with the name of a slot on each line.'
+  const read = () => naming('The list of slots (--slots)', text, remedy, () => readFile(text, 'utf8'))
+  return matrixPlaces(text, isFile ? await read() : undefined)
 }
 
 /** @throws FileProblem, or BackboneError for a file that is plainly something else */

@@ -7,6 +7,7 @@ import { elementsOf } from '../manifest/kinds/kinds.js'
 import type { Graph } from '../onnx/graph.js'
 import { intsOf, type Node } from '../onnx/onnx.js'
 import type { Shapes } from '../onnx/shapes.js'
+import type { MatrixPlaces } from './places.js'
 import type { Choice, Normalised } from './slots/choice.js'
 import { formOf } from './slots/convolution.js'
 import { layerOf } from './slots/linear.js'
@@ -18,6 +19,8 @@ export interface Wishes {
   rank?: number | 'full'
   /** Opens exactly the slots whose names match. */
   open?: RegExp
+  /** Where matrices are, of the slots that take one; at all of them if not given. */
+  slots?: MatrixPlaces
 }
 
 export interface Chosen {

@@ -9,6 +9,7 @@ import { BackboneError, type ReadExternal } from '../onnx/onnx.js'
 import type { RunModel } from '../onnx/run.js'
 import { choose, type Wishes } from './choose.js'
 import { type OpenBackbone, type OpenOptions, openBackbone } from './open.js'
+import { slotsAt, takingMatrix } from './places.js'
 import { checkRank, type Choice } from './slots/choice.js'
 import { findSlots, frozenWeights, slotInputs } from './slots/find.js'
 import type { ClosedSlot, OpenSlot } from './slots/kind.js'
@@ -54,25 +55,52 @@ export async function planFamily(
   const opened = await openBackbone(bytes, options, run, external)
   const { graph, shapes, height, width, backbone } = opened
   const input = inputSpec(options, opened)
-  const { choice, why } = choose(graph, shapes, options)
+  const { choice: wished, why } = choose(graph, shapes, options)
   const image = backbone.channelsLast ? [height, width, 3] : [3, height, width]
   const batches = await findBatches(graph, shapes, slotInputs(graph), image, run)
-  const { open: found, closed } = findSlots({ graph, shapes, choice, batchOf: (value) => batches.get(value) })
-  const isFeature = choice.design === 'feature'
-  if (found.length === 0 && !isFeature) throw noSlots(opened, closed)
+  const isFeature = wished.design === 'feature'
+  const find = (choice: Choice) => {
+    const slots = findSlots({ graph, shapes, choice, batchOf: (value) => batches.get(value) })
+    if (slots.open.length === 0 && !isFeature) throw noSlots(opened, slots.closed)
+    return slots
+  }
+  const { choice, where } = allocated(wished, options, find)
+  const { open: found, closed } = find(choice)
   // A family of frozen features opens nothing: its domains differ in their heads only.
   const open = isFeature ? [] : found
   const slots = open.map((entry) => entry.slot)
   checkRank(choice, slots)
   const trunk = frozenWeights(graph, open).reduce((sum, { dims }) => sum + elementsOf(dims), 0)
   const notes = [...opened.notes, ...foldedNote(slots)]
-  return { opened, choice, input, found, open, slots, closed, trunk, chosen: why, notes }
+  return { opened, choice, input, found, open, slots, closed, trunk, chosen: why + where, notes }
+}
+
+/**
+ * A choice with matrices where they are wanted.
+ *
+ * @param find finds the slots of a choice
+ */
+function allocated(
+  choice: Choice,
+  { slots: places }: Wishes,
+  find: (choice: Choice) => ReturnType<typeof findSlots>,
+): { choice: Choice; where: string } {
+  if (places === undefined) return { choice, where: '' }
+  // Whether a slot takes a matrix does not depend on the rank, which may be too high for those that get none.
+  const all = find({ ...choice, rank: undefined })
+  const matricesAt = slotsAt(places, all)
+  const where = `; matrices at ${matricesAt.size} of the ${takingMatrix(all).length} slots that take one (--slots ${places.text}), scale and bias at the others`
+  return { choice: { ...choice, matricesAt }, where }
 }
 
 /** Refuses what would be without effect. */
-function checkWishes({ design, rank, open }: Wishes): void {
+function checkWishes({ design, rank, open, slots }: Wishes): void {
   if (typeof rank === 'number' && (design === 'bn' || design === 'feature'))
     throw new BackboneError(`A family of design ${design} has no matrices: leave --rank out.`)
+  if (slots !== undefined && (design === 'bn' || design === 'feature'))
+    throw new BackboneError(
+      `A family of design ${design} has no matrices: leave --slots out, or choose the design parallel or series. What is opened is chosen with --open.`,
+    )
   if (open !== undefined && design === 'feature')
     throw new BackboneError(
       'A family of design feature opens no slots: leave --open out, or choose another design.',

@@ -207,7 +207,7 @@ function factored(
   const [rows, rankOfB] = matrixSize(B)
   if (slot.columns === 0) {
     problems.add(
-      `${of}: its slot takes no matrix in family ${quote(family.name)}. Build it with --open that names the layer`,
+      `${of}: its slot takes no matrix in family ${quote(family.name)}. Build it with a matrix there: --open that names the layer, and no --slots that leaves it out`,
     )
     return own
   }

@@ -152,7 +152,9 @@ function familyFor(
     ({ name, fingerprint }) => `family ${quote(name)} with the fingerprint ${quote(fingerprint)}`,
   )
   const those = known.length === 1 ? `this is ${known[0]}` : `these are ${known.join(', ')}`
-  all.add(`family is ${quote(named)}, but ${those}: the pack belongs to another family`)
+  all.add(
+    `family is ${quote(named)}, but ${those}: the pack belongs to another family, whose backbone, slots, matrices, design or input differ. Train it for this one, or serve its own`,
+  )
   for (const problem of problems.list()) all.add(problem)
   throw refuse(all)
 }

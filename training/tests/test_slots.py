@@ -1,4 +1,5 @@
 """Where matrices are: the words of --slots, networks with matrices at some slots, and a list chosen by what removals cost."""
+import json
 import sys
 import tempfile
 import unittest
@@ -27,6 +28,14 @@ class Choice(unittest.TestCase):
             parts = slots.thirds(names)
             self.assertEqual([len(parts[word]) for word in slots.WORDS], sizes)
             self.assertEqual([name for word in slots.WORDS for name in parts[word]], names)
+
+    def test_words_and_patterns_choose_what_they_choose_in_the_family_builder(self):
+        choices = json.loads((Path(__file__).parents[2] / "test" / "fixtures" / "slot-choices.json").read_text())
+        self.assertEqual(choices[0]["slots"], net.SLOT_NAMES)
+        for choice in choices:
+            for text, names in choice["chosen"].items():
+                with self.subTest(text=text, slots=len(choice["slots"])):
+                    self.assertEqual(slots.chosen(text, choice["slots"]), names)
 
     def test_words_are_joined_and_patterns_searched_in_forward_order(self):
         names = ["a.1", "a.2", "b.1", "b.2", "c.1", "c.2"]

@@ -76,6 +76,14 @@ class Graphs(unittest.TestCase):
         with torch.no_grad():
             self.assertTrue(torch.allclose(trunk.features(x, {}), trunk.features(x, adapters.Adapter(family, "full").tensors()), atol=1e-6))
 
+    def test_a_slot_without_a_matrix_trains_scale_and_bias(self):
+        family = adapters.Family(FAMILY)
+        for slot in family.slots:
+            slot["columns"] *= slot["name"].startswith("blocks.8.")
+        tensors = adapters.Adapter(family, "full").tensors()
+        self.assertEqual([k for k in tensors if k.endswith(".matrix")], ["blocks.8.c1.conv.matrix", "blocks.8.c2.conv.matrix"])
+        self.assertTrue(all(f"{slot['name']}.{part}" in tensors for slot in family.slots for part in ("scale", "bias")))
+
 
 class Folders(unittest.TestCase):
     def setUp(self):

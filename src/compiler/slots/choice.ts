@@ -20,6 +20,8 @@ export interface Choice {
   matrices: ReadonlySet<Kind>
   /** Without a pattern: the places that are opened without a matrix too. */
   affine: ReadonlySet<Normalised>
+  /** Of the slots that take a matrix, those that get one, the others scale and bias; all if not given. */
+  matricesAt?: ReadonlySet<string> | undefined
   /** Rank of the factors; undefined for whole matrices. */
   rank?: number | undefined
   /** A layer for which factors would be no smaller takes the whole matrix. Otherwise one that is too narrow is an error. */
@@ -56,7 +58,9 @@ export function allocate(choice: Choice, place: FoundPlace): Allocation | string
   return without ?? `${kind}: opened only if --open names it`
 }
 
-function withMatrix({ design, rank, widens }: Choice, { name, in: channels, out }: FoundPlace): Allocation {
+function withMatrix(choice: Choice, { name, in: channels, out }: FoundPlace): Allocation {
+  const { design, matricesAt, rank, widens } = choice
+  if (matricesAt && !matricesAt.has(name)) return { columns: 0 }
   const columns = design === 'parallel' ? channels : design === 'series' ? out : 0
   if (columns === 0 || rank === undefined) return { columns }
   if (widens && rank * (out + columns) >= out * columns) return { columns }
@@ -75,6 +79,6 @@ export function checkRank({ rank, pattern }: Choice, slots: readonly Slot[]): vo
 function tooHigh(rank: number, slot: Pick<Slot, 'name' | 'out' | 'columns'>): BackboneError {
   const { name, out, columns } = slot
   return new BackboneError(
-    `The rank ${rank} (--rank) is above the width of the layer ${name}, whose matrix has ${out} rows and ${columns} columns. Lower it to ${largestRank(slot)}, or choose the layers with --open.`,
+    `The rank ${rank} (--rank) is above the width of the layer ${name}, whose matrix has ${out} rows and ${columns} columns. Lower it to ${largestRank(slot)}, or leave the layer out (--open, --slots).`,
   )
 }

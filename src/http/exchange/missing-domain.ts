@@ -1,6 +1,6 @@
 /** The answer to a request for a domain that is not there: 404, with the domain that was probably meant. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { similarDomain } from '../../domain-id.js'
+import { similarText } from '../../similar-text.js'
 import { FacetError, unknownDomain } from '../../errors.js'
 import type { Domains } from './deps.js'
 import { answerFailure } from './failures.js'
@@ -8,7 +8,7 @@ import { answerFailure } from './failures.js'
 /** Names only domains that the caller may see. */
 export function missingDomain({ caller }: FastifyRequest, registry: Domains, domain: string): FacetError {
   const seen = caller.domains === null ? registry.ids() : [...caller.domains].filter((id) => registry.has(id))
-  return unknownDomain(domain, similarDomain(domain, seen))
+  return unknownDomain(domain, similarText(domain, seen))
 }
 
 /** An error handler of routes whose path names a domain. */

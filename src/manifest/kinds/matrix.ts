@@ -31,7 +31,7 @@ export function matrixParts({ out, columns, rank, basis }: Slot, trailing: reado
 /** What is said of a part that a slot does not have, with what it takes instead. @param family its name, quoted */
 export function noSuchPart({ name, out, columns, rank, basis }: Slot, part: string, family: string): string {
   const none = `this slot takes no ${part} in family ${family}`
-  if (columns === 0) return none
+  if (columns === 0) return `${none}, scale and bias alone: leave the tensor out`
   if (basis !== undefined)
     return `${none}: its second factor is the family's basis, and a pack gives the first, "${name}.${UP}" [${out},${basis}]. facet pack project makes it of a matrix`
   if (rank === undefined)

@@ -1,7 +1,7 @@
-/** Which domain a mistyped id probably meant. */
+/** Which of the known names a mistyped one probably meant. */
 import fc from 'fast-check'
 import t from 'tap'
-import { similarDomain } from '../src/domain-id.js'
+import { similarText } from '../src/similar-text.js'
 
 const ids = ['base', 'eurosat', 'sketch', 'sketch-v2', 'trashnet', 'tea', 'x1', 'cifar100', 'cifar10']
 
@@ -21,7 +21,7 @@ t.test('an id with a slip or two is recognised', async (t) => {
     ['', null],
     ['unheard-of', null],
   ]
-  for (const [mistyped, meant] of cases) t.equal(similarDomain(mistyped, ids), meant, mistyped)
+  for (const [mistyped, meant] of cases) t.equal(similarText(mistyped, ids), meant, mistyped)
 })
 
 t.test('its cost is bounded, however many domains there are', async (t) => {
@@ -32,10 +32,10 @@ t.test('its cost is bounded, however many domains there are', async (t) => {
       yield `domain-${String(i).padStart(6, '0')}`
     }
   }
-  similarDomain('unheard-of', many())
+  similarText('unheard-of', many())
   t.ok(lookedAt <= 10_001, 'of others, ten thousand')
   lookedAt = 0
-  similarDomain('domain-abcdef', many())
+  similarText('domain-abcdef', many())
   t.ok(lookedAt <= 501, 'of like ones, five hundred')
 })
 
@@ -55,7 +55,7 @@ t.test('a slip is a character more, less or another one', async () => {
   fc.assert(
     fc.property(pair, ([mistyped, id]) => {
       const isSlip = distance(mistyped, id) <= Math.min(2, Math.floor(mistyped.length / 3))
-      return similarDomain(mistyped, [id]) === (isSlip ? id : null)
+      return similarText(mistyped, [id]) === (isSlip ? id : null)
     }),
     { numRuns: 2000 },
   )
