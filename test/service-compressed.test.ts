@@ -1,6 +1,7 @@
 /** A compressed family in the service: its packs, whole packs that are projected, and what is refused. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { compressFamily } from '../src/compiler/compress.js'
 import { chooseBases } from '../src/compiler/joint/bases.js'
@@ -11,7 +12,7 @@ import type { Projection } from '../src/pack/projection.js'
 import { writePack } from '../src/pack/write.js'
 import { random } from './networks.js'
 import { secondFamily } from './second-family.js'
-import { pngImage, predict, put, runService } from './service-rig.js'
+import { pngImage, post, predict, put, runService } from './service-rig.js'
 
 const folders = t.testdir()
 const source = await secondFamily(folders, 'whole')
@@ -154,4 +155,24 @@ t.test('where the family that was compressed is served too, its packs are its ow
   const answer = await register(url, 'birds', wholePack(1, 'bird'), 201)
   t.equal(answer.family, 'whole')
   t.equal(answer.projection, undefined)
+})
+
+t.test('packs of the family that was compressed, in a data folder: the remedy is a projection', async (t) => {
+  const { url, data, service: before } = await runService(t, ['--family', source.dir])
+  await register(url, 'birds', wholePack(1, 'bird'), 201)
+  await before.stop()
+
+  const lines: { message?: string }[] = []
+  const logger = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  const after = await runService(t, ['--family', small.dir, '--data', data], { logger })
+  t.match(
+    lines.map(({ message }) => message),
+    [/birds cannot be served\. .*make packs of 'small' of them \(facet pack project\)/],
+  )
+  const response = await post(after.url, '/v1/domains/birds/predict', image)
+  t.equal(response.status, 503)
+  t.match(
+    await response.text(),
+    /'small' was compressed from that family: make its pack with facet pack project/,
+  )
 })

@@ -73,10 +73,21 @@ export class Families {
       .join(', ')
   }
 
+  /** The name of a served family that was compressed from this one; undefined where there is none. */
+  compressedFrom(fingerprint: string): string | undefined {
+    return this.all.find(({ family }) => family.compressed?.fingerprint === fingerprint)?.family.name
+  }
+
   #unserved(version: string): FacetError {
+    const other = this.#catalog.family(version)!
+    const compressed = this.compressedFrom(other)
     return new FacetError(
       'domain_failed',
-      `Version ${short(version)} is a pack of another family (fingerprint ${short(this.#catalog.family(version)!)}), and this service serves ${this.describe()}.`,
+      `Version ${short(version)} is a pack of another family (fingerprint ${short(other)}), and this service serves ${this.describe()}.${
+        compressed === undefined
+          ? ''
+          : ` '${compressed}' was compressed from that family: make its pack with facet pack project.`
+      }`,
     )
   }
 }

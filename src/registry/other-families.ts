@@ -44,48 +44,55 @@ export async function withFamilies(
 /** @returns a problem for the data folder and one for the shipped packs, where they have active packs of others */
 export function otherFamilies(
   states: readonly DomainState[],
-  families: Pick<Families, 'served' | 'describe'>,
+  families: Pick<Families, 'served' | 'describe' | 'compressedFrom'>,
 ): StoreProblem[] {
-  const found = { store: new Found(), seed: new Found() }
+  const found = { store: new Found(families), seed: new Found(families) }
   for (const state of states) {
     const record = activeVersion(state)
     if (record === undefined) continue
     const other = families.served(record.family) === undefined ? record.family : undefined
     found[record.seed ? 'seed' : 'store'].add(state.domain, other)
   }
-  const served = `this service serves ${families.describe()}`
   return [
-    found.store.problem('in the data folder', served, 'another data folder (--data)'),
-    found.seed.problem('shipped (--adapters)', served, 'the folder of its packs (--adapters)'),
+    found.store.problem('in the data folder', 'another data folder (--data)'),
+    found.seed.problem('shipped (--adapters)', 'the folder of its packs (--adapters)'),
   ].flatMap((problem) => problem ?? [])
 }
 
 class Found {
+  readonly #served: Pick<Families, 'describe' | 'compressedFrom'>
   #all = 0
   readonly #others: string[] = []
   readonly #families = new Set<string>()
+
+  constructor(served: Pick<Families, 'describe' | 'compressedFrom'>) {
+    this.#served = served
+  }
 
   /** @param other fingerprint of its pack's family, where that is not served */
   add(domain: string, other: string | undefined): void {
     this.#all++
     if (other === undefined) return
     this.#others.push(domain)
-    this.#families.add(short(other))
+    this.#families.add(other)
   }
 
-  problem(where: string, served: string, folder: string): StoreProblem | undefined {
+  problem(where: string, folder: string): StoreProblem | undefined {
     const count = this.#others.length
     if (count === 0) return undefined
     const named = this.#others.sort().slice(0, NAMED).join(', ')
     const domains = count > NAMED ? `${named} and ${count - NAMED} more` : named
-    const families = [...this.#families].sort().slice(0, NAMED).join(', ')
+    const families = [...this.#families].sort().slice(0, NAMED).map(short).join(', ')
+    const compressed = [...this.#families].flatMap((other) => this.#served.compressedFrom(other) ?? [])[0]
+    const project =
+      compressed === undefined ? '' : `make packs of '${compressed}' of them (facet pack project), `
     return {
       kind: 'other_family',
       subject: 'store',
       count,
       message:
         `${count} of ${this.#all} domains ${where} have packs of another family (fingerprint ${families}), and ` +
-        `${served}: ${domains} cannot be served. Name their family too (--family), or ${folder}. Nothing is changed.`,
+        `this service serves ${this.#served.describe()}: ${domains} cannot be served. Name their family too (--family), ${project}or ${folder}. Nothing is changed.`,
     }
   }
 }

@@ -153,7 +153,7 @@ export class Residency {
   }
 
   /** The family whose versions these are. */
-  get family(): Pick<FamilyManifest, 'name' | 'fingerprint'> {
+  get family(): Pick<FamilyManifest, 'name' | 'fingerprint' | 'compressed'> {
     return this.#options.family.manifest
   }
 
