@@ -40,13 +40,13 @@ class Plan:
 # far from photographs have a larger rate.
 PLANS = {
     "dtd10": Plan(12, "64:0.6,128:0.4"),
-    "cifar100": Plan(3, options=("--with-val", "--limit", "150")),
+    "cifar100": Plan(4, options=("--with-val", "--limit", "300")),
     "flowers90": Plan(12),
     "sketch": Plan(16, rate="4e-3"),
     "gtsrb": Plan(6, options=("--limit", "150"), rate="4e-3"),
     "blood_cells": Plan(6, rate="1e-3"),
     "eurosat": Plan(4),
-    "aircraft": Plan(12, options=("--with-val",)),
+    "aircraft": Plan(30, options=("--with-val",), rate="4e-3"),
     "fashion_mnist": Plan(4),
     "omniglot": Plan(8),
     "ucmerced": Plan(12),
