@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> dict:
     for n, start in enumerate(starts):
         begin_head(task, n, start)
     served = lambda n: adapters.Served(trunk, whole(network, n))
-    scores = {d.name: {"pack": teaching.accuracy(d.teacher, d), "start": teaching.accuracy(served(n), d)} for n, d in enumerate(there)}
+    scores = {d.name: {"pack": teaching.accuracy_of_teacher(d), "start": teaching.accuracy(served(n), d)} for n, d in enumerate(there)}
     teaching.show(scores)
     recipe = loop.Recipe(epochs=1, lr=args.lr, head_lr=args.head_lr, batch=args.batch, weight_decay=1e-3, schedule=((family.frame.crop, 1.0),),
                          seed=args.seed, precision=args.precision, steps=args.steps, optimizer="adamw", subject=subject_of(args, compressed, there))

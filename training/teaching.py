@@ -5,6 +5,7 @@ Hinton et al. 2015). What it does not know: what is trained; how packs are writt
 """
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,12 @@ def accuracy(network: nn.Module, domain: Domain) -> float:
     """Top-1 in percent of the domain's test images."""
     learner = domain.learner
     return loop.accuracy(loop.predict(network, domain.test, learner.mean, learner.std, learner.device, frame=learner.frame), domain.test)
+
+
+def accuracy_of_teacher(domain: Domain) -> float:
+    """That of the domain's own pack: as the pack says, where it was measured on as many images, and measured otherwise."""
+    said = json.loads(domain.metadata.get("metrics", "{}"))
+    return said["accuracy"] if said.get("test_images") == len(domain.test) and "accuracy" in said else accuracy(domain.teacher, domain)
 
 
 def means(scores: dict[str, dict[str, float]]) -> dict[str, float]:

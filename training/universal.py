@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> dict:
     torch.manual_seed(args.seed)
     trunk = adapters.GraphTrunk(family, args.device)
     there = [source(args, trunk), *(teaching.load(args.packs / f"{name}.safetensors", args.data, trunk) for name in names)]
-    scores = {d.name: {"pack": teaching.accuracy(d.teacher, d)} for d in there}
+    scores = {d.name: {"pack": teaching.accuracy_of_teacher(d)} for d in there}
     network = Universal([network_of(domain, trunk) for domain in there])
     recipe = loop.Recipe(epochs=1, lr=args.lr, head_lr=args.head_lr, batch=args.batch, weight_decay=args.weight_decay, schedule=((data.CROP, 1.0),),
                          seed=args.seed, precision=args.precision, steps=args.steps, optimizer="adamw", subject=subject_of(args, family, there))
