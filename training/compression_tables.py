@@ -1,7 +1,7 @@
 """The part of docs/results.md about domains that share bases: accuracy against parameters, beside the paper's own points.
 
-Reads `bases/*.json` (`facet compress --report`), `compressed/<family>/*.json` (compress_sweep.py) and `joint/*.json` (joint.py) of
-the results. What it does not know: how bases are chosen or trained; other sections of the page.
+Reads `bases/*.json` (`facet compress --report`), `compressed/<family>/*.json` (compress_sweep.py; `unseen/` below it: domains that
+took no part) and `joint/*.json` (joint.py) of the results. What it does not know: how bases are chosen or trained; other sections of the page.
 """
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ def section(results: Path, today: dict[str, dict[str, dict]]) -> list[str]:
                    [[b.chosen, f"{b.rank:g}", f"{b.networks:.2f}", f"{b.adapter:,}", f"{b.kept:.1f}%", f"{b.after:.2f}", f"{b.before - b.after:.2f}"] for b in bases])
     for name, runs in alone.items():
         lines += trained_alone(name, accuracies(runs, today), networks_of(next(iter(runs.values()))["parameters"], bases))
+    lines += unseen_section(results)
     for run in together:
         lines += trained_together(run, networks_of(run["parameters"]["adapter"], bases))
     return lines
@@ -89,6 +90,21 @@ def trained_alone(name: str, rows: list[tuple[str, float, float, float]], networ
     return [f"*Trained a little further, each domain by itself* ({size}`{name}`): `up`, scale, bias and head through the bases for at most 8 epochs, whole test sets "
             f"(`python training/compress_sweep.py --family models/{name} --packs adapters/{name} --data DIR`). A domain whose own pack had few steps gains by this training too.", "",
             *table(["domain", "own pack", "projected", "trained", "trained minus own"], cells)]
+
+
+def unseen_section(results: Path) -> list[str]:
+    """Domains that took no part when the bases were chosen, by compressed family."""
+    rows = []
+    for path in sorted(results.glob("compressed/*/unseen/*.json")):
+        run = json.loads(path.read_text())
+        found, lost = run["accuracy"], max(run["lost"].items(), key=lambda entry: entry[1])
+        trained = f"{found['test']:.2f}" if "test" in found else ""
+        rows.append([run["family"], run["domain"], f"{found['full']:.2f}", f"{found['start']:.2f}", f"{lost[1]:.0f}% ({lost[0]})", trained])
+    if not rows:
+        return []
+    return ["*Domains that took no part in the bases*, projected on them (whole test sets; `python training/compress_sweep.py --family models/NAME --packs adapters/resnet26-half --data DIR`, "
+            "where `--project-only` leaves the training out):", "",
+            *table(["bases of", "domain", "own pack", "projected", "lost of its output by the worst slot", "trained"], rows)]
 
 
 def trained_together(run: dict, networks: float | None) -> list[str]:

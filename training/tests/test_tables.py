@@ -72,6 +72,9 @@ class Tables(unittest.TestCase):
             (results / "compressed" / "tiny-quarter").mkdir(parents=True)
             again = {**result("sketch", "full", 90.75), "accuracy": {"test": 90.75, "start": 85.5}, "parameters": 44}
             (results / "compressed" / "tiny-quarter" / "sketch.json").write_text(json.dumps(again))
+            (results / "compressed" / "tiny-quarter" / "unseen").mkdir()
+            (results / "compressed" / "tiny-quarter" / "unseen" / "dtd10.json").write_text(json.dumps({
+                "family": "tiny-quarter", "domain": "dtd10", "accuracy": {"full": 80.0, "start": 77.5}, "lost": {"a.conv": 3.0, "b.conv": 12.0}}))
             (results / "joint").mkdir()
             scores = {"pack": 92.0, "start": 80.0, "trained": 91.0}
             (results / "joint" / "half.json").write_text(json.dumps({
@@ -103,6 +106,7 @@ class Tables(unittest.TestCase):
             self.assertIn("| images, allotted | 0.5 | 1.33 | 44 | 87.5% | 50.00 | 37.50 |", page)
             self.assertIn("(1.33 networks, `tiny-quarter`)", page)
             self.assertIn("| sketch | 91.50 | 85.50 | 90.75 | -0.75 |", page)
+            self.assertIn("| tiny-quarter | dtd10 | 80.00 | 77.50 | 12% (b.conv) |  |", page)
             self.assertIn("(1.63 networks, from `tiny-half`): 5 steps of 4 images", page)
             self.assertIn("| **mean of 1** | **92.00** | **80.00** | **91.00** | **-1.00** |", page)
             self.assertIn("| trunk + 10 parallel adapters | 2,120 | 2.30 |", page)
