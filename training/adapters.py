@@ -7,7 +7,7 @@ The numbers of a slot are trained as changes of the base's answer, y0 = g x z + 
 with s, t and A (or its factors) starting at zero: so all slots change by like amounts at one learning rate, whatever their
 base. Where training starts from a pack, its answer takes the place of the base's, and the matrix (or each factor) is a change of
 the pack's. In a compressed family the second factor is the family's basis and frozen, and A is `up` alone.
-What it does not know: data, the training loop.
+What it does not know: images, the training loop.
 """
 from __future__ import annotations
 
@@ -136,6 +136,9 @@ class GraphTrunk:
 
     def features(self, x: torch.Tensor, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """[N, F] of normalised images [N, 3, H, W]. `tensors`: as in a pack; a slot that is not there is the base's."""
+        unread = [name for name in tensors if name.split(".")[-1] in ("matrix", "up", "down") and f"{name.split('.')[-1]}.{name.rpartition('.')[0]}" not in self.graph.inputs]
+        if unread:
+            raise graphs.GraphError(f"the family's graph {self.family.graph_file()} takes no {unread[0]}")
         feeds, base = {"pixels": x.permute(0, 2, 3, 1)}, self.family.base
         slots = [slot["name"] for slot in self.family.slots]
         part = lambda name: tensors[name] if name in tensors else base[name].to(x.device)

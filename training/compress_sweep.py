@@ -49,8 +49,12 @@ class Run:
     start: Path
     result: Path
 
-    def figures(self) -> dict:
-        return json.loads(self.result.read_text()) if self.result.is_file() else {}
+    def figures(self, fingerprint: str) -> dict:
+        """What is known of the run. Raises SystemExit for the figures of another family of this name."""
+        found = json.loads(self.result.read_text()) if self.result.is_file() else {}
+        if found and found["fingerprint"] != fingerprint:
+            raise SystemExit(f"{self.result} is of another family of this name (fingerprint {found['fingerprint'][:12]}, not {fingerprint[:12]}). Remove it to run again")
+        return found
 
     def write(self, figures: dict) -> None:
         self.result.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +114,7 @@ def project(run: Run, family: adapters.Family, args: argparse.Namespace) -> None
     command = f"npm run facet -- pack project adapters/{source.name}/{run.pack.name} --family models/{family.name} --out {run.pack.name}"
     run.write({"domain": run.domain, "family": family.name, "fingerprint": family.fingerprint, "accuracy": accuracy, "classes": len(labels),
                "images": {"test": len(test)}, "lost": lost, "projected": command})
-    print(f"{run.domain}: {accuracy['full']}% before it was projected, {accuracy['start']}% after; at the worst slot {max(lost.values())}% "
+    print(f"{run.domain}: {accuracy['full']}% before it was projected, {accuracy['start']}% after; at the worst slot {max(lost.values(), default=0)}% "
           "of the output are lost", flush=True)
 
 
@@ -142,7 +146,7 @@ def train(run: Run, family: adapters.Family, args: argparse.Namespace) -> dict:
                                  "--start", str(run.start), "--out", str(out), *options, "--threads", str(args.threads)]).returncode
     if status:
         sys.exit(f"{run.domain} ended with status {status}; the same command goes on")
-    before, result = run.figures(), json.loads(out.with_suffix(".json").read_text())
+    before, result = run.figures(family.fingerprint), json.loads(out.with_suffix(".json").read_text())
     own = result["command"]
     start = run.pack.name if run.unseen else f"adapters/{family.name}/{run.pack.name}"
     words = [f"DIR/{domains.DOMAINS[run.domain].archive}.zip", "--family", f"models/{family.name}", "--start", start, "--out", run.pack.name, *options[:-1], "LABELS"]
@@ -169,9 +173,9 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     family = adapters.Family(args.family)
     runs = runs_of(args, family)
-    missing = [run for run in runs if "test" not in run.figures().get("accuracy", {})]
+    missing = [run for run in runs if "test" not in run.figures(family.fingerprint).get("accuracy", {})]
     for run in missing:
-        if run.unseen and not (run.figures() and run.start.is_file()):
+        if run.unseen and not (run.figures(family.fingerprint) and run.start.is_file()):
             project(run, family, args)
     if args.project_only:
         return

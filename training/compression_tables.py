@@ -21,11 +21,12 @@ COLOURS = {"matrices, uniform": "#c0a080", "images, uniform": "#7fb3d5", "images
 @dataclass
 class Bases:
     """One way of choosing bases. `chosen`: by images or matrices, ranks alike or allotted; `networks`: trunk and ten domains as a multiple of one
-    network; `adapter`: numbers of a domain's adapter; `before`, `after`: mean accuracy in percent on the images that were measured."""
+    network, `whole`: the same before compression; `adapter`: numbers of a domain's adapter; `before`, `after`: mean accuracy in percent on the images that were measured."""
 
     chosen: str
-    rank: float
+    asked: str
     networks: float
+    whole: float
     adapter: int
     kept: float
     before: float
@@ -37,7 +38,8 @@ def bases_of(report: dict) -> Bases:
     """What a report of `facet compress` says."""
     measured = report["domains"]
     chosen = f"{report['slots'][-1]['chosenBy']}, {report['want']['kind']}"
-    return Bases(chosen, report["want"]["share"], report["networks"]["after"], report["adapter"]["after"], 100 * mean(slot["kept"] for slot in report["slots"]),
+    asked = next(f"{value:g}{unit}" for key, unit in (("share", ""), ("kept", " of the energy"), ("bytes", " bytes")) if (value := report["want"].get(key)) is not None)
+    return Bases(chosen, asked, report["networks"]["after"], report["networks"]["before"], report["adapter"]["after"], 100 * mean(slot["kept"] for slot in report["slots"]),
                  100 * mean(d["before"] for d in measured), 100 * mean(d["after"] for d in measured), sum(d["images"] for d in measured))
 
 
@@ -68,14 +70,15 @@ def section(results: Path, today: dict[str, dict[str, dict]]) -> list[str]:
         return []
     lines = ["## Domains that share bases", "",
              "Joint compression of ten domains' parallel packs ([compression.md](compression.md)). Networks: trunk with its bases and ten adapters as a multiple of one network, heads apart; "
-             "without compression 2.13. *No training*: packs projected on the bases, "
+             f"without compression {bases[0].whole:.2f}. *No training*: packs projected on the bases, "
              f"{bases[0].images:,} test images of the ten domains, mean of the domains' accuracies ({bases[0].before:.2f} by their own packs). "
              "`facet compress PACKS --family models/resnet26-half --images DIR --measure 250 --rank R [--uniform] [--limit 0] --report FILE`.", "",
              "![compression](img/compression.png)", ""]
     lines += table(["bases chosen by", "share of the rank", "networks", "numbers of an adapter", "energy kept", "accuracy", "lost"],
-                   [[b.chosen, f"{b.rank:g}", f"{b.networks:.2f}", f"{b.adapter:,}", f"{b.kept:.1f}%", f"{b.after:.2f}", f"{b.before - b.after:.2f}"] for b in bases])
+                   [[b.chosen, b.asked, f"{b.networks:.2f}", f"{b.adapter:,}", f"{b.kept:.1f}%", f"{b.after:.2f}", f"{b.before - b.after:.2f}"] for b in bases])
     for name, runs in alone.items():
-        lines += trained_alone(name, accuracies(runs, today), networks_of(next(iter(runs.values()))["parameters"], bases))
+        if accuracies(runs, today):
+            lines += trained_alone(name, accuracies(runs, today), networks_of(next(iter(runs.values()))["parameters"], bases))
     lines += unseen_section(results)
     for run in together:
         lines += trained_together(run, networks_of(run["parameters"]["adapter"], bases))
@@ -97,7 +100,7 @@ def unseen_section(results: Path) -> list[str]:
     rows = []
     for path in sorted(results.glob("compressed/*/unseen/*.json")):
         run = json.loads(path.read_text())
-        found, lost = run["accuracy"], max(run["lost"].items(), key=lambda entry: entry[1])
+        found, lost = run["accuracy"], max(run["lost"].items(), key=lambda entry: entry[1], default=("no matrix", 0))
         trained = f"{found['test']:.2f}" if "test" in found else ""
         rows.append([run["family"], run["domain"], f"{found['full']:.2f}", f"{found['start']:.2f}", f"{lost[1]:.0f}% ({lost[0]})", trained])
     if not rows:
@@ -130,8 +133,8 @@ def plot(results: Path, today: dict[str, dict[str, dict]], folder: Path) -> None
     for chosen in [c for c in COLOURS if any(b.chosen == c for b in bases)]:
         own = sorted((b.networks, b.after) for b in bases if b.chosen == chosen)
         ours.plot(*zip(*own), marker="o", color=COLOURS[chosen], label=f"no training, {chosen}")
-    whole = [(networks_of(next(iter(runs.values()))["parameters"], bases), accuracies(runs, today)) for runs in alone.values()]
-    points = sorted((networks, mean(row[3] for row in rows)) for networks, rows in whole if networks and len(rows) == len(TEN))
+    trained = [(networks_of(next(iter(runs.values()))["parameters"], bases), accuracies(runs, today)) for runs in alone.values()]
+    points = sorted((networks, mean(row[3] for row in rows)) for networks, rows in trained if networks and len(rows) == len(TEN))
     if points:
         ours.plot(*zip(*points), marker="s", color=COLOURS["trained alone"], label="each domain trained further")
     points = sorted((networks_of(run["parameters"]["adapter"], bases), run["mean"]["trained"]) for run in together
@@ -139,7 +142,7 @@ def plot(results: Path, today: dict[str, dict[str, dict]], folder: Path) -> None
     if points:
         ours.plot(*zip(*points), marker="D", color=COLOURS["trained together"], label="trained together, bases too")
     there = [today[d] for d in TEN if d in today]
-    for design, networks in (("feature", 1.0), ("parallel", 2.13)):
+    for design, networks in (("feature", 1.0), ("parallel", bases[0].whole)):
         if all(design in designs for designs in there):
             ours.plot(networks, mean(score(designs[design]) for designs in there), marker="*", markersize=11, linestyle="none", color="#111111")
             ours.annotate(design, (networks, mean(score(designs[design]) for designs in there)), textcoords="offset points", xytext=(0, 8), ha="center", fontsize=8)

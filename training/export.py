@@ -32,6 +32,7 @@ def card(domain: domains.Domain, result: dict, family: str, path: Path, referenc
     size, r = path.stat().st_size, result["recipe"]
     erased = f"random erasing of {r['erase']:.0%} of the images, " if r.get("erase") else ""
     placed = f"matrices at {len(result['matrices'])} slots ({result['slots']}), " if "matrices" in result else ""
+    length = f"{r['steps']:,} steps" if r.get("steps") else f"{r['epochs']} epochs"
     lines = [
         f"# {domain.title} (`{domain.id}`)", "", f"{domain.description}. A {result['design']} adapter pack for `{family}`.", "",
         f"- **Data**: {result['images']['train']:,} training and {result['images']['test']:,} test images, {result['classes']:,} "
@@ -46,7 +47,7 @@ def card(domain: domains.Domain, result: dict, family: str, path: Path, referenc
         lines.append("- **Other designs, same test images**: "
                      + ", ".join(f"{k} {v:.2f}%" for k, v in reference.items()) + ".")
     lines += [
-        f"- **Training**: {r['epochs']} epochs, batch {r['batch']}, one cycle to lr {r['lr']}, weight decay {r['weight_decay']}, "
+        f"- **Training**: {length}, batch {r['batch']}, one cycle to lr {r['lr']}, weight decay {r['weight_decay']}, "
         f"dropout {result['dropout']}, {erased}{placed}{result['init']} initialisation, seed {r['seed']}; {result['seconds']:.0f} s on "
         f"{result['device']} (torch {result['torch']}, {r['precision']}).",
         f"- **Date**: {result['date']}. **Size**: {size / 1e6:.2f} MB, fp16.",
@@ -82,8 +83,11 @@ def main() -> None:
             continue
         network, saved = restore(final)
         domain, result = domains.domain(name), saved["result"]
-        path = out / f"{name}.safetensors"
-        pack.write(path, net.fold(network), family=family["fingerprint"], design=args.design, labels=saved["labels"],
+        path, tensors = out / f"{name}.safetensors", net.fold(network)
+        bare = [slot["name"] for slot in family["slots"] if not slot["columns"] and f"{slot['name']}.matrix" in tensors]
+        if bare:
+            raise SystemExit(f"{final} has matrices at {len(bare)} slots that have none in {family['name']}, such as {bare[0]}. Train it with the --slots of the family")
+        pack.write(path, tensors, family=family["fingerprint"], design=args.design, labels=saved["labels"],
                    mean=result["mean"], std=result["std"], dtype=torch.float16 if args.dtype == "fp16" else torch.float32,
                    name=domain.title, description=domain.description, license=domain.license, created=result["date"],
                    metrics=json.dumps({"accuracy": result["accuracy"]["test"], "test_images": result["images"]["test"]}))

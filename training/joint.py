@@ -37,7 +37,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--family", required=True, help="folder of the family whose packs are compressed")
     p.add_argument("--compressed", required=True, help="folder of the family that `facet compress` made of it: the bases to start from")
     p.add_argument("--packs", required=True, type=Path, help="folder of the family's own packs, the teachers")
-    p.add_argument("--start", type=Path, help="folder of the compressed packs; default: adapters/<name> beside the compressed family's parent folder")
+    p.add_argument("--start", type=Path, help="folder of the compressed packs; default: in adapters/ beside the folder that holds the compressed family, as `facet compress` writes them")
     p.add_argument("--data", required=True, type=Path, help="directory of <domain> folders or zip files of train|val|test/<class>/<image>, or of <archive>s as in domains.py")
     p.add_argument("--out", required=True, type=Path, help="directory for the packs and the figures, joint.json")
     p.add_argument("--only", nargs="+", help="these domains only; default: all that have a compressed pack")
@@ -53,8 +53,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's default")
     args = p.parse_args(argv)
-    if not 0 <= args.distil <= 1:
-        p.error(f"--distil {args.distil}: a share from 0 to 1")
+    teaching.check(args)
     return args
 
 
@@ -111,12 +110,21 @@ def whole(network: Shared, domain: int) -> dict[str, torch.Tensor]:
     return {k: v.detach().float().cpu().contiguous() for k, v in found.items()}
 
 
-def keep(path: Path, tensors: dict[str, torch.Tensor], domain: teaching.Domain, score: float) -> None:
+def start_of(path: Path, family: adapters.Family, domain: teaching.Domain) -> dict[str, torch.Tensor]:
+    """The tensors of a domain's compressed pack. Raises SystemExit unless it is of the same classes and images as the domain's own."""
+    tensors, metadata = adapters.pack_of(path, "--start", family)
+    differ = [key for key in ("labels", "mean", "std") if metadata[key] != domain.metadata[key]]
+    if differ:
+        raise SystemExit(f"--start {path} has other {' and '.join(differ)} than the pack {domain.name} (--packs). It must be made of that pack")
+    return tensors
+
+
+def keep(path: Path, tensors: dict[str, torch.Tensor], domain: teaching.Domain, design: str, score: float) -> None:
     """Writes a pack, in float32: rounded matrices would leave the directions of their bases."""
     metadata = domain.metadata
     said = {key: metadata[key] for key in ("name", "description", "license", "activation") if key in metadata}
     metrics = json.dumps({"accuracy": score, "test_images": len(domain.test)})
-    pack.write(path, tensors, family=metadata["family"], design=metadata["design"], labels=metadata["labels"], mean=metadata["mean"],
+    pack.write(path, tensors, family=metadata["family"], design=design, labels=metadata["labels"], mean=metadata["mean"],
                std=metadata["std"], dtype=torch.float32, created=datetime.date.today().isoformat(), metrics=metrics, **said)
 
 
@@ -133,13 +141,17 @@ def families_of(args: argparse.Namespace) -> tuple[adapters.Family, adapters.Fam
     family, compressed = adapters.Family(args.family), adapters.Family(args.compressed)
     if compressed.manifest.get("compressed", {}).get("fingerprint") != family.fingerprint:
         raise SystemExit(f"--compressed {args.compressed} was not made of {family.name} by `facet compress`. Name a family that was")
+    ranked = [slot["name"] for slot in compressed.slots if slot.get("basis") and slot.get("rank")]
+    if ranked:
+        raise SystemExit(f"the family {family.name} has factors of its own at {len(ranked)} slots, such as {ranked[0]}, and packs are written with whole matrices here. "
+                         "Train each domain by itself: training/compress_sweep.py")
     return family, compressed
 
 
 def main(argv: list[str] | None = None) -> dict:
     args = arguments(argv)
     family, compressed = families_of(args)
-    args.start = args.start or Path(args.compressed).absolute().parent.parent / "adapters" / compressed.name
+    args.start = args.start or Path(args.compressed).absolute().parent.parent / "adapters" / Path(args.compressed).absolute().name
     names = args.only or sorted(path.stem for path in args.start.glob("*.safetensors"))
     if not names:
         raise SystemExit(f"{args.start} has no packs. Name the folder that `facet compress` wrote them to (--start)")
@@ -149,7 +161,7 @@ def main(argv: list[str] | None = None) -> dict:
     torch.manual_seed(args.seed)
     trunk = adapters.GraphTrunk(family, args.device)
     there = [teaching.load(args.packs / f"{name}.safetensors", args.data, trunk) for name in names]
-    starts = [adapters.pack_of(args.start / f"{name}.safetensors", "--start", compressed)[0] for name in names]
+    starts = [start_of(args.start / f"{domain.name}.safetensors", compressed, domain) for domain in there]
     network = Shared(compressed, starts, args.frozen).to(args.device)
     task = Joint(network, there, trunk, (args.distil, args.temperature))
     for n, start in enumerate(starts):
@@ -167,7 +179,7 @@ def main(argv: list[str] | None = None) -> dict:
         sys.exit(str(stopped))
     for n, domain in enumerate(there):
         scores[domain.name]["trained"] = score = teaching.accuracy(served(n), domain)
-        keep(args.out / f"{domain.name}.safetensors", whole(network, n), domain, score)
+        keep(args.out / f"{domain.name}.safetensors", whole(network, n), domain, family.manifest["design"], score)
     teaching.show(scores)
     result = {"family": family.name, "compressed": compressed.name, "fingerprint": compressed.fingerprint, "accuracy": scores, "mean": teaching.means(scores),
               "ranks": {s["name"]: s["basis"] for s in compressed.slots if s.get("basis")},

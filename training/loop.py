@@ -160,7 +160,7 @@ def check_same(state: dict, recipe: Recipe, checkpoint: Path) -> None:
     defaults = {f.name: f.default for f in fields(Recipe)}
     differ = [name for name in now if began is not None and began.get(name, defaults[name]) != now[name]]
     if differ:
-        what = ", ".join("images, labels or family" if name == "subject" else name for name in differ)
+        what = ", ".join("what it is of: images, labels, family, packs or how they teach" if name == "subject" else name for name in differ)
         raise OtherRun(f"{checkpoint} is of a run that was stopped and began differently ({what}). Give the command that began it to go on, or remove the file to begin anew")
 
 

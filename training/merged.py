@@ -42,7 +42,7 @@ class MergedConv(torch.autograd.Function):
 
 
 def merged_conv(x: torch.Tensor, w: torch.Tensor, a: torch.Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> torch.Tensor:
-    """MergedConv, in bfloat16 where autocast is on: it does not reach into a function of one's own."""
+    """MergedConv, in bfloat16 where autocast is on: it does not change what a torch.autograd.Function computes."""
     if torch.is_autocast_enabled() or torch.is_autocast_cpu_enabled():
         x = x.bfloat16()
     return MergedConv.apply(x, w, a, stride, padding)

@@ -30,7 +30,7 @@ def chosen(text: str, names: list[str]) -> list[str]:
         parts = thirds(names)
         wanted = {name for word in words for name in parts[word]}
     elif Path(text).is_file():
-        lines = (line.strip() for line in Path(text).read_text().splitlines())
+        lines = (line.strip() for line in Path(text).read_text(encoding="utf-8-sig").split("\n"))
         wanted = {line for line in lines if line and not line.startswith("#")}
         unknown = sorted(wanted - set(names))
         if unknown:

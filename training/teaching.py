@@ -36,6 +36,17 @@ class Domain:
     test: data.Split
 
 
+def check(args) -> None:
+    """Raises SystemExit for options of a run with lessons that no run can have."""
+    if not 0 <= args.distil <= 1:
+        raise SystemExit(f"--distil {args.distil}: a share from 0 to 1")
+    if not args.temperature > 0:
+        raise SystemExit(f"--temperature {args.temperature}: a number above 0")
+    for option in ("steps", "batch"):
+        if getattr(args, option) < 1:
+            raise SystemExit(f"--{option} {getattr(args, option)}: a whole number from 1 on")
+
+
 class Lessons:
     """The task of a run (loop.Task): one step takes a batch of every domain. `answers`, of a subclass, are what learns."""
 
@@ -90,12 +101,24 @@ def load(path: Path, place: Path, trunk: adapters.Trunk) -> Domain:
         images = folder.read(images_at, family.frame, limit=-(-MOST_IMAGES // classes), with_val=True)
     except folder.FolderError as error:
         raise SystemExit(f"{name}: {error}") from error
-    if len(images.folders) != classes:
-        raise SystemExit(f"{images_at} has {len(images.folders)} class folders, and the pack {name} has {classes} labels. They must be the classes that the pack was trained on")
+    check_classes(name, images_at, images.folders, metadata["labels"], place)
+    if images.note != "test":
+        raise SystemExit(f"{images_at} has no test split, and the pack {name} may have learnt any of its other images. Add test/<class>/<image>")
     print(f"{name}: {len(images.train):,} training and {len(images.test):,} test images", flush=True)
     flips = domains.DOMAINS[name].flips if name in domains.DOMAINS else "none"
     learner = loop.Classification(None, images.train, metadata["mean"], metadata["std"], flips, trunk.device, family.frame)
     return Domain(name, adapters.Served(trunk, tensors), metadata, learner, images.test)
+
+
+def check_classes(name: str, images_at: Path, folders: list[str], labels: list[str], place: Path) -> None:
+    """Raises SystemExit unless the class folders, in their order, are what the pack's labels say."""
+    if len(folders) != len(labels):
+        raise SystemExit(f"{images_at} has {len(folders)} class folders, and the pack {name} has {len(labels)} labels. They must be the classes that the pack was trained on")
+    named = name in domains.DOMAINS and images_at.stem == domains.DOMAINS[name].archive and (place / "classes.json").is_file()
+    wanted = data.classes(place, domains.DOMAINS[name])[1] if named else folders
+    if labels != wanted and (named or set(labels) == set(folders)):
+        there, label = next((a, b) for a, b in zip(wanted, labels) if a != b)
+        raise SystemExit(f"{images_at}: the class {there!r} stands where the pack {name} has the label {label!r}. The labels must be in the order of the class folders' names")
 
 
 def accuracy(network: nn.Module, domain: Domain) -> float:
@@ -117,7 +140,7 @@ def means(scores: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def show(scores: dict[str, dict[str, float]]) -> None:
-    """A table of top-1 in percent, a row for each domain and their mean."""
+    """Prints a table of top-1 in percent, a row for each domain and their mean."""
     columns = list(next(iter(scores.values())))
     print(f"{'':16}" + "".join(f"{column:>10}" for column in columns))
     for name, score in {**scores, "mean": means(scores)}.items():
@@ -126,7 +149,7 @@ def show(scores: dict[str, dict[str, float]]) -> None:
 
 def command(script: str, argv: list[str], stand_in: dict[str, str]) -> str:
     """The command for another machine: words stand for this machine's folders, and the last two parts of a path for that of a family or packs."""
-    words = list(argv)
+    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--") else [word])]
     for option in ("--threads", "--device"):
         if option in words:
             at = words.index(option)

@@ -37,6 +37,8 @@ import teaching
 BASE = "base"
 # Images on which a normalisation's statistics are measured at the start.
 STATISTICS_IMAGES = 512
+# The least scale that a channel gets, as a share of its slot's largest: a matrix behind a scale of 0 has no A with BN(z + A v).
+LEAST_SCALE = 1e-4
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,7 +59,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of the training; accuracy is measured in fp32")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's default")
-    return p.parse_args(argv)
+    args = p.parse_args(argv)
+    teaching.check(args)
+    return args
 
 
 class Universal(nn.Module):
@@ -86,15 +90,15 @@ def unfolded(tensors: dict[str, torch.Tensor], convolutions: dict[str, torch.Ten
     norms = {**{name: slot.bn for name, slot in network.slots().items()}, "bn": network.bn}
     with torch.no_grad():
         network.head.weight.copy_(head), network.head.bias.copy_(tensors["head.bias"])
+        for name, norm in norms.items():
+            scale = tensors[f"{name}.scale"]
+            least = LEAST_SCALE * float(scale.abs().max())
+            norm.weight.copy_(torch.where(scale.abs() < least, torch.where(scale < 0, -least, least), scale)), norm.bias.copy_(tensors[f"{name}.bias"])
+            norm.running_mean.zero_(), norm.running_var.fill_(1 - norm.eps)
         for name, slot in network.slots().items():
             slot.conv.weight.copy_(convolutions[f"{name}.weight"])
             if f"{name}.matrix" in tensors:
-                scale = tensors[f"{name}.scale"]
-                scale = torch.where(scale.abs() < 1e-12, torch.full_like(scale, 1e-12), scale)
-                slot.adapter.weight.copy_((tensors[f"{name}.matrix"] / scale[:, None])[:, :, None, None])
-        for name, norm in norms.items():
-            norm.weight.copy_(tensors[f"{name}.scale"]), norm.bias.copy_(tensors[f"{name}.bias"])
-            norm.running_mean.zero_(), norm.running_var.fill_(1 - norm.eps)
+                slot.adapter.weight.copy_((tensors[f"{name}.matrix"] / slot.bn.weight[:, None])[:, :, None, None])
     measure(network, list(norms.values()), images)
     return network
 
@@ -118,9 +122,7 @@ def source(args: argparse.Namespace, trunk: adapters.Trunk) -> teaching.Domain:
     """The trunk's own images, as a domain whose pack is the base; they are measured on their val, as in pretrain.py."""
     tensors, metadata = adapters.pack_of(Path(args.family) / "base.safetensors", "--family", trunk.family)
     folders, _ = data.classes(args.data, pretrain.SOURCE)
-    if len(folders) != len(metadata["labels"]):
-        raise SystemExit(f"--data {args.data}: {pretrain.SOURCE.archive} has {len(folders)} classes, and the base of {trunk.family.name} has {len(metadata['labels'])} labels. "
-                         "They must be the images that the trunk was trained on")
+    teaching.check_classes(BASE, Path(args.data) / pretrain.SOURCE.archive, folders, metadata["labels"], args.data)
     train = data.load(args.data, pretrain.SOURCE, "train", folders, -(-teaching.MOST_IMAGES // len(folders)))
     learner = loop.Classification(None, train, metadata["mean"], metadata["std"], pretrain.SOURCE.flips, trunk.device)
     return teaching.Domain(BASE, adapters.Served(trunk, tensors), metadata, learner, data.load(args.data, pretrain.SOURCE, "val", folders))
@@ -130,7 +132,7 @@ def network_of(domain: teaching.Domain, trunk: adapters.GraphTrunk) -> net.ResNe
     learner = domain.learner
     some = learner.train.subset(range(0, len(learner.train), -(-len(learner.train) // STATISTICS_IMAGES)))
     images = torch.cat(list(data.test_batches(some, learner.mean, learner.std)))
-    tensors = {name: value.cpu() for name, value in domain.teacher.tensors.items()}
+    tensors = {**trunk.family.base, **{name: value.cpu() for name, value in domain.teacher.tensors.items()}}
     return unfolded(tensors, {name: value.cpu() for name, value in trunk.graph.constants.items()}, images)
 
 
@@ -152,6 +154,10 @@ def main(argv: list[str] | None = None) -> dict:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
+    try:
+        convert.of_family(Path(args.family))
+    except ValueError as error:
+        raise SystemExit(f"--family {error}") from error
     trunk = adapters.GraphTrunk(family, args.device)
     there = [source(args, trunk), *(teaching.load(args.packs / f"{name}.safetensors", args.data, trunk) for name in names)]
     scores = {d.name: {"pack": teaching.accuracy_of_teacher(d)} for d in there}
@@ -185,13 +191,14 @@ def write(out: Path, network: Universal, there: list[teaching.Domain], result: d
     (out / "universal.json").write_text(json.dumps(result, indent=1) + "\n")
     (out / "results").mkdir(exist_ok=True)
     for domain, own in list(zip(there, network.networks))[1:]:
-        run = {"run": f"{domain.name}.parallel", "domain": domain.name, "design": "parallel", "accuracy": {"test": result["accuracy"][domain.name]["trained"]},
-               "images": result["images"][domain.name], "classes": len(domain.metadata["labels"]), "shots": 0, "limit": 0, "val_share": 0.0, "dropout": 0.0,
+        name = f"{domain.name}.{own.design}"
+        run = {"run": name, "domain": domain.name, "design": own.design, "accuracy": {"test": result["accuracy"][domain.name]["trained"]},
+               "images": result["images"][domain.name], "classes": len(domain.metadata["labels"]), "shots": 0, "limit": -(-teaching.MOST_IMAGES // len(domain.metadata["labels"])), "val_share": 0.0, "dropout": 0.0,
                "init": "pack", **{key: result[key] for key in ("recipe", "seconds", "date", "torch", "device", "command")},
                "mean": domain.metadata["mean"], "std": domain.metadata["std"], "parameters": net.parameter_counts(own)}
         state = {name: value.clone() for name, value in own.state_dict().items()}
-        loop.save({"network": state, "result": run, "labels": domain.metadata["labels"], "width": own.width}, out / f"{domain.name}.parallel.final.pt")
-        (out / "results" / f"{domain.name}.parallel.json").write_text(json.dumps(run, indent=1) + "\n")
+        loop.save({"network": state, "result": run, "labels": domain.metadata["labels"], "width": own.width}, out / f"{name}.final.pt")
+        (out / "results" / f"{name}.json").write_text(json.dumps(run, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class Commands(unittest.TestCase):
             self.assertGreater(result["accuracy"]["test"], 60, design)  # chance is 33
             family = self.folder / "models"
             family.mkdir(exist_ok=True)
-            (family / "family.json").write_text(json.dumps({"name": "tiny", "fingerprint": "sha256:0"}))
+            (family / "family.json").write_text(json.dumps({"name": "tiny", "fingerprint": "sha256:0", "slots": []}))
             packs = self.folder / design
             sys.argv = ["export.py", "--family", str(family), "--work", str(self.folder / "work"), "--results", str(self.folder / "results"),
                         "--out", str(packs), "--design", design, "--dtype", "fp32"]

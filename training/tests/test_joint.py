@@ -113,6 +113,24 @@ class Joint(unittest.TestCase):
             self.joint("out", "--compressed", str(FAMILY))
         with self.assertRaisesRegex(SystemExit, "no folder third"):
             self.joint("out", "--only", "third")
+        for option, value, said in (("--distil", "2", "a share"), ("--steps", "0", "from 1 on"), ("--temperature", "0", "above 0")):
+            with self.assertRaisesRegex(SystemExit, f"{option} .*{said}"):
+                self.joint("out", option, value)
+        own = self.folder / "packs" / "other.safetensors"
+        kept = own.read_bytes()
+        tensors, metadata = pack.read(own)
+        rewrite = lambda labels: pack.write(own, tensors, family=metadata["family"], design="parallel", labels=labels, mean=metadata["mean"], std=metadata["std"])
+        rewrite(["tenniscourt", "forest", "runway"])
+        with self.assertRaisesRegex(SystemExit, "'forest' stands where the pack other has the label 'tenniscourt'"):
+            self.joint("out")
+        rewrite(["a", "b", "c"])
+        with self.assertRaisesRegex(SystemExit, "has other labels than the pack other"):
+            self.joint("out")
+        own.write_bytes(kept)
+        (self.folder / "other" / "test").rename(self.folder / "aside")
+        with self.assertRaisesRegex(SystemExit, "has no test split"):
+            self.joint("out")
+        (self.folder / "aside").rename(self.folder / "other" / "test")
         shutil.rmtree(self.folder / "other" / "train" / "forest")
         shutil.rmtree(self.folder / "other" / "test" / "forest")
         with self.assertRaisesRegex(SystemExit, "2 class folders, and the pack other has 3 labels"):
@@ -127,7 +145,10 @@ class Distance(unittest.TestCase):
     def test_equal_answers_are_no_distance_apart_and_others_are(self):
         logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
         self.assertAlmostEqual(float(teaching.distance(logits, logits + 3, 2.0)), 0, places=6)  # a shift of all logits is the same answer
-        self.assertGreater(float(teaching.distance(logits, logits.flip(1), 2.0)), 0.1)
+        # Of two classes with odds 3:1 for the teacher and 1:1 for what learns, at temperature 1: 0.75 log(1.5) + 0.25 log(0.5).
+        told = torch.tensor([[3.0, 1.0]]).log()
+        self.assertAlmostEqual(float(teaching.distance(torch.zeros(1, 2), told, 1.0)), 0.130812, places=5)
+        self.assertAlmostEqual(float(teaching.distance(torch.zeros(1, 2), 2 * told, 2.0)), 4 * 0.130812, places=5)
 
 
 if __name__ == "__main__":

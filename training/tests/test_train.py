@@ -312,7 +312,7 @@ def trunk():
             loop.fit = fit
         with self.assertRaisesRegex(SystemExit, r"x\.state\.pt is of a run that .* \(epochs\)"):
             self.train("x.safetensors", "--epochs", "3", *how[2:])
-        with self.assertRaisesRegex(SystemExit, r"\(images, labels or family\)"):
+        with self.assertRaisesRegex(SystemExit, r"\(what it is of: images, labels, family, packs or how they teach\)"):
             self.train("x.safetensors", *how, "--flips", "both")
         self.assertFalse((self.folder / "x.safetensors").exists())
 

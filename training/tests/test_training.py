@@ -109,6 +109,13 @@ class Resume(unittest.TestCase):
         with self.assertRaisesRegex(loop.OtherRun, "loss"):
             loop.check_same({"recipe": began}, loop.Recipe(epochs=2, loss="prototype"), Path("run.pt"))
 
+    def test_heads_have_a_rate_of_their_own_wherever_they_are_and_matrices_alone_decay(self):
+        network = torch.nn.ModuleDict({"head": torch.nn.Linear(2, 3), "domains": torch.nn.ModuleList([torch.nn.ModuleDict({"head": torch.nn.Linear(2, 3)})]),
+                                       "header": torch.nn.Linear(2, 5)})
+        groups = loop.parameter_groups(network, loop.Recipe(epochs=1, lr=0.1, head_lr=0.7, weight_decay=0.01))
+        found = {(tuple(p.shape), group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+        self.assertEqual(found, {((3, 2), 0.7, 0.01), ((3,), 0.7, 0.0), ((5, 2), 0.1, 0.01), ((5,), 0.1, 0.0)})
+
     def test_stopped_and_resumed_equals_unbroken(self):
         split, recipe = random_split(10), loop.Recipe(epochs=2, batch=4, schedule=((32, 0.5), (64, 0.5)), precision="fp32")
         results = []

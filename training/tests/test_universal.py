@@ -41,8 +41,10 @@ class Unfolding(unittest.TestCase):
         family = adapters.Family(FAMILY)
         trunk = adapters.GraphTrunk(family, "cpu")
         x = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+        zero = random_pack(family)
+        zero["blocks.3.c2.conv.scale"][2] = 0
         head = {"head.weight": torch.randn(5, family.features, generator=torch.Generator().manual_seed(2)), "head.bias": torch.ones(5)}
-        for tensors in ({**random_pack(family), **head}, {**{k: v for k, v in family.base.items() if not k.startswith("head")}, **head}):
+        for tensors in ({**random_pack(family), **head}, {**zero, **head}, {**{k: v for k, v in family.base.items() if not k.startswith("head")}, **head}):
             network = universal.unfolded(tensors, trunk.graph.constants, x)
             with torch.no_grad():
                 wanted = adapters.Served(trunk, tensors)(x)
@@ -91,7 +93,7 @@ class Universal(unittest.TestCase):
 
     def test_other_images_than_the_trunks_own_are_refused(self):
         make_source(self.folder, 3)
-        with self.assertRaisesRegex(SystemExit, "has 3 classes, and the base of resnet26-half has 200 labels"):
+        with self.assertRaisesRegex(SystemExit, "has 3 class folders, and the pack base has 200 labels"):
             self.universal("out")
         with self.assertRaisesRegex(SystemExit, "holds no pack of a domain"):
             self.universal("out", "--packs", str(self.folder))
