@@ -1,5 +1,5 @@
 /** `facet compress` and `facet pack project`: packs in, a compressed family and its packs out; errors change nothing. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
 import t, { type Test } from 'tap'
@@ -119,6 +119,11 @@ t.test('packs and images in, a family that checks itself and its packs out', asy
     path.join(dir, 'x'),
   )
   t.match(wrong.error, /tiny is not compressed: it takes packs as they are/)
+  const verified = await runCommand(packCommand(), 'verify', later, '--family', out)
+  t.match(
+    verified.error,
+    /belongs to another family.*"tiny-half" was compressed from that family: make its pack with facet pack project/,
+  )
   t.match(
     (await compress(file, '--family', out, '--out', path.join(dir, 'y'))).error,
     /tiny-half is compressed already/,
@@ -150,10 +155,47 @@ t.test('the figures are written as data, of bases that the matrices alone chose 
   for (const { before, after } of figures.domains)
     t.ok(before >= 0 && before <= 1 && after >= 0 && after <= 1)
 
-  const other = path.join(dir, 'models', 'other')
-  const nowhere = await compress(...args, '--out', other, '--report', path.join(farm, 'x.json'))
-  t.match(nowhere.error, /--report/)
-  t.notOk(existsSync(other), 'nothing is made where the figures cannot be written')
+  t.same(readdirSync(path.dirname(file)), ['plain.json'])
+})
+
+t.test('where the figures cannot be written is known before any image is looked at', async (t) => {
+  const { dir, family, images, farm, zoo, out } = await stage(t)
+  const packs = path.join(dir, 'adapters', 'tiny-half')
+  const taken = path.join(dir, 'taken')
+  mkdirSync(taken)
+  // No images: whatever is found out only at work is found out too late.
+  const none = path.join(dir, 'none')
+  const link = path.join(dir, 'link')
+  symlinkSync(path.join(dir, 'models'), link)
+  const cases: [string, RegExp][] = [
+    [path.join(out, 'x.json'), /\(--report\) is in .*tiny-half \(--out\), .*Choose another place/],
+    [path.join(link, 'tiny-half', 'x.json'), /\(--report\) is in .*tiny-half \(--out\), /],
+    [path.join(packs, 'deep', 'x.json'), /\(--report\) is in .*tiny-half \(--packs\), /],
+    [packs, /\(--packs\) is named with --report too\. Choose another place for one of them/],
+    [path.join(dir, 'adapters'), /\(--packs\) is in .*adapters \(--report\), /],
+    [taken, /The file \(--report\) .*taken is there already, and is no file\. Name a file in a folder/],
+    [
+      path.join(farm, 'x.json'),
+      /\(--report\) .*farm\.safetensors cannot be used: there is a file of this name/,
+    ],
+    [path.join(farm, 'y', 'x.json'), /\(--report\) .*y cannot be used: it is a file, and a folder is needed/],
+  ]
+  const contents = () => readdirSync(dir, { recursive: true }).sort()
+  const before = contents()
+  const args = [farm, zoo, '--family', family, '--out', out]
+  for (const [file, expected] of cases) {
+    t.match((await compress(...args, '--images', none, '--report', file)).error, expected)
+    t.same(contents(), before, String(expected))
+  }
+  const file = path.join(dir, 'x.json')
+  t.match((await compress(...args, '--images', none, '--report', file)).error, /--images/)
+  t.same(contents(), before, 'no half-written file is left')
+  t.match((await compress(...args, '--packs', path.join(out, 'p'))).error, /\(--packs\) is in .* \(--out\)/)
+
+  writeFileSync(file, 'old')
+  const { error } = await compress(...args, '--images', images, '--measure', '0', '--report', file)
+  t.equal(error, '')
+  t.match(JSON.parse(readFileSync(file, 'utf8')), { name: 'tiny-half', images: 96 }, 'a file is replaced')
 })
 
 t.test('what cannot be compressed is said, and nothing is written', async (t) => {
@@ -170,6 +212,12 @@ t.test('what cannot be compressed is said, and nothing is written', async (t) =>
     [[farm, '--rank', '0.5', '--bytes', '900'], /--rank and --bytes say the same in two ways/],
     [[farm, '--energy', '0.9', '--uniform'], /--uniform goes with --rank, not with --energy/],
     [[farm, '--rank', '2'], /Not a share: a number above 0, and 1 at most/],
+    [[farm, '--limit', '9'], /--limit is about images, and there are none\. Name their folder with --images/],
+    [[farm, '--measure', '0'], /--measure is about images, .* or leave --measure out/],
+    [
+      [farm, '--images', images, '--limit', '0', '--measure', '0'],
+      /--limit 0 and --measure 0 the images neither choose bases nor measure\. Raise one of them/,
+    ],
     [[farm, '--bytes', '0'], /Not a whole number, 1 or more/],
     [[farm, '--name', 'no name'], /"no name" cannot be a family's name/],
     [[farm, path.join(other, 'farm.safetensors')], /Two packs are named farm/],

@@ -32,9 +32,10 @@ import { type DomainImages, findImages, type PackFile, packFile, readDomainPack 
 import { end, readNamedFamily } from './ends.js'
 import { checkGraphs } from './family-graphs.js'
 import { compared, GraphRunner } from './graph-runs.js'
-import { checkNew, inStaging, NEW_FOLDER_REMEDY } from './new-folder.js'
+import { checkApart, checkNew, inStaging, NEW_FOLDER_REMEDY } from './new-folder.js'
 import { checkFamilyName, count } from './options.js'
 import { progress } from './progress.js'
+import { ReportFile } from './report-file.js'
 
 /** Images of each domain by which bases are chosen, unless told otherwise. */
 const IMAGES = 96
@@ -51,8 +52,8 @@ interface CompressFlags {
   bytes?: number
   uniform: boolean
   images?: string
-  limit: number
-  measure: number
+  limit?: number
+  measure?: number
   report?: string
 }
 
@@ -87,16 +88,10 @@ export function compressCommand(createWorker?: EngineOptions['createWorker']): C
     )
     .option(
       '--limit <n>',
-      'images of each domain by which bases are chosen; 0: the matrices alone decide, and images measure',
+      `images of each domain by which bases are chosen; 0: the matrices alone decide, and images measure (default: ${IMAGES})`,
       count(0),
-      IMAGES,
     )
-    .option(
-      '--measure <n>',
-      'held-out images of each domain; 0 for none (default: all)',
-      count(0),
-      Number.POSITIVE_INFINITY,
-    )
+    .option('--measure <n>', 'held-out images of each domain; 0 for none (default: all)', count(0))
     .option('--report <file>', 'write the figures that are shown as JSON too')
     .action(async (packs: string[], flags: CompressFlags, command: Command) => {
       try {
@@ -117,16 +112,44 @@ async function compress(
   const name = flags.name ?? basename(out)
   const packs = resolve(flags.packs ?? join(dirname(dirname(out)), 'adapters', basename(out)))
   const want = wantOf(flags)
+  const images = imagesOf(flags)
   checkFamilyName(name)
   await checkNew(out)
   await checkNew(packs, '--packs')
+  const report = flags.report === undefined ? undefined : resolve(flags.report)
+  await checkApart({ '--packs': packs, '--out': out, ...(report !== undefined && { '--report': report }) })
   const family = await readNamedFamily('The family (--family)', flags.family)
   checkFamily(family)
-  const domains = await readPacks(family, files.map(packFile))
-  const seen =
-    flags.images === undefined
-      ? null
-      : await see(family, files.map(packFile), { ...flags, images: flags.images })
+  const named = files.map(packFile)
+  const domains = await readPacks(family, named)
+  // Opened before the work, which may take long.
+  const file = report === undefined ? undefined : await ReportFile.open(report)
+  try {
+    const seen = images ? await see(family, named, images) : null
+    return await make({ family, domains, seen, images, want, name, out, packs, file, createWorker })
+  } finally {
+    await file?.discard()
+  }
+}
+
+interface Work {
+  family: Family
+  domains: readonly JointDomain[]
+  seen: Seen | null
+  images: Images | null
+  want: Want
+  /** The compressed family's. */
+  name: string
+  /** The folders that are made. */
+  out: string
+  packs: string
+  file: ReportFile | undefined
+  createWorker: EngineOptions['createWorker']
+}
+
+/** Chooses the bases and writes everything; what is written is put in its place last. @returns the report */
+async function make({ family, domains, seen, images, want, ...work }: Work): Promise<string> {
+  const { name, out, packs, file } = work
   const bar = progress('decomposing', 'slots')
   const slots = family.manifest.slots.filter(({ columns }) => columns > 0)
   const joint = chooseBases(slots, domains, seen?.moments ?? null, want, (done, of) => bar('slots', done, of))
@@ -135,7 +158,7 @@ async function compress(
       'None of the packs has a matrix: there is nothing to compress. Their design is bn or feature.',
     )
   const read = (file: string) => readFileSync(join(family.dir, file))
-  const record = { packs: domains.map(({ domain }) => domain), images: seen?.moments ? flags.limit : 0 }
+  const record = { packs: domains.map(({ domain }) => domain), images: images?.limit ?? 0 }
   const made = compressFamily({ ...family, read }, joint.bases, {
     name,
     record: { ...record, created: created(), tool: `facet ${VERSION}` },
@@ -145,7 +168,7 @@ async function compress(
       for (const [file, bytes] of made.files)
         await writeFile(join(stagedFamily, file), bytes, { flush: true })
       const compressed = await readFamily(stagedFamily)
-      const checks = await checkGraphs(compressed, createWorker)
+      const checks = await checkGraphs(compressed, work.createWorker)
       const own = ownPacks(compressed, domains, joint)
       for (const [domain, { bytes }] of own)
         await writeFile(join(stagedPacks, `${domain}.safetensors`), bytes, { flush: true })
@@ -161,8 +184,7 @@ async function compress(
         out,
         packs,
       }
-      if (flags.report !== undefined)
-        await writeFigures(flags.report, { want, images: record.images, ...compressFigures(report) })
+      await file?.write({ want, images: record.images, ...compressFigures(report) })
       for (const [staged, folder] of [
         [stagedFamily, out],
         [stagedPacks, packs],
@@ -170,6 +192,7 @@ async function compress(
         await mkdir(dirname(folder), { recursive: true })
         await naming('The folder', folder, NEW_FOLDER_REMEDY, () => rename(staged, folder))
       }
+      await file?.place()
       return compressReport(report)
     }),
   )
@@ -186,6 +209,31 @@ function wantOf({ rank, energy, bytes, uniform }: CompressFlags): Want {
   if (energy !== undefined) return { kind: 'energy', kept: energy }
   if (bytes !== undefined) return { kind: 'bytes', bytes }
   return { kind: uniform ? 'uniform' : 'allotted', share: rank ?? DEFAULT_SHARE }
+}
+
+interface Images {
+  /** Folder of all. */
+  images: string
+  /** Most images of each domain: to choose bases, and to measure. */
+  limit: number
+  measure: number
+}
+
+/** @throws BackboneError for options that would be without effect */
+function imagesOf({ images, limit, measure }: CompressFlags): Images | null {
+  if (images === undefined) {
+    const idle = Object.entries({ limit, measure }).find(([, value]) => value !== undefined)
+    if (idle)
+      throw new BackboneError(
+        `--${idle[0]} is about images, and there are none. Name their folder with --images, or leave --${idle[0]} out.`,
+      )
+    return null
+  }
+  if (limit === 0 && measure === 0)
+    throw new BackboneError(
+      'With --limit 0 and --measure 0 the images neither choose bases nor measure. Raise one of them, or leave --images out.',
+    )
+  return { images, limit: limit ?? IMAGES, measure: measure ?? Number.POSITIVE_INFINITY }
 }
 
 function checkFamily({ manifest }: Family): void {
@@ -224,7 +272,7 @@ interface Seen {
 async function see(
   family: Family,
   packs: readonly PackFile[],
-  { images, limit, measure }: { images: string; limit: number; measure: number },
+  { images, limit, measure }: Images,
 ): Promise<Seen> {
   const found = await findImages({ family, images: resolve(images), packs, limit, measure })
   if (found.without.length > 0)
@@ -257,14 +305,6 @@ async function see(
       })
     },
   }
-}
-
-async function writeFigures(file: string, figures: object): Promise<void> {
-  const path = resolve(file)
-  await naming('The file (--report)', path, 'Name a file in a folder that can be written to.', async () => {
-    await mkdir(dirname(path), { recursive: true })
-    await writeFile(path, `${JSON.stringify(figures, null, 1)}\n`)
-  })
 }
 
 interface OwnPack {

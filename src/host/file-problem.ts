@@ -4,6 +4,7 @@
 
 const causes: Record<string, string> = {
   ENOENT: 'there is no such file or folder',
+  EEXIST: 'there is a file of this name already',
   EISDIR: 'it is a folder, and a file is needed',
   ENOTDIR: 'it is a file, and a folder is needed',
   EACCES: 'this user may not open it (permission denied)',
