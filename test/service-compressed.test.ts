@@ -11,7 +11,7 @@ import { readPack } from '../src/pack/read.js'
 import type { Projection } from '../src/pack/projection.js'
 import { writePack } from '../src/pack/write.js'
 import { random } from './networks.js'
-import { secondFamily } from './second-family.js'
+import { packFor, secondFamily } from './second-family.js'
 import { pngImage, post, predict, put, runService } from './service-rig.js'
 
 const folders = t.testdir()
@@ -158,8 +158,11 @@ t.test('where the family that was compressed is served too, its packs are its ow
 })
 
 t.test('packs of the family that was compressed, in a data folder: the remedy is a projection', async (t) => {
-  const { url, data, service: before } = await runService(t, ['--family', source.dir])
+  const third = await compressedFamily('third', [1])
+  const families = ['--family', source.dir, '--family', third.dir]
+  const { url, data, service: before } = await runService(t, families)
   await register(url, 'birds', wholePack(1, 'bird'), 201)
+  await register(url, 'fish', packFor(third, 1, 'fish'), 201)
   await before.stop()
 
   const lines: { message?: string }[] = []
@@ -167,7 +170,9 @@ t.test('packs of the family that was compressed, in a data folder: the remedy is
   const after = await runService(t, ['--family', small.dir, '--data', data], { logger })
   t.match(
     lines.map(({ message }) => message),
-    [/birds cannot be served\. .*make packs of 'small' of them \(facet pack project\)/],
+    [
+      /birds, fish cannot be served\. .*, or project those of the family that 'small' was compressed from \(facet pack project\)/,
+    ],
   )
   const response = await post(after.url, '/v1/domains/birds/predict', image)
   t.equal(response.status, 503)

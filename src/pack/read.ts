@@ -134,7 +134,7 @@ export function designFits(pack: Design, family: Design): boolean {
 
 /**
  * The family that the pack names; the first one where it names none, which is a problem by itself. Of a pack of another
- * family no tensor is looked at: none would fit.
+ * family no tensor is looked at: none would fit as it is.
  *
  * @param problems those found before; they are told behind this one
  * @throws FacetError `invalid_pack`
@@ -148,12 +148,17 @@ function familyFor(
   const family = named === undefined ? families[0] : families.find(({ fingerprint }) => fingerprint === named)
   if (family !== undefined) return family
   const all = new Problems()
+  const compressed = families.find((family) => family.compressed?.fingerprint === named)
+  const remedy =
+    compressed === undefined
+      ? 'Train it for this one'
+      : `${quote(compressed.name)} was compressed from that family: make its pack with facet pack project, train it for this one`
   const known = families.map(
     ({ name, fingerprint }) => `family ${quote(name)} with the fingerprint ${quote(fingerprint)}`,
   )
   const those = known.length === 1 ? `this is ${known[0]}` : `these are ${known.join(', ')}`
   all.add(
-    `family is ${quote(named)}, but ${those}: the pack belongs to another family, whose backbone, slots, matrices, design or input differ. Train it for this one, or serve its own`,
+    `family is ${quote(named)}, but ${those}: the pack belongs to another family, whose backbone, slots, matrices, design or input differ. ${remedy}, or serve its own`,
   )
   for (const problem of problems.list()) all.add(problem)
   throw refuse(all)

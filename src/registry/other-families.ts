@@ -85,14 +85,16 @@ class Found {
     const families = [...this.#families].sort().slice(0, NAMED).map(short).join(', ')
     const compressed = [...this.#families].flatMap((other) => this.#served.compressedFrom(other) ?? [])[0]
     const project =
-      compressed === undefined ? '' : `make packs of '${compressed}' of them (facet pack project), `
+      compressed === undefined
+        ? ''
+        : `, or project those of the family that '${compressed}' was compressed from (facet pack project)`
     return {
       kind: 'other_family',
       subject: 'store',
       count,
       message:
         `${count} of ${this.#all} domains ${where} have packs of another family (fingerprint ${families}), and ` +
-        `this service serves ${this.#served.describe()}: ${domains} cannot be served. Name their family too (--family), ${project}or ${folder}. Nothing is changed.`,
+        `this service serves ${this.#served.describe()}: ${domains} cannot be served. Name their family too (--family), or ${folder}${project}. Nothing is changed.`,
     }
   }
 }
