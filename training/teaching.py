@@ -22,6 +22,8 @@ import loop
 
 # Training images of a domain that a run may read: so many that none is seen more than a few times, so few that all domains fit in memory.
 MOST_IMAGES = 15_000
+# Where the repository has what these options name.
+PLACES = {"--family": "models", "--compressed": "models", "--packs": "adapters", "--start": "adapters"}
 
 
 @dataclass
@@ -148,7 +150,7 @@ def show(scores: dict[str, dict[str, float]]) -> None:
 
 
 def command(script: str, argv: list[str], stand_in: dict[str, str]) -> str:
-    """The command for another machine: words stand for this machine's folders, and the last two parts of a path for that of a family or packs."""
+    """The command for another machine: words stand for this machine's folders, and families and packs lie where the repository has them."""
     words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--") else [word])]
     for option in ("--threads", "--device"):
         if option in words:
@@ -157,6 +159,6 @@ def command(script: str, argv: list[str], stand_in: dict[str, str]) -> str:
     for at, word in enumerate(words[:-1]):
         if word in stand_in:
             words[at + 1] = stand_in[word]
-        elif word in ("--family", "--compressed", "--packs", "--start"):
-            words[at + 1] = "/".join(Path(words[at + 1]).parts[-2:])
+        elif word in PLACES:
+            words[at + 1] = f"{PLACES[word]}/{Path(words[at + 1]).name}"
     return f"python training/{script} " + shlex.join(words)
