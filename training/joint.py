@@ -41,20 +41,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--data", required=True, type=Path, help="directory of <domain> folders or zip files of train|val|test/<class>/<image>, or of <archive>s as in domains.py")
     p.add_argument("--out", required=True, type=Path, help="directory for the packs and the figures, joint.json")
     p.add_argument("--only", nargs="+", help="these domains only; default: all that have a compressed pack")
-    p.add_argument("--steps", type=int, default=600, help="each is a batch of every domain; default %(default)s")
-    p.add_argument("--batch", type=int, default=32, help="images of each domain; default %(default)s")
     p.add_argument("--lr", type=float, default=1e-3, help="of bases and adapters; default %(default)s")
-    p.add_argument("--head-lr", type=float, default=2e-3)
-    p.add_argument("--distil", type=float, default=0.5, help="share of the loss that is the distance to the teacher; default %(default)s")
-    p.add_argument("--temperature", type=float, default=2.0, help="of the answers that are compared; default %(default)s")
     p.add_argument("--frozen", action="store_true", help="leave the bases as they are")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of the training; accuracy is measured in fp32")
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's default")
-    args = p.parse_args(argv)
-    teaching.check(args)
-    return args
+    return teaching.parsed(p, argv, steps=600)
 
 
 class Shared(nn.Module):

@@ -5,6 +5,7 @@ Hinton et al. 2015). What it does not know: what is trained; how packs are writt
 """
 from __future__ import annotations
 
+import argparse
 import json
 import shlex
 from dataclasses import dataclass
@@ -38,8 +39,18 @@ class Domain:
     test: data.Split
 
 
-def check(args) -> None:
-    """Raises SystemExit for options of a run with lessons that no run can have."""
+def parsed(p: argparse.ArgumentParser, argv: list[str] | None, steps: int) -> argparse.Namespace:
+    """Parses the command with the options that every run with lessons has. `steps`: the default. Raises SystemExit for values that no run can have."""
+    p.add_argument("--steps", type=int, default=steps, help="each is a batch of every domain; default %(default)s")
+    p.add_argument("--batch", type=int, default=32, help="images of each domain; default %(default)s")
+    p.add_argument("--head-lr", type=float, default=2e-3)
+    p.add_argument("--distil", type=float, default=0.5, help="share of the loss that is the distance to the teacher; default %(default)s")
+    p.add_argument("--temperature", type=float, default=2.0, help="of the answers that are compared; default %(default)s")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of the training; accuracy is measured in fp32")
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's default")
+    args = p.parse_args(argv)
     if not 0 <= args.distil <= 1:
         raise SystemExit(f"--distil {args.distil}: a share from 0 to 1")
     if not args.temperature > 0:
@@ -47,6 +58,7 @@ def check(args) -> None:
     for option in ("steps", "batch"):
         if getattr(args, option) < 1:
             raise SystemExit(f"--{option} {getattr(args, option)}: a whole number from 1 on")
+    return args
 
 
 class Lessons:

@@ -48,20 +48,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--data", required=True, type=Path, help=f"directory of <archive>.zip or unpacked folders, {pretrain.SOURCE.archive} and classes.json among them")
     p.add_argument("--out", required=True, type=Path, help="directory for trunk, networks and figures")
     p.add_argument("--only", nargs="+", choices=list(domains.DOMAINS), help="these domains only; default: all that have a pack")
-    p.add_argument("--steps", type=int, default=1500, help="each is a batch of every domain; default %(default)s")
-    p.add_argument("--batch", type=int, default=32, help="images of each domain; default %(default)s")
     p.add_argument("--lr", type=float, default=1e-3, help="of convolutions, normalisation and matrices; default %(default)s")
-    p.add_argument("--head-lr", type=float, default=2e-3)
     p.add_argument("--weight-decay", type=float, default=5e-2, help="AdamW's; default %(default)s")
-    p.add_argument("--distil", type=float, default=0.5, help="share of the loss that is the distance to the teacher; default %(default)s")
-    p.add_argument("--temperature", type=float, default=2.0, help="of the answers that are compared; default %(default)s")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of the training; accuracy is measured in fp32")
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's default")
-    args = p.parse_args(argv)
-    teaching.check(args)
-    return args
+    return teaching.parsed(p, argv, steps=1500)
 
 
 class Universal(nn.Module):
