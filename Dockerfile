@@ -25,6 +25,7 @@ WORKDIR /app
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY package.json openapi.yaml ./
+COPY public public
 COPY models models
 COPY adapters adapters
 # The CUDA provider is not in the npm package; its own installer fetches the matching one.
@@ -49,6 +50,7 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY --from=native /app/native/build native/build
 COPY package.json openapi.yaml ./
+COPY public public
 COPY models models
 COPY adapters adapters
 # glibc's allocator grows for an hour under mixed loads and decodes slower (docs/reliability.md, docs/experiments/2026-11-25-what-grew-in-the-soak.md).

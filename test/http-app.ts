@@ -332,6 +332,7 @@ export async function testApp(
     clock,
     readiness: () => ({ ready: true }),
     draining: () => false,
+    pages: new Map(),
     openapi: 'openapi: 3.1.0\n',
     version: '0.0.0',
     ...deps,

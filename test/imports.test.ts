@@ -14,18 +14,19 @@ const rooms: [room: string, mayImport: string][] = [
   ['cli', 'serve commands config host'],
   [
     'serve',
-    'config http http/access http/connections http/exchange predict registry residency specialise engine engine/runtime scheduler store image native family manifest host bytes concurrency errors shown-text',
+    'config http http/access http/connections http/exchange http/pages predict registry residency specialise engine engine/runtime scheduler store image native family manifest host bytes concurrency errors shown-text',
   ],
   [
     'commands',
     'engine engine/runtime compiler compiler/int8 store image family pack manifest manifest/kinds onnx bytes concurrency host errors shown-text',
   ],
   ['http', 'http/routes http/routes/v1 http/connections http/access http/exchange'],
-  ['http/routes', 'http/exchange errors'],
+  ['http/routes', 'http/pages http/exchange errors'],
   [
     'http/routes/v1',
     'http/bodies http/access http/exchange predict registry concurrency bytes errors domain-id',
   ],
+  ['http/pages', 'http/exchange host'],
   ['http/bodies', 'http/access http/exchange strict concurrency bytes errors shown-text'],
   ['http/connections', 'http/access http/exchange concurrency errors'],
   [

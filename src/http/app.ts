@@ -22,6 +22,7 @@ import { problemPlane } from './exchange/problems.js'
 import { recordRequests, requestId } from './exchange/record.js'
 import { refuseUnknownPaths } from './exchange/unknown-paths.js'
 import { operations } from './routes/operations.js'
+import { pages } from './routes/pages.js'
 import { v1 } from './routes/v1/v1.js'
 
 /** Longest time for a request's header to arrive, ms. */
@@ -103,5 +104,6 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
 
   await app.register(v1, { prefix: '/v1', deps })
   await app.register(operations, { deps })
+  await app.register(pages, { deps })
   return app
 }

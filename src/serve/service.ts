@@ -25,6 +25,7 @@ import { Principals } from '../http/access/token-file.js'
 import type { Scope } from '../http/access/tokens.js'
 import { checkAddress, listen } from '../http/connections/port.js'
 import type { HttpConfig } from '../http/exchange/deps.js'
+import { readPages } from '../http/pages/files.js'
 import { LauncherClient, type LauncherClientOptions, type Starter } from '../image/apart/launcher-client.js'
 import { DecodeProcesses } from '../image/apart/processes.js'
 import type { DecodeApart } from '../image/decode.js'
@@ -182,14 +183,16 @@ async function assemble(
 ): Promise<Assembly> {
   const served = families.map(({ family }) => family)
   const describe: Describe = (bytes) => describePack(bytes, served)
-  const [seeds, openapi, { buildApp }, { openImage }, { Metrics }, { knownRequests }] = await Promise.all([
-    Promise.all(config.adapters.map((folder) => readSeeds(folder, describe))),
-    readFile(packageFile('openapi.yaml'), 'utf8'),
-    import('../http/app.js'),
-    import('../image/decode.js'),
-    import('./metrics.js'),
-    import('./known-requests.js'),
-  ])
+  const [seeds, openapi, pages, { buildApp }, { openImage }, { Metrics }, { knownRequests }] =
+    await Promise.all([
+      Promise.all(config.adapters.map((folder) => readSeeds(folder, describe))),
+      readFile(packageFile('openapi.yaml'), 'utf8'),
+      readPages(),
+      import('../http/app.js'),
+      import('../image/decode.js'),
+      import('./metrics.js'),
+      import('./known-requests.js'),
+    ])
   const metrics = new Metrics({
     maxDomains: config.metricsMaxDomains,
     version: VERSION,
@@ -295,6 +298,7 @@ async function assemble(
     clock,
     readiness: () => readiness.check(),
     draining: () => readiness.draining,
+    pages,
     openapi,
     version: VERSION,
   })

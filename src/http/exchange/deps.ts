@@ -115,6 +115,18 @@ export interface HttpConfig {
   maxTimeoutMs: number
 }
 
+/** A file of a page for browsers. */
+export interface PageFile {
+  body: Buffer
+  /** Its media type. */
+  type: string
+  /** SHA-256 of the body in hex, its entity tag. */
+  tag: string
+}
+
+/** By path, such as `/dashboard/app.js`. */
+export type PageFiles = ReadonlyMap<string, PageFile>
+
 /** Whether the service takes work; `reason` is one sentence for people. */
 export interface ReadyAnswer {
   ready: boolean
@@ -139,6 +151,8 @@ export interface AppDeps {
   readiness(): ReadyAnswer | Promise<ReadyAnswer>
   /** True from the beginning of an orderly stop. Each connection is then closed after its answer. */
   draining(): boolean
+  /** The files of the pages for browsers. */
+  pages: PageFiles
   /** The text of `openapi.yaml`. */
   openapi: string
   /** Version of the software. */

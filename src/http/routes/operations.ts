@@ -1,17 +1,18 @@
 /**
- * The operator's plane: an index, the probes, the metrics and the API's description. Its routes take no body
- * and change nothing.
+ * The operator's plane: an index (for a browser the dashboard), the probes, the metrics and the API's description. Its
+ * routes take no body and change nothing.
  */
 import type { FastifyInstance } from 'fastify'
 import { draining, FacetError } from '../../errors.js'
 import type { AppDeps } from '../exchange/deps.js'
 import { problemPlane } from '../exchange/problems.js'
+import { pageHeaders, sendFile } from '../pages/sending.js'
 
 export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps }): Promise<void> {
   const { metrics, families, readiness } = deps
   app.decorate('plane', problemPlane)
 
-  app.get('/', { config: { scope: 'open', quiet: true } }, async () => ({
+  const index = {
     service: 'facet',
     version: deps.version,
     family: families[0].manifest.name,
@@ -25,7 +26,14 @@ export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps
       ready: '/readyz',
       live: '/livez',
     },
-  }))
+  }
+  // A browser asks for text/html and gets the dashboard; programs that take anything get the index.
+  app.get('/', { config: { scope: 'open', quiet: true } }, async (request, reply) => {
+    void reply.header('vary', 'accept')
+    const dashboard = deps.pages.get('/dashboard/index.html')
+    if (dashboard === undefined || !/\btext\/html\b/i.test(request.headers.accept ?? '')) return index
+    return sendFile(request, reply.headers(pageHeaders), dashboard)
+  })
 
   app.get('/livez', { config: { scope: 'open', quiet: true } }, async () => ({ status: 'live' }))
 
