@@ -145,8 +145,7 @@ export class MemoryDomains implements Domains {
   }
 
   pack(id: string, prefix?: string) {
-    const domain = this.#domain(id)
-    const { version, bytes } = this.#find(domain, prefix ?? domain.active ?? '')
+    const { version, bytes } = this.#asked(id, prefix)
     const read = async () => {
       this.packsRead++
       return bytes
@@ -155,10 +154,7 @@ export class MemoryDomains implements Domains {
   }
 
   async acquire(id: string, prefix: string | undefined): Promise<Lease> {
-    const domain = this.#domain(id)
-    if (prefix === undefined && domain.active === null)
-      throw new FacetError('no_active_version', `Domain '${id}' has no active version.`)
-    const found = this.#find(domain, prefix ?? domain.active!)
+    const found = this.#asked(id, prefix)
     const row = this.rows.push(found) - 1
     const { version, labels } = found
     const classes = labels?.length ?? 0
@@ -179,6 +175,14 @@ export class MemoryDomains implements Domains {
     const domain = this.#domains.get(id)
     if (!domain) throw new FacetError('unknown_domain', `There is no domain '${id}'.`)
     return domain
+  }
+
+  /** The version that is meant, the active one by default. */
+  #asked(id: string, prefix: string | undefined): Version {
+    const domain = this.#domain(id)
+    if (prefix === undefined && domain.active === null)
+      throw new FacetError('no_active_version', `Domain '${id}' has no active version.`)
+    return this.#find(domain, prefix ?? domain.active!)
   }
 
   #find(domain: Domain, prefix: string): Version {

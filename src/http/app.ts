@@ -24,6 +24,7 @@ import { refuseUnknownPaths } from './exchange/unknown-paths.js'
 import { operations } from './routes/operations.js'
 import { pages } from './routes/pages.js'
 import { v1 } from './routes/v1/v1.js'
+import { v2 } from './routes/v2/v2.js'
 
 /** Longest time for a request's header to arrive, ms. */
 const MAX_HEADER_TIMEOUT_MS = 30_000
@@ -103,6 +104,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   checkQueries(app)
 
   await app.register(v1, { prefix: '/v1', deps })
+  await app.register(v2, { prefix: '/v2', deps })
   await app.register(operations, { deps })
   await app.register(pages, { deps })
   return app

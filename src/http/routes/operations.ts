@@ -3,13 +3,13 @@
  * routes take no body and change nothing.
  */
 import type { FastifyInstance } from 'fastify'
-import { draining, FacetError } from '../../errors.js'
 import type { AppDeps } from '../exchange/deps.js'
 import { problemPlane } from '../exchange/problems.js'
+import { checkReady } from '../exchange/ready.js'
 import { pageHeaders, sendFile } from '../pages/sending.js'
 
 export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps }): Promise<void> {
-  const { metrics, families, readiness } = deps
+  const { metrics, families } = deps
   app.decorate('plane', problemPlane)
 
   const index = {
@@ -38,12 +38,7 @@ export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps
   app.get('/livez', { config: { scope: 'open', quiet: true } }, async () => ({ status: 'live' }))
 
   app.get('/readyz', { config: { scope: 'open', quiet: true } }, async () => {
-    if (deps.draining()) throw draining()
-    const { ready, reason, code } = await readiness()
-    if (!ready)
-      throw new FacetError(code ?? 'engine_restarting', reason ?? 'The engine does not answer yet.', {
-        retryAfter: 1,
-      })
+    await checkReady(deps)
     return { status: 'ready' }
   })
 
