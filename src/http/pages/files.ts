@@ -34,7 +34,7 @@ const VENDORED: readonly Vendored[] = [
   { path: '/vendor/preact.js', url: inPackage('preact') },
   { path: '/vendor/preact-hooks.js', url: inPackage('preact/hooks'), imports: { preact: './preact.js' } },
   { path: '/vendor/htm.js', url: inPackage('htm') },
-  { path: '/vendor/uplot.js', url: inPackage('uplot') },
+  { path: '/vendor/uplot.js', url: inPackage('uplot', 'uPlot.esm.js') },
   { path: '/vendor/uplot.css', url: inPackage('uplot', 'uPlot.min.css') },
 ]
 
