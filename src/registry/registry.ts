@@ -8,6 +8,7 @@ import { isDomainId } from '../domain-id.js'
 import { draining, FacetError } from '../errors.js'
 import { BASE_DOMAIN } from '../manifest/manifest.js'
 import { type StoreProblem, type StoreProblemKind, storeProblemKinds } from '../store/store.js'
+import { Cards } from './cards.js'
 import { baseState, type Catalog } from './catalog.js'
 import { named } from './failures.js'
 import { Families } from './families.js'
@@ -36,6 +37,7 @@ export class Registry {
   readonly #options: RegistryOptions
   readonly #catalog: Catalog
   readonly #packs: Packs
+  readonly #cards: Cards
   readonly #families: Families
   readonly #records: Records
   readonly #mutations: Mutations
@@ -50,6 +52,7 @@ export class Registry {
     const { versions, residencies } = options
     this.#catalog = versions.catalog
     this.#packs = versions.packs
+    this.#cards = new Cards(versions.packs)
     this.#families = new Families(residencies, versions.catalog)
     this.#records = new Records(options.store)
     this.#mutations = new Mutations(options, this.#families, this.#records)
@@ -288,19 +291,23 @@ export class Registry {
     return domainView(await this.#mutations.pin(domain, change.pinned, pre), this.#families)
   }
 
-  /** The active pack, or that of `version`. Its bytes are read when they are asked for.
+  /** The active pack, or that of `version`. It is read when its bytes or its description are asked for.
    * @throws FacetError `unknown_domain`, `unknown_version`, `no_active_version`, `ambiguous_version` */
   pack(domain: string, version?: string): PackOfVersion {
     const found = this.#resolve(domain, version)
-    const read = async () => {
+    const naming = async <T>(reading: Promise<T>): Promise<T> => {
       try {
-        return (await this.#packs.read(found)).bytes
+        return await reading
       } catch (error) {
         if (!this.#lists(domain, found)) this.#resolve(domain, version)
         throw named(domain, error)
       }
     }
-    return { version: found, read }
+    return {
+      version: found,
+      read: async () => (await naming(this.#packs.read(found))).bytes,
+      describe: () => naming(this.#cards.read(found)),
+    }
   }
 
   /** The version a request means. */

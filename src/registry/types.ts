@@ -1,9 +1,11 @@
 /** What the registry shows to the rooms above it. Types only. */
-import type { Activation } from '../pack/pack.js'
+import type { Activation, PackInfo } from '../pack/pack.js'
 import type { Projection } from '../pack/projection.js'
 import type { ResidencyState } from '../residency/types.js'
 import type { Tier } from '../residency/versions.js'
 import type { VersionRecord } from '../store/store.js'
+
+export type { PackInfo }
 
 /** A page of a listing. */
 export interface ListOptions {
@@ -59,6 +61,8 @@ export interface Preconditions {
 export interface PackOfVersion {
   /** SHA-256 hex. */
   version: string
+  /** What the pack says of itself. @throws FacetError as `read` */
+  describe(): Promise<PackInfo>
   /** Its bytes, from the store or the shipped pack. @throws FacetError `domain_failed`, `store_failed` */
   read(): Promise<Uint8Array>
 }

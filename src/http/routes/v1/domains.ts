@@ -11,9 +11,10 @@ import type { ChangeAction } from '../../../registry/options.js'
 import type { DomainView } from '../../../registry/types.js'
 import { checkDomain } from '../../access/auth.js'
 import { packOf } from '../../bodies/body.js'
-import type { BodyBudget } from '../../bodies/budget.js'
+import { uploadBudget } from '../../bodies/budget.js'
 import { onlyField } from '../../bodies/json.js'
 import type { AppDeps } from '../../exchange/deps.js'
+import { cardOf, cardText, cardWherePossible } from './card.js'
 import { answeringMissing } from '../../exchange/missing-domain.js'
 import { checkVersion, queryOf, trueOrFalse, wholeNumber } from '../../exchange/parameters.js'
 import { conditionOf, preconditionsOf, setETag } from '../../exchange/preconditions.js'
@@ -29,9 +30,10 @@ type OfVersion = { Params: { domain: string; version: string } }
 
 export function domainRoutes(
   app: FastifyInstance,
-  { registry, config }: Pick<AppDeps, 'registry' | 'config'>,
-  uploads: BodyBudget,
+  { registry, config, families }: Pick<AppDeps, 'registry' | 'config' | 'families'>,
 ): void {
+  const uploads = uploadBudget(config.maxUploads, config.maxPack)
+
   const admitDomain = async (request: FastifyRequest) => {
     const { domain } = request.params as OfDomain['Params']
     checkDomainId(domain)
@@ -61,9 +63,18 @@ export function domainRoutes(
     return { domains: domains.map(summary), next_cursor: nextCursor }
   })
 
-  app.get<OfDomain>('/domains/:domain', listing, async (request, reply) =>
-    answer(reply, registry.get(request.params.domain)),
-  )
+  app.get<OfDomain>('/domains/:domain', listing, async (request, reply) => {
+    const { domain } = request.params
+    const view = registry.get(domain)
+    return { ...answer(reply, view), card: await cardWherePossible(registry, families, view) }
+  })
+
+  app.get<OfDomain>('/domains/:domain/card', listing, async (request, reply) => {
+    const { domain } = request.params
+    const card = await cardOf(registry, families, domain)
+    setETag(reply, card.version)
+    return reply.type('text/markdown; charset=utf-8').send(cardText(card))
+  })
 
   app.get<OfDomain>('/domains/:domain/versions', listing, async (request, reply) => {
     const { domain, version, versions } = registry.get(request.params.domain)
