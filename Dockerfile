@@ -24,7 +24,7 @@ COPY --from=node:24-bookworm-slim /usr/local/bin/node /usr/local/bin/node
 WORKDIR /app
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
-COPY package.json openapi.yaml ./
+COPY package.json openapi.yaml openapi.json ./
 COPY public public
 COPY models models
 COPY adapters adapters
@@ -49,7 +49,7 @@ WORKDIR /app
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY --from=native /app/native/build native/build
-COPY package.json openapi.yaml ./
+COPY package.json openapi.yaml openapi.json ./
 COPY public public
 COPY models models
 COPY adapters adapters

@@ -51,6 +51,7 @@ t.test('without anything the defaults serve the shipped families on loopback', a
     requestTimeout: 10_000,
     storeQuota: Number.POSITIVE_INFINITY,
     trustedProxy: [],
+    corsOrigin: [],
     logLevel: 'info',
     logFormat: 'auto',
   })
@@ -137,6 +138,7 @@ t.test('values of each kind', async (t) => {
       '--family',
       'models/other',
     ],
+    ...['--cors-origin', 'https://a.example,http://localhost:3000', '--cors-origin', '*'],
   ])
   t.match(config, {
     loadTimeout: 500,
@@ -151,6 +153,7 @@ t.test('values of each kind', async (t) => {
     bankDtype: 'f16',
     maxBatch: { max: 12, fixed: 12 },
     trustedProxy: ['10.0.0.1', '10.1.0.0/16'],
+    corsOrigin: ['https://a.example', 'http://localhost:3000', '*'],
     tokenFile: resolve('tokens.jsonl'),
     families: [resolve('models/other')],
   })
@@ -267,6 +270,11 @@ t.test('a wrong setting is named, with its value and what is accepted', async (t
       [/--host/, /leave the option out/],
     ],
     [['--trusted-proxy', '10.0.0.1,,'], [/--trusted-proxy/]],
+    [
+      ['--cors-origin', 'https://a.example/'],
+      [/--cors-origin/, /no slash at the end/],
+    ],
+    [['--cors-origin', 'a.example'], [/--cors-origin/]],
     [['extra'], [/too many arguments/]],
     [
       ['--max-images', '600'],

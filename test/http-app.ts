@@ -20,7 +20,7 @@ import type { Sample, SampleResult } from '../src/predict/batch-runner.js'
 import { type AcceptedImage, Predictor } from '../src/predict/predictor.js'
 import { totalMemory } from '../src/residency/memory.js'
 import type { MemoryAccount } from '../src/residency/types.js'
-import type { DomainView, Lease, ListOptions, Preconditions } from '../src/registry/types.js'
+import type { DomainView, Lease, ListOptions, PackInfo, Preconditions } from '../src/registry/types.js'
 import { Scheduler } from '../src/scheduler/scheduler.js'
 import { until } from './until.js'
 
@@ -28,8 +28,9 @@ export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').updat
 
 export const image = (...pixels: number[]) => Buffer.from([...Buffer.from('IMG'), ...pixels])
 
-/** A pack for the registry in memory; without labels it serves `embed` only. */
-export const pack = (labels: string[] | null, note = '') => Buffer.from(JSON.stringify({ labels, note }))
+/** A pack for the registry in memory; without labels it serves `embed` only. `note`: what it says of itself. */
+export const pack = (labels: string[] | null, note: string | Partial<PackInfo> = '') =>
+  Buffer.from(JSON.stringify({ labels, note }))
 
 interface Version {
   version: string
@@ -150,7 +151,14 @@ export class MemoryDomains implements Domains {
       this.packsRead++
       return bytes
     }
-    return { version, read }
+    const describe = async (): Promise<PackInfo> => {
+      const { labels, ...more } = JSON.parse(Buffer.from(await read()).toString())
+      const { fingerprint: family, design } = manifest
+      const channels: [number, number, number] = [0.5, 0.5, 0.5]
+      const about = typeof more.note === 'object' ? more.note : {}
+      return { family, design, labels, activation: 'softmax', mean: channels, std: channels, ...about }
+    }
+    return { version, read, describe }
   }
 
   async acquire(id: string, prefix: string | undefined): Promise<Lease> {
@@ -271,6 +279,7 @@ export const servedFamilies: readonly [ServedFamily] = [
 
 export const testConfig: HttpConfig = {
   host: '127.0.0.1',
+  corsOrigins: [],
   trustProxy: [],
   maxBody: 4096,
   maxBodies: 16 * 4096,
@@ -323,7 +332,7 @@ export async function testApp(
     registry: domains,
     predictor: new Predictor({
       admission: new Admission({ maxImages: 64, maxImagesOfDomain: 32, maxBytes: Number.POSITIVE_INFINITY }),
-      familyOf: () => ({ fingerprint: manifest.fingerprint, input: manifest.input, open, scheduler }),
+      familyOf: () => ({ fingerprint: manifest.fingerprint, open, scheduler }),
       acquire: (domain, version) => domains.acquire(domain, version),
       clock,
     }),
@@ -337,7 +346,7 @@ export async function testApp(
     readiness: () => ({ ready: true }),
     draining: () => false,
     pages: new Map(),
-    openapi: 'openapi: 3.1.0\n',
+    openapi: { yaml: 'openapi: 3.1.0\n', json: '{}' },
     version: '0.0.0',
     ...deps,
   })

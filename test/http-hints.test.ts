@@ -2,35 +2,9 @@
 import type { InjectOptions } from 'fastify'
 import t from 'tap'
 import type { Principal } from '../src/http/access/tokens.js'
-import { image, multipart, pack, sha256, testApp } from './http-app.js'
+import { image, multipart, sha256, testApp } from './http-app.js'
 
-const predict = '/v1/domains/colours/predict'
 const post = (url: string, request: InjectOptions = {}) => ({ method: 'POST' as const, url, ...request })
-
-t.test('a parameter of the query as a part of a form', async (t) => {
-  const { app, domains } = await testApp(t)
-  const picture = { name: 'colours', bytes: image(1) }
-  const field = (name: string, text: string) => ({ name, bytes: Buffer.from(text), filename: null })
-  for (const [url, name] of [
-    [predict, 'top_k'],
-    [predict, 'version'],
-    ['/v1/domains/colours/embed', 'version'],
-    ['/v1/predict', 'top_k'],
-  ] as const) {
-    const answer = await app.inject(post(url, multipart([picture, field(name, '3')])))
-    const detail = new RegExp(`'${name}' is a parameter of the query \\(\\?${name}=`)
-    t.match(answer.json(), { status: 400, code: 'malformed_request', index: 1, detail }, `${url} ${name}`)
-  }
-  const sameName = { ...picture, name: 'version' }
-  t.equal(
-    (await app.inject(post(predict, multipart([sameName])))).statusCode,
-    200,
-    'a file may have any name',
-  )
-  await domains.put('version', pack(['a']), { activate: true })
-  const mixed = multipart([{ ...field('version', ''), bytes: image(1) }])
-  t.equal((await app.inject(post('/v1/predict', mixed))).statusCode, 200, 'and a domain may be called so')
-})
 
 t.test('a mistyped domain', async (t) => {
   const { app } = await testApp(t)

@@ -8,6 +8,7 @@ import addFormats from 'ajv-formats'
 import type { FastifyInstance, InjectOptions } from 'fastify'
 import t from 'tap'
 import { parse } from 'yaml'
+import { asJson } from '../clients/generate.mjs'
 import { errorTable } from '../src/errors.js'
 import { pattern } from '../src/http/exchange/record.js'
 import { image, multipart, pack, testApp } from './http-app.js'
@@ -15,6 +16,7 @@ import { image, multipart, pack, testApp } from './http-app.js'
 interface Media {
   schema?: object
   example?: unknown
+  examples?: Record<string, { value: unknown }>
 }
 interface Answer {
   $ref?: string
@@ -31,6 +33,7 @@ interface Operation {
 type Methods = 'get' | 'put' | 'post' | 'patch' | 'delete'
 
 const text = readFileSync(new URL('../openapi.yaml', import.meta.url), 'utf8')
+const json = readFileSync(new URL('../openapi.json', import.meta.url), 'utf8')
 const document = parse(text) as {
   openapi: string
   info: { version: string }
@@ -165,6 +168,46 @@ t.test('the error codes are those of the table', async (t) => {
   t.strictSame(document.components.schemas.ErrorCode!.enum, Object.keys(errorTable))
 })
 
+/** Codes that no operation answers: of paths that are no operation's, and where nobody reads the answer. */
+const OF_NO_OPERATION = ['not_found', 'client_closed']
+
+t.test('every error code has an example in an answer of its status', async (t) => {
+  const shown = new Set<string>()
+  for (const [path, method, { responses }] of operations())
+    for (const [status, answer] of Object.entries(responses)) {
+      const examples = resolve(answer).content?.['application/problem+json']?.examples
+      if (Number(status) < 400 || path.startsWith('/v2')) continue
+      for (const [code, { value }] of Object.entries(examples ?? {})) {
+        const { status: told, title } = errorTable[code as keyof typeof errorTable]
+        t.match(value, { code, title, status: told }, `${method} ${path}`)
+        t.equal(status, String(told), `${method} ${path} ${code}`)
+        shown.add(code)
+      }
+      t.ok(examples, `${method} ${path} ${status} has examples`)
+    }
+  const missing = Object.keys(errorTable).filter((code) => !shown.has(code))
+  t.strictSame(missing, OF_NO_OPERATION)
+})
+
+t.test('every answer with a body, and every JSON body of a request, has an example', async (t) => {
+  for (const [path, method, operation] of operations()) {
+    // Of a public protocol, whose specification has them.
+    if (path.startsWith('/v2')) continue
+    const answers = Object.entries(operation.responses).map(
+      ([status, answer]) => [status, resolve(answer).content ?? {}] as const,
+    )
+    const body = resolve(operation.requestBody ?? {}).content ?? {}
+    for (const [where, content] of [...answers, ['body', body] as const])
+      for (const [type, media] of Object.entries(content))
+        if (/json|text|yaml/.test(type) && type !== 'text/html')
+          t.ok(media.example ?? media.examples, `${method} ${path} ${where} ${type}`)
+  }
+})
+
+t.test('openapi.json says what openapi.yaml says', async (t) => {
+  t.equal(json, asJson(text), 'it is written by npm run openapi')
+})
+
 t.test("the version is the package's", async (t) => {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
   t.equal(document.info.version, version)
@@ -174,13 +217,16 @@ t.test('every reference resolves and every example fits its schema', async (t) =
   const examples: [string, Media][] = []
   const visit = (where: string, node: unknown): void => {
     if (typeof node !== 'object' || node === null) return
-    const { $ref, schema, example } = node as Media & { $ref?: string }
+    const { $ref, schema, example, examples: several } = node as Media & { $ref?: string }
     if (typeof $ref === 'string') resolve({ $ref })
     if (schema !== undefined && example !== undefined) examples.push([where, { schema, example }])
+    if (schema !== undefined)
+      for (const [name, { value }] of Object.entries(several ?? {}))
+        examples.push([`${where} ${name}`, { schema, example: value }])
     for (const [key, value] of Object.entries(node)) visit(`${where}/${key}`, value)
   }
   visit('', document)
-  t.ok(examples.length >= 6)
+  t.ok(examples.length >= 60)
   for (const [where, { schema, example }] of examples) {
     const validate = validator(schema!)
     t.ok(validate(example), `${where} ${say(validate.errors)}`)
@@ -212,6 +258,8 @@ const requests: [string, InjectOptions][] = [
   ['listDomains', { method: 'GET', url: '/v1/domains?limit=0' }],
   ['getDomain', { method: 'GET', url: domain }],
   ['getDomain', { method: 'GET', url: '/v1/domains/nope' }],
+  ['getCard', { method: 'GET', url: `${domain}/card` }],
+  ['getCard', { method: 'GET', url: '/v1/domains/nope/card' }],
   ['listVersions', { method: 'GET', url: `${domain}/versions` }],
   ['putDomain', { method: 'PUT', url: '/v1/domains/pets', headers: raw, payload: labels }],
   ['putDomain', { method: 'PUT', url: `${domain}?activate=false`, headers: raw, payload: labels }],
@@ -240,22 +288,16 @@ const requests: [string, InjectOptions][] = [
   ['getModelVersionMetadata', { method: 'GET', url: `${model}/versions/abcdef` }],
   ['getModelVersionConfig', { method: 'GET', url: `${model}/versions/abcdef/config` }],
   ['getModelVersionReady', { method: 'GET', url: `${model}/versions/abcdef/ready` }],
-  ['inferModel', { method: 'POST', url: `${model}/infer`, headers: raw, payload: image(1) }],
-  ['inferModel', { method: 'POST', url: `${model}/infer`, headers: raw, payload: 'junk' }],
-  ['inferModel', { method: 'POST', url: `${model}/infer`, payload: { inputs: [] } }],
-  [
-    'inferModelVersion',
-    { method: 'POST', url: `${model}/versions/abcdef/infer`, headers: raw, payload: image(1) },
-  ],
   ['getMetrics', { method: 'GET', url: '/metrics' }],
   ['getLive', { method: 'GET', url: '/livez' }],
   ['getReady', { method: 'GET', url: '/readyz' }],
+  ['getOpenApiJson', { method: 'GET', url: '/openapi.json' }],
   ['getOpenApi', { method: 'GET', url: '/openapi.yaml' }],
   ['getIndex', { method: 'GET', url: '/' }],
 ]
 
 t.test("the service's answers fit the document", async (t) => {
-  const { app, domains } = await testApp(t, { openapi: text })
+  const { app, domains } = await testApp(t, { openapi: { yaml: text, json } })
   await domains.put('bare', pack(null), { activate: true })
   const byId = new Map([...operations()].map(([, , operation]) => [operation.operationId, operation]))
   const met = new Set<string>()

@@ -254,6 +254,18 @@ export const settings = {
     'proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas',
   ),
 
+  corsOrigin: {
+    ...setting(
+      access,
+      'origin',
+      origins,
+      [],
+      'none',
+      'web pages of this origin may read the answers, such as https://app.example.com; * for all; several as with --family',
+    ),
+    repeats: true as const,
+  },
+
   logLevel: setting(
     observing,
     'level',
@@ -378,6 +390,20 @@ function host(value: string): string {
 }
 
 /** IP addresses and networks such as `10.0.0.0/8`. */
+function origins(value: string): readonly string[] {
+  return value.split(',').map((part) => {
+    const origin = part.trim()
+    if (
+      origin === '*' ||
+      (/^https?:/.test(origin) && URL.canParse(origin) && new URL(origin).origin === origin)
+    )
+      return origin
+    throw new QuantityError(
+      'Origins such as https://app.example.com (no path, no slash at the end), separated by commas, or * are accepted.',
+    )
+  })
+}
+
 function proxies(value: string): readonly string[] {
   return value.split(',').map((part) => {
     const [, address, bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(part.trim()) ?? []

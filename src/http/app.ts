@@ -8,13 +8,13 @@
 import type { Server } from 'node:http'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { guard } from './access/auth.js'
-import { budgetsOf } from './bodies/budget.js'
 import { BrokenRequests } from './connections/broken.js'
 import { answerHalfClosed } from './connections/half-closed.js'
 import { boundConnections } from './connections/peers.js'
 import { orderPipelines } from './connections/pipelines.js'
 import type { AppDeps } from './exchange/deps.js'
 import { answerExpectations } from './exchange/expect.js'
+import { answerOtherOrigins } from './exchange/cors.js'
 import { answerFailure, MAX_SEGMENT_LENGTH } from './exchange/failures.js'
 import { checkFields } from './exchange/fields.js'
 import { checkQueries } from './exchange/parameters.js'
@@ -85,6 +85,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     if (draining()) void reply.header('connection', 'close')
     done()
   })
+  answerOtherOrigins(app, config.corsOrigins)
   const broken = new BrokenRequests(app, (status, request) => {
     if (request) record(request, status)
     else metrics.request('_unmatched', status, 0, '')
@@ -104,9 +105,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   refuseUnknownPaths(app)
   checkQueries(app)
 
-  const budgets = budgetsOf(config)
-  await app.register(v1, { prefix: '/v1', deps, budgets })
-  await app.register(v2, { prefix: '/v2', deps, budgets })
+  await app.register(v1, { prefix: '/v1', deps })
+  await app.register(v2, { prefix: '/v2', deps })
   await app.register(operations, { deps })
   await app.register(pages, { deps })
   return app

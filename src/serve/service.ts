@@ -183,10 +183,11 @@ async function assemble(
 ): Promise<Assembly> {
   const served = families.map(({ family }) => family)
   const describe: Describe = (bytes) => describePack(bytes, served)
-  const [seeds, openapi, pages, { buildApp }, { openImage }, { Metrics }, { knownRequests }] =
+  const [seeds, yaml, json, pages, { buildApp }, { openImage }, { Metrics }, { knownRequests }] =
     await Promise.all([
       Promise.all(config.adapters.map((folder) => readSeeds(folder, describe))),
       readFile(packageFile('openapi.yaml'), 'utf8'),
+      readFile(packageFile('openapi.json'), 'utf8'),
       readPages(),
       import('../http/app.js'),
       import('../image/decode.js'),
@@ -261,7 +262,7 @@ async function assemble(
     keepVersions,
     observe: metrics,
   })
-  metrics.expect(knownRequests(openapi))
+  metrics.expect(knownRequests(yaml))
   metrics.observe({
     families: runtimes.map((runtime) => gaugesOf(runtime, registry)),
     otherDomains: () => registry.counts(null),
@@ -299,7 +300,7 @@ async function assemble(
     readiness: () => readiness.check(),
     draining: () => readiness.draining,
     pages,
-    openapi,
+    openapi: { yaml, json },
     version: VERSION,
   })
   const spareMemory = new SpareMemory(native, clock)
@@ -353,6 +354,7 @@ async function checkInputs(config: ServeConfig): Promise<void> {
 function httpConfig(config: ServeConfig): HttpConfig {
   return {
     host: config.host,
+    corsOrigins: config.corsOrigin,
     trustProxy: config.trustedProxy,
     maxBody: config.maxBody,
     maxBodies: config.maxBodies,

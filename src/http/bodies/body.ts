@@ -24,14 +24,26 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Content types a route reads; undefined for a route that takes no body. */
     accepts?: readonly MediaType[]
-    /** True where a route reads a body, and does without. */
-    mayBeEmpty?: boolean
   }
 }
 
 export interface BodyLimits {
   /** Number of images, or of parts. */
   parts: number
+}
+
+/** What else a form may hold, and which of its parts are refused. */
+export interface FormRules {
+  /** Whether a part is a parameter and no image. */
+  isField?(part: FormPart): boolean
+  /** Called with each image, in order; throws to refuse it. */
+  accept?(part: FormPart): void
+}
+
+/** The images of a body, and the parameters that its form has beside them. */
+export interface Images {
+  parts: Part[]
+  fields: ReadonlyMap<string, string>
 }
 
 /** One image or pack of a body. */
@@ -41,22 +53,12 @@ export interface Part {
   bytes: Uint8Array
 }
 
-/** What becomes of a body before its route gets it. */
-export interface Reading {
-  /** Whether JSON is parsed, strictly; else the route gets the bytes of every body. */
-  parseJson: boolean
-}
-
 /**
  * Registers the reader of bodies. A content type that its route does not read is refused before the body
  * arrives. A body without one is read as raw bytes, where the route reads those: the image or the pack says
  * itself what it is.
  */
-export async function readBodies(
-  app: FastifyInstance,
-  pace: Pace,
-  { parseJson }: Reading = { parseJson: true },
-): Promise<void> {
+export async function readBodies(app: FastifyInstance, pace: Pace): Promise<void> {
   app.decorateRequest('share', null)
   app.addHook('onClose', async () => pace.close())
   app.removeAllContentTypeParsers()
@@ -65,7 +67,7 @@ export async function readBodies(
     // Nothing asked for this body. Node reads it away behind the answer.
     if (request.routeOptions.config.accepts === undefined) return undefined
     const body = await readRaw(request, payload, pace)
-    return parseJson && typeOf(request) === 'application/json' ? inTurn(request, parseJsonBody(body)) : body
+    return typeOf(request) === 'application/json' ? inTurn(request, parseJsonBody(body)) : body
   })
   app.addHook('onRequest', (request, reply, done) => {
     checkContentType(request, reply)
@@ -74,7 +76,7 @@ export async function readBodies(
 }
 
 function checkContentType(request: FastifyRequest, reply: FastifyReply): void {
-  const { accepts, mayBeEmpty = false } = request.routeOptions.config
+  const { accepts } = request.routeOptions.config
   const { headers } = request.raw
   // Clients that send the same fields with every request send a type without a body too.
   if (!hasBody(request)) delete headers['content-type']
@@ -85,7 +87,6 @@ function checkContentType(request: FastifyRequest, reply: FastifyReply): void {
     throw compressed('body', encoding)
   }
   const readable = `This route reads ${accepts.join(', ')}`
-  if (!hasBody(request) && mayBeEmpty) return
   if (!hasBody(request)) throw new FacetError('empty_body', `The body is empty. ${readable}.`)
   const type = typeOf(request)
   if (accepts.some((accepted) => matches(type ?? UNTYPED, accepted))) return
@@ -109,7 +110,7 @@ function hasBody({ raw: { headers } }: FastifyRequest): boolean {
 }
 
 /** The media type of a body, without its parameters. */
-export function typeOf(request: FastifyRequest): string | undefined {
+function typeOf(request: FastifyRequest): string | undefined {
   return request.headers['content-type']?.replace(/;.*/s, '').trim().toLowerCase()
 }
 
@@ -120,17 +121,18 @@ function matches(type: string, accepted: MediaType): boolean {
 /**
  * The images of a predict body, in the order sent.
  *
- * @param accept called with each part, in order; throws to refuse it
- * @throws FacetError `empty_body`, `malformed_request`, `too_many_parts`
+ * @throws FacetError `empty_body`, `malformed_request`, `bad_parameter`, `too_many_parts`
  */
 export async function imagesOf(
   request: FastifyRequest,
   limits: BodyLimits,
-  accept?: (part: FormPart) => void,
-): Promise<Part[]> {
-  if (typeOf(request) === FORM) return partsOf(request, limits, accept)
-  if (isOneImage(request)) return [{ name: null, bytes: notEmpty(request.body as Buffer) }]
-  return inTurn(request, base64Images(request.body, limits))
+  rules: FormRules,
+): Promise<Images> {
+  if (typeOf(request) === FORM) return partsOf(request, limits, rules)
+  const parts = isOneImage(request)
+    ? [{ name: null, bytes: notEmpty(request.body as Buffer) }]
+    : await inTurn(request, base64Images(request.body, limits))
+  return { parts, fields: new Map() }
 }
 
 const FORM = 'multipart/form-data'
@@ -147,26 +149,40 @@ export function isOneImage(request: FastifyRequest): boolean {
  */
 export async function packOf(request: FastifyRequest): Promise<Uint8Array> {
   if (typeOf(request) !== FORM) return notEmpty(request.body as Buffer)
-  const [part] = await partsOf(request, { parts: 1 }, ({ name }) => {
-    if (name !== 'pack')
-      throw new FacetError('malformed_request', "A multipart upload has one part, and its name is 'pack'.")
-  })
-  return part!.bytes
+  const notOne = () =>
+    new FacetError('malformed_request', "A multipart upload has one part, and its name is 'pack'.")
+  const form = await readForm(request, 1, notOne, (steps) => inTurn(request, steps))
+  const [part] = form
+  if (part === undefined) throw noParts()
+  if (part.name !== 'pack') throw notOne().at(0)
+  return notEmpty(part.bytes)
 }
+
+/** Parameters that a form may have beside its images. */
+const MAX_FIELDS = 4
 
 async function partsOf(
   request: FastifyRequest,
   limits: BodyLimits,
-  accept?: (part: FormPart) => void,
-): Promise<Part[]> {
+  { isField = () => false, accept }: FormRules,
+): Promise<Images> {
   const form = await readForm(
     request,
-    limits.parts,
-    () => tooMany(limits, 'part'),
+    limits.parts + MAX_FIELDS,
+    () => tooMany(limits),
     (steps) => inTurn(request, steps),
   )
-  if (form.length === 0) throw new FacetError('empty_body', 'The multipart body has no parts.')
-  return form.map((part, index) => {
+  if (form.length === 0) throw noParts()
+  const fields = new Map<string, string>()
+  for (const { name, bytes } of form.filter(isField)) {
+    if (fields.has(name!))
+      throw new FacetError('bad_parameter', `The form field '${name}' is given more than once.`)
+    fields.set(name!, bytes.toString())
+  }
+  const images = form.filter((part) => !isField(part))
+  if (images.length === 0) throw new FacetError('empty_body', 'The form has parameters and no image.')
+  if (images.length > limits.parts) throw tooMany(limits)
+  const parts = images.map((part, index) => {
     const { name, bytes } = part
     try {
       accept?.(part)
@@ -177,6 +193,11 @@ async function partsOf(
       throw error instanceof FacetError ? error.at(index) : error
     }
   })
+  return { parts, fields }
+}
+
+function noParts(): FacetError {
+  return new FacetError('empty_body', 'The multipart body has no parts.')
 }
 
 /** `{"images": ["<base64>", ...]}`, in steps. */
@@ -185,7 +206,7 @@ function* base64Images(body: unknown, limits: BodyLimits): Steps<Part[]> {
   if (!Array.isArray(images))
     throw new FacetError('malformed_request', "'images' must be a list of base64 strings.")
   if (images.length === 0) throw new FacetError('empty_body', "'images' is empty.")
-  if (images.length > limits.parts) throw tooMany(limits, 'image')
+  if (images.length > limits.parts) throw tooMany(limits)
   const parts: Part[] = []
   for (const [index, image] of images.entries()) {
     const text = typeof image === 'string' ? Buffer.from(image) : image
@@ -200,7 +221,7 @@ function* base64Images(body: unknown, limits: BodyLimits): Steps<Part[]> {
 }
 
 /** Does work on a request's body. @throws FacetError `client_closed` when the client has left meanwhile */
-export function inTurn<T>(request: FastifyRequest, steps: Steps<T>): Promise<T> {
+function inTurn<T>(request: FastifyRequest, steps: Steps<T>): Promise<T> {
   const check = () => {
     if (request.raw.socket.destroyed) throw clientClosed()
   }
@@ -212,8 +233,6 @@ function notEmpty(bytes: Uint8Array | undefined): Uint8Array {
   return bytes
 }
 
-/** An upload has one part, its pack. The parts of any other body are images. */
-function tooMany({ parts }: BodyLimits, noun: string): FacetError {
-  const limit = parts === 1 ? `more than one ${noun}` : `more than ${parts} ${noun}s (--max-images)`
-  return new FacetError('too_many_parts', `The body has ${limit}.`)
+function tooMany({ parts }: BodyLimits): FacetError {
+  return new FacetError('too_many_parts', `The body has more than ${parts} images (--max-images).`)
 }

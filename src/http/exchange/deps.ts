@@ -85,6 +85,8 @@ export interface ServedFamily {
 export interface HttpConfig {
   /** The address the service listens on; beyond loopback the control plane needs a token. */
   host: string
+  /** Origins whose pages may read the answers; `*` for all. */
+  corsOrigins: readonly string[]
   /** Addresses or networks of proxies whose `X-Forwarded-For` names the client in the logs. */
   trustProxy: readonly string[]
   /** One body of a predict or embed request. */
@@ -153,8 +155,8 @@ export interface AppDeps {
   draining(): boolean
   /** The files of the pages for browsers. */
   pages: PageFiles
-  /** The text of `openapi.yaml`. */
-  openapi: string
+  /** The API's description, in both forms. */
+  openapi: { yaml: string; json: string }
   /** Version of the software. */
   version: string
 }

@@ -59,13 +59,14 @@ function tagsOf(request: FastifyRequest, name: 'if-match' | 'if-none-match'): En
   const item = /\s*(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)/y
   while (item.lastIndex < field.length) {
     const found = item.exec(field)
-    if (!found) {
-      throw new FacetError(
-        'malformed_request',
-        `${name === 'if-match' ? 'If-Match' : 'If-None-Match'} must be * or a list of entity tags in double quotes.`,
-      )
-    }
+    if (!found) throw noTags(name)
     tags.push({ tag: found[2]!, weak: found[1] !== undefined })
   }
+  if (tags.length === 0) throw noTags(name)
   return tags
+}
+
+function noTags(name: 'if-match' | 'if-none-match'): FacetError {
+  const field = name === 'if-match' ? 'If-Match' : 'If-None-Match'
+  return new FacetError('malformed_request', `${field} must be * or a list of entity tags in double quotes.`)
 }

@@ -9,14 +9,11 @@ import { FacetError } from '../../errors.js'
  * No path ends with a slash but `/` itself: each resource has one URL, so that a rule for it in a proxy holds.
  */
 export function refuseUnknownPaths(app: FastifyInstance): void {
-  const methodsAt = (url: string) =>
-    app.supportedMethods.filter((method) => app.findRoute({ method, url }) !== null)
-
   app.addHook('onRequest', (request, reply, done) => {
     const path = request.url.split('?', 1)[0]!
     if (path.endsWith('/') && path !== '/') throw endsWithSlash(path)
     if (!request.is404) return done()
-    const allowed = methodsAt(path)
+    const allowed = methodsAt(app, path)
     if (allowed.length === 0) throw new FacetError('not_found', 'There is nothing at this path.')
     void reply.header('allow', allowed.join(', '))
     throw new FacetError(
@@ -28,7 +25,12 @@ export function refuseUnknownPaths(app: FastifyInstance): void {
   const endsWithSlash = (path: string) => {
     let end = path.length
     while (path[end - 1] === '/') end--
-    const hint = methodsAt(path.slice(0, end)).length > 0 ? '; leave out the slash at its end' : ''
+    const hint = methodsAt(app, path.slice(0, end)).length > 0 ? '; leave out the slash at its end' : ''
     return new FacetError('not_found', `There is nothing at this path${hint}.`)
   }
+}
+
+/** The methods of a path; none where it has no route. */
+export function methodsAt(app: FastifyInstance, path: string): string[] {
+  return app.supportedMethods.filter((method) => app.findRoute({ method, url: path }) !== null)
 }

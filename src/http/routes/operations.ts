@@ -46,9 +46,13 @@ export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps
     reply.type(metrics.contentType).send(await metrics.text()),
   )
 
-  app.get(
-    '/openapi.yaml',
-    { config: { scope: 'open', quiet: true, headers: { 'cache-control': 'no-cache' } } },
-    async (_request, reply) => reply.type('application/yaml').send(deps.openapi),
+  const description = {
+    config: { scope: 'open', quiet: true, headers: { 'cache-control': 'no-cache' } },
+  } as const
+  app.get('/openapi.yaml', description, async (_request, reply) =>
+    reply.type('application/yaml').send(deps.openapi.yaml),
+  )
+  app.get('/openapi.json', description, async (_request, reply) =>
+    reply.type('application/json; charset=utf-8').send(deps.openapi.json),
   )
 }

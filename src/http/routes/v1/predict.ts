@@ -5,15 +5,15 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { checkDomainId } from '../../../domain-id.js'
 import { FacetError } from '../../../errors.js'
-import type { PredictItem } from '../../../predict/predictor.js'
-import { checkDomain } from '../../access/auth.js'
-import { imagesOf, isOneImage, type MediaType, type Part } from '../../bodies/body.js'
+import type { PredictItem, PredictTimings } from '../../../predict/predictor.js'
+import { checkDomain, principalOf } from '../../access/auth.js'
+import { type Images, imagesOf, isOneImage, type MediaType, type Part } from '../../bodies/body.js'
 import type { FormPart } from '../../bodies/multipart.js'
-import type { BodyBudget } from '../../bodies/budget.js'
+import { bodyBudget } from '../../bodies/budget.js'
+import { departure } from '../../exchange/departure.js'
 import type { AppDeps, Domains } from '../../exchange/deps.js'
 import { missingDomain } from '../../exchange/missing-domain.js'
-import { checkVersion, queryOf, wholeNumber } from '../../exchange/parameters.js'
-import { type PredictionDeps, predictFor } from '../../exchange/prediction.js'
+import { checkVersion, queryOf, timeoutOf, wholeNumber } from '../../exchange/parameters.js'
 import { sendFeatures, sendPredictions } from './answers.js'
 
 /** Classes in an answer that names no `top_k`. */
@@ -31,21 +31,13 @@ type OfDomain = { Params: { domain: string } }
 
 export function predictRoutes(
   app: FastifyInstance,
-  deps: Pick<AppDeps, 'registry'> & PredictionDeps,
-  bodies: BodyBudget,
+  deps: Pick<AppDeps, 'predictor' | 'registry' | 'config' | 'clock'>,
 ): void {
-  const { registry, config } = deps
+  const { predictor, registry, config, clock } = deps
   const limits = { parts: config.maxImages }
   const route = { scope: 'predict', accepts: imageTypes, limitedBy: '--max-body' } as const
 
-  /** Refuses a plain field of a form in which a client has put a parameter of the query. Its name is no domain's. */
-  const refuseParameter = ({ name, file, bytes }: FormPart) => {
-    if (file || bytes.length > MAX_FIELD_BYTES || (name !== 'top_k' && name !== 'version')) return
-    throw new FacetError(
-      'malformed_request',
-      `'${name}' is a parameter of the query (?${name}=...), and no part: each part is an image.`,
-    )
-  }
+  const bodies = bodyBudget(config.maxBodies, config.maxBody)
 
   /** Runs before the body is read: no bytes are read for a domain that does not exist. */
   const admitDomain = (request: FastifyRequest, _reply: FastifyReply, done: () => void) => {
@@ -67,11 +59,21 @@ export function predictRoutes(
     items: PredictItem[],
     needHead: boolean,
   ) => {
-    try {
-      return await predictFor(request, reply, { items, needHead }, deps)
-    } catch (error) {
-      throw withIndex(error, request)
-    }
+    const deadline = request.arrival + timeoutOf(request, config.timeoutMs, config.maxTimeoutMs)
+    if (clock.now() >= deadline)
+      throw new FacetError(
+        'deadline_exceeded',
+        'The body took longer to arrive than X-Request-Timeout allows.',
+      )
+    const signal = departure(reply)
+    const principal = principalOf(request)
+    const { results, timings } = await predictor
+      .predict(items, { principal, deadline, signal, needHead })
+      .catch((error: unknown) => {
+        throw withIndex(error, request)
+      })
+    void reply.header('server-timing', serverTiming(timings))
+    return { results, limit: { principal, signal, deadline, clock } }
   }
 
   app.post<OfDomain>(
@@ -82,10 +84,9 @@ export function predictRoutes(
       onRequest: [admitDomain, bodies.admit],
     },
     holdingBody<FastifyRequest<OfDomain>>(async (request, reply) => {
-      const query = queryOf<'top_k' | 'version'>(request)
-      const k = topKOf(query.top_k)
-      const version = versionOf(query.version)
-      const parts = await imagesOf(request, limits, refuseParameter)
+      const { parts, fields } = await imagesOf(request, limits, { isField: isParameter })
+      const k = topKOf(parameter(request, fields, 'top_k'))
+      const version = versionOf(parameter(request, fields, 'version'))
       const items = parts.map((part) => itemOf(request.params.domain, version, part))
       const { results, limit } = await run(request, reply, items, true)
       return sendPredictions(reply, results, k, limit)
@@ -100,9 +101,9 @@ export function predictRoutes(
       onRequest: [admitDomain, bodies.admit],
     },
     holdingBody<FastifyRequest<OfDomain>>(async (request, reply) => {
-      const query = queryOf<'version'>(request)
-      const version = versionOf(query.version)
-      const parts = await imagesOf(request, limits, refuseParameter)
+      const { parts, fields } = await imagesOf(request, limits, { isField: isParameter })
+      noParameter(fields, 'top_k', 'features have no order to choose from')
+      const version = versionOf(parameter(request, fields, 'version'))
       const items = parts.map((part) => itemOf(request.params.domain, version, part))
       const { results, limit } = await run(request, reply, items, false)
       return sendFeatures(reply, results, limit)
@@ -117,13 +118,17 @@ export function predictRoutes(
       onRequest: bodies.admit,
     },
     holdingBody(async (request, reply) => {
-      const k = topKOf(queryOf<'top_k'>(request).top_k)
-      const parts = await imagesOf(request, limits, (part) => {
-        const { name } = part
-        if (name === null) throw new FacetError('bad_domain_id', 'The part has no name; it is the domain id.')
-        if (!registry.has(name)) refuseParameter(part)
-        requireDomain(request, registry, name)
+      const { parts, fields } = await imagesOf(request, limits, {
+        // A domain may have the name of a parameter.
+        isField: (part) => isParameter(part) && !registry.has(part.name!),
+        accept: ({ name }) => {
+          if (name === null)
+            throw new FacetError('bad_domain_id', 'The part has no name; it is the domain id.')
+          requireDomain(request, registry, name)
+        },
       })
+      noParameter(fields, 'version', 'each domain has its own')
+      const k = topKOf(parameter(request, fields, 'top_k'))
       const items = parts.map((part) => itemOf(part.name!, undefined, part))
       const { results, limit } = await run(request, reply, items, true)
       return sendPredictions(reply, results, k, limit)
@@ -151,10 +156,42 @@ function itemOf(domain: string, version: string | undefined, { bytes }: Part): P
   return version === undefined ? { domain, image: bytes } : { domain, version, image: bytes }
 }
 
+/** A plain field of a form in which a client has put a parameter, as the query has it. */
+function isParameter({ name, file, bytes }: FormPart): boolean {
+  return !file && bytes.length <= MAX_FIELD_BYTES && (name === 'top_k' || name === 'version')
+}
+
+/** @throws FacetError `bad_parameter` where the query and the form both have it */
+function parameter(
+  request: FastifyRequest,
+  fields: Images['fields'],
+  name: 'top_k' | 'version',
+): string | undefined {
+  const inQuery = queryOf<'top_k' | 'version'>(request)[name]
+  const inForm = fields.get(name)
+  if (inQuery === undefined || inForm === undefined) return inQuery ?? inForm
+  throw new FacetError('bad_parameter', `'${name}' is given in the query and in the form; give it once.`)
+}
+
+/** @throws FacetError `bad_parameter` where the form has a parameter that the route does not read */
+function noParameter(fields: Images['fields'], name: string, why: string): void {
+  if (fields.has(name))
+    throw new FacetError('bad_parameter', `This route reads no form field '${name}': ${why}.`)
+}
+
 function topKOf(text: string | undefined): number {
   return text === undefined ? DEFAULT_TOP_K : wholeNumber('top_k', text, 1, Number.MAX_SAFE_INTEGER)
 }
 
 function versionOf(text: string | undefined): string | undefined {
   return text === undefined ? undefined : checkVersion(text)
+}
+
+function serverTiming({ decodeMs, queueMs, inferenceMs }: PredictTimings): string {
+  const entries = [
+    ['decode', decodeMs],
+    ['queue', queueMs],
+    ['inference', inferenceMs],
+  ] as const
+  return entries.map(([name, ms]) => `${name};dur=${ms.toFixed(3)}`).join(', ')
 }
