@@ -1,7 +1,8 @@
 /** Long answers are made in pieces: the same bytes, and nothing more once the client has left. */
 import fc from 'fast-check'
 import t from 'tap'
-import { chunksOf, embeddingText, listText, predictionText } from '../src/http/routes/v1/answers.js'
+import { chunksOf } from '../src/http/exchange/long-answer.js'
+import { embeddingText, listText, predictionText } from '../src/http/routes/v1/answers.js'
 import type { PredictResult } from '../src/predict/predictor.js'
 import { activate, topK } from '../src/predict/scores.js'
 import { ManualClock } from './manual-clock.js'

@@ -332,7 +332,7 @@ export async function testApp(
     registry: domains,
     predictor: new Predictor({
       admission: new Admission({ maxImages: 64, maxImagesOfDomain: 32, maxBytes: Number.POSITIVE_INFINITY }),
-      familyOf: () => ({ fingerprint: manifest.fingerprint, open, scheduler }),
+      familyOf: () => ({ fingerprint: manifest.fingerprint, input: manifest.input, open, scheduler }),
       acquire: (domain, version) => domains.acquire(domain, version),
       clock,
     }),

@@ -288,6 +288,13 @@ const requests: [string, InjectOptions][] = [
   ['getModelVersionMetadata', { method: 'GET', url: `${model}/versions/abcdef` }],
   ['getModelVersionConfig', { method: 'GET', url: `${model}/versions/abcdef/config` }],
   ['getModelVersionReady', { method: 'GET', url: `${model}/versions/abcdef/ready` }],
+  ['inferModel', { method: 'POST', url: `${model}/infer`, headers: raw, payload: image(1) }],
+  ['inferModel', { method: 'POST', url: `${model}/infer`, headers: raw, payload: 'junk' }],
+  ['inferModel', { method: 'POST', url: `${model}/infer`, payload: { inputs: [] } }],
+  [
+    'inferModelVersion',
+    { method: 'POST', url: `${model}/versions/abcdef/infer`, headers: raw, payload: image(1) },
+  ],
   ['getMetrics', { method: 'GET', url: '/metrics' }],
   ['getLive', { method: 'GET', url: '/livez' }],
   ['getReady', { method: 'GET', url: '/readyz' }],

@@ -85,6 +85,7 @@ function build(
     admission,
     familyOf: () => ({
       fingerprint: 'f',
+      input: { height: 1, width: 1 },
       scheduler,
       async open(image) {
         if (image.length === 0) throw new FacetError('undecodable_image', 'No header.')
@@ -193,6 +194,25 @@ t.test('answers keep the order of a request that mixes domains', async (t) => {
     ['a', 'ok', 1],
     ['c', 'ok', 1],
   ])
+})
+
+t.test('pixels go to the run as they are, if they are of the network’s size', async (t) => {
+  const { predictor, decoding, leased, held } = build()
+  const pixels = { ...item('a', 1, 2, 3), size: { height: 1, width: 1 } }
+  const { results } = await predictor.predict([pixels, item('b', 4, 5, 6)], { needHead: true })
+  t.same(
+    results.map(({ features }) => features[0]),
+    [6, 15],
+  )
+  t.same(decoding, [3], 'only the file was decoded')
+  leased.length = 0
+  const large = { ...pixels, size: { height: 1, width: 3 } }
+  await t.rejects(predictor.predict([large], { needHead: true }), {
+    code: 'malformed_request',
+    message: /1 x 3, and the network takes 1 x 1/,
+  })
+  t.same(leased, [])
+  t.equal(held.size, 0)
 })
 
 t.test(
@@ -505,6 +525,7 @@ t.test(
         lanes: () => 1,
         maxBatch: () => 4,
       }),
+      input: { height: 1, width: 1 },
       open: async (image: Uint8Array) => ({
         decode: async () => {
           decoded.push(`${name} of ${image.length}`)
@@ -567,6 +588,7 @@ t.test('decoding and running overlap: 32 images, 20 ms each on two threads and o
     admission: new Admission({ maxImages: 64, maxImagesOfDomain: 64, maxBytes: 1000 }),
     familyOf: () => ({
       fingerprint: 'f',
+      input: { height: 1, width: 1 },
       scheduler,
       open: async (image) => ({
         decode: (wait) => decoding.run(() => after(20).then(() => image), wait),

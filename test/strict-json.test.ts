@@ -1,7 +1,15 @@
 /** The strict JSON parser against the engine's own: the same texts are read, with the same values. */
 import fc from 'fast-check'
 import t from 'tap'
-import { JsonError, type ParseOptions, parseJson, parseJsonSteps, toPlain } from '../src/strict/json.js'
+import {
+  JsonText,
+  type JsonValue,
+  type ParseOptions,
+  parseJson,
+  parseJsonSteps,
+  toPlain,
+} from '../src/strict/json.js'
+import { JsonError } from '../src/strict/json-error.js'
 
 function native(text: string): unknown {
   try {
@@ -131,4 +139,28 @@ t.test('an error names the position, and the limit where there is one', (t) => {
   })
   t.match(errorOf('[0,1,2]', { maxValues: 3 }), { message: 'more than 3 values at byte 5', limit: 'values' })
   t.end()
+})
+
+t.test('arrays under one key are passed over, and their end is found', async (t) => {
+  const texts = [
+    '[1, [2, 3], "]"]',
+    String.raw`["\\", "\"]", [[]]]`,
+    '[]',
+    `[${'0.25, '.repeat(40_000)}1]`,
+    '[this is for its reader to refuse]',
+  ]
+  for (const text of texts) {
+    const { value } = parseJson(`{"a": [1], "data" : ${text}, "b": [{"data": 7}]}`, { passOver: 'data' })
+    const data = (value as Map<string, JsonValue>).get('data')
+    t.ok(data instanceof JsonText && Buffer.from(data.bytes).toString() === text, text.slice(0, 40))
+    const rest = toPlain(value) as { a: unknown; b: unknown }
+    t.strictSame([rest.a, rest.b], [[1], [{ data: 7 }]])
+  }
+  const refused = (text: string, limit: JsonError['limit'] = null) =>
+    t.throws(() => parseJson(text, { passOver: 'data', maxDepth: 3 }), { name: 'JsonError', limit }, text)
+  refused('{"data": [1, 2')
+  refused('{"data": ["1, 2]}')
+  refused('{"data": [1]]}')
+  refused('{"data": [[[1]]]}', 'depth')
+  refused('{"data": "[1]", "data": [1], "data"}')
 })

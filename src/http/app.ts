@@ -8,6 +8,7 @@
 import type { Server } from 'node:http'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { guard } from './access/auth.js'
+import { budgetsOf } from './bodies/budget.js'
 import { BrokenRequests } from './connections/broken.js'
 import { answerHalfClosed } from './connections/half-closed.js'
 import { boundConnections } from './connections/peers.js'
@@ -105,8 +106,9 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   refuseUnknownPaths(app)
   checkQueries(app)
 
-  await app.register(v1, { prefix: '/v1', deps })
-  await app.register(v2, { prefix: '/v2', deps })
+  const budgets = budgetsOf(config)
+  await app.register(v1, { prefix: '/v1', deps, budgets })
+  await app.register(v2, { prefix: '/v2', deps, budgets })
   await app.register(operations, { deps })
   await app.register(pages, { deps })
   return app

@@ -5,7 +5,8 @@
  */
 import { createRequire } from 'node:module'
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
-import { JsonError, parseJson, toPlain } from '../strict/json.js'
+import { parseJson, toPlain } from '../strict/json.js'
+import { JsonError } from '../strict/json-error.js'
 import { Problems, quote } from '../strict/problems.js'
 import { FamilyError } from './family-error.js'
 import { fingerprint } from './fingerprint.js'

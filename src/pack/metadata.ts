@@ -6,7 +6,8 @@
  */
 import { type Design, designs } from '../manifest/manifest.js'
 import type { Steps } from '../concurrency/turns.js'
-import { JsonError, type JsonValue, parseJsonSteps, toPlain } from '../strict/json.js'
+import { type JsonValue, parseJsonSteps, toPlain } from '../strict/json.js'
+import { JsonError } from '../strict/json-error.js'
 import { type Activation, PACK_FORMAT, type PackInfo } from './pack.js'
 import { type Problems, quote } from '../strict/problems.js'
 

@@ -3,7 +3,8 @@
  *
  * Format: https://huggingface.co/docs/peft/package_reference/lora.
  */
-import { JsonError, parseJson, toPlain } from '../strict/json.js'
+import { parseJson, toPlain } from '../strict/json.js'
+import { JsonError } from '../strict/json-error.js'
 import { type Problems, quote } from '../strict/problems.js'
 
 /** How a LoRA's factors are scaled. */

@@ -17,8 +17,16 @@ export interface PredictItem {
   domain: string
   /** Full SHA-256 or a unique prefix; the active version where left out. */
   version?: string
-  /** Encoded image bytes. */
+  /** Encoded image bytes; with `size`, pixels. */
   image: Uint8Array
+  /** Given where `image` is no file but pixels `[height, width, 3]`, RGB, which the network takes as they are. */
+  size?: ImageSize
+}
+
+/** In pixels. */
+export interface ImageSize {
+  readonly height: number
+  readonly width: number
 }
 
 export interface PredictResult {
@@ -71,6 +79,8 @@ export interface AcceptedImage {
 /** What predicting needs of the family a domain belongs to. */
 export interface PredictingFamily {
   readonly fingerprint: string
+  /** Of the network's input. */
+  readonly input: ImageSize
   /**
    * Reads the header of an encoded image, in turn with the long work of other principals.
    * @throws FacetError for an image that is refused by it; `client_closed`, `deadline_exceeded` where it takes longer
@@ -121,9 +131,11 @@ interface Answer extends PredictTimings {
 const GIVEN_UP = ['client_closed', 'deadline_exceeded', 'draining'] as const satisfies ErrorCode[]
 export type GivenUp = (typeof GIVEN_UP)[number]
 
-/** An encoded image, until it is let go. */
-interface EncodedImage {
-  encoded: Uint8Array
+/** An image as it was sent, until it is let go. */
+interface SentImage {
+  bytes: Uint8Array
+  /** Of pixels. */
+  readonly size: ImageSize | undefined
 }
 
 /** Stands for an encoded image that is decoded. */
@@ -218,11 +230,11 @@ export class Predictor {
 
   #answerAll(items: readonly PredictItem[], options: PredictOptions): Promise<Answer[]> {
     // Encoded images are let go before they are queued: a run that hangs must not hold them.
-    const wanted = items.map(({ domain, version, image }) => ({
+    const wanted = items.map(({ domain, version, image, size }) => ({
       domain,
       version,
       bytes: image.byteLength,
-      image: { encoded: image },
+      image: { bytes: image, size },
     }))
     return together(wanted, options.signal, async ({ domain, version, bytes, image }, _index, signal) => {
       try {
@@ -241,13 +253,13 @@ export class Predictor {
   async #answer(
     domain: string,
     version: string | undefined,
-    image: EncodedImage,
+    image: SentImage,
     wait: Wait,
     { principal = '', needHead }: PredictOptions,
   ): Promise<Answer> {
     const asker = { ...wait, principal }
     const { family, lease, pixels, decodeMs } = await this.#ready(domain, version, image, asker)
-    image.encoded = LET_GO
+    image.bytes = LET_GO
     try {
       const { version: answering, row, generation, labels, activation } = lease
       if (needHead && labels === null) throw noHead(domain)
@@ -268,14 +280,14 @@ export class Predictor {
   async #ready(
     domain: string,
     version: string | undefined,
-    image: EncodedImage,
+    image: SentImage,
     asker: Wait & { principal: string },
   ): Promise<{ family: PredictingFamily; lease: Lease; pixels: Uint8Array; decodeMs: number }> {
     const { acquire, familyOf } = this.#options
     let decodeMs = 0
     for (;;) {
       const family = familyOf(domain, version)
-      const decoded = await this.#decode(family, domain, version, image.encoded, asker)
+      const decoded = await this.#decode(family, domain, version, image, asker)
       decodeMs += decoded.decodeMs
       if (asker.signal?.aborted) throw clientClosed()
       const lease = await acquire(domain, version, asker)
@@ -292,24 +304,33 @@ export class Predictor {
     family: PredictingFamily,
     domain: string,
     version: string | undefined,
-    encoded: Uint8Array,
+    { bytes, size }: SentImage,
     asker: Wait & { principal: string },
   ): Promise<{ pixels: Uint8Array; decodeMs: number }> {
     const { clock, warm } = this.#options
     const opened = clock.now()
-    const image = await family.open(encoded, asker)
+    const image = size === undefined ? await family.open(bytes, asker) : asPixels(bytes, size, family.input)
     const openMs = clock.now() - opened
     await warm?.(domain, version, asker)
     const start = clock.now()
     const pixels = await image.decode({ ...asker, owner: [asker.principal, domain] })
     const decodeMs = openMs + clock.now() - start
-    this.#observe.decode?.(decodeMs / 1000)
+    if (size === undefined) this.#observe.decode?.(decodeMs / 1000)
     return { pixels, decodeMs }
   }
 
   #count(images: ReadonlyMap<string, number>, outcome: 'ok' | 'rejected' | 'error'): void {
     for (const [domain, count] of images) this.#observe.images?.(domain, outcome, count)
   }
+}
+
+/** Pixels need no decoding. @throws FacetError `malformed_request` for those of another size than the network's input */
+function asPixels(pixels: Uint8Array, size: ImageSize, input: ImageSize): AcceptedImage {
+  if (size.height === input.height && size.width === input.width) return { decode: async () => pixels }
+  throw new FacetError(
+    'malformed_request',
+    `The pixels are ${size.height} x ${size.width}, and the network takes ${input.height} x ${input.width}.`,
+  )
 }
 
 /** Images of each domain, in order of first appearance. */

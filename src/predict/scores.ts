@@ -22,6 +22,11 @@ function sigmoid(logit: number): number {
   return exponential / (1 + exponential)
 }
 
+/** A number for people and JSON: nine significant digits are enough to restore a float32 exactly. */
+export function shortest(value: number): number {
+  return Number(value.toPrecision(9))
+}
+
 /** Up to so many scores are kept in order one by one; more are sorted. */
 const MAX_INSERTED = 16
 

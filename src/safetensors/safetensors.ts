@@ -7,7 +7,8 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { finish, type Steps } from '../concurrency/turns.js'
-import { isWellFormed, JsonError, type JsonValue, parseJsonSteps } from '../strict/json.js'
+import { isWellFormed, type JsonValue, parseJsonSteps } from '../strict/json.js'
+import { JsonError } from '../strict/json-error.js'
 import { Problems, quote } from '../strict/problems.js'
 
 /** Bytes of one element, by dtype. The sub-byte types of newer writers are refused as unknown. */

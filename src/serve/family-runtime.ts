@@ -18,7 +18,7 @@ import type { Execution, ServedFamily } from '../http/exchange/deps.js'
 import type { openImage } from '../image/decode.js'
 import { MAX_DECODE_MS } from '../image/limits.js'
 import type { Precision } from '../manifest/graphs.js'
-import type { FamilyManifest } from '../manifest/manifest.js'
+import type { FamilyManifest, InputSpec } from '../manifest/manifest.js'
 import { NATIVE_REMEDY, type NativeAddon } from '../native/addon.js'
 import { batchRunner, type Sample, type SampleResult } from '../predict/batch-runner.js'
 import type { AcceptedImage, PredictingFamily, Wait } from '../predict/predictor.js'
@@ -126,6 +126,10 @@ export class FamilyRuntime implements PredictingFamily, ServedFamily {
 
   get fingerprint(): string {
     return this.manifest.fingerprint
+  }
+
+  get input(): InputSpec {
+    return this.manifest.input
   }
 
   memory(): MemoryAccount {

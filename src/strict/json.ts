@@ -9,19 +9,26 @@
 import { finish, type Steps } from '../concurrency/turns.js'
 import { decodeEscapes } from './escapes.js'
 import { quoted } from '../shown-text.js'
+import { JsonError } from './json-error.js'
+import { NumberReader } from './numbers.js'
 
 /** Bytes are strings that are longer than `ParseOptions.textBytes`. */
-export type JsonValue = null | boolean | number | string | Uint8Array | JsonValue[] | Map<string, JsonValue>
+export type JsonValue =
+  | null
+  | boolean
+  | number
+  | string
+  | Uint8Array
+  | JsonText
+  | JsonValue[]
+  | Map<string, JsonValue>
 
-/** The text is not JSON, or exceeds a limit. The message names the position. */
-export class JsonError extends Error {
-  /** The limit that the text exceeds; null where it is not JSON. */
-  readonly limit: 'depth' | 'values' | null
+/** An array that was passed over (`ParseOptions.passOver`): its text, brackets included, in UTF-8. */
+export class JsonText {
+  readonly bytes: Uint8Array
 
-  constructor(what: string, position: number, limit: 'depth' | 'values' | null = null) {
-    super(`${what} at byte ${position}`)
-    this.name = 'JsonError'
-    this.limit = limit
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes
   }
 }
 
@@ -32,6 +39,11 @@ export interface ParseOptions {
   maxValues?: number
   /** Strings that take more bytes in the text are given as bytes (UTF-8), which cost no copy. */
   textBytes?: number
+  /**
+   * Arrays under this key are not parsed: only their end is looked for. For long ones of a known form, which their reader
+   * reads into less memory than an array of values takes.
+   */
+  passOver?: string
 }
 
 export interface ParsedJson {
@@ -43,9 +55,6 @@ export interface ParsedJson {
   duplicates: string[]
 }
 
-const NUMBER = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/
-/** Characters of the longest number, far more than a double has digits. */
-const MAX_NUMBER_BYTES = 1024
 /** Bytes of the longest key, which is always text. */
 const MAX_KEY_BYTES = 1 << 20
 const MAX_DUPLICATES = 100
@@ -118,6 +127,8 @@ class Parser {
   readonly #maxValues: number
   readonly #textBytes: number
   readonly #shortBytes: number
+  readonly #passOver: string | undefined
+  readonly #numbers = new NumberReader()
   readonly #frames: Frame[] = []
   #at = 0
   #values = 0
@@ -125,11 +136,13 @@ class Parser {
   #escaped = false
   #plain = true
 
-  constructor(bytes: Buffer, { maxDepth = 16, maxValues = Infinity, textBytes = Infinity }: ParseOptions) {
+  constructor(bytes: Buffer, options: ParseOptions) {
+    const { maxDepth = 16, maxValues = Infinity, textBytes = Infinity, passOver } = options
     this.#bytes = bytes
     this.#maxDepth = maxDepth
     this.#maxValues = maxValues
     this.#textBytes = textBytes
+    this.#passOver = passOver
     this.#shortBytes = Math.min(SHORT_BYTES, textBytes)
   }
 
@@ -149,7 +162,8 @@ class Parser {
           continue
         }
         value = this.#leave()
-      } else if (next === OPEN.array) {
+      } else if (next === OPEN.array && this.#isPassedOver()) value = yield* this.#arrayText()
+      else if (next === OPEN.array) {
         this.#enter({ array: [] })
         while (this.#blanks()) yield
         if (!this.#take(CLOSE.array)) continue
@@ -272,6 +286,36 @@ class Parser {
     return false
   }
 
+  #isPassedOver(): boolean {
+    const frame = this.#frames.at(-1)
+    return (
+      this.#passOver !== undefined && frame !== undefined && 'key' in frame && frame.key === this.#passOver
+    )
+  }
+
+  /** The array that begins here, as text. Of what is in it, strings and brackets are looked at. */
+  *#arrayText(): Steps<JsonText> {
+    const bytes = this.#bytes
+    const start = this.#at
+    let depth = 0
+    for (let next = start + BYTES_A_STEP; ; this.#at++) {
+      if (this.#at >= next) {
+        yield
+        next = this.#at + BYTES_A_STEP
+      }
+      const byte = bytes[this.#at]
+      if (byte === undefined) throw new JsonError('an array without an end', start)
+      if (byte === QUOTE) {
+        const string = this.#at++
+        while (!this.#scan(string)) yield
+      } else if (byte === OPEN.array) depth++
+      else if (byte === CLOSE.array && --depth === 0) break
+      if (this.#frames.length + depth > this.#maxDepth) throw this.#tooDeep()
+    }
+    this.#at++
+    return new JsonText(bytes.subarray(start, this.#at))
+  }
+
   #scalar(next: number | undefined): JsonValue {
     const literal = next === undefined ? undefined : LITERALS.get(next)
     const { word } = literal ?? {}
@@ -282,34 +326,9 @@ class Parser {
   }
 
   #number(): number {
-    const start = this.#at
-    const bytes = this.#bytes
-    let end = start
-    let whole = 0
-    for (; end - start < 15; end++) {
-      const digit = bytes[end]! - 0x30
-      if (!(digit >= 0 && digit <= 9)) break
-      whole = whole * 10 + digit
-    }
-    // Most numbers are whole and short. A number that goes on is read again below.
-    if (
-      end > start &&
-      end - start < 15 &&
-      (bytes[start] !== 0x30 || end === start + 1) &&
-      !isNumeric(bytes[end])
-    ) {
-      this.#at = end
-      return whole
-    }
-    while (isNumeric(bytes[end])) {
-      end++
-      if (end - start > MAX_NUMBER_BYTES) throw new JsonError('a number too long', start)
-    }
-    const [text] = NUMBER.exec(bytes.toString('latin1', start, end)) ?? []
-    if (text === undefined) throw this.#unexpected('a value')
-    const number = Number(text)
-    if (!Number.isFinite(number)) throw new JsonError('a number too large', start)
-    this.#at = start + text.length
+    const number = this.#numbers.read(this.#bytes, this.#at)
+    if (number === undefined) throw this.#unexpected('a value')
+    this.#at = this.#numbers.end
     return number
   }
 
@@ -321,9 +340,12 @@ class Parser {
   }
 
   #enter(frame: Frame): void {
-    if (this.#frames.push(frame) > this.#maxDepth)
-      throw new JsonError(`more than ${this.#maxDepth} levels of nesting`, this.#at, 'depth')
+    if (this.#frames.push(frame) > this.#maxDepth) throw this.#tooDeep()
     this.#at++
+  }
+
+  #tooDeep(): JsonError {
+    return new JsonError(`more than ${this.#maxDepth} levels of nesting`, this.#at, 'depth')
   }
 
   #leave(): JsonValue {
@@ -361,16 +383,4 @@ class Parser {
           : quoted(found)
     return new JsonError(`expected ${expected}, found ${shown}`, this.#at)
   }
-}
-
-/** Whether a byte may be part of a number. */
-function isNumeric(byte: number | undefined): boolean {
-  if (byte === undefined) return false
-  return (
-    (byte >= 0x30 && byte <= 0x39) ||
-    byte === 0x2e ||
-    byte === 0x2d ||
-    byte === 0x2b ||
-    (byte | 0x20) === 0x65
-  )
 }

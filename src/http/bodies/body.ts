@@ -24,6 +24,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Content types a route reads; undefined for a route that takes no body. */
     accepts?: readonly MediaType[]
+    /** True where a route reads a body, and does without. */
+    mayBeEmpty?: boolean
   }
 }
 
@@ -53,12 +55,22 @@ export interface Part {
   bytes: Uint8Array
 }
 
+/** What becomes of a body before its route gets it. */
+export interface Reading {
+  /** Whether JSON is parsed, strictly; else the route gets the bytes of every body. */
+  parseJson: boolean
+}
+
 /**
  * Registers the reader of bodies. A content type that its route does not read is refused before the body
  * arrives. A body without one is read as raw bytes, where the route reads those: the image or the pack says
  * itself what it is.
  */
-export async function readBodies(app: FastifyInstance, pace: Pace): Promise<void> {
+export async function readBodies(
+  app: FastifyInstance,
+  pace: Pace,
+  { parseJson }: Reading = { parseJson: true },
+): Promise<void> {
   app.decorateRequest('share', null)
   app.addHook('onClose', async () => pace.close())
   app.removeAllContentTypeParsers()
@@ -67,7 +79,7 @@ export async function readBodies(app: FastifyInstance, pace: Pace): Promise<void
     // Nothing asked for this body. Node reads it away behind the answer.
     if (request.routeOptions.config.accepts === undefined) return undefined
     const body = await readRaw(request, payload, pace)
-    return typeOf(request) === 'application/json' ? inTurn(request, parseJsonBody(body)) : body
+    return parseJson && typeOf(request) === 'application/json' ? inTurn(request, parseJsonBody(body)) : body
   })
   app.addHook('onRequest', (request, reply, done) => {
     checkContentType(request, reply)
@@ -76,7 +88,7 @@ export async function readBodies(app: FastifyInstance, pace: Pace): Promise<void
 }
 
 function checkContentType(request: FastifyRequest, reply: FastifyReply): void {
-  const { accepts } = request.routeOptions.config
+  const { accepts, mayBeEmpty = false } = request.routeOptions.config
   const { headers } = request.raw
   // Clients that send the same fields with every request send a type without a body too.
   if (!hasBody(request)) delete headers['content-type']
@@ -87,6 +99,7 @@ function checkContentType(request: FastifyRequest, reply: FastifyReply): void {
     throw compressed('body', encoding)
   }
   const readable = `This route reads ${accepts.join(', ')}`
+  if (!hasBody(request) && mayBeEmpty) return
   if (!hasBody(request)) throw new FacetError('empty_body', `The body is empty. ${readable}.`)
   const type = typeOf(request)
   if (accepts.some((accepted) => matches(type ?? UNTYPED, accepted))) return
@@ -110,7 +123,7 @@ function hasBody({ raw: { headers } }: FastifyRequest): boolean {
 }
 
 /** The media type of a body, without its parameters. */
-function typeOf(request: FastifyRequest): string | undefined {
+export function typeOf(request: FastifyRequest): string | undefined {
   return request.headers['content-type']?.replace(/;.*/s, '').trim().toLowerCase()
 }
 
@@ -221,7 +234,7 @@ function* base64Images(body: unknown, limits: BodyLimits): Steps<Part[]> {
 }
 
 /** Does work on a request's body. @throws FacetError `client_closed` when the client has left meanwhile */
-function inTurn<T>(request: FastifyRequest, steps: Steps<T>): Promise<T> {
+export function inTurn<T>(request: FastifyRequest, steps: Steps<T>): Promise<T> {
   const check = () => {
     if (request.raw.socket.destroyed) throw clientClosed()
   }

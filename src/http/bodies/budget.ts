@@ -13,6 +13,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { FacetError } from '../../errors.js'
 import { principalOf } from '../access/auth.js'
 import { peerOf } from '../access/peer.js'
+import type { HttpConfig } from '../exchange/deps.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -140,6 +141,23 @@ export class BodyBudget {
 
 /** Seconds after which a refused client may come back. */
 const RETRY_SECONDS = 1
+
+/** The bounds that all planes share. */
+export interface Budgets {
+  /** Of predict requests. */
+  bodies: BodyBudget
+  /** Of packs. */
+  uploads: BodyBudget
+}
+
+export function budgetsOf(
+  config: Pick<HttpConfig, 'maxBodies' | 'maxBody' | 'maxUploads' | 'maxPack'>,
+): Budgets {
+  return {
+    bodies: bodyBudget(config.maxBodies, config.maxBody),
+    uploads: uploadBudget(config.maxUploads, config.maxPack),
+  }
+}
 
 /** Limits the pack uploads at once: the bytes that they hold, and how many are stored at the same time. */
 export function uploadBudget(maxUploads: number, maxPack: number): BodyBudget {

@@ -5,7 +5,8 @@
 import { FacetError } from '../../errors.js'
 import type { Steps } from '../../concurrency/turns.js'
 import { quoted } from '../../shown-text.js'
-import { JsonError, type ParsedJson, parseJsonSteps, toPlain } from '../../strict/json.js'
+import { type ParsedJson, parseJsonSteps, toPlain } from '../../strict/json.js'
+import { JsonError } from '../../strict/json-error.js'
 
 /** Levels of nesting. Deep nesting takes memory far beyond the text's own length. */
 const MAX_DEPTH = 16
@@ -17,22 +18,24 @@ const MAX_TEXT_BYTES = 1024
 /**
  * Parses a body, in steps. A string of more than a kibibyte is a view of its bytes.
  *
+ * @param passOver the key of arrays that are left as text, `JsonText`
  * @throws FacetError `empty_body`, `malformed_request`, `too_many_parts`
  */
-export function* parseJsonBody(body: Buffer): Steps<unknown> {
+export function* parseJsonBody(body: Buffer, passOver?: string): Steps<unknown> {
   if (body.length === 0) throw new FacetError('empty_body', 'The body is empty; this route reads JSON.')
-  const { value, duplicates } = yield* parseStrictly(body)
+  const { value, duplicates } = yield* parseStrictly(body, passOver)
   if (duplicates.length > 0)
     throw new FacetError('malformed_request', `The body gives ${quoted(duplicates[0]!)} more than once.`)
   return toPlain(value)
 }
 
-function* parseStrictly(body: Buffer): Steps<ParsedJson> {
+function* parseStrictly(body: Buffer, passOver: string | undefined): Steps<ParsedJson> {
   try {
     return yield* parseJsonSteps(body, {
       maxDepth: MAX_DEPTH,
       maxValues: MAX_VALUES,
       textBytes: MAX_TEXT_BYTES,
+      ...(passOver !== undefined && { passOver }),
     })
   } catch (error) {
     if (!(error instanceof JsonError)) throw error

@@ -11,7 +11,7 @@ import type { ChangeAction } from '../../../registry/options.js'
 import type { DomainView } from '../../../registry/types.js'
 import { checkDomain } from '../../access/auth.js'
 import { packOf } from '../../bodies/body.js'
-import { uploadBudget } from '../../bodies/budget.js'
+import type { BodyBudget } from '../../bodies/budget.js'
 import { onlyField } from '../../bodies/json.js'
 import type { AppDeps } from '../../exchange/deps.js'
 import { cardOf, cardText, cardWherePossible } from './card.js'
@@ -31,9 +31,8 @@ type OfVersion = { Params: { domain: string; version: string } }
 export function domainRoutes(
   app: FastifyInstance,
   { registry, config, families }: Pick<AppDeps, 'registry' | 'config' | 'families'>,
+  uploads: BodyBudget,
 ): void {
-  const uploads = uploadBudget(config.maxUploads, config.maxPack)
-
   const admitDomain = async (request: FastifyRequest) => {
     const { domain } = request.params as OfDomain['Params']
     checkDomainId(domain)

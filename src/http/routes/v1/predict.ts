@@ -5,15 +5,15 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { checkDomainId } from '../../../domain-id.js'
 import { FacetError } from '../../../errors.js'
-import type { PredictItem, PredictTimings } from '../../../predict/predictor.js'
-import { checkDomain, principalOf } from '../../access/auth.js'
+import type { PredictItem } from '../../../predict/predictor.js'
+import { checkDomain } from '../../access/auth.js'
 import { type Images, imagesOf, isOneImage, type MediaType, type Part } from '../../bodies/body.js'
 import type { FormPart } from '../../bodies/multipart.js'
-import { bodyBudget } from '../../bodies/budget.js'
-import { departure } from '../../exchange/departure.js'
+import type { BodyBudget } from '../../bodies/budget.js'
 import type { AppDeps, Domains } from '../../exchange/deps.js'
 import { missingDomain } from '../../exchange/missing-domain.js'
-import { checkVersion, queryOf, timeoutOf, wholeNumber } from '../../exchange/parameters.js'
+import { checkVersion, queryOf, wholeNumber } from '../../exchange/parameters.js'
+import { type PredictionDeps, predictFor } from '../../exchange/prediction.js'
 import { sendFeatures, sendPredictions } from './answers.js'
 
 /** Classes in an answer that names no `top_k`. */
@@ -31,13 +31,12 @@ type OfDomain = { Params: { domain: string } }
 
 export function predictRoutes(
   app: FastifyInstance,
-  deps: Pick<AppDeps, 'predictor' | 'registry' | 'config' | 'clock'>,
+  deps: Pick<AppDeps, 'registry'> & PredictionDeps,
+  bodies: BodyBudget,
 ): void {
-  const { predictor, registry, config, clock } = deps
+  const { registry, config } = deps
   const limits = { parts: config.maxImages }
   const route = { scope: 'predict', accepts: imageTypes, limitedBy: '--max-body' } as const
-
-  const bodies = bodyBudget(config.maxBodies, config.maxBody)
 
   /** Runs before the body is read: no bytes are read for a domain that does not exist. */
   const admitDomain = (request: FastifyRequest, _reply: FastifyReply, done: () => void) => {
@@ -59,21 +58,11 @@ export function predictRoutes(
     items: PredictItem[],
     needHead: boolean,
   ) => {
-    const deadline = request.arrival + timeoutOf(request, config.timeoutMs, config.maxTimeoutMs)
-    if (clock.now() >= deadline)
-      throw new FacetError(
-        'deadline_exceeded',
-        'The body took longer to arrive than X-Request-Timeout allows.',
-      )
-    const signal = departure(reply)
-    const principal = principalOf(request)
-    const { results, timings } = await predictor
-      .predict(items, { principal, deadline, signal, needHead })
-      .catch((error: unknown) => {
-        throw withIndex(error, request)
-      })
-    void reply.header('server-timing', serverTiming(timings))
-    return { results, limit: { principal, signal, deadline, clock } }
+    try {
+      return await predictFor(request, reply, { items, needHead }, deps)
+    } catch (error) {
+      throw withIndex(error, request)
+    }
   }
 
   app.post<OfDomain>(
@@ -185,13 +174,4 @@ function topKOf(text: string | undefined): number {
 
 function versionOf(text: string | undefined): string | undefined {
   return text === undefined ? undefined : checkVersion(text)
-}
-
-function serverTiming({ decodeMs, queueMs, inferenceMs }: PredictTimings): string {
-  const entries = [
-    ['decode', decodeMs],
-    ['queue', queueMs],
-    ['inference', inferenceMs],
-  ] as const
-  return entries.map(([name, ms]) => `${name};dur=${ms.toFixed(3)}`).join(', ')
 }

@@ -5,15 +5,24 @@
  */
 import type { FastifyInstance } from 'fastify'
 import type { FacetError } from '../../../errors.js'
+import { readBodies } from '../../bodies/body.js'
+import type { Budgets } from '../../bodies/budget.js'
+import { Pace } from '../../bodies/pace.js'
 import type { AppDeps } from '../../exchange/deps.js'
 import { noPageHeaders, type Plane } from '../../exchange/plane.js'
+import { inferRoutes } from './infer.js'
 import { modelRoutes } from './models.js'
 
-export async function v2(app: FastifyInstance, { deps }: { deps: AppDeps }): Promise<void> {
+export async function v2(
+  app: FastifyInstance,
+  { deps, budgets }: { deps: AppDeps; budgets: Budgets },
+): Promise<void> {
   app.decorate('plane', oipPlane)
   // So that unknown paths below this prefix are answered in the format of this plane.
   app.setNotFoundHandler(() => {})
+  await readBodies(app, new Pace(deps.config.minBodyRate, deps.clock), { parseJson: false })
   modelRoutes(app, deps)
+  inferRoutes(app, deps, budgets.bodies)
 }
 
 const oipPlane: Plane = {
