@@ -71,6 +71,7 @@ export function DomainPanel({ api, service, domain, known, onToken }) {
 
   return html`
     <section class="card domain" aria-labelledby="domain-title">
+      <a class="back" href="#/manage">All domains</a>
       <h2 id="domain-title">${domain}</h2>
       ${error && html`<${Failure} error=${error} onToken=${onToken} />`}
       <p role="status" class=${said ? 'notice good' : 'sr-only'}>${said}</p>

@@ -46,7 +46,7 @@ export function DropBox({ accept, multiple, what, onFiles, children }) {
         <button type="button" class="primary" onClick=${() => input.current?.click()}>Choose ${what}</button>
         ${children}
       </div>
-      <input ref=${input} type="file" class="sr-only" tabindex="-1" aria-label="Choose ${what}" accept=${accept} multiple=${multiple} onChange=${picked} />
+      <input ref=${input} type="file" hidden accept=${accept} multiple=${multiple} onChange=${picked} />
     </div>
   `
 }

@@ -13,8 +13,7 @@ export function Manage({ api, service, state, domain, onToken }) {
   return html`
     <h1>Manage</h1>
     ${failure && html`<${Failure} error=${failure} onToken=${onToken} />`}
-    <div class="manage">
-      <${Upload} api=${api} service=${service} domains=${domains} onToken=${onToken} />
+    <div class="manage ${domain === '' ? '' : 'chosen'}">
       <section class="card" aria-labelledby="choose-title">
         <h2 id="choose-title">${counted(domains.length, 'domain')}</h2>
         <ul class="chooser">
@@ -33,6 +32,7 @@ export function Manage({ api, service, state, domain, onToken }) {
           ? html`<p class="card muted hint">Choose a domain to see its versions.</p>`
           : html`<${DomainPanel} key=${domain} api=${api} service=${service} domain=${domain} known=${domains.find((each) => each.domain === domain)} onToken=${onToken} />`
       }
+      <${Upload} api=${api} service=${service} domains=${domains} onToken=${onToken} />
     </div>
   `
 }

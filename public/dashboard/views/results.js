@@ -14,7 +14,7 @@ export function Results({ answer, hues, cards }) {
     <article class="card result" aria-label="Answers for ${image.name}">
       <div class="image">
         <${Thumbnail} image=${image} />
-        <p class="file">${image.name} <span class="muted">${bytesText(image.size)}</span></p>
+        <h2 class="file">${image.name} <span class="muted">${bytesText(image.size)}</span></h2>
         <dl class="timings">
           <div><dt>Decode</dt><dd>${millisecondsText(timings.decode)}</dd></div>
           <div><dt>Queue</dt><dd>${millisecondsText(timings.queue)}</dd></div>
