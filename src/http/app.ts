@@ -5,7 +5,7 @@
  * functions: each of those costs every request a promise. Planes are registered last: a plane
  * inherits all of it, and what it adds stays in its own scope. Listening and stopping are the caller's.
  */
-import type { Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { guard } from './access/auth.js'
 import { budgetsOf } from './bodies/budget.js'
@@ -22,6 +22,7 @@ import { checkQueries } from './exchange/parameters.js'
 import { setHeaders } from './exchange/plane.js'
 import { problemPlane } from './exchange/problems.js'
 import { recordRequests, requestId } from './exchange/record.js'
+import { Traces } from './exchange/trace.js'
 import { refuseUnknownPaths } from './exchange/unknown-paths.js'
 import { operations } from './routes/operations.js'
 import { pages } from './routes/pages.js'
@@ -40,10 +41,13 @@ const MAX_CHECK_INTERVAL_MS = 1000
  */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   const { config, metrics, draining } = deps
+  const traces = new Traces(deps.tracing)
   const app: FastifyInstance = fastify({
     loggerInstance: deps.logger as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     genReqId: requestId,
+    childLoggerFactory: (logger, fields, options, request) =>
+      logger.child({ ...fields, ...traces.begin(request as IncomingMessage) }, options) as FastifyBaseLogger,
     bodyLimit: config.maxBody,
     trustProxy: config.trustProxy.length > 0 ? [...config.trustProxy] : false,
     routerOptions: { maxParamLength: MAX_SEGMENT_LENGTH },
@@ -77,7 +81,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   // Each plane says itself which bodies it reads.
   app.removeAllContentTypeParsers()
 
-  const record = recordRequests(app, deps)
+  const record = recordRequests(app, deps, traces)
   app.addHook('onRequest', (request, reply, done) => {
     setHeaders(request, reply)
     done()

@@ -14,6 +14,7 @@ import { openLog } from './log.js'
 import { startService } from './service.js'
 import type { StopSignals } from './signals.js'
 import { startLine } from './start-line.js'
+import { openTracing } from './tracing.js'
 
 /** After the grace period, milliseconds for the answers on their way and for the parts to end. */
 const LATE_MS = 1500
@@ -26,7 +27,8 @@ const LATER_MS = 250
 export async function serve(config: ServeConfig, signals: StopSignals): Promise<void> {
   tuneCollector()
   const logger = await openLog({ level: config.logLevel, format: config.logFormat })
-  const service = await startService(config, { logger, clock: systemClock })
+  const tracing = await openTracing(process.env, { logger, clock: systemClock })
+  const service = await startService(config, { logger, clock: systemClock, tracing })
   const endsWithinMs = config.gracePeriod + LATE_MS
   tellInit(endsWithinMs + LAST_LINE_MS + LATER_MS)
   signals.serving((signal) => {
@@ -39,7 +41,8 @@ export async function serve(config: ServeConfig, signals: StopSignals): Promise<
     }
     // The timer itself does not keep the process.
     setTimeout(kill, endsWithinMs).unref()
-    service.stop().then(
+    const ended = service.stop().finally(() => tracing?.close())
+    ended.then(
       () => {
         stopped = true
         logger.info('stopped')

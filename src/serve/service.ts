@@ -25,6 +25,7 @@ import { Principals } from '../http/access/token-file.js'
 import type { Scope } from '../http/access/tokens.js'
 import { checkAddress, listen } from '../http/connections/port.js'
 import type { HttpConfig } from '../http/exchange/deps.js'
+import type { Tracing } from '../http/exchange/trace.js'
 import { readPages } from '../http/pages/files.js'
 import { LauncherClient, type LauncherClientOptions, type Starter } from '../image/apart/launcher-client.js'
 import { DecodeProcesses } from '../image/apart/processes.js'
@@ -88,6 +89,8 @@ export interface ServiceParts {
   native?: NativeAddon
   /** The store's file system. */
   fs?: StoreFs
+  /** Where each request is recorded as a span. */
+  tracing?: Tracing | undefined
 }
 
 /** After the grace period, milliseconds for the last answers to reach their clients. */
@@ -179,7 +182,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
 async function assemble(
   { families, principals, processes, native }: Ground,
   config: ServeConfig,
-  { logger, clock, fs }: ServiceParts,
+  { logger, clock, fs, tracing }: ServiceParts,
 ): Promise<Assembly> {
   const served = families.map(({ family }) => family)
   const describe: Describe = (bytes) => describePack(bytes, served)
@@ -296,6 +299,7 @@ async function assemble(
     principals: () => principals.current,
     config: httpConfig(config),
     logger,
+    tracing,
     clock,
     readiness: () => readiness.check(),
     draining: () => readiness.draining,

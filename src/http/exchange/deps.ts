@@ -17,6 +17,7 @@ import type {
 } from '../../registry/types.js'
 import type { MemoryAccount, TotalMemory } from '../../residency/types.js'
 import type { Principal } from '../access/tokens.js'
+import type { Tracing } from './trace.js'
 
 /** The registry, as the routes use it. */
 export interface Domains {
@@ -149,6 +150,8 @@ export interface AppDeps {
   principals(): readonly Principal[]
   config: HttpConfig
   logger: Logger
+  /** Where each request is recorded as a span. */
+  tracing?: Tracing | undefined
   clock: Clock
   readiness(): ReadyAnswer | Promise<ReadyAnswer>
   /** True from the beginning of an orderly stop. Each connection is then closed after its answer. */

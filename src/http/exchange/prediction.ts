@@ -38,6 +38,7 @@ export async function predictFor(
   const signal = departure(reply)
   const principal = principalOf(request)
   const { results, timings } = await predictor.predict(items, { principal, deadline, signal, needHead })
+  request.timings = timings
   void reply.header('server-timing', serverTiming(timings))
   return { results, limit: { principal, signal, deadline, clock } }
 }

@@ -10,7 +10,9 @@ import type { FastifyInstance, FastifyRequest, onSendHookHandler } from 'fastify
 import type { Logger } from 'pino'
 import { type ErrorCode, errorTable } from '../../errors.js'
 import type { ChangeAction } from '../../registry/options.js'
+import type { PredictTimings } from '../../predict/predictor.js'
 import type { AppDeps } from './deps.js'
+import type { Traces } from './trace.js'
 
 /** Characters of a domain id in the audit line; a valid one has 63 at most. */
 const MAX_DOMAIN_LOGGED = 64
@@ -27,6 +29,8 @@ declare module 'fastify' {
     arrival: number
     /** Details of a change for the audit line: the version and the parameters that matter. */
     changed: Readonly<Record<string, string | boolean | null>> | null
+    /** How long the steps of a prediction took. */
+    timings: PredictTimings | null
     /** What was recorded of it, as soon as it is answered or its client has left. */
     recorded: { status: number; code: ErrorCode | undefined } | null
   }
@@ -46,11 +50,13 @@ export function requestId(request: IncomingMessage): string {
 export function recordRequests(
   app: FastifyInstance,
   { metrics, clock, logger }: Pick<AppDeps, 'metrics' | 'clock' | 'logger'>,
+  traces: Traces,
 ): (request: FastifyRequest, status: number) => void {
   // Changes are logged whatever `--log-level` leaves out; only `silent` silences them.
   const audit = logger.level === 'silent' ? logger : logger.child({}, { level: 'info' })
   app.decorateRequest('arrival', 0)
   app.decorateRequest('changed', null)
+  app.decorateRequest('timings', null)
   app.decorateRequest('recorded', null)
   app.decorateRequest('failure', null)
 
@@ -61,6 +67,8 @@ export function recordRequests(
     const route = routeOf(request)
     metrics.request(route, status, ms / 1000, request.method)
     writeLine(request, route, ms)
+    const { method, timings } = request
+    traces.end(request.raw, { method, route, ...request.recorded, domain: domainOf(request), timings })
   }
 
   app.addHook('onRequest', (request, reply, done) => {
@@ -116,7 +124,7 @@ function writeLine(request: FastifyRequest, route: string, ms: number): void {
 function writeAudit(request: FastifyRequest, status: number, logger: Logger): void {
   const { changed, failure, id, recorded } = request
   const { audit } = request.routeOptions.config
-  const domain = (request.params as { domain?: string }).domain?.slice(0, MAX_DOMAIN_LOGGED)
+  const domain = domainOf(request)
   const outcome = status < 400 ? 'done' : 'refused'
   const answered = { status: recorded?.status ?? status, code: recorded?.code ?? failure?.code }
   const line = {
@@ -129,6 +137,10 @@ function writeAudit(request: FastifyRequest, status: number, logger: Logger): vo
     ...whoAsked(request),
   }
   logger.info({ ...line, requestId: id }, 'audit')
+}
+
+function domainOf({ params }: FastifyRequest): string | undefined {
+  return (params as { domain?: string } | undefined)?.domain?.slice(0, MAX_DOMAIN_LOGGED)
 }
 
 function whoAsked({ caller, ip }: FastifyRequest) {
