@@ -282,6 +282,19 @@ export const settings = {
     'auto',
     'json: a line of JSON each; pretty: for people; auto: pretty on a terminal, json elsewhere',
   ),
+  predictionLog: words(
+    observing,
+    'file',
+    undefined,
+    'a line of JSON for each classified image: time, request, domain, version, label, score (docs/operate.md)',
+  ),
+  predictionLogSize: size(
+    observing,
+    [4096, MAX_SIZE],
+    64 * 2 ** 20,
+    'size at which the prediction log is rotated',
+  ),
+  predictionLogFiles: number(observing, count(1, 1000), 5, 'rotated prediction logs that are kept'),
   metricsMaxDomains: number(observing, count(0, 10_000), 100, 'domains with a label of their own'),
 }
 

@@ -16,7 +16,6 @@ import type { ServeConfig } from '../config/config.js'
 import type { Engine } from '../engine/engine.js'
 import { SharedMemory } from '../engine/shared-memory.js'
 import { deviceName } from '../engine/runtime/runtime.js'
-import { draining } from '../errors.js'
 import type { Family } from '../family/family.js'
 import { naming } from '../host/file-problem.js'
 import { packageFile, VERSION } from '../host/package.js'
@@ -24,14 +23,12 @@ import { exposures } from '../http/access/exposure.js'
 import { Principals } from '../http/access/token-file.js'
 import type { Scope } from '../http/access/tokens.js'
 import { checkAddress, listen } from '../http/connections/port.js'
-import type { HttpConfig } from '../http/exchange/deps.js'
 import type { Tracing } from '../http/exchange/trace.js'
 import { readPages } from '../http/pages/files.js'
 import { LauncherClient, type LauncherClientOptions, type Starter } from '../image/apart/launcher-client.js'
 import { DecodeProcesses } from '../image/apart/processes.js'
 import type { DecodeApart } from '../image/decode.js'
 import type { NativeAddon } from '../native/addon.js'
-import type { Predictor } from '../predict/predictor.js'
 import { ListedVersions } from '../registry/listed-versions.js'
 import { baseSeed, describePack } from '../registry/opening.js'
 import { Registry } from '../registry/registry.js'
@@ -47,10 +44,13 @@ import { familyEngine, FamilyRuntime } from './family-runtime.js'
 import type { FamilySource } from './gauges.js'
 import { buildPredictor } from './predicting.js'
 import { checkOldData, checkOtherData, storeObstacle } from './wrong-folder.js'
+import { httpConfig } from './http-config.js'
+import { openPredictionLog } from './prediction-log.js'
 import { Readiness } from './readiness.js'
 import { choosePrecision } from './precision.js'
 import { chooseRuntime } from './runtime.js'
 import { SpareMemory } from './spare-memory.js'
+import { type Assembly, stopper } from './stopping.js'
 
 /**
  * An image that takes at most so many milliseconds to decode, by its header, may do so beside `--decode-threads`
@@ -93,9 +93,6 @@ export interface ServiceParts {
   tracing?: Tracing | undefined
 }
 
-/** After the grace period, milliseconds for the last answers to reach their clients. */
-const LAST_ANSWERS_MS = 250
-
 /** What the service is built on: all that can be checked before anything heavy is loaded. */
 interface Ground {
   /** The families, and the engine of each. */
@@ -104,17 +101,6 @@ interface Ground {
   processes: DecodeProcesses
   /** The add-on, where it is used. */
   native: NativeAddon | undefined
-}
-
-/** The parts that are started and stopped. */
-interface Assembly {
-  app: FastifyInstance
-  predictor: Predictor
-  runtimes: Each<FamilyRuntime>
-  registry: Registry
-  readiness: Readiness
-  processes: DecodeProcesses
-  spareMemory: SpareMemory
 }
 
 /**
@@ -286,6 +272,7 @@ async function assemble(
     obstacle: () => (config.strictStore ? storeObstacle(registry.problems()) : undefined),
   })
   const predictor = buildPredictor(runtimes, registry, config, clock, metrics)
+  const predictionLog = await openPredictionLog(config, { logger, clock })
   const app = await buildApp({
     registry,
     predictor,
@@ -299,6 +286,7 @@ async function assemble(
     principals: () => principals.current,
     config: httpConfig(config),
     logger,
+    predictionLog,
     tracing,
     clock,
     readiness: () => readiness.check(),
@@ -308,7 +296,7 @@ async function assemble(
     version: VERSION,
   })
   const spareMemory = new SpareMemory(native, clock)
-  return { app, predictor, runtimes, registry, readiness, processes, spareMemory }
+  return { app, predictor, runtimes, registry, readiness, processes, spareMemory, predictionLog }
 }
 
 /** What the parts of a family log says whose they are, where there are several. */
@@ -355,70 +343,8 @@ async function checkInputs(config: ServeConfig): Promise<void> {
   if (port !== 0) await checkAddress(host, port)
 }
 
-function httpConfig(config: ServeConfig): HttpConfig {
-  return {
-    host: config.host,
-    corsOrigins: config.corsOrigin,
-    trustProxy: config.trustedProxy,
-    maxBody: config.maxBody,
-    maxBodies: config.maxBodies,
-    minBodyRate: config.minBodyRate,
-    maxPack: config.maxPack,
-    maxImages: config.maxImages,
-    maxUploads: config.maxUploads,
-    maxHeaderSize: config.maxHeader,
-    maxConnections: config.maxConnections,
-    maxConnectionsPerPeer: config.maxConnectionsPerPeer,
-    receiveTimeoutMs: config.receiveTimeout,
-    keepAliveTimeoutMs: config.keepAlive,
-    timeoutMs: config.requestTimeout,
-    maxTimeoutMs: config.maxRequestTimeout,
-  }
-}
-
 /** `http://host:port` of the first address, IPv6 in brackets. */
 function address(app: FastifyInstance): string {
   const { address, family, port } = app.server.address() as AddressInfo
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
-}
-
-/**
- * The orderly end, in the order of the request's path: not ready, no new connections, requests in flight
- * answered, then the queues, the engines and the store. Past the grace period predictions still in the service are
- * answered with `draining`; then all connections are closed.
- */
-function stopper(
-  { app, predictor, runtimes, registry, readiness, processes, spareMemory }: Assembly,
-  principals: Principals,
-  clock: Clock,
-  gracePeriodMs: number,
-): () => Promise<void> {
-  const end = async () => {
-    readiness.drain()
-    spareMemory.end()
-    principals.close()
-    let cancel = clock.after(gracePeriodMs, () => {
-      predictor.abandon(draining())
-      for (const runtime of runtimes) runtime.abandon(draining())
-      cancel = clock.after(LAST_ANSWERS_MS, () => app.server.closeAllConnections())
-    })
-    // Whatever fails to end, the parts below it are ended too; the first failure is told.
-    try {
-      await app.close()
-    } finally {
-      cancel()
-      await Promise.all(runtimes.map(({ specialists }) => specialists?.close()))
-      await Promise.all(runtimes.map(({ scheduler }) => scheduler.drain()))
-      try {
-        await registry.close()
-      } finally {
-        await Promise.all([...runtimes.map(({ engine }) => engine.stop()), processes.stop()])
-      }
-    }
-  }
-  let ended: Promise<void> | undefined
-  return () => {
-    ended ??= end()
-    return ended
-  }
 }

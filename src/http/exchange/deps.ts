@@ -46,6 +46,12 @@ export interface Predicting {
   ): Promise<{ results: PredictResult[]; timings: PredictTimings }>
 }
 
+/** Hears what was predicted. */
+export interface PredictionRecorder {
+  /** @param results all with a head */
+  record(requestId: string, results: readonly PredictResult[]): void
+}
+
 /** The option that bounds connections. */
 export type ConnectionBound = 'max_connections' | 'max_connections_per_peer'
 
@@ -150,6 +156,7 @@ export interface AppDeps {
   principals(): readonly Principal[]
   config: HttpConfig
   logger: Logger
+  predictionLog?: PredictionRecorder | undefined
   /** Where each request is recorded as a span. */
   tracing?: Tracing | undefined
   clock: Clock
