@@ -72,11 +72,15 @@ function Row({ domain: { domain, version, family, classes, ...where }, hue, card
  * @param {Pick<import('../types.js').Domain, 'residency' | 'pinned' | 'bytes' | 'failure'> & { brief?: boolean }} props */
 export function Where({ residency, pinned, bytes, failure, brief = false }) {
   const words = {
-    resident: brief ? 'in memory' : `in memory, ${bytesText(bytes.resident)}`,
+    resident: 'in memory',
     cold: 'on disk',
     loading: 'being loaded',
     failed: 'failed',
     inactive: 'not active',
   }
-  return html`<span class="badge ${residency}" title=${failure}>${words[residency]}</span>${pinned && !brief && html` <span class="badge">pinned</span>`}`
+  const size = residency === 'resident' && !brief ? `, ${bytesText(bytes.resident)}` : ''
+  return html`
+    <span class="badge ${residency}" title=${failure}>${words[residency]}<span class="wide-only">${size}</span></span>
+    ${pinned && !brief && html` <span class="badge">pinned</span>`}
+  `
 }
