@@ -7,10 +7,19 @@ t.test('a browser gets the dashboard at /, everybody else the index', async (t) 
   const { app } = await testApp(t, { pages: await readPages(), predictToken: 'reader', adminToken: 'admin' })
   const get = (accept?: string) => app.inject({ url: '/', headers: accept === undefined ? {} : { accept } })
   const page = await get('text/html,application/xhtml+xml;q=0.9,*/*;q=0.8')
-  t.match(page, { statusCode: 200, headers: { 'content-type': 'text/html; charset=utf-8', vary: 'accept' } })
+  t.match(page, { statusCode: 200, headers: { 'content-type': 'text/html; charset=utf-8', vary: 'Accept' } })
   t.match(page.body, /<!doctype html>/)
   for (const accept of [undefined, '*/*', 'application/json'])
-    t.match(await get(accept), { statusCode: 200, headers: { vary: 'accept', 'content-type': /json/ } })
+    t.match(await get(accept), { statusCode: 200, headers: { vary: 'Accept', 'content-type': /json/ } })
+})
+
+t.test('caches are told of the origin too, where pages of other sites may read the answers', async (t) => {
+  const { app } = await testApp(t, {
+    pages: await readPages(),
+    config: { corsOrigins: ['https://a.example'] },
+  })
+  const page = await app.inject({ url: '/', headers: { accept: 'text/html' } })
+  t.equal(page.headers.vary, 'Origin, Accept')
 })
 
 t.test('every file that a page or a module of it names is served, with its type', async (t) => {

@@ -1,6 +1,8 @@
 /** The dashboard in a browser, against the real service: what it shows, what it can do, and what it never does. */
 import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Locator, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
@@ -384,3 +386,23 @@ t.test(
     t.same(faults, [])
   },
 )
+
+t.test('behind a proxy the page may have a path of its own', { skip: noBrowser }, async (t) => {
+  const { url } = await twoDomains(t)
+  const proxy = createServer(async (request, response) => {
+    const path = /^\/facet(\/.*)$/.exec(request.url ?? '')?.[1]
+    const accept = request.headers.accept ?? '*/*'
+    const answer = path === undefined ? null : await fetch(`${url}${path}`, { headers: { accept } })
+    response.writeHead(answer?.status ?? 404, {
+      'content-type': answer?.headers.get('content-type') ?? 'text/plain',
+    })
+    response.end(answer === null ? '' : Buffer.from(await answer.arrayBuffer()))
+  })
+  await new Promise<void>((listening) => proxy.listen(0, '127.0.0.1', listening))
+  t.teardown(() => proxy.close())
+  const { page, faults } = await openPage(t, await openBrowser(t))
+  await page.goto(`http://127.0.0.1:${(proxy.address() as AddressInfo).port}/facet/`)
+  await page.getByRole('heading', { name: '3 domains on 1 frozen backbone' }).waitFor()
+  await page.getByRole('rowheader', { name: 'cats' }).waitFor()
+  t.same(faults, [])
+})

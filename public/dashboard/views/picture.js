@@ -27,6 +27,9 @@ export function Picture({ families, picture, hues }) {
             html`<span style=${{ left: `${(100 * tick) / scale}%` }}>${bytesText(tick).replace('.0 ', ' ')}</span>`,
         )}
       </div>
+      <p class="muted">
+        Dedicated networks are drawn at their best: weights alone, adapters merged in, in the precision of the trunk.
+      </p>
     </section>
   `
 }

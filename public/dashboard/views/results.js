@@ -40,7 +40,7 @@ function Outcome({ outcome: { domain, result, error }, hue, name }) {
   return html`
     <li class="answer">
       <h3><${Swatch} hue=${hue} />${domain}</h3>
-      <p class="under">${name}${name && result && ' · '}${result && html`version <code>${shortVersion(result.version)}</code>`}</p>
+      <p class="under">${name}${name && result && ' · '}${result && html`<span class="sr-only">version </span><code>${shortVersion(result.version)}</code>`}</p>
       ${error && html`<p class="bad">${error.message}</p>`}
       ${
         result &&
@@ -67,7 +67,7 @@ function Thumbnail({ image }) {
       const bitmap = await createImageBitmap(image)
       const place = canvas.current
       if (left || place === null) return
-      const scale = Math.min(1, (2 * THUMBNAIL_PX) / Math.max(bitmap.width, bitmap.height))
+      const scale = (2 * THUMBNAIL_PX) / Math.max(bitmap.width, bitmap.height)
       place.width = Math.max(1, Math.round(bitmap.width * scale))
       place.height = Math.max(1, Math.round(bitmap.height * scale))
       place.getContext('2d')?.drawImage(bitmap, 0, 0, place.width, place.height)

@@ -29,7 +29,7 @@ export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps
   }
   // A browser asks for text/html and gets the dashboard; programs that take anything get the index.
   app.get('/', { config: { scope: 'open', quiet: true } }, async (request, reply) => {
-    void reply.header('vary', 'accept')
+    void reply.header('vary', [reply.getHeader('vary') ?? [], 'Accept'].flat().join(', '))
     const dashboard = deps.pages.get('/dashboard/index.html')
     if (dashboard === undefined || !/\btext\/html\b/i.test(request.headers.accept ?? '')) return index
     return sendFile(request, reply.headers(pageHeaders), dashboard)
