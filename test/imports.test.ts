@@ -40,7 +40,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['registry', 'residency store family manifest pack bytes concurrency errors domain-id'],
   ['specialise', 'residency engine compiler pack manifest onnx bytes concurrency errors'],
   ['residency', 'engine family manifest manifest/kinds pack bytes concurrency errors'],
-  ['config', 'engine engine/runtime scheduler host'],
+  ['config', 'engine engine/runtime scheduler host domain-id'],
   ['engine', 'engine/runtime native family pack manifest strict bytes concurrency errors'],
   [
     'compiler',

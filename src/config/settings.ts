@@ -4,6 +4,7 @@
  * configuration follows from the table. Reading it is config.ts's business.
  */
 import { isIP } from 'node:net'
+import { isDomainId } from '../domain-id.js'
 import { availableCores } from '../host/cpu-quota.js'
 import type { Device } from '../engine/runtime/runtime.js'
 import { packageFile, SHIPPED_FAMILIES } from '../host/package.js'
@@ -156,6 +157,14 @@ export const settings = {
     [0, MAX_SIZE],
     0,
     'memory for dedicated networks of the domains with the most traffic, which then run faster; 0: none. Needs the native runtime',
+  ),
+  prewarm: setting(
+    engine,
+    'domains',
+    domains,
+    [],
+    'none',
+    'adapters that are loaded before the first request: domains separated by commas, the most important first; or last: those that were resident when the service ended',
   ),
   loadTimeout: time(engine, 1, 5000, 'a request waits at most this long for a cold adapter'),
   minResidency: time(
@@ -367,6 +376,14 @@ function device(value: string): Device {
 
 function yesOrNo(value: string): boolean {
   return choice(['yes', 'no'])(value) === 'yes'
+}
+
+/** Domain ids, or `last`. */
+function domains(value: string): readonly string[] | 'last' {
+  if (value === 'last') return value
+  const ids = value.split(',').map((id) => id.trim())
+  if (ids.every(isDomainId)) return ids
+  throw new QuantityError('Domain ids separated by commas, or last, are accepted.')
 }
 
 /** Images a second; 0 for none. */

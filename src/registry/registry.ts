@@ -182,6 +182,19 @@ export class Registry {
     return pinned
   }
 
+  /** Ids of the domains whose active version is resident, the most recently asked for first; without the bases. */
+  residentDomains(): string[] {
+    const used = new Map<string, number>()
+    for (const residency of this.#families.all)
+      for (const resident of residency.residents()) used.set(resident.version, resident.used)
+    const found: { domain: string; at: number }[] = []
+    for (const { domain, active, base } of this.#catalog.states()) {
+      const at = active === null || base ? undefined : used.get(active)
+      if (at !== undefined) found.push({ domain, at })
+    }
+    return found.sort((a, b) => b.at - a.at).map(({ domain }) => domain)
+  }
+
   *loaded(): Iterable<LoadedDomain> {
     for (const { domain, active, versions, pinned } of this.#catalog.states()) {
       const residency = active === null ? undefined : this.#families.find(active)

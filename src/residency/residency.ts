@@ -162,6 +162,11 @@ export class Residency {
     this.#failed.add(version, cause)
   }
 
+  /** The versions in rows, and when each was last asked for. */
+  residents(): Iterable<Pick<Resident, 'version' | 'used'>> {
+    return this.#rows.residents()
+  }
+
   /** Milliseconds since the least recently used resident version was asked for. */
   lruAge(): number {
     return this.#rows.lruAge()

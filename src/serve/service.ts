@@ -46,6 +46,7 @@ import { buildPredictor } from './predicting.js'
 import { checkOldData, checkOtherData, storeObstacle } from './wrong-folder.js'
 import { httpConfig } from './http-config.js'
 import { openPredictionLog } from './prediction-log.js'
+import { Prewarm } from './prewarm.js'
 import { Readiness } from './readiness.js'
 import { choosePrecision } from './precision.js'
 import { chooseRuntime } from './runtime.js'
@@ -151,6 +152,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   try {
     // In this order the pinned domains are resident before the first request comes.
     await registry.open(started)
+    await assembly.prewarm.warm()
     await listen(app, config.host, config.port)
   } catch (error) {
     await stop()
@@ -158,6 +160,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
   }
   principals.watch()
   assembly.spareMemory.begin()
+  assembly.prewarm.begin()
   for (const risk of exposures(config.host, principals.current, config))
     parts.logger.warn({ risk }, 'exposed')
   const guarded = (scope: Scope) => principals.current.some(({ scopes }) => scopes.has(scope))
@@ -296,7 +299,8 @@ async function assemble(
     version: VERSION,
   })
   const spareMemory = new SpareMemory(native, clock)
-  return { app, predictor, runtimes, registry, readiness, processes, spareMemory, predictionLog }
+  const prewarm = new Prewarm({ list: config.prewarm, data: config.data, registry, logger, clock })
+  return { app, predictor, runtimes, registry, readiness, processes, spareMemory, predictionLog, prewarm }
 }
 
 /** What the parts of a family log says whose they are, where there are several. */

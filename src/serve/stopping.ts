@@ -9,6 +9,7 @@ import type { Registry } from '../registry/registry.js'
 import type { Each } from './families.js'
 import type { FamilyRuntime } from './family-runtime.js'
 import type { PredictionLog } from './prediction-log.js'
+import type { Prewarm } from './prewarm.js'
 import type { Readiness } from './readiness.js'
 import type { SpareMemory } from './spare-memory.js'
 
@@ -25,6 +26,7 @@ export interface Assembly {
   processes: DecodeProcesses
   spareMemory: SpareMemory
   predictionLog: PredictionLog | undefined
+  prewarm: Prewarm
 }
 
 /**
@@ -33,7 +35,7 @@ export interface Assembly {
  * answered with `draining`; then all connections are closed.
  */
 export function stopper(
-  { app, predictor, runtimes, registry, readiness, processes, spareMemory, predictionLog }: Assembly,
+  { app, predictor, runtimes, registry, readiness, processes, spareMemory, predictionLog, prewarm }: Assembly,
   principals: Principals,
   clock: Clock,
   gracePeriodMs: number,
@@ -53,6 +55,7 @@ export function stopper(
     } finally {
       cancel()
       await predictionLog?.close()
+      await prewarm.end()
       await Promise.all(runtimes.map(({ specialists }) => specialists?.close()))
       await Promise.all(runtimes.map(({ scheduler }) => scheduler.drain()))
       try {

@@ -6,6 +6,7 @@
  *     lock/                                    see lock.ts
  *     blobs/<first 2 hex>/<sha256>.safetensors a pack's bytes under their version
  *     domains/<domain>.json                    a domain's record, with its checksum
+ *     resident.json                            not the store's: serve/prewarm.ts
  *     tmp/                                     files being written; those left over are removed at every start
  */
 import { randomUUID } from 'node:crypto'
