@@ -12,7 +12,7 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY src src
 RUN npx tsc -p tsconfig.build.json && npm prune --omit=dev
 
-# The native runtime, for the CPU image: one trunk for all lanes.
+# The native runtime: one trunk for all lanes, and on a GPU adapters in its own memory.
 FROM rust:1.92-slim-bookworm AS native
 COPY --from=node:24-bookworm-slim /usr/local/bin/node /usr/local/bin/node
 WORKDIR /app
@@ -24,6 +24,7 @@ COPY --from=node:24-bookworm-slim /usr/local/bin/node /usr/local/bin/node
 WORKDIR /app
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY --from=native /app/native/build native/build
 COPY package.json openapi.yaml openapi.json ./
 COPY public public
 COPY models models

@@ -149,7 +149,8 @@ t.test('values of each kind', async (t) => {
     maxPack: 1_500_000,
     storeQuota: 2 * 2 ** 30,
     device: { kind: 'cuda', id: 1 },
-    bank: 'compact',
+    bank: 'device',
+    bankGiven: false,
     bankDtype: 'f16',
     maxBatch: { max: 12, fixed: 12 },
     trustedProxy: ['10.0.0.1', '10.1.0.0/16'],
@@ -163,6 +164,13 @@ t.test('values of each kind', async (t) => {
     maxBatch: { max: 256 },
   })
   t.match((await serve(['--device', 'cuda', '--bank', 'shared'])).config, { bank: 'shared', lanes: 1 })
+  t.match((await serve(['--device', 'cuda', '--runtime', 'stock'])).config, { bank: 'compact' })
+  t.match((await serve(['--device', 'cuda', '--tf32', '--gpu-memory', '8GiB'])).config, {
+    bank: 'device',
+    tf32: true,
+    gpuMemory: 2 ** 33,
+  })
+  t.match((await serve(['--bank', 'device'])).config, { device: { kind: 'cpu' }, bankGiven: true })
   t.same((await serve(['--max-batch', 'auto'])).config?.maxBatch, { max: 8 })
   const threads = async (...flags: string[]) => {
     const { config } = await serve(flags)
@@ -247,15 +255,35 @@ t.test('a wrong setting is named, with its value and what is accepted', async (t
     ],
     [
       ['--bank', 'resident'],
-      [/--bank /, /shared, compact/],
+      [/--bank /, /shared, compact, device/],
     ],
     [
       ['--runtime', 'fast'],
       [/--runtime/, /auto, native, stock/],
     ],
     [
-      ['--runtime', 'native', '--device', 'cuda'],
-      [/--runtime native/, /cuda:0/],
+      ['--runtime', 'native', '--device', 'cuda', '--bank', 'compact'],
+      [/--bank compact/, /cuda:0/, /--bank device/],
+    ],
+    [
+      ['--runtime', 'stock', '--bank', 'device'],
+      [/--bank device/, /--runtime stock/],
+    ],
+    [
+      ['--gpu-memory', '1GiB'],
+      [/--gpu-memory 1GiB/, /--bank shared/],
+    ],
+    [
+      ['--bank', 'device', '--bank-memory', '2GiB', '--gpu-memory', '1GiB'],
+      [/--bank-memory 2GiB is more than --gpu-memory 1GiB/],
+    ],
+    [
+      ['--tf32', '--bank', 'device'],
+      [/--tf32/, /cpu/],
+    ],
+    [
+      ['--specialise-memory', '1GiB', '--bank', 'device'],
+      [/--specialise-memory/, /--bank device/],
     ],
     [
       ['--max-batch', 'some'],

@@ -15,7 +15,16 @@ import type { Head, Pack, SlotWeights } from '../src/pack/pack.js'
 import { packRow } from '../src/engine/row.js'
 import { loadNative, type NativeAddon } from '../src/native/addon.js'
 import { packageFile } from '../src/host/package.js'
-import { type Fault, IN_RUN, LENGTH, NEXT_RUN, RELEASE, RUNS, SESSIONS } from './faulty-worker-control.mjs'
+import {
+  type Fault,
+  IN_RUN,
+  LENGTH,
+  NEXT_RUN,
+  NEXT_UPLOAD,
+  RELEASE,
+  RUNS,
+  SESSIONS,
+} from './faulty-worker-control.mjs'
 import { Random } from './random.js'
 import { until } from './until.js'
 
@@ -96,6 +105,11 @@ export class Control {
   /** Puts a fault into the next run while another run is held. */
   addFault(fault: Fault): void {
     Atomics.store(this.#shared, NEXT_RUN, fault)
+  }
+
+  /** Puts a fault into the next row's way to a device. */
+  nextUpload(fault: Fault): void {
+    Atomics.store(this.#shared, NEXT_UPLOAD, fault)
   }
 
   /** Resolves once a run with a fault has begun. */

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { loadNative, type NativeAddon } from '../src/native/addon.js'
 import type { Device } from '../src/engine/runtime/runtime.js'
-import { chooseRuntime } from '../src/serve/runtime.js'
+import { chooseRuntime, tellCopies } from '../src/serve/runtime.js'
+import { family } from './engine-rig.js'
 
 const unused = () => {
   throw new Error('not used here')
@@ -12,17 +13,25 @@ const unused = () => {
 const addon: NativeAddon = {
   hasOwnOperator: false,
   hasOwnInt8: false,
+  hasDeviceBank: false,
   open: unused,
   decodeJpeg: unused,
   giveBackMemory: unused,
 }
 const cpu: Device = { kind: 'cpu' }
 
+type Choice = Parameters<typeof chooseRuntime>[0]
+
 /** The choice, and what the log says. */
-function choose(runtime: 'auto' | 'native' | 'stock', device: Device, load: () => NativeAddon) {
+function choose(wanted: Partial<Choice>, load: () => NativeAddon) {
   const lines: unknown[] = []
-  const chosen = chooseRuntime({ runtime, device }, { info: (...line: unknown[]) => lines.push(line) }, load)
-  return { chosen, lines }
+  const log = (...line: unknown[]) => lines.push(line)
+  const { native, bank } = chooseRuntime(
+    { runtime: 'auto', device: cpu, bank: 'shared', bankGiven: false, ...wanted },
+    { info: log, warn: log },
+    load,
+  )
+  return { chosen: native, bank, lines }
 }
 
 const found = () => addon
@@ -31,8 +40,8 @@ const missing = () => {
 }
 
 t.test('auto takes the native runtime where it is, and else says once what is missed', async (t) => {
-  t.same(choose('auto', cpu, found), { chosen: addon, lines: [] })
-  const { chosen, lines } = choose('auto', cpu, missing)
+  t.same(choose({}, found), { chosen: addon, bank: 'shared', lines: [] })
+  const { chosen, lines } = choose({}, missing)
   t.equal(chosen, undefined)
   t.match(lines, [
     [{ reason: 'It is missing. Build it.', missed: /one trunk for all lanes/ }, 'stock runtime'],
@@ -40,17 +49,58 @@ t.test('auto takes the native runtime where it is, and else says once what is mi
 })
 
 t.test('a runtime that is named is taken, or the start fails with the remedy', async (t) => {
-  t.equal(choose('native', cpu, found).chosen, addon)
-  t.throws(() => choose('native', cpu, missing), { message: '--runtime native: It is missing. Build it.' })
-  t.same(choose('stock', cpu, found), { chosen: undefined, lines: [] })
+  t.equal(choose({ runtime: 'native' }, found).chosen, addon)
+  t.throws(() => choose({ runtime: 'native' }, missing), {
+    message: '--runtime native: It is missing. Build it.',
+  })
+  t.same(choose({ runtime: 'stock' }, found), { chosen: undefined, bank: 'shared', lines: [] })
 })
 
-t.test('a device that it does not run on gets the stock runtime', async (t) => {
-  const unasked = () => {
-    t.fail('it is not looked for')
-    return addon
+t.test(
+  'a GPU has the bank where the native runtime is, and else each run copies, which is said',
+  async (t) => {
+    const onGpu = { device: { kind: 'cuda', id: 0 } as const, bank: 'device' as const }
+    const able = { ...addon, hasDeviceBank: true }
+    t.same(
+      choose(onGpu, () => able),
+      { chosen: able, bank: 'device', lines: [] },
+    )
+    for (const [load, reason] of [
+      [missing, /missing/],
+      [found, /an earlier one.*npm run native:build/],
+    ] as const) {
+      const { chosen, bank, lines } = choose(onGpu, load)
+      t.same([chosen, bank], [undefined, 'compact'])
+      t.match(lines, [[{ reason, missed: /memory of the GPU/ }, 'stock runtime']])
+      t.throws(() => choose({ ...onGpu, bankGiven: true }, load), { message: /^--bank device: / })
+      t.throws(() => choose({ ...onGpu, runtime: 'native' }, load), { message: /^--runtime native: / })
+    }
+    const unasked = () => {
+      t.fail('it is not looked for')
+      return addon
+    }
+    t.same(choose({ ...onGpu, bank: 'compact', bankGiven: true }, unasked), {
+      chosen: undefined,
+      bank: 'compact',
+      lines: [],
+    })
+  },
+)
+
+t.test('what copying costs is said of each family, where a GPU does not have the bank', async (t) => {
+  const lines: unknown[] = []
+  const tell = (device: Device, bank: 'compact' | 'device') => {
+    lines.length = 0
+    tellCopies({ device, bank, bankDtype: 'f32' }, [family], {
+      warn: (...line: unknown[]) => lines.push(line),
+    })
+    return lines
   }
-  t.same(choose('auto', { kind: 'cuda', id: 0 }, unasked), { chosen: undefined, lines: [] })
+  t.match(tell({ kind: 'cuda', id: 0 }, 'compact'), [
+    [{ family: 'resnet26-half', forEachDomainOfABatch: /^\d+/ }, /copies the adapters of its domains/],
+  ])
+  t.same(tell({ kind: 'cuda', id: 0 }, 'device'), [])
+  t.same(tell(cpu, 'compact'), [])
 })
 
 t.test('an add-on that is missing, broken or of another version is refused with the remedy', async (t) => {

@@ -31,7 +31,9 @@ class Played implements NativeEngine {
   beginRow(): void {}
   writeRow(): void {}
   writeHead(): void {}
-  commitRow(): void {}
+  commitRow(): boolean {
+    return false
+  }
   clearRow(): void {}
 
   run(...[id, rows, , features, , , lane]: Parameters<NativeEngine['run']>): boolean {
@@ -83,6 +85,7 @@ function play(t: Test) {
   const native: NativeRuntime = {
     hasOwnOperator: false,
     hasOwnInt8: false,
+    hasDeviceBank: false,
     open: (_, onEvent) => {
       const lanes = new Played(onEvent)
       starts.push(lanes)
@@ -238,7 +241,7 @@ t.test('a row that was begun and never finished cannot be run, and can be begun 
   }
   await t.rejects(engine.writeRow(1, randomRow(1, 4)), { message: 'not yet' })
   await t.rejects(engine.run({ ...base(), rows: Int32Array.of(1) }, 1), empty)
-  lanes.commitRow = () => {}
+  lanes.commitRow = () => false
   await engine.writeRow(1, randomRow(1, 4))
   const run = engine.run({ ...base(), rows: Int32Array.of(1) }, 1)
   lanes.answer()

@@ -6,6 +6,7 @@ import { BatchSizer, largestBatch } from '../../src/scheduler/batch-size.js'
 import { systemClock } from '../../src/concurrency/clock.js'
 import { Engine, type EngineOptions } from '../../src/engine/engine.js'
 import type { EngineResult } from '../../src/engine/batch.js'
+import type { BankDtype } from '../../src/engine/plan.js'
 import type { Family } from '../../src/family/family.js'
 import type { Pack } from '../../src/pack/pack.js'
 import { packRow } from '../../src/engine/row.js'
@@ -20,8 +21,10 @@ export class BankSide {
   /** Most images of a batch; null leaves the choice to the service's learner of batch sizes. */
   maxBatch: number | null = null
   readonly #sizer: BatchSizer
+  readonly #bankDtype: BankDtype
 
-  private constructor(engine: Engine, family: Family, lanes: number, largest: number) {
+  private constructor(engine: Engine, family: Family, lanes: number, largest: number, bankDtype: BankDtype) {
+    this.#bankDtype = bankDtype
     this.engine = engine
     this.family = family
     this.#sizer = new BatchSizer({ max: largest })
@@ -62,7 +65,7 @@ export class BankSide {
     })
     await engine.start()
     await engine.allLanesReady()
-    const side = new BankSide(engine, family, options.lanes, largestBatch[kind])
+    const side = new BankSide(engine, family, options.lanes, largestBatch[kind], options.bankDtype ?? 'f32')
     let row = 1
     for (const pack of packs) await side.write(row++, pack)
     return side
@@ -75,7 +78,7 @@ export class BankSide {
 
   async write(row: number, pack: Pack): Promise<void> {
     const { base, manifest, layout } = this.family
-    await this.engine.writeRow(row, packRow(pack, base, manifest, layout, 'f32'))
+    await this.engine.writeRow(row, packRow(pack, base, manifest, layout, this.#bankDtype))
   }
 
   /** Queues one image for the domain in `row`. */

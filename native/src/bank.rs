@@ -8,26 +8,28 @@
 //! A row is empty, being written, or ready. Only one that is ready can be leased, and one that is leased is neither
 //! written nor given back. That is what makes the raw memory below sound: a byte has one writer and no reader while
 //! its row is written, and readers only while it is leased.
+//!
+//! On a device (`device/rows.rs`) the regions are that one's memory. A row is then written into the process's own first,
+//! and goes to the device as a whole when it is committed. Nothing is made zero there: matrices are read by a number of
+//! their own.
 
 mod lease;
 mod rows;
 mod tensors;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use half::f16;
-use ort::memory::MemoryInfo;
-use ort::value::{DynValueRefMut, Shape, TensorRefMut};
+use ort::value::DynValueRefMut;
 
 pub use self::lease::Lease;
 pub use self::rows::{AdapterRows, Content, Extent};
-pub use self::tensors::{BankTensor, SingleInput};
+pub use self::tensors::{BankTensor, SingleInput, Span};
 
 use self::lease::Held;
 use self::rows::{Adapter, Row, Rows, State};
-use self::tensors::elements;
-use crate::failure::{Failure, text};
+use crate::failure::Failure;
 use crate::head::Head;
 use crate::pool::Pool;
 use crate::region::Region;
@@ -42,20 +44,31 @@ pub struct Bank {
     pub tensors: Vec<BankTensor>,
     /// Length of the feature vector.
     pub features: usize,
-    half: bool,
-    regions: Vec<Region>,
-    /// Adapter rows that the regions have.
-    adapters: usize,
+    /// The numbers of adapters have half precision.
+    pub half: bool,
+    /// None where the adapters are on a device.
+    regions: Option<Vec<Region>>,
+    span: Span,
     heads: Arc<Pool>,
     rows: Mutex<Rows>,
+}
+
+/// Tensors of a row on their way to the device.
+pub struct Upload {
+    /// What the row is to hold.
+    pub content: Content,
+    /// Where it goes.
+    pub rows: AdapterRows,
+    /// The bytes of each tensor.
+    pub tensors: Vec<Vec<u8>>,
 }
 
 /// How large a bank is.
 pub struct Size {
     /// Rows.
     pub rows: usize,
-    /// Adapter rows, the base's among them.
-    pub adapters: usize,
+    /// Adapter rows. Where those of matrices have numbers of their own, all are on a device.
+    pub adapters: Span,
     /// Length of the feature vector.
     pub features: usize,
 }
@@ -69,13 +82,17 @@ impl Bank {
             features,
         } = size;
         let width = if half { 2 } else { 4 };
-        let regions: Result<Vec<_>, _> = tensors
-            .iter()
-            .map(|tensor| Region::reserve(adapters * tensor.elements() * width))
-            .collect();
-        let regions = regions.map_err(|error| {
+        let count = adapters.affine;
+        let reserved = || -> Result<Vec<_>, _> {
+            let bytes = tensors
+                .iter()
+                .map(|tensor| count * tensor.elements() * width);
+            bytes.map(Region::reserve).collect()
+        };
+        let here = adapters.matrices.is_none().then(reserved).transpose();
+        let regions = here.map_err(|error| {
             format!(
-                "no memory can be reserved for {adapters} adapters of the bank: {error}. Lower --bank-memory, or start with --runtime stock."
+                "no memory can be reserved for {count} adapters of the bank: {error}. Lower --bank-memory, or start with --runtime stock."
             )
         })?;
         Ok(Self {
@@ -83,9 +100,9 @@ impl Bank {
             features,
             half,
             regions,
-            adapters,
+            span: adapters,
             heads: Arc::default(),
-            rows: Mutex::new(Rows::new(rows)),
+            rows: Mutex::new(Rows::new(rows, adapters)),
         })
     }
 
@@ -117,11 +134,12 @@ impl Bank {
         }
         rows.entries[row].turn(State::Empty);
         self.tidy(row, &mut rows);
-        if own > 0 {
-            let adapter = rows.take(row, self.adapters)?;
-            rows.entries[row].adapter = Adapter { row: adapter, own };
-        }
-        rows.entries[row].turn(State::Written(head));
+        rows.entries[row].adapter = rows.take(row, own)?;
+        let staged = match &self.regions {
+            Some(_) => Vec::new(),
+            None => (0..own).map(|tensor| vec![0; self.bytes(tensor)]).collect(),
+        };
+        rows.entries[row].turn(State::Written(head, staged));
         Ok(())
     }
 
@@ -133,12 +151,12 @@ impl Bank {
         start: usize,
         bytes: &[u8],
     ) -> Result<(), Failure> {
-        let rows = self.rows();
+        let mut rows = self.rows();
         let Some(Row {
-            state: State::Written(_),
+            state: State::Written(_, staged),
             adapter,
             ..
-        }) = rows.entries.get(row)
+        }) = rows.entries.get_mut(row)
         else {
             return Err(format!("bank row {row} is not being written"));
         };
@@ -156,20 +174,39 @@ impl Bank {
                 bytes.len()
             ));
         }
+        let Some(regions) = &self.regions else {
+            staged[tensor][start..start + bytes.len()].copy_from_slice(bytes);
+            return Ok(());
+        };
+        let at = adapter.rows.of(tensor);
         // SAFETY: within the adapter row's part of the region, as just checked. It is this row's alone, which is being
         // written: so it is not leased and nobody reads it, and the lock keeps other writers out.
         unsafe {
-            let target = self.regions[tensor]
-                .as_ptr()
-                .add(adapter.row * length + start);
+            let target = regions[tensor].as_ptr().add(at * length + start);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
         }
         Ok(())
     }
 
     /// Bytes of a tensor of one adapter row.
-    fn bytes(&self, tensor: usize) -> usize {
+    pub fn bytes(&self, tensor: usize) -> usize {
         self.tensors[tensor].elements() * self.width()
+    }
+
+    /// For a device: of each tensor, how many rows there are and the bytes of one.
+    pub fn blocks(&self) -> Vec<(usize, usize)> {
+        let Span { affine, matrices } = self.span;
+        let rows = |tensor| {
+            if tensor == 0 {
+                affine
+            } else {
+                matrices.unwrap_or(affine)
+            }
+        };
+        let tensors = 0..self.tensors.len();
+        tensors
+            .map(|tensor| (rows(tensor), self.bytes(tensor)))
+            .collect()
     }
 
     /// Writes bytes of the head of a row that is being written, from byte `start` on: biases in single precision, then
@@ -177,7 +214,7 @@ impl Bank {
     pub fn write_head(&self, row: usize, start: usize, bytes: &[u8]) -> Result<(), Failure> {
         match self.rows().entries.get_mut(row) {
             Some(Row {
-                state: State::Written(head),
+                state: State::Written(head, _),
                 ..
             }) => head
                 .write(start, bytes)
@@ -186,20 +223,46 @@ impl Bank {
         }
     }
 
-    /// From now on the row that was being written can be leased.
-    pub fn commit(&self, row: usize) -> Result<(), Failure> {
+    /// From now on the row that was being written can be leased; where it has tensors that are to be on a device, once they
+    /// are: what is returned goes there, and then to `uploaded`.
+    pub fn commit(&self, row: usize) -> Result<Option<Upload>, Failure> {
         let mut rows = self.rows();
         let not_written = || format!("bank row {row} is not being written");
         let entry = rows.entries.get_mut(row).ok_or_else(not_written)?;
         match std::mem::replace(&mut entry.state, State::Empty) {
-            State::Written(head) => {
+            State::Written(head, staged) if staged.is_empty() => {
                 entry.turn(State::Ready(Arc::new(head)));
-                Ok(())
+                Ok(None)
+            }
+            State::Written(head, tensors) => {
+                entry.turn(State::Uploading(head));
+                let (change, rows) = (entry.change, entry.adapter.rows);
+                let content = Content { row, change };
+                Ok(Some(Upload {
+                    content,
+                    rows,
+                    tensors,
+                }))
             }
             other => {
                 entry.state = other;
                 Err(not_written())
             }
+        }
+    }
+
+    /// What the row was given is on the device: from now on it can be leased. A no-op where the row was cleared or begun anew
+    /// meanwhile.
+    pub fn uploaded(&self, content: Content) {
+        let mut rows = self.rows();
+        let Some(entry) = rows.entries.get_mut(content.row) else {
+            return;
+        };
+        if entry.change != content.change {
+            return;
+        }
+        if let State::Uploading(head) = std::mem::replace(&mut entry.state, State::Empty) {
+            entry.turn(State::Ready(Arc::new(head)));
         }
     }
 
@@ -218,16 +281,14 @@ impl Bank {
         if entry.leases > 0 || !matches!(entry.state, State::Empty) {
             return;
         }
-        let Adapter { row: adapter, own } = std::mem::take(&mut entry.adapter);
-        for (tensor, region) in self.regions.iter().enumerate().take(own) {
+        let Adapter { rows: adapter, own } = std::mem::take(&mut entry.adapter);
+        for (tensor, region) in self.regions.iter().flatten().enumerate().take(own) {
             let bytes = self.bytes(tensor);
             // SAFETY: the adapter row was this row's alone, which is neither leased nor written, and the lock keeps writers
-            // out.
-            unsafe { region.zero(adapter * bytes, bytes) };
+            // out. All its tensors are at one number here.
+            unsafe { region.zero(adapter.affine * bytes, bytes) };
         }
-        if adapter > 0 {
-            rows.free.push(adapter);
-        }
+        rows.give_back(adapter);
     }
 
     /// Clears all rows, and keeps no memory of those that are in no run.
@@ -283,7 +344,7 @@ impl Bank {
             else {
                 return Err(format!("bank row {sample} is empty"));
             };
-            let (head, adapter) = (Arc::clone(head), adapter.rows());
+            let (head, adapter) = (Arc::clone(head), adapter.rows);
             held.insert(sample, Held { head, adapter });
         }
         let mut dedicated = None;
@@ -299,56 +360,6 @@ impl Bank {
             rows: held,
             dedicated: dedicated.filter(|_| alone),
         })
-    }
-
-    /// A value over a tensor's memory, for the library to read.
-    fn value(&self, tensor: usize, start: usize, dims: Vec<i64>) -> Result<BankValue, Failure> {
-        let region = &self.regions[tensor];
-        assert!(
-            (start + elements(&dims)) * self.width() <= region.len(),
-            "within the region"
-        );
-        // SAFETY: within the region, as just asserted.
-        let memory = unsafe { region.as_ptr().add(start * self.width()) };
-        let (info, shape) = (MemoryInfo::default(), Shape::from(dims));
-        // SAFETY: the memory is the CPU's and aligned to its numbers. The caller keeps the bank as long as the value.
-        // The library only reads it: it is given as an input.
-        unsafe {
-            if self.half {
-                TensorRefMut::<f16>::from_raw(info, memory.cast(), shape)
-                    .map(|value| value.into_dyn())
-            } else {
-                TensorRefMut::<f32>::from_raw(info, memory.cast(), shape)
-                    .map(|value| value.into_dyn())
-            }
-        }
-        .map_err(text)
-    }
-
-    /// A value for each tensor over all adapter rows, `[A, ...dims]`. They must not outlive the bank.
-    pub fn whole(&self) -> Result<Vec<BankValue>, Failure> {
-        let adapters = i64::try_from(self.adapters).map_err(text)?;
-        let of = |(index, tensor): (usize, &BankTensor)| {
-            self.value(index, 0, [&[adapters], tensor.dims.as_slice()].concat())
-        };
-        self.tensors.iter().enumerate().map(of).collect()
-    }
-
-    /// A value for each input of the graph for one domain, in the order of the tensors, over one adapter. They must not
-    /// outlive the bank.
-    pub fn of_adapter(&self, only: AdapterRows) -> Result<Vec<BankValue>, Failure> {
-        let mut values = Vec::new();
-        for (index, tensor) in self.tensors.iter().enumerate() {
-            let row = if index == 0 {
-                only.affine
-            } else {
-                only.matrices
-            };
-            for SingleInput { dims, offset, .. } in &tensor.single {
-                values.push(self.value(index, row * tensor.elements() + offset, dims.clone())?);
-            }
-        }
-        Ok(values)
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Batch {
     pub pixels: Borrowed<u8>,
     /// The bank row of each sample.
     pub samples: Vec<i64>,
+    /// Images of the run, at least as many: a device prepares for each new size, so there are to be few.
+    pub size: usize,
     /// Keeps those rows.
     pub lease: Lease,
     /// `[N, F]`, written.

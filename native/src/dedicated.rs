@@ -21,7 +21,7 @@ use crate::events::{Event, Events};
 use crate::failure::{Failure, text};
 use crate::lanes::words;
 use crate::memory::give_back_freed;
-use crate::session::{Feeds, Graph, Source, environment};
+use crate::session::{Feeds, Graph, On, Source, environment};
 use crate::trunk::{FEATURES, Input, PIXELS};
 
 /// What the thread's nice value is raised by: beside three busy threads on two cores it gets a fifth of a core.
@@ -213,7 +213,11 @@ impl Dedicated {
             Ok(())
         });
         let name = FEATURES;
-        let graph = Graph::open(environment, source, self.threads, name)?;
+        let on = On {
+            threads: self.threads,
+            device: None,
+        };
+        let graph = Graph::open(environment, source, on, name)?;
         let pixels_name = PIXELS.to_owned();
         if graph.inputs() != [pixels_name.to_string_lossy()] || graph.outputs() != [name] {
             return Err(format!("its inputs are {:?}", graph.inputs()));

@@ -12,7 +12,8 @@ pub struct Event {
     /// - `opened`: the graphs are loaded. `signatures` has the names of each graph's inputs and outputs.
     /// - `unopened`: they could not be; `message` says why. `ended` follows.
     /// - `done`: run `id` is answered; `ms` is what it took, `runs` how many runs its lane has made.
-    /// - `failed`: run `id` failed; `message` says why.
+    /// - `written`: the row that was committed as `id` is on the device, and can be run.
+    /// - `failed`: run `id` failed, or the row that was committed so; `message` says why.
     /// - `dedicated`: the dedicated network `id` is opened, and has made features of its image, in `ms`.
     /// - `undedicated`: it could not be; `message` says why.
     /// - `lost`: a lane ended out of order, in run `id` if that is there.

@@ -43,6 +43,10 @@ mod injected {
         pub fn next(&self) -> Fault {
             Fault::None
         }
+
+        pub fn next_upload(&self) -> Fault {
+            Fault::None
+        }
     }
 }
 
@@ -60,6 +64,12 @@ mod injected {
     const IN_RUN: usize = 2;
     const RELEASE: usize = 3;
     const SESSIONS: usize = 4;
+    const NEXT_UPLOAD: usize = 5;
+
+    /// What ONNX Runtime says where a GPU's state in this process is gone,
+    const LOST: &str = "CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=gpu ; expr=cudaStreamSynchronize(static_cast<cudaStream_t>(stream_))";
+    /// and where it has no memory left.
+    const FULL: &str = "bfc_arena.cc:359 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool) Failed to allocate memory for requested buffer of size 1073741824";
 
     /// Counts runs and sessions, and takes faults from an array that a test shares.
     #[derive(Default)]
@@ -103,6 +113,20 @@ mod injected {
                     Fault::None
                 }
                 5 => Fault::Panics,
+                6 => Fault::Fails(LOST.to_owned()),
+                7 => Fault::Fails(FULL.to_owned()),
+                _ => Fault::None,
+            }
+        }
+
+        /// A fault of a row's way to the device.
+        pub fn next_upload(&self) -> Fault {
+            let fault = self
+                .0
+                .map_or(0, |control| control[NEXT_UPLOAD].swap(0, Ordering::SeqCst));
+            match fault {
+                1 => Fault::Fails("the row cannot be copied".to_owned()),
+                6 => Fault::Fails(LOST.to_owned()),
                 _ => Fault::None,
             }
         }

@@ -3,18 +3,20 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-use crate::bank::Bank;
+use crate::bank::{Bank, Upload};
 use crate::dedicated::{Dedicated, Order};
+use crate::device::Uploads;
 use crate::events::{Event, Events};
 use crate::failure::Failure;
 use crate::faults::{Fault, Faults};
 use crate::help;
 use crate::queue::{Job, Queue, Work};
-use crate::trunk::{Files, Input, Trunk};
+use crate::trunk::{Files, Input, Place, Trunk};
 
 /// How the lanes are made.
 pub struct Plan {
@@ -26,6 +28,8 @@ pub struct Plan {
     pub lanes: usize,
     /// Threads of one run.
     pub threads: usize,
+    /// The device that has the bank; None for the process's own memory, and the CPU.
+    pub place: Option<Place>,
     /// What a test injects.
     pub faults: Faults,
 }
@@ -36,6 +40,8 @@ pub struct Lanes {
     pub queue: Arc<Queue>,
     /// Dedicated networks.
     pub dedicated: Dedicated,
+    /// Rows on their way to the device.
+    pub uploads: Uploads,
     events: Events,
     /// Threads that have not ended, those that open graphs included.
     alive: AtomicUsize,
@@ -49,6 +55,7 @@ impl Lanes {
         let lanes = Arc::new(Self {
             queue: Arc::new(Queue::new(plan.lanes)),
             dedicated: Dedicated::new(Arc::clone(&bank), plan.input, library, threads),
+            uploads: Uploads::default(),
             events,
             alive: AtomicUsize::new(0),
             threads: Mutex::new(Vec::new()),
@@ -102,6 +109,7 @@ impl Lanes {
     pub fn close(&self) {
         self.queue.close();
         self.dedicated.close();
+        self.uploads.close();
     }
 
     fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
@@ -119,11 +127,12 @@ impl Lanes {
             input,
             lanes,
             threads,
+            place,
             faults,
         } = plan;
         faults.opening(&files);
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            Trunk::open(&files, bank, input, threads)
+            Trunk::open(&files, bank, input, threads, place.as_ref())
         }));
         match opened.unwrap_or_else(|panic| Err(words(&*panic))) {
             Err(message) => {
@@ -136,6 +145,13 @@ impl Lanes {
             Ok(trunk) => {
                 let signatures = trunk.signatures().into_iter().map(Vec::from).collect();
                 let (trunk, faults) = (Arc::new(trunk), Arc::new(faults));
+                if place.is_some() {
+                    let own = (Arc::clone(self), Arc::clone(&trunk), Arc::clone(&faults));
+                    let uploads = self.uploads.open();
+                    self.spawn("facet-upload", move || {
+                        own.0.upload(&uploads, &own.1, &own.2);
+                    });
+                }
                 for lane in 0..lanes {
                     let own = (Arc::clone(self), Arc::clone(&trunk), Arc::clone(&faults));
                     self.spawn(&format!("facet-lane-{lane}"), move || {
@@ -192,6 +208,10 @@ impl Lanes {
             // A panic is a fault of this run, and the lane goes on.
             let outcome: Result<(), Failure> =
                 catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(words(&*panic)));
+            if let Some(why) = outcome.as_ref().err().and_then(|why| trunk.fatal(why)) {
+                alive.why = Some(why);
+                return;
+            }
             // Before the answer: who hears it may write the rows anew.
             drop(batch);
             self.queue.done(id);
@@ -217,6 +237,32 @@ impl Lanes {
         alive.why = None;
     }
 
+    /// The life of the thread that copies rows to the device.
+    fn upload(&self, uploads: &Receiver<(u32, Upload)>, trunk: &Trunk, faults: &Faults) {
+        let mut alive = Alive {
+            lanes: self,
+            why: Some("no row can be copied to the device any more".to_owned()),
+            id: None,
+        };
+        while let Ok((id, upload)) = uploads.recv() {
+            alive.id = Some(id);
+            let copy = || faults.next_upload().or_else(|| trunk.upload(&upload));
+            let outcome =
+                catch_unwind(AssertUnwindSafe(copy)).unwrap_or_else(|panic| Err(words(&*panic)));
+            if let Some(why) = outcome.as_ref().err().and_then(|why| trunk.fatal(why)) {
+                alive.why = Some(why);
+                return;
+            }
+            alive.id = None;
+            self.events.send(Event {
+                id: Some(id),
+                message: outcome.as_ref().err().cloned(),
+                ..Event::of(if outcome.is_ok() { "written" } else { "failed" })
+            });
+        }
+        alive.why = None;
+    }
+
     /// Tells JavaScript that a run was given up before it began.
     pub fn given_up(&self, id: u32) {
         let message = Some("the run was cancelled before it began".to_owned());
@@ -233,6 +279,7 @@ impl Lanes {
         self.events.close();
         self.queue.abort();
         self.dedicated.close();
+        self.uploads.close();
         loop {
             // The thread that opens the graphs may add some.
             let Some(thread) = self.threads().pop() else {

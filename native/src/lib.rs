@@ -8,8 +8,9 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `session.rs` | a graph that several threads run; the one place where the crate's exclusive access is bypassed |
-//! | `trunk.rs` | both graphs over the bank; inputs of a batch |
+//! | `trunk.rs` | the graphs over the bank; inputs of a batch |
 //! | `bank.rs`, `bank/`, `region.rs` | rows, and memory that can be given back |
+//! | `device.rs`, `device/` | a GPU, or the CPU in its stead: rows in its memory, how much of that is taken, how it fails |
 //! | `slot/` | the operator of the trunk's graph that a slot is |
 //! | `dedicated.rs` | networks of single domains, opened in the background |
 //! | `head.rs`, `pool.rs`, `heads.rs` | domains' classifiers in memory, and their products |
@@ -21,14 +22,12 @@
 //! | `events.rs`, `exit.rs` | answers to JavaScript; the end of the process |
 //! | `failure.rs` | why something failed |
 //! | `faults.rs` | what tests inject, with the feature `faults` alone |
-//!
-//! The runtime is for the CPU only. A device gets its place where the bank's memory is made and named (`region.rs`,
-//! `Bank::value`) and where the graph is opened and run (`session.rs`).
 
 mod bank;
 mod batch;
 mod colour;
 mod dedicated;
+mod device;
 mod enlarge;
 mod events;
 mod exit;
@@ -57,18 +56,23 @@ use napi::{Env, Error, Result};
 use napi_derive::napi;
 use ort::session::RunOptions;
 
-use crate::bank::{Bank, BankTensor, Extent, SingleInput, Size};
+use crate::bank::{Bank, BankTensor, Extent, SingleInput, Size, Span};
 use crate::batch::{Batch, Borrowed, BorrowedMut};
 use crate::dedicated::Order;
+use crate::device::Device;
 use crate::events::{Event, Events};
 use crate::faults::Faults;
 use crate::lanes::{Lanes, Plan};
 use crate::queue::Job;
-use crate::trunk::{Files, Input};
+use crate::trunk::{Files, Input, Place};
 
 /// Raised when what JavaScript sees changes: an add-on of another build is then told from a fitting one.
 #[napi]
 pub const INTERFACE: u32 = 7;
+
+/// It can have the bank's adapters on a device (`DeviceOptions`). Earlier builds of this interface say nothing.
+#[napi]
+pub const DEVICE_BANK: bool = true;
 
 /// Whether this processor has what the operator for slots is made for: vectors. Without, graphs of ONNX's operators
 /// alone are faster.
@@ -111,6 +115,19 @@ pub struct TensorOptions {
     pub single: Vec<SingleOptions>,
 }
 
+/// A device that has the bank's adapters in its own memory. All batches run on the graph for any domains then.
+#[napi(object)]
+pub struct DeviceOptions {
+    /// The number of a GPU; without it the CPU stands for one.
+    pub cuda: Option<i32>,
+    /// Options of the CUDA provider, name and value of each.
+    pub provider: Vec<Vec<String>>,
+    /// Rows of matrices, the base's included. Their memory, and that of `adapters` affine rows, is taken at once.
+    pub matrices: u32,
+    /// Bytes that trunk, rows and runs may take; unbounded without.
+    pub memory: Option<f64>,
+}
+
 /// What an engine is made of.
 #[napi(object)]
 pub struct EngineOptions {
@@ -139,6 +156,8 @@ pub struct EngineOptions {
     pub lanes: u32,
     /// Threads of one run.
     pub threads: u32,
+    /// Where the bank's adapters are, if not in the process's own memory.
+    pub device: Option<DeviceOptions>,
 }
 
 /// The lanes of one start, and their bank.
@@ -163,7 +182,10 @@ impl NativeEngine {
         let tensors: Result<Vec<_>> = options.tensors.into_iter().map(tensor).collect();
         let size = Size {
             rows: options.rows as usize,
-            adapters: options.adapters as usize,
+            adapters: Span {
+                affine: options.adapters as usize,
+                matrices: options.device.as_ref().map(|on| on.matrices as usize),
+            },
             features: options.features as usize,
         };
         let bank = Bank::new(tensors?, size, options.half).map_err(Error::from_reason)?;
@@ -178,6 +200,7 @@ impl NativeEngine {
             input: Input { height, width },
             lanes: options.lanes as usize,
             threads: options.threads as usize,
+            place: options.device.map(place).transpose()?,
             faults: faults(control),
         };
         let lanes = Lanes::start(plan, Arc::clone(&bank), Events::to(&on_event)?);
@@ -227,10 +250,21 @@ impl NativeEngine {
             .map_err(Error::from_reason)
     }
 
-    /// From now on a row that was begun can be run.
+    /// From now on a row that was begun can be run: false. True where it goes to the device first; `written` or `failed`
+    /// answers it then, under the number `id`.
     #[napi]
-    pub fn commit_row(&self, row: u32) -> Result<()> {
-        self.bank.commit(row as usize).map_err(Error::from_reason)
+    pub fn commit_row(&self, row: u32, id: u32) -> Result<bool> {
+        let commit = self.bank.commit(row as usize);
+        let Some(upload) = commit.map_err(Error::from_reason)? else {
+            return Ok(false);
+        };
+        if self.lanes.uploads.push(id, upload) {
+            Ok(true)
+        } else {
+            Err(Error::from_reason(
+                "no row is copied to the device any more",
+            ))
+        }
     }
 
     /// From now on a row cannot be run. Its memory is given back when no run uses it.
@@ -245,6 +279,8 @@ impl NativeEngine {
     /// Until then the caller keeps `pixels` (`[N, H, W, 3]`), `features` (`[N, F]`) and `logits` (of each sample, one
     /// after the other), neither detached nor used: they are read and written where they are.
     ///
+    /// `size` is how many images the run is to have, if more than the batch has.
+    ///
     /// False where the lanes are ending: nothing answers it then. Throws where a row is empty or an array has a wrong
     /// length.
     #[napi]
@@ -258,6 +294,7 @@ impl NativeEngine {
         mut logits: Float32ArraySlice<'_>,
         single: bool,
         lane: Option<u32>,
+        size: Option<u32>,
     ) -> Result<bool> {
         let samples: Vec<i64> = rows.iter().copied().map(i64::from).collect();
         let lease = self.bank.lease(&samples).map_err(Error::from_reason)?;
@@ -283,6 +320,7 @@ impl NativeEngine {
         };
         let batch = Batch {
             pixels,
+            size: samples.len().max(size.unwrap_or(0) as usize),
             samples,
             lease,
             features,
@@ -407,6 +445,30 @@ fn tensor(options: TensorOptions) -> Result<BankTensor> {
         dims: options.dims,
         single: single?,
     })
+}
+
+fn place(options: DeviceOptions) -> Result<Place> {
+    let DeviceOptions {
+        cuda,
+        provider,
+        memory,
+        ..
+    } = options;
+    let pair = |pair: Vec<String>| {
+        let [key, value] = <[String; 2]>::try_from(pair)
+            .map_err(|_| Error::from_reason("a provider's option has a name and a value"))?;
+        Ok((name_of(key)?, name_of(value)?))
+    };
+    let options: Result<Vec<_>> = provider.into_iter().map(pair).collect();
+    let device = match cuda {
+        Some(id) => Device::Cuda {
+            id,
+            options: options?,
+        },
+        None => Device::Cpu,
+    };
+    let limit = memory.map(|bytes| bytes as u64);
+    Ok(Place { device, limit })
 }
 
 fn name_of(name: String) -> Result<CString> {

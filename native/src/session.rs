@@ -1,6 +1,7 @@
-//! One graph of the trunk, opened once and run by all lanes.
+//! One graph, opened once and run by all lanes.
 
 use std::ffi::{CString, c_char};
+use std::fmt::Debug;
 use std::path::Path;
 use std::ptr;
 use std::sync::{Mutex, OnceLock};
@@ -8,11 +9,13 @@ use std::sync::{Mutex, OnceLock};
 use ort::AsPointer;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+use ort::memory::Allocator;
 use ort::session::builder::{GraphOptimizationLevel, LoadCanceler, SessionBuilder};
 use ort::session::{RunOptions, Session};
 use ort::sys;
-use ort::value::TensorRefMut;
+use ort::value::{PrimitiveTensorElementType, TensorRefMut};
 
+use crate::device::Device;
 use crate::failure::{Failure, text};
 use crate::slot::operator;
 
@@ -68,6 +71,15 @@ pub enum Source<'a> {
     Memory(&'a [u8], &'a dyn Fn(LoadCanceler) -> Result<(), Failure>),
 }
 
+/// On what a graph runs.
+#[derive(Clone, Copy)]
+pub struct On<'a> {
+    /// Threads of one run.
+    pub threads: usize,
+    /// The device, with an arena of the graph's own. None for the CPU and the arena that all graphs there share.
+    pub device: Option<&'a Device>,
+}
+
 /// A loaded graph. `run` may be called from several threads at once.
 pub struct Graph {
     session: Session,
@@ -75,15 +87,14 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Loads a graph for the CPU.
-    ///
-    /// `threads` is how many run one run; `output` is the only output that is asked for.
+    /// Loads a graph. `output` is the only output that is asked for.
     pub fn open(
         environment: &Environment,
         source: Source<'_>,
-        threads: usize,
+        on: On<'_>,
         output: &str,
     ) -> Result<Self, Failure> {
+        let On { threads, device } = on;
         let options = |builder: SessionBuilder| -> Result<SessionBuilder, ort::Error> {
             Ok(builder
                 .with_optimization_level(GraphOptimizationLevel::Level3)?
@@ -91,8 +102,6 @@ impl Graph {
                 .with_inter_threads(1)?
                 // Batch sizes vary, and a memory pattern would be planned anew for each.
                 .with_memory_pattern(false)?
-                // The arena that all graphs share.
-                .with_env_allocators()?
                 // Threads that spin between runs cost CPU.
                 .with_intra_op_spinning(false)?
                 // Warnings are about how a graph was made.
@@ -101,7 +110,13 @@ impl Graph {
         let mut builder = Session::builder(environment)
             .and_then(options)
             .map_err(text)?;
-        operator::register(&mut builder)?;
+        match device {
+            Some(device) => device.register(&mut builder)?,
+            None => {
+                builder = builder.with_env_allocators().map_err(text)?;
+                operator::register(&mut builder)?;
+            }
+        }
         let session = match source {
             Source::File(file) => builder.commit_from_file(file),
             Source::Memory(bytes, began) => {
@@ -134,22 +149,29 @@ impl Graph {
             .collect()
     }
 
-    /// Runs the graph and writes its output into `into`, which has the output's shape.
-    pub fn run(
+    /// What hands out memory of the device that the graph runs on.
+    pub fn allocator(&self, device: &Device) -> Result<Allocator, Failure> {
+        Allocator::new(&self.session, device.memory()?).map_err(text)
+    }
+
+    /// Runs the graph and writes its output into `into`, which has the output's shape. Inputs and output lie where their
+    /// values say, on the device or in the process's memory: the library copies what lies elsewhere than it is needed.
+    pub fn run<T: PrimitiveTensorElementType + Debug>(
         &self,
         options: &RunOptions,
         feeds: &Feeds<'_>,
-        into: &mut TensorRefMut<'_, f32>,
+        into: &mut TensorRefMut<'_, T>,
     ) -> Result<(), Failure> {
         let outputs: [*const c_char; 1] = [self.output.as_ptr()];
         let mut values: [*mut sys::OrtValue; 1] = [into.ptr().cast_mut()];
         // SAFETY: This is the one place where several threads are in a session at once. The crate's own `run` takes
         // `&mut Session`, because some execution providers keep state in a session. ONNX Runtime promises that `Run`
         // may be called from several threads on one session ("Multiple threads are allowed to run this function",
-        // `InferenceSession::Run`), its CPU provider keeps that promise, and `open` registers no other. Nothing is
-        // aliased that the call writes to: the session's state is the library's own, behind its own locks; `options`
-        // and `into` belong to this run. All pointers live until the call returns: `feeds` borrows the names and
-        // values, which have the same number, and the values borrow their memory.
+        // `InferenceSession::Run`). Its CPU and CUDA providers keep that promise, CUDA's with a stream for each run that is
+        // under way (`IExecutionProvider::ConcurrentRunSupported`), and `open` registers no other. Nothing is aliased that
+        // the call writes to: the session's state is the library's own, behind its own locks; `options` and `into` belong
+        // to this run. All pointers live until the call returns: `feeds` borrows the names and values, which have the same
+        // number, and the values borrow their memory.
         let status = unsafe {
             (ort::api().Run)(
                 self.session.ptr().cast_mut(),

@@ -1,6 +1,6 @@
 /**
  * `facet family check` runs all graphs of a family on the same images and compares what they compute: the graph for one
- * domain and the one for any, with either type of bank, in float32 and in 8 bits.
+ * domain and the one for any, with either type of bank, in float32, in half precision and in 8 bits.
  */
 import { Command } from 'commander'
 import type { EngineOptions } from '../engine/engine.js'
@@ -14,10 +14,11 @@ import { familyFeatures } from './family-features.js'
 /**
  * Largest allowed difference between what two graphs give for the same images, as a share of all features (square root
  * of the sum of squares over that of the reference). In float32 only the order of sums differs; an f16 bank rounds
- * adapters; 8 bits round activations and weights.
+ * adapters; half precision rounds everything to 11 bits, 8 bits round activations and weights.
  */
 const MAX_DIFFERENCE: Record<Precision, Record<BankType, number>> = {
   fp32: { f32: 1e-4, f16: 1e-2 },
+  fp16: { f32: 5e-2, f16: 5e-2 },
   int8: { f32: 0.2, f16: 0.2 },
 }
 
@@ -63,9 +64,10 @@ export async function checkGraphs(
   const pixels = smoothPixels(IMAGES, height, width)
   const checks: GraphCheck[] = []
   let reference: Float32Array | undefined
-  for (const precision of ['fp32', 'int8'] as const) {
+  for (const precision of ['fp32', 'fp16', 'int8'] as const) {
     for (const bank of ['f32', 'f16'] as const) {
-      const needs = (['any', 'one'] as const).map((serves) => ({ serves, bank, precision }))
+      const serving = precision === 'fp16' ? (['any'] as const) : (['any', 'one'] as const)
+      const needs = serving.map((serves) => ({ serves, bank, precision }))
       if (!needs.every((need) => findGraph(family.manifest, need))) continue
       const how = { bankDtype: bank, precision, ...(createWorker && { createWorker }) }
       const found = await familyFeatures(family, pixels, IMAGES, how).catch((error: Error) => {

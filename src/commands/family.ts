@@ -23,6 +23,7 @@ import { end, readNamedFamily } from './ends.js'
 import { checkFamily } from './family-check.js'
 import { buildReport, describe, planReport } from './family-report.js'
 import { checkCommand } from './family-graphs.js'
+import { halveCommand } from './family-halve.js'
 import { quantizeCommand } from './family-quantize.js'
 import { checkFamilyName } from './options.js'
 import { runModel } from './run-model.js'
@@ -116,6 +117,7 @@ export function familyCommand(): Command {
     .argument('<dir>', 'folder of the family')
     .action(show)
   family.addCommand(checkCommand())
+  family.addCommand(halveCommand())
   family.addCommand(quantizeCommand())
   return family
 }

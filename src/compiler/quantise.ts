@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { FamilyError } from '../manifest/family-error.js'
-import { findGraph, isInt8, isOwn, ownWeights } from '../manifest/graphs.js'
+import { findGraph, isFp16, isInt8, isOwn, ownWeights } from '../manifest/graphs.js'
 import type { FamilyManifest, GraphVariant, Int8Record } from '../manifest/manifest.js'
 import { BackboneError, loadModel, type Model } from '../onnx/onnx.js'
 import { graphFiles, INT8_WEIGHTS_FILE } from './graph-files.js'
@@ -18,7 +18,7 @@ export type ReadFile = (name: string) => Uint8Array
 
 /** The graphs of a family in plain ONNX and float. @throws FamilyError where its manifest does not list them */
 export function floatGraphs(manifest: FamilyManifest): GraphVariant[] {
-  return listed(manifest).filter((variant) => !isInt8(variant) && !isOwn(variant))
+  return listed(manifest).filter((variant) => !isInt8(variant) && !isOwn(variant) && !isFp16(variant))
 }
 
 /** The graph for batches of one domain in float32, in which values are looked at. @throws BackboneError without one */

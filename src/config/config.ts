@@ -46,6 +46,8 @@ export interface ServeConfig
   /** The folder was named, and need not be that of the first family. */
   dataGiven: boolean
   bank: BankMode
+  /** The mode was named, and no other will do. */
+  bankGiven: boolean
   /** Runs side by side. */
   lanes: number
   /** Threads of one run. */
@@ -126,7 +128,8 @@ function complete(flags: Flags): ServeConfig {
     adaptersGiven: adapters !== undefined,
     data: resolve(data ?? join('data', basename(families[0]))),
     dataGiven: data !== undefined,
-    bank: bank ?? (cuda ? 'compact' : 'shared'),
+    bank: bank ?? (cuda ? (rest.runtime === 'stock' ? 'compact' : 'device') : 'shared'),
+    bankGiven: bank !== undefined,
     lanes: sideBySide,
     threads: Math.max(1, Math.floor(threads / sideBySide)),
     // A GPU may want large batches; on a CPU the measuring ends long before.
@@ -163,12 +166,29 @@ function unknownVariable(): string | undefined {
 function conflict(config: ServeConfig, given: Flags): string | undefined {
   const { maxImages, maxQueue, maxQueuePerDomain, requestTimeout, maxRequestTimeout, decodeThreads } = config
   const { maxBody, maxBodies, maxPack, storeQuota, rateLimit, rateBurst } = config
+  const { bank, bankMemory, gpuMemory, tf32 } = config
   const { maxConnections, maxConnectionsPerPeer, runtime, precision, device, specialiseMemory } = config
-  if (runtime === 'native' && device.kind !== 'cpu') {
-    return `--runtime native runs on the cpu alone, not on ${deviceName(device)}: leave one of the two out`
+  if (runtime === 'native' && device.kind !== 'cpu' && bank !== 'device') {
+    return `--bank ${bank} is the stock runtime's on ${deviceName(device)}, where the native one has --bank device: leave one of the two out`
+  }
+  if (runtime === 'stock' && bank === 'device') {
+    return '--bank device needs the native runtime, not --runtime stock: leave one of the two out'
+  }
+  if (gpuMemory < Infinity && bank !== 'device') {
+    return `--gpu-memory ${showBytes(gpuMemory)} bounds what a bank on a device takes, and there is none with --bank ${bank}: leave one of the two out`
+  }
+  if (bankMemory > gpuMemory) {
+    const [rows, all] = [showBytes(bankMemory), showBytes(gpuMemory)]
+    return `--bank-memory ${rows} is more than --gpu-memory ${all}, which is to hold trunk and runs beside the adapters`
+  }
+  if (tf32 && (device.kind === 'cpu' || bank !== 'device')) {
+    return `--tf32 is for a GPU that has the bank, not for ${deviceName(device)} with --bank ${bank}: leave it out`
   }
   if (precision === 'int8' && device.kind !== 'cpu') {
     return `--precision int8 runs on the cpu alone, not on ${deviceName(device)}: leave one of the two out`
+  }
+  if (specialiseMemory > 0 && bank === 'device' && device.kind === 'cpu') {
+    return '--specialise-memory does not go with --bank device: leave one of the two out'
   }
   if (specialiseMemory > 0 && (runtime === 'stock' || device.kind !== 'cpu')) {
     return `--specialise-memory needs the native runtime, not ${device.kind === 'cpu' ? '--runtime stock' : deviceName(device)}: leave one of the two out`

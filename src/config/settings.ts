@@ -111,15 +111,15 @@ export const settings = {
     choice(['auto', 'native', 'stock']),
     'auto',
     'auto',
-    'what runs the trunk: native, one trunk for all lanes (npm run native:build); stock, onnxruntime-node; auto: native where it is built and the device is cpu',
+    'what runs the trunk: native, one trunk for all lanes (npm run native:build); stock, onnxruntime-node; auto: native where it is built',
   ),
   precision: setting(
     engine,
     'name',
-    choice(['fp32', 'int8', 'auto']),
+    choice(['fp32', 'fp16', 'int8', 'auto']),
     'fp32',
     'fp32',
-    "what the trunk's frozen convolutions compute with: fp32; int8, where the family has such graphs (facet family quantize); auto: int8 where they were measured on every domain they were made for and none lost more than half a point",
+    'what the trunk computes with: fp32; fp16, for GPUs, where the family has such graphs (facet family halve); int8 for its frozen convolutions, where the family has such graphs (facet family quantize); auto: int8 where they were measured on every domain they were made for and none lost more than half a point',
   ),
   threads: number(engine, count(1, 1024), cores, 'threads of all runs', 'the cores this process may use'),
   lanes: setting(
@@ -133,10 +133,10 @@ export const settings = {
   bank: setting(
     engine,
     'mode',
-    choice(['shared', 'compact']),
+    choice(['shared', 'compact', 'device']),
     undefined,
-    'shared on cpu, compact on cuda',
-    'shared: batches of any size, and a second graph for those of one domain; compact: one graph, batches padded to powers of two, for devices that prepare for each new size',
+    'shared on cpu; on cuda device with the native runtime, and compact without',
+    "shared: batches of any size, and a second graph for those of one domain; compact: one graph, batches padded to few sizes, for devices that prepare for each new size; device: the same with adapters in the device's own memory, which is taken at the start (docs/gpu.md)",
   ),
   bankDtype: setting(
     engine,
@@ -152,6 +152,23 @@ export const settings = {
     2 ** 30,
     'memory for resident adapters and heads, the base included',
   ),
+  gpuMemory: size(
+    engine,
+    [2 ** 20, 1024 * MAX_SIZE],
+    Number.POSITIVE_INFINITY,
+    'of a device that has the bank: its memory for trunk, adapters and runs, of which each family has an equal part; less than they need refuses the start',
+  ),
+  tf32: {
+    ...setting(
+      engine,
+      'yes|no',
+      yesOrNo,
+      false,
+      'no',
+      'a GPU that has the bank may round the factors of its products to 10 bits (TF32), which is several times as fast',
+    ),
+    alone: 'yes',
+  },
   specialiseMemory: size(
     engine,
     [0, MAX_SIZE],

@@ -46,6 +46,34 @@ export function adapterBytes({ layout, dtype }: Omit<RowSizes, 'features'>, adap
   return elements * arrayType(dtype).BYTES_PER_ELEMENT
 }
 
+/** Rows of a bank that a device has, the base's among them. Their memory is taken when the engine starts. */
+export interface DeviceRows {
+  /** Affine rows, and all rows of the bank: on a device each has an affine row to itself. */
+  rows: number
+  /** Rows of matrices. */
+  matrices: number
+}
+
+/**
+ * On a device a row has its memory whether or not something is in it. So of the memory for adapters, all could have
+ * matrices, and for each of those there are so many affine rows: packs without matrices are more, and their rows small.
+ */
+const AFFINE_ROWS_FOR_EACH_MATRIX = 8
+
+/** The rows that a device has for so many bytes of adapters. @param most rows of any kind */
+export function deviceRows(
+  { layout, dtype }: Omit<RowSizes, 'features'>,
+  memory: number,
+  most: number,
+): DeviceRows {
+  const [affine, whole] = (['affine', 'whole'] as const).map((adapter) =>
+    adapterBytes({ layout, dtype }, adapter),
+  )
+  const fitting = (bytes: number) => Math.max(1, Math.min(most, Math.floor(memory / bytes)))
+  const matrices = fitting(whole!)
+  return { matrices, rows: Math.min(fitting(affine!), AFFINE_ROWS_FOR_EACH_MATRIX * matrices) }
+}
+
 /** Bytes of a head: its weights in their own type, and its biases in f32. @param features length of the feature vector */
 export function headBytes(features: number, { classes, halfHead }: Omit<Extent, 'adapter'>): number {
   const weight = halfHead ? Uint16Array.BYTES_PER_ELEMENT : Float32Array.BYTES_PER_ELEMENT

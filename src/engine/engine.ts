@@ -18,14 +18,14 @@ import type { Family } from '../family/family.js'
 import { checkUnchanged } from '../family/folder.js'
 import type { Precision } from '../manifest/graphs.js'
 import type { NativeRuntime } from '../native/addon.js'
-import { checkRow } from './bank-spec.js'
+import { checkRow, deviceRows } from './bank-spec.js'
 import { LaneGone, type LaneGroup, type LaneMaker, type OpenedNetwork, RequestFailed } from './lane-group.js'
 import { WorkerLaneMaker } from './lanes.js'
 import { type EngineState, Lifecycle } from './lifecycle.js'
 import { NativeLaneMaker } from './native-lanes.js'
 import { packRow } from './row.js'
 import type { EngineBatch, EngineResult, RowTensors } from './batch.js'
-import type { BankDtype, BankMode, TrunkPlan } from './plan.js'
+import type { BankDtype, BankMode, DeviceOptions, TrunkPlan } from './plan.js'
 import type { Device } from './runtime/runtime.js'
 import { SharedMemory } from './shared-memory.js'
 
@@ -44,6 +44,8 @@ export interface EngineOptions {
   /** Of the trunk's frozen convolutions; `fp32` unless given. */
   precision?: Precision
   device: Device
+  /** Of a device that has the bank (`bankMode: 'device'`). */
+  deviceOptions?: DeviceOptions
   /** Runs side by side, each in a thread of its own. */
   lanes: number
   /** Threads of one run. */
@@ -327,7 +329,11 @@ function laneMaker(options: EngineOptions, plan: TrunkPlan): LaneMaker {
   const { family, bankDtype, native, rows, adapters = rows, lanes, memory = Infinity } = options
   const { sharedMemory = new SharedMemory(memory) } = options
   const base = () => packRow(family.base, null, family.manifest, family.layout, bankDtype)
-  if (native) return new NativeLaneMaker({ plan, count: lanes, memory, base, native, rows, adapters })
+  if (native) {
+    const { matrices } = deviceRows({ layout: family.layout, dtype: bankDtype }, memory, adapters)
+    return new NativeLaneMaker({ plan, count: lanes, memory, base, native, rows, adapters, matrices })
+  }
+  if (plan.bankMode === 'device') throw new Error('The stock runtime has no bank in a device’s memory.')
   const threads = options.createWorker ?? createWorker
   return new WorkerLaneMaker({
     plan,
@@ -339,16 +345,18 @@ function laneMaker(options: EngineOptions, plan: TrunkPlan): LaneMaker {
 }
 
 function trunkPlan(options: EngineOptions): TrunkPlan {
-  const { family, bankDtype, bankMode, precision = 'fp32', device, threads, native, warmBatch = 1 } = options
+  const { family, bankDtype, bankMode, precision = 'fp32', device, deviceOptions = {} } = options
+  const { threads, native, warmBatch = 1 } = options
   const { layout, manifest } = family
   // It runs batches of one domain as well. Its weights take more memory than those of one other graph.
-  const isFast = native?.hasOwnOperator && (precision === 'fp32' || native.hasOwnInt8)
+  const hasPrecision = { fp32: true, fp16: false, int8: native?.hasOwnInt8 }[precision]
+  const isFast = native?.hasOwnOperator && hasPrecision
   const own =
     isFast && bankMode === 'shared'
       ? family.findGraph({ serves: 'any', bank: bankDtype, precision, own: true })
       : undefined
-  // A device that prepares for each new shape keeps to one graph.
-  const single = own === undefined && bankMode === 'shared'
+  // A device that prepares for each new shape keeps to one graph, and in half precision there is no other.
+  const single = own === undefined && bankMode === 'shared' && precision !== 'fp16'
   return {
     mixedGraph: own ?? family.graph({ serves: 'any', bank: bankDtype, precision }),
     singleGraph: single ? family.graph({ serves: 'one', bank: bankDtype, precision }) : null,
@@ -356,6 +364,7 @@ function trunkPlan(options: EngineOptions): TrunkPlan {
     bankDtype,
     bankMode,
     device,
+    deviceOptions,
     threads,
     tensors: layout.tensors,
     height: manifest.input.height,

@@ -12,7 +12,7 @@ import { type FloatHead, gatherFeatures, GRAPH_MIN_MULTIPLY_ADDS, headGraph, hea
 import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
 import type { EngineBatch, EngineResult } from './batch.js'
 import type { EngineInit, SharedRow } from './messages.js'
-import { type Ready, warmUp } from './plan.js'
+import { paddedBatch, type Ready, warmUp } from './plan.js'
 import type { Device, Runtime, Session } from './runtime/runtime.js'
 
 /** Makes the runtime of a device. @param threads threads of one run */
@@ -125,12 +125,9 @@ export class Lane<T> {
     return feeds
   }
 
-  /**
-   * Samples that a run is padded to. CUDA searches its algorithms anew for each shape, so the compact bank
-   * keeps to powers of two.
-   */
+  /** Samples of a run. CUDA searches its algorithms anew for each shape, so a compact bank keeps to few sizes. */
   #batchSize(samples: number): number {
-    return this.#init.bankMode === 'compact' ? 2 ** Math.ceil(Math.log2(samples)) : samples
+    return this.#init.bankMode === 'compact' ? paddedBatch(samples) : samples
   }
 
   /**

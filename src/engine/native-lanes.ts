@@ -3,17 +3,18 @@
  *
  * Nothing is sent to a thread. A run names rows, and its pixels and answers lie in arrays that this file keeps
  * until it is answered: the other half of the contract in native/src/lib.rs. A row is written once, and is then
- * what every lane reads.
+ * what every lane reads; where the bank is on a device, a thread of the add-on brings it there when it is published.
  */
 import { free } from '../bytes/free.js'
 import { finish, type Steps } from '../concurrency/turns.js'
-import type { NativeEngine, NativeEvent, NativeRuntime } from '../native/addon.js'
+import type { NativeDeviceOptions, NativeEngine, NativeEvent, NativeRuntime } from '../native/addon.js'
 import { arraysOf, bytesOf, bytesOfRow, noRoom } from './bank-spec.js'
 import { type EngineBatch, type EngineResult, ownPixels, type RowTensors } from './batch.js'
 import { LaneGone, type LaneGroup, type LaneMaker, RequestFailed } from './lane-group.js'
 import { NativeDedicated } from './native-dedicated.js'
-import { type Ready, type TrunkPlan, warmUp } from './plan.js'
-import { type Device, deviceName } from './runtime/runtime.js'
+import { paddedBatch, type Ready, type TrunkPlan, warmUp } from './plan.js'
+import { cudaFailure, cudaOptions } from './runtime/cuda.js'
+import { deviceName } from './runtime/runtime.js'
 import { checkSignature, mixedInputs, singleInputs, unloadable } from './trunk-inputs.js'
 import { Awaited, Unanswered } from './unanswered.js'
 
@@ -25,6 +26,8 @@ export interface NativeLanesOptions {
   rows: number
   /** How many of them may have an adapter of their own, the base's included. */
   adapters: number
+  /** How many may have matrices of their own, the base's included: memory on a device is taken for all of them. */
+  matrices: number
   /** Bytes of all rows and heads at most. */
   memory: number
   /** Makes the base's row. */
@@ -55,17 +58,19 @@ const COPIED_BYTES = 1 << 19
 
 /** What a lane says of a run that it has done. */
 type Done = Extract<NativeEvent, { type: 'done' }>
+/** What is said of a row that is on the device. */
+type Written = Extract<NativeEvent, { type: 'written' }>
 
 class NativeLanes implements LaneGroup {
   readonly dedicated: NativeDedicated
   readonly #options: NativeLanesOptions
-  readonly #unanswered = new Unanswered<Done>()
+  readonly #unanswered = new Unanswered<Done | Written>()
   /** Inputs and outputs of the graphs, once they are open. */
   readonly #opened = new Awaited<[string[], string[]][]>()
   readonly #lost = new Awaited<Error>()
   readonly #ended = new Awaited<Error>()
-  /** Classes of rows that were written and cannot be run yet. */
-  readonly #written = new Map<number, number>()
+  /** Rows that were written and cannot be run yet. */
+  readonly #written = new Map<number, { classes: number }>()
   /** Classes of each row that can be run. */
   readonly #classes = new Map<number, number>()
   /** Bytes of each row that has memory, and of all of them. */
@@ -97,7 +102,6 @@ class NativeLanes implements LaneGroup {
     const { plan, count, base } = this.#options
     if (this.#gone) throw this.#gone
     try {
-      if (plan.device.kind !== 'cpu') throw new Error(cpuOnly(plan.device))
       this.#open()
       const graphs = await this.#opened.answer
       const expected = [mixedInputs(plan), singleInputs(plan)]
@@ -147,17 +151,27 @@ class NativeLanes implements LaneGroup {
       yield* inPieces(bytesOf(head.weight), (piece, at) => native.writeHead(row, start + at, piece))
     }
     free([...tensors, ...arraysOf(head)])
-    this.#written.set(row, classes)
+    this.#written.set(row, { classes })
   }
 
   async publish(row: number): Promise<void> {
-    this.#alive().commitRow(row)
-    this.#classes.set(row, this.#written.get(row)!)
+    const native = this.#alive()
+    const written = this.#written.get(row)
+    const { id, answer } = this.#unanswered.add()
+    try {
+      if (native.commitRow(row, id)) await answer
+    } finally {
+      this.#unanswered.take(id)
+    }
+    // It may have been cleared on its way to the device.
+    if (written === undefined || this.#written.get(row) !== written) return
+    this.#classes.set(row, written.classes)
     this.#written.delete(row)
   }
 
   clear(row: number): void {
     this.#classes.delete(row)
+    this.#written.delete(row)
     this.dedicated.forget(row)
     this.#native?.clearRow(row)
   }
@@ -196,8 +210,18 @@ class NativeLanes implements LaneGroup {
       features,
       lanes: count,
       threads,
+      ...(plan.bankMode === 'device' && { device: this.#device() }),
     }
     this.#native = native.open(options, (event) => this.#receive(event))
+  }
+
+  #device(): NativeDeviceOptions {
+    const { plan, matrices } = this.#options
+    const { device, deviceOptions } = plan
+    const { memory, provider } = deviceOptions
+    const shared = { matrices, ...(memory !== undefined && { memory }) }
+    if (device.kind === 'cpu') return { ...shared, provider: [] }
+    return { ...shared, cuda: device.id, provider: cudaOptions(device.id, deviceOptions, provider) }
   }
 
   /** @throws LaneGone */
@@ -223,16 +247,17 @@ class NativeLanes implements LaneGroup {
     const features = new Float32Array(rows.length * this.#options.plan.features)
     const logits = new Float32Array(classes.reduce((sum, count) => sum + count, 0))
     const single = how.single ?? true
+    const size = this.#options.plan.bankMode === 'device' ? paddedBatch(rows.length) : rows.length
     // The add-on decides by the same: what the row has now.
     const dedicated = single && this.dedicated.rows.has(rows[0]!) && rows.every((row) => row === rows[0])
     const { id, answer } = this.#unanswered.add()
     const cancel = () => native.cancel(id)
     how.signal?.addEventListener('abort', cancel, { once: true })
     try {
-      const queued = native.run(id, rows, pixels, features, logits, single, how.lane)
+      const queued = native.run(id, rows, pixels, features, logits, single, how.lane, size)
       // A lane may have ended, and its event be on the way.
       if (!queued) throw new LaneGone('the native lanes are ending')
-      const { ms, runs } = await answer
+      const { ms, runs } = (await answer) as Done
       return { features, logits: split(logits, classes), inferenceMs: ms, runs, dedicated }
     } catch (error) {
       throw error instanceof LaneGone ? error : new RequestFailed((error as Error).message, { cause: error })
@@ -250,9 +275,10 @@ class NativeLanes implements LaneGroup {
         this.#opened.resolve(event.signatures)
         break
       case 'unopened':
-        this.#opened.reject(unloadable(event.message))
+        this.#opened.reject(this.#unopened(event.message))
         break
       case 'done':
+      case 'written':
         this.#unanswered.take(event.id)?.resolve(event)
         break
       case 'failed':
@@ -275,6 +301,11 @@ class NativeLanes implements LaneGroup {
     }
   }
 
+  #unopened(reason: string): Error {
+    const { device } = this.#options.plan
+    return device.kind === 'cuda' ? cudaFailure(device.id, reason) : unloadable(reason)
+  }
+
   #close(reason: LaneGone): void {
     if (this.#gone) return
     this.#gone = reason
@@ -295,10 +326,6 @@ function* inPieces(bytes: Uint8Array, write: (piece: Uint8Array, at: number) => 
     write(bytes.subarray(at, at + COPIED_BYTES), at)
     yield
   }
-}
-
-function cpuOnly(device: Device): string {
-  return `${deviceName(device)} cannot be used by the native runtime, which runs on the cpu alone. Start with --device cpu, or with --runtime stock.`
 }
 
 /** The logits of each sample, which lie one after the other. */

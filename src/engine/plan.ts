@@ -5,11 +5,33 @@ import type { Device } from './runtime/runtime.js'
 
 export type BankDtype = 'f32' | 'f16'
 /**
- * How a run is fed. A run gets the rows of its batch's domains. `shared`: batches of one domain have a graph of their own,
- * and batches have the size they have. `compact`: for a device that copies its inputs and prepares for each new shape: one
- * graph runs all batches, and they are padded to few sizes.
+ * Where rows are, and how a run is fed. `shared`: in the process's memory; a run gets the rows of its batch's domains,
+ * batches of one domain have a graph of their own, and batches have the size they have. `compact`: the same for a device
+ * that copies its inputs and prepares for each new shape: one graph runs all batches, and they are padded to few sizes.
+ * `device`: rows are in the device's own memory, where the graph finds them by their numbers, and batches are padded; the
+ * native runtime alone can do that.
  */
-export type BankMode = 'shared' | 'compact'
+export type BankMode = 'shared' | 'compact' | 'device'
+
+/** What is asked of the device that has the bank. */
+export interface DeviceOptions {
+  /** Bytes that trunk, rows and runs may take there; unbounded unless given. */
+  memory?: number
+  /** A GPU may round the factors of its products to 10 bits (TF32), which is several times as fast. */
+  tf32?: boolean
+  /** Further options of ONNX Runtime's CUDA provider, by name. */
+  provider?: Readonly<Record<string, string>>
+}
+
+/**
+ * Images of a run that has so many, for a device that prepares for each new size: 1, 2, 4, 8, 16, 24, 32, 48, 64 and so
+ * on, powers of two and from 16 on what lies in the middle between two. At most a third of a large run is padding.
+ */
+export function paddedBatch(samples: number): number {
+  const power = 2 ** Math.ceil(Math.log2(samples))
+  const middle = 0.75 * power
+  return power > 16 && samples <= middle ? middle : power
+}
 
 export interface TrunkPlan {
   /** Absolute path of the trunk's graph for batches of any domains. */
@@ -21,6 +43,8 @@ export interface TrunkPlan {
   bankDtype: BankDtype
   bankMode: BankMode
   device: Device
+  /** Of the device that has the bank. */
+  deviceOptions: DeviceOptions
   /** Threads of one run in one lane. */
   threads: number
   /** The tensors of a bank row. */

@@ -8,7 +8,7 @@ import { type Problems, quote } from '../strict/problems.js'
 import type { FamilyManifest, GraphVariant } from './manifest.js'
 
 /** What the trunk's frozen convolutions compute with. */
-export type Precision = 'fp32' | 'int8'
+export type Precision = 'fp32' | 'fp16' | 'int8'
 
 /** What a caller needs of a graph. */
 export interface GraphNeed extends Pick<GraphVariant, 'serves' | 'bank'> {
@@ -22,6 +22,8 @@ export interface GraphNeed extends Pick<GraphVariant, 'serves' | 'bank'> {
 const FLOAT_WEIGHTS: ReadonlySet<string | undefined> = new Set([undefined, 'f32', 'f16'])
 /** Weights of those in 8 bits. */
 const INT8 = 'int8'
+/** Of those that are computed in half precision throughout. */
+export const FP16 = 'f16-compute'
 
 /** Behind the type of a variant's weights, where slots are nodes of Facet's own operator: the native runtime has it. */
 const OWN = '-own'
@@ -47,6 +49,11 @@ export function isInt8(variant: GraphVariant): boolean {
   return typeOf(variant) === INT8
 }
 
+/** Whether a variant is computed in half precision. */
+export function isFp16({ weights }: GraphVariant): boolean {
+  return weights === FP16
+}
+
 /** The files of a family whose manifest was written before it listed them. */
 const UNLISTED: readonly GraphVariant[] = [
   { serves: 'any', bank: 'f32', file: 'trunk.onnx' },
@@ -66,6 +73,7 @@ export function findGraph(
   { serves, bank, precision = 'fp32', own = false }: GraphNeed,
 ): GraphVariant | undefined {
   const runs = (variant: GraphVariant) => {
+    if (precision === 'fp16') return isFp16(variant)
     const isKnown = precision === 'int8' ? isInt8(variant) : FLOAT_WEIGHTS.has(typeOf(variant))
     return isKnown && isOwn(variant) === own
   }

@@ -21,6 +21,18 @@ export interface NativeTensor {
   single: readonly { name: string; dims: readonly number[]; offset: number }[]
 }
 
+/** A device that has the bank's adapters in its own memory. */
+export interface NativeDeviceOptions {
+  /** The number of a GPU; without it the CPU stands for one. */
+  cuda?: number
+  /** Options of the CUDA provider. */
+  provider: readonly (readonly [name: string, value: string])[]
+  /** Rows of matrices, the base's included. */
+  matrices: number
+  /** Bytes that trunk, rows and runs may take; unbounded unless given. */
+  memory?: number
+}
+
 export interface NativeEngineOptions {
   mixedGraph: string
   singleGraph?: string
@@ -33,6 +45,8 @@ export interface NativeEngineOptions {
   features: number
   lanes: number
   threads: number
+  /** Where the bank's adapters are, if not in the process's own memory. */
+  device?: NativeDeviceOptions
 }
 
 /** What is told while lanes live; native/src/events.rs says when. */
@@ -40,6 +54,7 @@ export type NativeEvent =
   | { type: 'opened'; signatures: [inputs: string[], outputs: string[]][] }
   | { type: 'unopened'; message: string }
   | { type: 'done'; id: number; ms: number; runs: number }
+  | { type: 'written'; id: number }
   | { type: 'failed'; id: number; message: string }
   | { type: 'dedicated'; id: number; ms: number }
   | { type: 'undedicated'; id: number; message: string }
@@ -51,7 +66,7 @@ export interface NativeEngine {
   beginRow(row: number, own: number, classes: number, halfHead: boolean): void
   writeRow(row: number, tensor: number, start: number, bytes: Uint8Array): void
   writeHead(row: number, start: number, bytes: Uint8Array): void
-  commitRow(row: number): void
+  commitRow(row: number, id: number): boolean
   clearRow(row: number): void
   run(
     id: number,
@@ -61,6 +76,7 @@ export interface NativeEngine {
     logits: Float32Array,
     single: boolean,
     lane?: number,
+    size?: number,
   ): boolean
   openDedicated(
     id: number,
@@ -107,6 +123,8 @@ export interface NativeRuntime {
   hasOwnOperator: boolean
   /** The processor is fast with that operator in 8 bits as well. */
   hasOwnInt8: boolean
+  /** It can have the bank on a device. */
+  hasDeviceBank: boolean
   /** Begins to open the graphs; all that follows is told to `onEvent`. */
   open(options: NativeEngineOptions, onEvent: (event: NativeEvent) => void): NativeEngine
 }
@@ -123,6 +141,8 @@ export interface NativeAddon extends NativeRuntime {
 /** What the add-on exports. */
 interface Exports {
   INTERFACE: number
+  /** Absent from builds that are older. */
+  DEVICE_BANK?: boolean
   hasSlotOperator(): boolean
   hasSlotOperatorInBytes(): boolean
   endAll(): void
@@ -171,6 +191,7 @@ export function loadNative(file = nativeFile(), control?: Int32Array): NativeAdd
   return {
     hasOwnOperator: exports.hasSlotOperator(),
     hasOwnInt8: exports.hasSlotOperatorInBytes(),
+    hasDeviceBank: exports.DEVICE_BANK ?? false,
     open: (options, onEvent) => new exports.NativeEngine({ ...options, library }, onEvent, control),
     decodeJpeg: exports.decodeJpeg,
     giveBackMemory: exports.giveBackMemory,

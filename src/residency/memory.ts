@@ -6,7 +6,7 @@ import type { MemoryAccount, TotalMemory } from './types.js'
 
 const F32 = Float32Array.BYTES_PER_ELEMENT
 /** Bytes of one frozen weight. */
-const WEIGHT_BYTES: Record<Precision, number> = { fp32: F32, int8: 1 }
+const WEIGHT_BYTES: Record<Precision, number> = { fp32: F32, fp16: 2, int8: 1 }
 /**
  * What a session takes beside its weights: 6.75 MB with 5.8 MB of weights, and 24.1 with 23.2
  * (docs/experiments/2026-11-27-how-small-is-a-dedicated-session.md).

@@ -9,8 +9,9 @@ import type { Gate } from '../concurrency/gate.js'
 import type { SharedBudget } from '../concurrency/shared-budget.js'
 import type { ServeConfig } from '../config/config.js'
 import { showBytes } from '../config/quantities.js'
-import { adapterBytes, rowBytes } from '../engine/bank-spec.js'
-import { Engine } from '../engine/engine.js'
+import { adapterBytes, deviceRows, rowBytes } from '../engine/bank-spec.js'
+import { Engine, type EngineOptions } from '../engine/engine.js'
+import type { DeviceOptions } from '../engine/plan.js'
 import type { SharedMemory } from '../engine/shared-memory.js'
 import { clientClosed, engineRestarting, FacetError } from '../errors.js'
 import type { Family } from '../family/family.js'
@@ -244,25 +245,27 @@ export function familyEngine(
 ): Engine {
   checkMemory(config, family, share)
   checkSpecialiseMemory(config, family, share)
+  const isOnDevice = config.bank === 'device'
   return new Engine({
     family,
-    ...rowsOf(config, family),
-    memory: config.bankMemory,
+    ...(isOnDevice ? rowsOnDevice(config, family, share) : rowsOf(config, family)),
     sharedMemory,
     bankDtype: config.bankDtype,
     bankMode: config.bank,
     precision,
     device: config.device,
+    deviceOptions: deviceOptions(config, share),
     lanes: config.lanes,
     threads: config.threads,
-    // A larger batch, and any on a GPU, would make for a long start.
-    warmBatch: config.device.kind === 'cpu' ? Math.min(config.maxBatch.max, largestBatch.cpu) : 1,
+    warmBatch: warmBatch(config),
     logger,
     clock,
     ...(native && { native }),
     ...(createWorker && { createWorker }),
   })
 }
+
+type BankSize = Required<Pick<EngineOptions, 'rows' | 'adapters' | 'memory'>>
 
 /** What a domain takes in this process beside its row, as a rule: labels, versions, entries of tables. */
 const LEAST_BYTES_OF_A_DOMAIN = 4096
@@ -271,15 +274,37 @@ const LEAST_BYTES_OF_A_DOMAIN = 4096
  * Rows that the bank's memory has room for at most, and those with an adapter of their own: an affine row is the least. A
  * row may be hardly more than a small head; without a least size there would be millions of rows to keep account of.
  */
-function rowsOf(
-  { bankMemory, bankDtype: dtype }: ServeConfig,
-  { layout }: Family,
-): { rows: number; adapters: number } {
+function rowsOf({ bankMemory, bankDtype: dtype }: ServeConfig, { layout }: Family): BankSize {
   const rows = Math.floor(bankMemory / LEAST_BYTES_OF_A_DOMAIN)
   return {
     rows,
     adapters: Math.min(rows, Math.floor(bankMemory / adapterBytes({ layout, dtype }, 'affine'))),
+    memory: bankMemory,
   }
+}
+
+/** The same where a device has them, and takes their memory at once: of each family its share. */
+function rowsOnDevice(
+  { bankMemory, bankDtype: dtype }: ServeConfig,
+  { layout }: Family,
+  share: number,
+): BankSize {
+  const memory = Math.floor(bankMemory * share)
+  const { rows } = deviceRows({ layout, dtype }, memory, Math.floor(memory / LEAST_BYTES_OF_A_DOMAIN))
+  return { rows, adapters: rows, memory }
+}
+
+function deviceOptions({ gpuMemory, tf32 }: ServeConfig, share: number): DeviceOptions {
+  return { tf32, ...(gpuMemory < Infinity && { memory: Math.floor(gpuMemory * share) }) }
+}
+
+/**
+ * Images of the run at the start. On a device that has the bank it takes the memory of the largest batch that may come, so
+ * that none is refused later. With the stock runtime on a GPU any but the smallest would make for a long start.
+ */
+function warmBatch({ bank, device, maxBatch }: ServeConfig): number {
+  if (bank === 'device') return maxBatch.max
+  return device.kind === 'cpu' ? Math.min(maxBatch.max, largestBatch.cpu) : 1
 }
 
 /** One dedicated network must fit. */

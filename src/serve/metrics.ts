@@ -23,7 +23,7 @@ export interface MetricsOptions {
   maxDomains: number
   version: string
   /** `precision`: what the trunk's frozen convolutions compute with. */
-  families: readonly { name: string; precision?: 'fp32' | 'int8' }[]
+  families: readonly { name: string; precision?: 'fp32' | 'fp16' | 'int8' }[]
   /** `cpu`, `cuda:0`. */
   device?: string
 }

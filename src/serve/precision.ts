@@ -1,4 +1,4 @@
-/** What the trunk's frozen convolutions compute with: float32, or 8 bits where the family has such graphs. */
+/** What the trunk computes with: float32, or less where the family has such graphs. */
 import type { ServeConfig } from '../config/config.js'
 import type { Family } from '../family/family.js'
 import { findGraph, type Precision } from '../manifest/graphs.js'
@@ -10,13 +10,19 @@ export interface ChosenPrecision {
   reason?: string
 }
 
-/** @throws Error with the remedy where int8 was asked for by name and cannot be had */
+/** @throws Error with the remedy where a precision was asked for by name and cannot be had */
 export function choosePrecision(
   { precision, bank, bankDtype, device }: Pick<ServeConfig, 'precision' | 'bank' | 'bankDtype' | 'device'>,
   { dir, manifest }: Pick<Family, 'dir' | 'manifest'>,
 ): ChosenPrecision {
   if (precision === 'fp32') return { precision }
-  const needed = bank === 'compact' ? (['any'] as const) : (['any', 'one'] as const)
+  if (precision === 'fp16') {
+    if (findGraph(manifest, { serves: 'any', bank: bankDtype, precision })) return { precision }
+    throw new Error(
+      `--precision fp16: the family in ${dir} has no graphs in half precision. Make them (facet family halve), or leave the option out.`,
+    )
+  }
+  const needed = bank === 'shared' ? (['any', 'one'] as const) : (['any'] as const)
   const has = needed.every((serves) => findGraph(manifest, { serves, bank: bankDtype, precision: 'int8' }))
   if (precision === 'int8') {
     if (has) return { precision }

@@ -49,7 +49,7 @@ import { openPredictionLog } from './prediction-log.js'
 import { Prewarm } from './prewarm.js'
 import { Readiness } from './readiness.js'
 import { choosePrecision } from './precision.js'
-import { chooseRuntime } from './runtime.js'
+import { type ChosenRuntime, chooseRuntime, tellCopies } from './runtime.js'
 import { SpareMemory } from './spare-memory.js'
 import { type Assembly, stopper } from './stopping.js'
 
@@ -109,7 +109,9 @@ interface Ground {
  *
  * @throws FacetError or Error that says which part failed and what would mend it
  */
-export async function startService(config: ServeConfig, parts: ServiceParts): Promise<Service> {
+export async function startService(given: ServeConfig, parts: ServiceParts): Promise<Service> {
+  const { native: chosen, bank } = runtimeOf(given, parts)
+  const config = { ...given, bank }
   await checkInputs(config)
   const read = await readFamilies(config.families)
   if (!config.dataGiven)
@@ -118,7 +120,7 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
       read.map(({ manifest }) => manifest.fingerprint),
     )
   const principals = await Principals.open(config, parts.clock, parts.logger)
-  const chosen = parts.native ?? (parts.createWorker ? undefined : chooseRuntime(config, parts.logger))
+  tellCopies(config, read, parts.logger)
   const sharedMemory = new SharedMemory(config.bankMemory)
   const families = forEach(read, (family) => {
     const { precision, reason } = choosePrecision(config, family)
@@ -165,6 +167,12 @@ export async function startService(config: ServeConfig, parts: ServiceParts): Pr
     parts.logger.warn({ risk }, 'exposed')
   const guarded = (scope: Scope) => principals.current.some(({ scopes }) => scopes.has(scope))
   return { url: address(app), app, runtimes, registry, guarded, stop }
+}
+
+/** The runtime that the parts bring, or that the configuration chooses. */
+function runtimeOf(config: ServeConfig, { native, createWorker, logger }: ServiceParts): ChosenRuntime {
+  if (!native && !createWorker) return chooseRuntime(config, logger)
+  return { native, bank: config.bank }
 }
 
 /** Puts all parts around engines that are starting. */
@@ -214,6 +222,11 @@ async function assemble(
   })
   const decodeApart: DecodeApart = (bytes, input, options) => processes.decode(bytes, input, options)
   const bankMemory = new SharedBudget(config.bankMemory, families.length)
+  // On a device each family's rows have memory of their own.
+  const budget = () => {
+    const share = new SharedBudget(config.bankMemory / families.length)
+    return config.bank === 'device' ? share : bankMemory
+  }
   const specialiseMemory = new SharedBudget(config.specialiseMemory, families.length)
   const places = families.length > 1 ? new Places(config.lanes, clock) : undefined
   const runtimes = forEach(
@@ -223,7 +236,7 @@ async function assemble(
         family,
         engine,
         versions: versions.ofFamily(bases[index]!),
-        bankMemory,
+        bankMemory: budget(),
         places,
         specialiseMemory,
         config,

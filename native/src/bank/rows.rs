@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::tensors::Span;
 use crate::failure::Failure;
 use crate::head::Head;
 use crate::session::Graph;
@@ -10,8 +11,10 @@ use crate::session::Graph;
 pub enum State {
     /// It holds nothing.
     Empty,
-    /// Not to be leased yet.
-    Written(Head),
+    /// Not to be leased yet. For a device, the bytes of each tensor of its own, which go there later.
+    Written(Head, Vec<Vec<u8>>),
+    /// Its tensors are on their way to the device.
+    Uploading(Head),
     /// Can be leased.
     Ready(Arc<Head>),
 }
@@ -27,7 +30,7 @@ pub struct Extent {
 }
 
 /// What a row holds, told from what it held before and will hold.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Content {
     /// The row.
     pub row: usize,
@@ -52,25 +55,14 @@ pub struct Row {
 /// Where a row's adapter is.
 #[derive(Clone, Copy, Default)]
 pub struct Adapter {
-    /// The adapter row of its own; the base's where it has none.
-    pub row: usize,
+    /// The adapter rows of its own; the base's where it has none.
+    pub rows: AdapterRows,
     /// Tensors that are there.
     pub own: usize,
 }
 
-impl Adapter {
-    /// The adapter rows that a sample of it reads.
-    pub fn rows(self) -> AdapterRows {
-        let matrices = if self.own > 1 { self.row } else { 0 };
-        AdapterRows {
-            affine: self.row,
-            matrices,
-        }
-    }
-}
-
 /// Adapter rows of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AdapterRows {
     /// Of its affine row.
     pub affine: usize,
@@ -78,15 +70,60 @@ pub struct AdapterRows {
     pub matrices: usize,
 }
 
+impl AdapterRows {
+    /// The adapter row that has this tensor.
+    pub fn of(self, tensor: usize) -> usize {
+        if tensor == 0 {
+            self.affine
+        } else {
+            self.matrices
+        }
+    }
+}
+
 /// The rows, which are made when they are first written.
 pub struct Rows {
     /// Those that were ever written.
     pub entries: Vec<Row>,
     capacity: usize,
-    /// Adapter rows that are free, of those below `next`. None has been used from there on. What is in the matrices of
-    /// all of them is zero.
-    pub free: Vec<usize>,
+    affine: Places,
+    /// Those of matrices, where they have numbers of their own.
+    matrices: Option<Places>,
+}
+
+/// Numbers of adapter rows, of which the base has the first for good.
+struct Places {
+    count: usize,
+    /// Those that are free, of those below `next`. None has been used from there on.
+    free: Vec<usize>,
     next: usize,
+}
+
+impl Places {
+    fn new(count: usize) -> Self {
+        Self {
+            count,
+            free: Vec::new(),
+            next: 1,
+        }
+    }
+
+    fn take(&mut self, what: &str) -> Result<usize, Failure> {
+        if let Some(place) = self.free.pop() {
+            return Ok(place);
+        }
+        if self.next >= self.count {
+            return Err(format!("all {} {what} of the bank are in use", self.count));
+        }
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+
+    fn give_back(&mut self, place: usize) {
+        if place > 0 {
+            self.free.push(place);
+        }
+    }
 }
 
 impl Row {
@@ -99,13 +136,13 @@ impl Row {
 }
 
 impl Rows {
-    /// So many empty rows.
-    pub fn new(capacity: usize) -> Self {
+    /// So many empty rows. Without a number of their own for matrices they are where the affine row is.
+    pub fn new(capacity: usize, span: Span) -> Self {
         Self {
             entries: Vec::new(),
             capacity,
-            free: Vec::new(),
-            next: 1,
+            affine: Places::new(span.affine),
+            matrices: span.matrices.map(Places::new),
         }
     }
 
@@ -126,18 +163,28 @@ impl Rows {
         Ok(())
     }
 
-    /// An adapter row for a row; the base has the first one, for good.
-    pub fn take(&mut self, row: usize, adapters: usize) -> Result<usize, Failure> {
-        if row == 0 {
-            return Ok(0);
+    /// Adapter rows for a row that has so many tensors itself.
+    pub fn take(&mut self, row: usize, own: usize) -> Result<Adapter, Failure> {
+        let none = AdapterRows::default();
+        if row == 0 || own == 0 {
+            return Ok(Adapter { rows: none, own });
         }
-        if let Some(adapter) = self.free.pop() {
-            return Ok(adapter);
+        let affine = self.affine.take("adapters")?;
+        let matrices = match &mut self.matrices {
+            _ if own == 1 => Ok(none.matrices),
+            None => Ok(affine),
+            Some(places) => places.take("rows of matrices"),
+        };
+        let matrices = matrices.inspect_err(|_| self.affine.give_back(affine))?;
+        let rows = AdapterRows { affine, matrices };
+        Ok(Adapter { rows, own })
+    }
+
+    /// Adapter rows that nobody has any more.
+    pub fn give_back(&mut self, rows: AdapterRows) {
+        self.affine.give_back(rows.affine);
+        if let Some(places) = &mut self.matrices {
+            places.give_back(rows.matrices);
         }
-        if self.next >= adapters {
-            return Err(format!("all {adapters} adapters of the bank are in use"));
-        }
-        self.next += 1;
-        Ok(self.next - 1)
     }
 }

@@ -29,6 +29,16 @@ impl BankTensor {
     }
 }
 
+/// How many adapter rows there are, the base's among them.
+#[derive(Clone, Copy)]
+pub struct Span {
+    /// Affine rows.
+    pub affine: usize,
+    /// Rows of matrices, where they have numbers of their own: on a device, where a row takes its memory whether or not
+    /// something is in it.
+    pub matrices: Option<usize>,
+}
+
 /// Numbers of a tensor of this shape.
 pub fn elements(dims: &[i64]) -> usize {
     dims.iter()

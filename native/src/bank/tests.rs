@@ -23,7 +23,10 @@ fn bank() -> Arc<Bank> {
     };
     let size = Size {
         rows: 5,
-        adapters: 4,
+        adapters: Span {
+            affine: 4,
+            matrices: None,
+        },
         features: 2,
     };
     Arc::new(Bank::new(vec![tensor, matrix], size, false).unwrap())
@@ -66,7 +69,9 @@ fn head_of(lease: &Lease, row: i64) -> Vec<f32> {
 /// The numbers of a tensor of an adapter row.
 fn numbers(bank: &Bank, tensor: usize, row: usize) -> Vec<f32> {
     let count = bank.tensors[tensor].elements();
-    let memory = bank.regions[tensor].as_ptr().cast::<f32>();
+    let memory = bank.regions.as_ref().unwrap()[tensor]
+        .as_ptr()
+        .cast::<f32>();
     (0..count)
         .map(|at| unsafe { memory.add(row * count + at).read() })
         .collect()

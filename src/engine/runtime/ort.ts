@@ -4,10 +4,8 @@
  * `session.run()` blocks the thread that calls it, so the service makes this runtime in worker threads only
  * (docs/decisions/0001-onnxruntime-in-worker-threads.md). A session cannot be used from another thread.
  */
-import { existsSync } from 'node:fs'
-import path from 'node:path'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { libraryFolder } from './library.js'
+import { cudaFailure } from './cuda.js'
 import {
   type Device,
   deviceName,
@@ -51,7 +49,7 @@ export class OrtRuntime implements Runtime<Tensor> {
       // Its overloads take a path or bytes, and no union of them.
       return new OrtSession(await InferenceSession.create(graph as string, this.#options))
     } catch (error) {
-      throw this.#device.kind === 'cuda' ? cudaFailure(this.#device.id, error) : error
+      throw this.#device.kind === 'cuda' ? cudaFailure(this.#device.id, textOf(error), error) : error
     }
   }
 
@@ -113,21 +111,6 @@ class OrtSession implements Session<Tensor> {
   }
 }
 
-const cudaLibraries = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so']
-
-/**
- * Why a graph cannot be opened on CUDA, with the remedy. The CUDA provider's libraries are not in the npm
- * package, so a start on a GPU can fail for want of them; onnxruntime's own message does not say so.
- */
-function cudaFailure(id: number, error: unknown): Error {
-  const reason = (error instanceof Error ? error.message : String(error)).trim()
-  const target = `${process.platform}/${process.arch}`
-  const folder = libraryFolder()
-  const missing = cudaLibraries.filter((name) => !existsSync(path.join(folder, name)))
-  let remedy = `Both provider libraries are installed; check the NVIDIA driver, CUDA 12, cuDNN 9 and that device ${id} exists (nvidia-smi).`
-  if (target !== 'linux/x64')
-    remedy = `ONNX Runtime for Node.js has CUDA on linux/x64 only, not on ${target}.`
-  else if (missing.length > 0)
-    remedy = `Missing: ${missing.join(', ')}. Install them with 'npm run cuda:install' (it downloads them), or start with --device cpu.`
-  return new Error(`cuda:${id} cannot be used: ${reason}. ${remedy}`, { cause: error })
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

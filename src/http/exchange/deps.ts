@@ -72,7 +72,7 @@ export interface Execution {
   /** What runs the trunk. */
   runtime: 'native' | 'stock'
   /** What its frozen convolutions compute with. */
-  precision: 'fp32' | 'int8'
+  precision: 'fp32' | 'fp16' | 'int8'
   /** Number of runs that go in parallel. */
   lanes: number
   /** Images of one run at most. */
