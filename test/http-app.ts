@@ -123,6 +123,23 @@ export class MemoryDomains implements Domains {
     return this.get(id)
   }
 
+  async deactivate(id: string, pre: Preconditions) {
+    if (id === 'base') throw new FacetError('base_immutable', 'The base cannot be changed.')
+    const domain = this.#domain(id)
+    this.#check(id, pre)
+    domain.active = null
+    return this.get(id)
+  }
+
+  /** Domains that were loaded. */
+  readonly warmed: string[] = []
+
+  warm(id: string) {
+    this.#asked(id, undefined)
+    this.warmed.push(id)
+    return undefined
+  }
+
   async patch(id: string, { pinned }: { pinned: boolean }, pre: Preconditions) {
     const domain = this.#domain(id)
     this.#check(id, pre)

@@ -26,7 +26,7 @@ const rooms: [room: string, mayImport: string][] = [
   ],
   ['http/routes', 'http/pages http/exchange errors'],
   ['http/routes/v1', 'http/bodies http/access http/exchange predict registry bytes errors domain-id'],
-  ['http/routes/v2', 'http/bodies http/access http/exchange oip predict registry concurrency errors'],
+  ['http/routes/v2', 'http/bodies http/access http/exchange oip predict registry concurrency bytes errors'],
   ['http/pages', 'http/exchange host'],
   ['http/bodies', 'http/access http/exchange strict concurrency bytes errors shown-text'],
   ['http/connections', 'http/access http/exchange concurrency errors'],

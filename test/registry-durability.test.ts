@@ -91,6 +91,33 @@ t.test('a domain at its shipped pack follows a newer release, a registered versi
   t.equal(await rig.serves('stays'), 2)
 })
 
+t.test(
+  'a domain without an active version keeps its versions, the last active one as the newest',
+  async (t) => {
+    let rig = await openRig(t, { seeds: { birds: one } })
+    await rig.put('birds', two)
+    await rig.registry.activate('birds', one.version, {})
+    await rig.registry.patch('birds', { pinned: true }, {})
+    const lease = await rig.registry.acquire('birds')
+    const view = await rig.registry.deactivate('birds', {})
+    t.match(view, { version: null, residency: 'inactive', classes: 0, pinned: true })
+    t.equal(rig.engine.marker(lease.row), 1, 'requests in flight keep their row')
+    lease.release()
+    t.match(rig.observed.changes.at(-1), { action: 'domain.unload', domain: 'birds', version: one.version })
+    const changes = rig.observed.changes.length
+    await rig.registry.deactivate('birds', {})
+    t.equal(rig.observed.changes.length, changes, 'it is so already')
+    rig = await rig.restart()
+    await t.rejects(rig.registry.acquire('birds'), { code: 'no_active_version' })
+    t.equal(await rig.serves('birds', two.version), 2)
+    t.match(rig.registry.get('birds').versions, [{ version: two.version }, { version: one.version }])
+    await rig.registry.activate('birds', one.version, {})
+    t.equal(await rig.serves('birds'), 1)
+    await t.rejects(rig.registry.deactivate('base', {}), { code: 'base_immutable' })
+    await t.rejects(rig.registry.deactivate('bees', {}), { code: 'unknown_domain' })
+  },
+)
+
 t.test('a full store refuses and changes nothing', async (t) => {
   const rig = await openRig(t, { rows: 4, quota: one.bytes.length + two.bytes.length })
   await rig.put('pets', one)

@@ -39,6 +39,8 @@ t.test('the actions of the audit log are those of the routes', async (t) => {
     ['DELETE', '/v1/domains/x'],
     ['POST', '/v1/domains/x/activate'],
     ['DELETE', '/v1/domains/x/versions/abcdef'],
+    ['POST', '/v2/repository/models/x/load'],
+    ['POST', '/v2/repository/models/x/unload'],
   ] as const
   for (const [method, url] of requests) await app.inject({ method, url })
   for (const { audit } of logs) if (typeof audit === 'string') words.add(audit)

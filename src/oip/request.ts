@@ -156,12 +156,12 @@ function flag(parameters: Fields, name: string): boolean | undefined {
   throw malformed(`The parameter '${name}' must be true or false.`)
 }
 
-function parametersOf(fields: Fields, where: string): Fields {
+export function parametersOf(fields: Fields, where: string): Fields {
   const { parameters } = fields
   return parameters === undefined || parameters === null ? {} : fieldsOf(parameters, `'${where}'`)
 }
 
-function fieldsOf(value: unknown, what: string): Fields {
+export function fieldsOf(value: unknown, what: string): Fields {
   if (typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value))
     return value as Fields
   throw malformed(`${what} must be an object.`)

@@ -184,11 +184,12 @@ export function mergedState(
     return { domain, active: first.version, versions: [...seeds], pinned: false, updated: null }
   }
   if (record.deleted) return null
-  const registered = record.versions.filter((entry) => !entry.seed)
   const has = (versions: readonly VersionRecord[], wanted: string | null) =>
     versions.some(({ version }) => version === wanted)
-  const shipped = seeds.filter(({ version }) => !has(registered, version))
-  const versions = [...shipped, ...registered]
+  const kept = record.versions.flatMap((entry) =>
+    entry.seed ? seeds.filter(({ version }) => version === entry.version) : [entry],
+  )
+  const versions = [...seeds.filter(({ version }) => !has(kept, version)), ...kept]
   let active = record.active
   if (active !== null && !has(versions, active)) {
     const { family } = record.versions.find(({ version }) => version === active)!

@@ -111,6 +111,21 @@ export class Mutations {
     })
   }
 
+  /** See `Registry.deactivate`. */
+  deactivate(domain: string, pre: Preconditions): Promise<DomainState> {
+    const { catalog } = this.#options.versions
+    return this.#run(domain, pre, async () => {
+      const state = catalog.sound(domain)
+      const { active: version } = state
+      if (version === null) return state
+      const others = state.versions.filter((entry) => entry.version !== version)
+      const last = state.versions.filter((entry) => entry.version === version)
+      await this.#write({ ...state, active: null, versions: [...others, ...last] })
+      this.#audit({ action: 'domain.unload', domain, version, dropped: [] })
+      return catalog.require(domain)
+    })
+  }
+
   /** See `Registry.remove`. */
   remove(domain: string, pre: Preconditions): Promise<void> {
     const { observe, versions } = this.#options

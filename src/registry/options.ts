@@ -29,6 +29,8 @@ export type ChangeAction =
   | 'domain.put'
   | 'domain.patch'
   | 'domain.delete'
+  | 'domain.load'
+  | 'domain.unload'
   | 'version.activate'
   | 'version.delete'
 

@@ -285,6 +285,16 @@ export class Registry {
     return domainView(await this.#mutations.activate(domain, version, pre), this.#families)
   }
 
+  /**
+   * Leaves the domain without an active version, and keeps all of its versions: the one that was active becomes the
+   * newest. A domain that is so already stays as it is.
+   * @throws FacetError `unknown_domain` (404), `base_immutable` (409), `precondition_failed` (412), `store_full` (507),
+   * `store_failed` (500)
+   */
+  async deactivate(domain: string, pre: Preconditions): Promise<DomainView> {
+    return domainView(await this.#mutations.deactivate(domain, pre), this.#families)
+  }
+
   /** Deletes a domain with all its versions; a shipped pack stays hidden. Leases keep their rows.
    * @throws FacetError `unknown_domain`, `base_immutable`, `precondition_failed`, `store_full`,
    * `store_failed` */

@@ -22,10 +22,10 @@ const MAX_PADDING_LENGTH = 16
  * The bytes of one base64 text, in steps.
  *
  * @param text its characters, as UTF-8
- * @param index position of the image in the request
+ * @param index position of the image in the request; undefined for what is no image
  * @throws FacetError `malformed_request` that shows the first character that cannot be and where it is, counted from 1
  */
-export function* decodeBase64(text: Buffer, index: number): Steps<Buffer> {
+export function* decodeBase64(text: Buffer, index?: number): Steps<Buffer> {
   const bytes = Buffer.allocUnsafe(Math.ceil((text.length * 3) / 4))
   let length = 0
   let count = 0
@@ -54,7 +54,7 @@ export function* decodeBase64(text: Buffer, index: number): Steps<Buffer> {
 }
 
 /** Length of the prefix of a `data:` URL; 0 for a text that is none. */
-function prefixLength(text: Buffer, index: number): number {
+function prefixLength(text: Buffer, index: number | undefined): number {
   const start = text.toString('latin1', 0, MAX_PREFIX_LENGTH)
   if (!/^data:/i.test(start)) return 0
   const prefix = PREFIX.exec(start)?.[0]
@@ -66,12 +66,13 @@ function prefixLength(text: Buffer, index: number): number {
  * @param at position of the first byte that is none of a digit or white space
  * @throws FacetError `malformed_request` unless padding begins there and is all that follows
  */
-function checkPadding(text: Buffer, at: number, index: number): void {
+function checkPadding(text: Buffer, at: number, index: number | undefined): void {
   if (text.length - at <= MAX_PADDING_LENGTH && PADDING.test(text.toString('latin1', at))) return
   const [character] = text.toString('utf8', at, at + 4)
   throw notBase64(`${quoted(character!)} at character ${at + 1} is no digit of it`, index)
 }
 
-function notBase64(why: string, index: number): FacetError {
+function notBase64(why: string, index: number | undefined): FacetError {
+  if (index === undefined) return new FacetError('malformed_request', `The file is not base64: ${why}.`)
   return new FacetError('malformed_request', `The image is not base64: ${why}.`, { index })
 }

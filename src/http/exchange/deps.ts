@@ -32,6 +32,9 @@ export interface Domains {
     options: { activate: boolean } & Preconditions,
   ): Promise<Registration & { view: DomainView }>
   activate(domain: string, version: string, pre: Preconditions): Promise<DomainView>
+  deactivate(domain: string, pre: Preconditions): Promise<DomainView>
+  /** Loads the active version; undefined where it is resident. */
+  warm(domain: string): Promise<void> | undefined
   patch(domain: string, change: { pinned: boolean }, pre: Preconditions): Promise<DomainView>
   remove(domain: string, pre: Preconditions): Promise<void>
   removeVersion(domain: string, version: string, pre: Preconditions): Promise<void>

@@ -140,7 +140,8 @@ function writeAudit(request: FastifyRequest, status: number, logger: Logger): vo
 }
 
 function domainOf({ params }: FastifyRequest): string | undefined {
-  return (params as { domain?: string } | undefined)?.domain?.slice(0, MAX_DOMAIN_LOGGED)
+  const { domain, model } = (params ?? {}) as { domain?: string; model?: string }
+  return (domain ?? model)?.slice(0, MAX_DOMAIN_LOGGED)
 }
 
 function whoAsked({ caller, ip }: FastifyRequest) {

@@ -12,6 +12,7 @@ import type { AppDeps } from '../../exchange/deps.js'
 import { noPageHeaders, type Plane } from '../../exchange/plane.js'
 import { inferRoutes } from './infer.js'
 import { modelRoutes } from './models.js'
+import { repositoryRoutes } from './repository.js'
 
 export async function v2(
   app: FastifyInstance,
@@ -23,6 +24,7 @@ export async function v2(
   await readBodies(app, new Pace(deps.config.minBodyRate, deps.clock), { parseJson: false })
   modelRoutes(app, deps)
   inferRoutes(app, deps, budgets.bodies)
+  repositoryRoutes(app, deps, budgets.uploads)
 }
 
 const oipPlane: Plane = {
