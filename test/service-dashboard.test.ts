@@ -406,3 +406,49 @@ t.test('behind a proxy the page may have a path of its own', { skip: noBrowser }
   await page.getByRole('rowheader', { name: 'cats' }).waitFor()
   t.same(faults, [])
 })
+
+t.test(
+  'where everything needs a token the page asks for one, and shows what that may see',
+  { skip: noBrowser },
+  async (t) => {
+    const folder = t.testdir()
+    const given = { cats: 'predict', prometheus: 'metrics', ops: 'admin' }
+    const token = (id: string) => `a-token-of-${id}-0123456789`
+    const lines = Object.entries(given).map(([id, scope]) => ({
+      id,
+      sha256: createHash('sha256').update(token(id)).digest('hex'),
+      scopes: [scope],
+      ...(id === 'cats' && { domains: ['cats'] }),
+    }))
+    const tokens = join(folder, 'tokens.jsonl')
+    writeFileSync(tokens, lines.map((line) => JSON.stringify(line)).join('\n'))
+    const { url } = await runService(t, [...NONE, '--token-file', tokens, '--data', join(folder, 'data')])
+    for (const [seed, domain] of ['cats', 'dogs'].entries()) {
+      const headers = { 'content-type': 'application/octet-stream', authorization: `Bearer ${token('ops')}` }
+      const body = packBytes(seed, domain)
+      t.equal((await fetch(`${url}/v1/domains/${domain}`, { method: 'PUT', headers, body })).status, 201)
+    }
+    const { page, faults, requests } = await openPage(t, await openBrowser(t))
+    const asked = (path: string) => requests.filter((request) => request === `GET ${path}`).length
+    await page.goto(url)
+    const giveToken = async (id: string) => {
+      const dialog = page.getByRole('dialog', { name: 'Token' })
+      await dialog.getByLabel('Token', { exact: true }).fill(token(id))
+      await dialog.getByRole('button', { name: 'Use it' }).click()
+    }
+    await page.getByRole('alert').getByRole('button', { name: 'Give a token' }).click()
+    await giveToken('cats')
+    await page.getByRole('heading', { name: '1 domain on 1 frozen backbone' }).waitFor()
+    await page.getByText("does not have the scope 'metrics'").waitFor()
+    const refusals = asked('/metrics')
+    for (let round = 0; round < 2; round++) await page.waitForRequest(/families/)
+    t.equal(asked('/metrics'), refusals, 'what is refused is not asked for again and again')
+    t.equal(await page.getByText('dogs').count(), 0)
+
+    await page.getByRole('button', { name: 'Token given' }).click()
+    await giveToken('ops')
+    await page.getByRole('heading', { name: '3 domains on 1 frozen backbone' }).waitFor()
+    await page.getByText("does not have the scope 'metrics'").waitFor({ state: 'detached' })
+    t.same(faults, [])
+  },
+)

@@ -1,7 +1,7 @@
 /** How many parts go into a request for predictions, and what its answer says of the time. */
 
 /** Parts and bytes of a request: below the service's `--max-images` and `--max-body` as they are by default. */
-const LIMITS = { parts: 32, bytes: 12e6 }
+export const LIMITS = { parts: 32, bytes: 12e6 }
 
 /**
  * Parts in groups, in order; each group keeps within the limits, or is one part.

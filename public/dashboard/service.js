@@ -56,7 +56,7 @@ export class Service {
     let ended = false
     const round = async () => {
       clearTimeout(timer)
-      if (!document.hidden) await this.refresh(this.#round++ % LISTING_EVERY === 0)
+      if (!document.hidden) await this.#read(this.#round++ % LISTING_EVERY === 0)
       if (!ended) timer = setTimeout(round, EVERY_MS)
     }
     const shown = () => {
@@ -71,9 +71,19 @@ export class Service {
     }
   }
 
-  /** Reads everything again. @param {boolean} listing the domains too */
-  async refresh(listing = true) {
-    const [about, counters] = await Promise.all([this.#readAbout(listing), this.#readCounters()])
+  /** Reads everything again, also what was refused. */
+  refresh() {
+    this.#set({ failure: null, metricsFailure: null })
+    return this.#read(true)
+  }
+
+  /** What was refused is not asked for again until there may be another token. @param {boolean} listing the domains too */
+  async #read(listing) {
+    const { failure, metricsFailure } = this.state
+    const [about, counters] = await Promise.all([
+      isRefusal(failure) ? {} : this.#readAbout(listing),
+      isRefusal(metricsFailure) ? {} : this.#readCounters(),
+    ])
     this.#set({ ...about, ...counters })
   }
 
@@ -143,4 +153,9 @@ export class Service {
     this.state = { ...this.state, ...change }
     for (const listener of this.#listeners) listener()
   }
+}
+
+/** @param {import('./api.js').ApiError | null} error */
+function isRefusal(error) {
+  return error?.status === 401 || error?.status === 403
 }

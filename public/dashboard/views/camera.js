@@ -20,7 +20,9 @@ export function Camera({ onPicture, onClose }) {
     const begin = async () => {
       // Browsers give pages the camera on https and on this machine alone.
       if (!navigator.mediaDevices)
-        throw new Error('This browser gives the camera to pages on https or localhost only.')
+        throw new Error(
+          'browsers give it to pages on https or localhost only. “Choose images” offers a phone’s own camera.',
+        )
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } })
       if (closed) return end()
       const shown = /** @type {HTMLVideoElement} */ (video.current)

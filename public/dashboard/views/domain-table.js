@@ -45,6 +45,7 @@ export function DomainTable({ service, state, hues }) {
         </table>
       </div>
       ${found.length === 0 && html`<p class="muted">No domain has “${wanted}” in its name.</p>`}
+      <p class="muted">Accuracy is what each pack says of itself.</p>
       ${found.length > most && html`<button type="button" onClick=${() => setMost(most + 4 * ROWS)}>Show more of ${countText(found.length)}</button>`}
     </section>
   `

@@ -20,6 +20,7 @@ export function DomainPanel({ api, service, domain, known, onToken }) {
   const [doomed, setDoomed] = useState(
     /** @type {{ what: string, remove: () => Promise<unknown> } | null} */ (null),
   )
+  const title = useRef(/** @type {HTMLHeadingElement | null} */ (null))
   const path = domainPath(domain)
 
   const read = async () => {
@@ -51,6 +52,10 @@ export function DomainPanel({ api, service, domain, known, onToken }) {
       setError(failed)
     }
     setBusy(false)
+    // What had the focus may be gone.
+    requestAnimationFrame(() => {
+      if (document.activeElement === document.body) title.current?.focus()
+    })
   }
   /** A change is of the state that is shown, and of no other. */
   const condition = () => (page?.version ? { 'if-match': `"${page.version}"` } : {})
@@ -72,7 +77,7 @@ export function DomainPanel({ api, service, domain, known, onToken }) {
   return html`
     <section class="card domain" aria-labelledby="domain-title">
       <a class="back" href="#/manage">All domains</a>
-      <h2 id="domain-title">${domain}</h2>
+      <h2 id="domain-title" tabindex="-1" ref=${title}>${domain}</h2>
       ${error && html`<${Failure} error=${error} onToken=${onToken} />`}
       <p role="status" class=${said ? 'notice good' : 'sr-only'}>${said}</p>
       ${

@@ -1,9 +1,8 @@
 /** Changes: a new pack, and a domain's versions. */
-import { counted } from '../format.js'
-import { Failure, html, Swatch } from '../html.js'
+import { Failure, html } from '../html.js'
 import { huesOf } from '../scale.js'
+import { Chooser } from './chooser.js'
 import { DomainPanel } from './domain.js'
-import { Where } from './domain-table.js'
 import { Upload } from './upload.js'
 
 /** @param {import('./overview.js').ViewProps} props */
@@ -14,19 +13,7 @@ export function Manage({ api, service, state, domain, onToken }) {
     <h1>Manage</h1>
     ${failure && html`<${Failure} error=${failure} onToken=${onToken} />`}
     <div class="manage ${domain === '' ? '' : 'chosen'}">
-      <section class="card" aria-labelledby="choose-title">
-        <h2 id="choose-title">${counted(domains.length, 'domain')}</h2>
-        <ul class="chooser">
-          ${domains.map(
-            (each) => html`<li key=${each.domain}>
-              <a href="#/manage/${encodeURIComponent(each.domain)}" aria-current=${each.domain === domain ? 'true' : undefined}>
-                <${Swatch} hue=${hues.get(each.domain)} /><span class="name">${each.domain}</span>
-              </a>
-              <${Where} ...${each} brief=${true} />
-            </li>`,
-          )}
-        </ul>
-      </section>
+      <${Chooser} domains=${domains} chosen=${domain} hues=${hues} />
       ${
         domain === ''
           ? html`<p class="card muted hint">Choose a domain to see its versions.</p>`

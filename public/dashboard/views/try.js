@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from '../../vendor/preact-hooks.js'
 import { counted } from '../format.js'
 import { Failure, html } from '../html.js'
 import { predict } from '../predict.js'
+import { LIMITS } from '../requests.js'
 import { huesOf } from '../scale.js'
 import { Camera } from './camera.js'
 import { DropBox } from './drop-box.js'
@@ -70,7 +71,7 @@ export function Try({ api, service, state, domain, onToken }) {
       <div class="field">
         <label for="domain">Domain</label>
         <select id="domain" value=${chosen} onChange=${(/** @type {{ currentTarget: HTMLSelectElement }} */ { currentTarget }) => choose(currentTarget.value)}>
-          <option value=${ALL}>All ${able.length} domains, in one request</option>
+          <option value=${ALL}>All ${able.length} domains${able.length <= LIMITS.parts && ', in one request'}</option>
           ${able.map((each) => html`<option value=${each.domain}>${each.domain}</option>`)}
         </select>
       </div>
