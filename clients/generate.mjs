@@ -3,6 +3,7 @@
  * test/openapi.test.ts fails where something else is there.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
+import openapiTS, { astToString } from 'openapi-typescript'
 import { parse } from 'yaml'
 
 /** @param {string} name */
@@ -13,7 +14,14 @@ export function asJson(yaml) {
   return `${JSON.stringify(parse(yaml), null, 1)}\n`
 }
 
+/** Its types. @param {string} yaml */
+export async function asTypes(yaml) {
+  const text = astToString(await openapiTS(yaml))
+  return `/** The types of the API, made of openapi.yaml by \`npm run openapi\`. */\n${text}`
+}
+
 if (process.argv[1] === new URL(import.meta.url).pathname) {
   const yaml = readFileSync(file('openapi.yaml'), 'utf8')
   writeFileSync(file('openapi.json'), asJson(yaml))
+  writeFileSync(file('src/client/api.ts'), await asTypes(yaml))
 }

@@ -20,6 +20,11 @@ const commands = new Map<string, () => Promise<Command>>(
     family: async () => (await import('./commands/family.js')).familyCommand(),
     compress: async () => (await import('./commands/compress.js')).compressCommand(),
     pack: async () => (await import('./commands/pack.js')).packCommand(),
+    predict: async () => (await import('./commands/remote/predict.js')).predictCommand(),
+    embed: async () => (await import('./commands/remote/predict.js')).embedCommand(),
+    domains: async () => (await import('./commands/remote/domains.js')).domainsCommand(),
+    families: async () => (await import('./commands/remote/families.js')).familiesCommand(),
+    profile: async () => (await import('./commands/remote/profile.js')).profileCommand(),
     store: async () => (await import('./commands/store.js')).storeCommand(),
   }),
 )
@@ -45,6 +50,12 @@ if (called === 'serve') refuseDebugger()
 if (called === 'serve' && process.pid === 1) {
   runAsInit()
 } else {
+  // A reader that has seen enough (`facet domains ls | head`) ends a command.
+  if (called !== 'serve')
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error
+      process.exit()
+    })
   // Before anything heavy is loaded. Other commands keep the default actions: they may compute for seconds.
   if (called === 'serve') signals.listen()
   await run()

@@ -18,7 +18,7 @@ const rooms: [room: string, mayImport: string][] = [
   ],
   [
     'commands',
-    'engine engine/runtime compiler compiler/int8 store image family pack manifest manifest/kinds onnx bytes concurrency host errors shown-text',
+    'engine engine/runtime compiler compiler/int8 store image family pack manifest manifest/kinds onnx bytes concurrency host client errors shown-text',
   ],
   [
     'http',
@@ -64,6 +64,7 @@ const rooms: [room: string, mayImport: string][] = [
   ['concurrency', 'errors'],
   ['bytes', ''],
   ['host', ''],
+  ['client', ''],
   ['domain-id', 'errors shown-text'],
   ['errors', 'shown-text'],
   ['similar-text', ''],

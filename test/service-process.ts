@@ -44,7 +44,9 @@ export async function compileProgram(
     // What is compiled already.
     else if (/\.([cm]?js|json)$/.test(name)) await cp(source, target)
   }
-  for (const name of ['package.json', 'openapi.yaml', 'models', 'adapters'])
+  const { files } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { files: string[] }
+  // What the package has beside what is compiled here and the add-on.
+  for (const name of ['package.json', ...files.filter((file) => !file.includes('/'))])
     await symlink(join(ROOT, name), join(dir, name))
   if (native !== undefined) {
     const build = join(dir, 'native', 'build')

@@ -43,6 +43,8 @@ const LEFT_OUT = [
   'onnx-*',
   'fuzz-*',
   'naive',
+  'typescript-client',
+  'clients-page',
   // Pages, dependencies and benchmarks, which a change of code seldom touches.
   'docs',
   'security-doc',

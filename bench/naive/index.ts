@@ -17,7 +17,16 @@ import { type Variant, variants } from './variants.js'
 /** A test that hangs on the plain way has failed. */
 const TEST_TIMEOUT_SECONDS = 60
 const copied = ['src', 'test', 'bench', 'package.json', 'tsconfig.json']
-const linked = ['node_modules', 'models', 'adapters', 'samples', 'docs', 'openapi.yaml']
+const linked = [
+  'node_modules',
+  'models',
+  'adapters',
+  'samples',
+  'docs',
+  'public',
+  'openapi.yaml',
+  'openapi.json',
+]
 
 async function main(): Promise<void> {
   const called = command('naive', "Does each pain's test fail on the plain way of doing it?")

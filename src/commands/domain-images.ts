@@ -48,7 +48,7 @@ export interface ImagesOptions {
 const IMAGES = 'The folder of images (--images)'
 const IMAGES_REMEDY = 'Name a folder with a folder of images for each domain.'
 const PACKS = 'The folder of packs (--packs)'
-const imageExtensions = new Set(['.avif', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'])
+export const imageExtensions = new Set(['.avif', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'])
 
 /**
  * The domains with images, sorted by name; the base is one of them where `images` has a folder for it, or no folder for

@@ -83,6 +83,8 @@ Signals:
   a second one         ends the process at once, with the exit code of that signal;
                        so does one while the service starts`
 
+/** What the commands read that call a service (`facet predict`). */
+const CLIENT_PREFIX = 'FACET_CLIENT_'
 /** Variables that Kubernetes sets in every pod beside a Service called `facet`; they are no options of ours. */
 const serviceLink = /^FACET_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))/
 
@@ -157,7 +159,12 @@ function lanesFor(threads: number): number {
 function unknownVariable(): string | undefined {
   const known = new Set([...Object.keys(settings).map(variable), adminVariable, predictVariable])
   const unknown = Object.keys(process.env).find((name) => {
-    return name.startsWith('FACET_') && !known.has(name) && !serviceLink.test(name)
+    return (
+      name.startsWith('FACET_') &&
+      !known.has(name) &&
+      !serviceLink.test(name) &&
+      !name.startsWith(CLIENT_PREFIX)
+    )
   })
   return unknown && `unknown environment variable '${unknown}'`
 }
