@@ -4,16 +4,13 @@
  * are those of the other graphs, rounded when a graph is opened, and packs stay valid.
  */
 import { createHash } from 'node:crypto'
-import { encodeFloat16, Float16RangeError } from '../bytes/float16.js'
 import { FamilyError } from '../manifest/family-error.js'
 import { findGraph, isFp16, FP16 } from '../manifest/graphs.js'
 import { FEATURES, INNER_PREFIX } from '../manifest/layout.js'
 import type { FamilyManifest, GraphVariant } from '../manifest/manifest.js'
 import {
-  BackboneError,
   FLOAT,
   FLOAT16,
-  floats,
   intAttribute,
   intOf,
   loadTensor,
@@ -21,6 +18,7 @@ import {
   type Node,
   type Tensor,
 } from '../onnx/onnx.js'
+import { halved } from '../onnx/half.js'
 import { LARGE_WEIGHT_BYTES } from '../onnx/writer.js'
 import { graphFiles, WEIGHTS_FILE } from './graph-files.js'
 import { type ReadFile, readGraph } from './quantise.js'
@@ -98,7 +96,7 @@ export function halfGraph(model: Model): Model {
       constants.set(name, tensor)
       renamed.set(name, `${INNER_PREFIX}fp16/${name}`)
       casts.push(castNode(name, FLOAT16, renamed.get(name)!))
-    } else constants.set(name, halved(name, tensor))
+    } else constants.set(name, halved(tensor, refusal(name)))
   }
   const banks = new Set(model.inputs.filter(({ type }) => type === FLOAT).map(({ name }) => name))
   const nodes = model.nodes.flatMap((node): Node[] => {
@@ -142,21 +140,14 @@ function halvedNode(node: Node): Node {
     return { ...node, attributes: [intAttribute('to', FLOAT16)] }
   const attributes = node.attributes.map((attribute) => {
     if (attribute.t?.dataType !== FLOAT) return attribute
-    const { dims, bytes } = halved(
-      node.name,
-      loadTensor(attribute.t, node.name, () => undefined),
-    )
+    const tensor = loadTensor(attribute.t, node.name, () => undefined)
+    const { dims, bytes } = halved(tensor, refusal(node.name))
     return { ...attribute, t: { dims, dataType: FLOAT16, rawData: bytes } }
   })
   return { ...node, attributes }
 }
 
-function halved(name: string, tensor: Tensor): Tensor {
-  try {
-    const { buffer } = encodeFloat16(floats(tensor))
-    return { dims: tensor.dims, type: FLOAT16, bytes: new Uint8Array(buffer) }
-  } catch (error) {
-    if (!(error instanceof Float16RangeError)) throw error
-    throw new BackboneError(`The trunk cannot be computed in half precision: ${name}: ${error.message}.`)
-  }
+/** What is said of a constant that does not fit. */
+function refusal(name: string): (reason: string) => string {
+  return (reason) => `The trunk cannot be computed in half precision: ${name}: ${reason}.`
 }

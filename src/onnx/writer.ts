@@ -4,19 +4,9 @@
  * Knows operators and their versions, not slots.
  */
 import type { onnx as Onnx } from 'onnx-proto'
-import { encodeFloat16, Float16RangeError } from '../bytes/float16.js'
 import type { Graph } from './graph.js'
-import {
-  BackboneError,
-  FLOAT,
-  FLOAT16,
-  floats,
-  int64Tensor,
-  intAttribute,
-  intsAttribute,
-  type Node,
-  type Tensor,
-} from './onnx.js'
+import { halved } from './half.js'
+import { FLOAT, int64Tensor, intAttribute, intsAttribute, type Node, type Tensor } from './onnx.js'
 
 /**
  * Weights of at least so many bytes are stored as external data, which a family's graphs share, and as fp16
@@ -181,7 +171,9 @@ export class Writer {
       if (tensor.type !== FLOAT || tensor.bytes.byteLength < LARGE_WEIGHT_BYTES) continue
       const stored = `${this.#prefix}half/${name}`
       this.constants.delete(name)
-      this.constants.set(stored, { ...tensor, type: FLOAT16, bytes: half(name, tensor) })
+      const remedy = 'Build without --fp16.'
+      const refused = (reason: string) => `The weights ${name} cannot be stored as fp16: ${reason}. ${remedy}`
+      this.constants.set(stored, { ...tensor, ...halved(tensor, refused) })
       casts.push({
         name: this.#nodeName(`${this.#prefix}cast/${name}`),
         op: 'Cast',
@@ -191,16 +183,5 @@ export class Writer {
       })
     }
     this.nodes.unshift(...casts)
-  }
-}
-
-function half(name: string, tensor: Tensor): Uint8Array {
-  try {
-    return new Uint8Array(encodeFloat16(floats(tensor)).buffer)
-  } catch (error) {
-    if (!(error instanceof Float16RangeError)) throw error
-    throw new BackboneError(
-      `The weights ${name} cannot be stored as fp16: ${error.message}. Build without --fp16.`,
-    )
   }
 }
