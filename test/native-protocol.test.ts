@@ -147,6 +147,14 @@ t.test('a start that fails says why', async (t) => {
       /^the trunk cannot be loaded: no such file$/,
     ],
     [
+      (lanes) =>
+        lanes.tell({
+          type: 'unopened',
+          message: 'Available memory of 3 is smaller than requested bytes of 5',
+        }),
+      /^the trunk cannot be loaded: Available memory of 3 .*--gpu-memory/,
+    ],
+    [
       (lanes) => lanes.tell({ type: 'opened', signatures: [[['pixels'], ['features']], signatures[1]!] }),
       /does not fit its manifest: inputs missing \[row, /,
     ],

@@ -15,8 +15,13 @@ import { quantile } from '../statistics.js'
 import { powers, type Rig } from './rig.js'
 
 /** Connections of one load generator, and images that it sends before anything is counted. */
-const CONNECTIONS = 64
-const WARM_UP_IMAGES = 512
+interface Load {
+  connections: number
+  warmUp: number
+}
+
+const loadOf = ({ scale }: Rig): Load =>
+  scale.rehearsal ? { connections: 8, warmUp: 16 } : { connections: 64, warmUp: 512 }
 
 interface Served {
   service: Child
@@ -28,6 +33,7 @@ export async function service(rig: Rig) {
   const dir = await mkdtemp(join(tmpdir(), 'facet-gpu-service-'))
   const running: Served[] = []
   const found = []
+  let failure: string | undefined
   try {
     const names = rig.packs.map((_, index) => domainName(index))
     const seeds = join(dir, 'seeds')
@@ -40,11 +46,15 @@ export async function service(rig: Rig) {
         found.push({ processes, kind, ...(await throughput(rig, running, kind, names)) })
       found.push({ processes, kind: 'pixels', ...(await fed(rig, running, names)) })
     }
-    return { domains: names.length, connections: CONNECTIONS, runs: found }
+  } catch (error) {
+    // What fewer processes did stands.
+    failure = (error as Error).message
   } finally {
     await Promise.all(running.flatMap(({ service, load }) => [service.stop(), load.stop()]))
     await rm(dir, { recursive: true, force: true })
   }
+  const { connections } = loadOf(rig)
+  return { domains: rig.packs.length, connections, runs: found, ...(failure !== undefined && { failure }) }
 }
 
 async function start(rig: Rig, seeds: string, data: string, names: string[]): Promise<Served> {
@@ -52,37 +62,54 @@ async function start(rig: Rig, seeds: string, data: string, names: string[]): Pr
   const flags = [
     ...['--port', '0', '--family', rig.family.dir, '--adapters', seeds, '--data', data],
     ...['--device', deviceName(device), '--bank', 'device', '--max-batch', String(maxBatch)],
-    ...['--threads', '2', '--max-queue', '8192', '--max-queue-per-domain', '8192'],
+    ...[
+      '--threads',
+      '2',
+      '--max-queue',
+      '8192',
+      '--max-queue-per-domain',
+      '8192',
+      '--request-timeout',
+      '60s',
+    ],
   ]
   const service = await Child.start(new URL('../speed/service-process.js', import.meta.url), flags)
   const load = await Child.start(new URL('../speed/load-process.js', import.meta.url))
   const served = { service, load, url: await service.ask<string>({ type: 'url' }) }
   // Each domain once, so that all are resident.
-  await sent(served, names, 'png64', Math.max(WARM_UP_IMAGES, names.length), 'given')
+  const { warmUp } = loadOf(rig)
+  await sent(rig, served, {
+    domains: names,
+    kind: 'png64',
+    images: Math.max(warmUp, names.length),
+    order: 'given',
+  })
   return served
 }
 
 async function sent(
+  rig: Rig,
   { load, url }: Served,
-  domains: string[],
-  kind: ImageKind,
-  images: number,
-  order: LoadJob['order'] = 'random',
+  wanted: Pick<LoadJob, 'domains' | 'kind' | 'images' | 'order'>,
 ): Promise<LoadResult> {
-  const job: LoadJob = { url, domains, order, kind, images, atOnce: CONNECTIONS }
+  const { images } = wanted
+  const job: LoadJob = { url, atOnce: loadOf(rig).connections, ...wanted }
   const result = await load.ask<LoadResult>({ type: 'load', ...job })
   if (result.failed > 0) throw new Error(`${result.failed} of ${images} requests failed: ${result.failure}`)
   return result
 }
 
 /** All services at once, each with its own load generator. */
-async function throughput({ scale }: Rig, running: readonly Served[], kind: ImageKind, names: string[]) {
-  const first = await Promise.all(running.map((served) => sent(served, names, kind, WARM_UP_IMAGES)))
+async function throughput(rig: Rig, running: readonly Served[], kind: ImageKind, domains: string[]) {
+  const { warmUp } = loadOf(rig)
+  const all = (images: number) =>
+    Promise.all(running.map((served) => sent(rig, served, { domains, kind, images, order: 'random' })))
+  const first = await all(warmUp)
   const slowest = Math.max(...first.map(({ ms }) => ms))
-  const images = Math.ceil((WARM_UP_IMAGES * scale.seconds * 500) / slowest)
+  const images = Math.ceil((warmUp * rig.scale.seconds * 500) / slowest)
   const before = running.map(({ service }) => cpuMs(service.pid))
   await Promise.all(running.map(({ service }) => service.ask({ type: 'held-start' })))
-  const results = await Promise.all(running.map((served) => sent(served, names, kind, images)))
+  const results = await all(images)
   const held = await Promise.all(running.map(({ service }) => service.ask<unknown>({ type: 'held-stop' })))
   const ms = Math.max(...results.map((result) => result.ms))
   const used = running.reduce((sum, { service }, at) => sum + cpuMs(service.pid) - before[at]!, 0)

@@ -56,6 +56,10 @@ export class NativeLaneMaker implements LaneMaker {
 /** Bytes that are copied in a step. */
 const COPIED_BYTES = 1 << 19
 
+/** What onnxruntime, CUDA and the add-on say where a device has too little memory: nothing is wrong with what is installed. */
+const OUT_OF_MEMORY =
+  /Available memory of|Failed to allocate memory|out of memory|has no memory for|--gpu-memory/
+
 /** What a lane says of a run that it has done. */
 type Done = Extract<NativeEvent, { type: 'done' }>
 /** What is said of a row that is on the device. */
@@ -303,6 +307,8 @@ class NativeLanes implements LaneGroup {
 
   #unopened(reason: string): Error {
     const { device } = this.#options.plan
+    if (OUT_OF_MEMORY.test(reason))
+      return unloadable(`${reason.trim()}. Give it more (--gpu-memory), or lower --bank-memory`)
     return device.kind === 'cuda' ? cudaFailure(device.id, reason) : unloadable(reason)
   }
 

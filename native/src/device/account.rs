@@ -65,7 +65,7 @@ impl Account {
             return Ok(());
         }
         Err(format!(
-            "--gpu-memory {} is too little: the trunk takes {}, and the rows of adapters {} (--bank-memory), before anything has run. Raise --gpu-memory, or lower --bank-memory",
+            "--gpu-memory {} is too little: the trunk takes {}, and the rows of adapters {} (--bank-memory), before anything has run",
             shown(limit),
             shown(trunk),
             shown(rows)

@@ -71,7 +71,7 @@ impl DeviceRows {
             let allocator = rows.account.allocator();
             let block = allocator.alloc::<u8>(count * bytes).map_err(|error| {
                 format!(
-                    "the device has no memory for {} of adapters: {}. Lower --bank-memory, or raise --gpu-memory",
+                    "the device has no memory for {} of adapters: {}",
                     shown(all as u64),
                     text(error)
                 )
