@@ -85,3 +85,21 @@ t.test('a file that has not changed is not sent again, and what is no file is no
     t.match((await app.inject(url)).json(), { status: 404, code: 'not_found' }, url)
   t.equal((await app.inject({ method: 'POST', url: '/vendor/htm.js' })).statusCode, 405)
 })
+
+t.test('/docs: the description, shown by files of this service alone', async (t) => {
+  const { app } = await testApp(t, { pages: await readPages(), openapi: { yaml: '', json: '{}' } })
+  const page = await app.inject('/docs')
+  t.match(page, { statusCode: 200, headers: { 'content-type': 'text/html; charset=utf-8' } })
+  const policy = String(page.headers['content-security-policy'])
+  t.match(policy, "script-src 'self'; style-src 'self'; img-src 'self' data:;")
+  t.notMatch(
+    page.body,
+    /<style|\sstyle=|<script(?![^>]*\ssrc=)|\son\w+=|https?:/,
+    'nothing inline, no other site',
+  )
+  const start = (await app.inject('/docs/start.js')).body
+  const named = [...page.body.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, name]) => name!)
+  for (const name of [...named, /url: '([^']+)'/.exec(start)![1]!])
+    t.equal((await app.inject(`/${name}`)).statusCode, 200, name)
+  t.match(start, 'validatorUrl: null', "Swagger UI's own would ask another site")
+})

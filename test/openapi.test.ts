@@ -10,6 +10,7 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { asJson, asTypes } from '../clients/generate.mjs'
 import { errorTable } from '../src/errors.js'
+import { readPages } from '../src/http/pages/files.js'
 import { pattern } from '../src/http/exchange/record.js'
 import { image, multipart, pack, testApp } from './http-app.js'
 
@@ -305,12 +306,13 @@ const requests: [string, InjectOptions][] = [
   ['getLive', { method: 'GET', url: '/livez' }],
   ['getReady', { method: 'GET', url: '/readyz' }],
   ['getOpenApiJson', { method: 'GET', url: '/openapi.json' }],
+  ['getDocs', { method: 'GET', url: '/docs' }],
   ['getOpenApi', { method: 'GET', url: '/openapi.yaml' }],
   ['getIndex', { method: 'GET', url: '/' }],
 ]
 
 t.test("the service's answers fit the document", async (t) => {
-  const { app, domains } = await testApp(t, { openapi: { yaml: text, json } })
+  const { app, domains } = await testApp(t, { openapi: { yaml: text, json }, pages: await readPages() })
   await domains.put('bare', pack(null), { activate: true })
   const byId = new Map([...operations()].map(([, , operation]) => [operation.operationId, operation]))
   const met = new Set<string>()

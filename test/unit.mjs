@@ -45,6 +45,7 @@ const LEFT_OUT = [
   'naive',
   'typescript-client',
   'clients-page',
+  'docs-page',
   // Pages, dependencies and benchmarks, which a change of code seldom touches.
   'docs',
   'security-doc',

@@ -35,6 +35,8 @@ const VENDORED: readonly Vendored[] = [
   { path: '/vendor/preact-hooks.js', url: inPackage('preact/hooks'), imports: { preact: './preact.js' } },
   { path: '/vendor/htm.js', url: inPackage('htm') },
   { path: '/vendor/uplot.js', url: inPackage('uplot', 'uPlot.esm.js') },
+  { path: '/vendor/swagger-ui.js', url: inPackage('swagger-ui-dist', 'swagger-ui-bundle.js') },
+  { path: '/vendor/swagger-ui.css', url: inPackage('swagger-ui-dist', 'swagger-ui.css') },
   { path: '/vendor/uplot.css', url: inPackage('uplot', 'uPlot.min.css') },
 ]
 

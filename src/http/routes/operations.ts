@@ -3,10 +3,20 @@
  * routes take no body and change nothing.
  */
 import type { FastifyInstance } from 'fastify'
+import { FacetError } from '../../errors.js'
 import type { AppDeps } from '../exchange/deps.js'
 import { problemPlane } from '../exchange/problems.js'
 import { checkReady } from '../exchange/ready.js'
 import { pageHeaders, sendFile } from '../pages/sending.js'
+
+/** Swagger UI's style sheet has its icons in itself. */
+const docsHeaders = {
+  ...pageHeaders,
+  'content-security-policy': pageHeaders['content-security-policy']!.replace(
+    "img-src 'self'",
+    "img-src 'self' data:",
+  ),
+}
 
 export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps }): Promise<void> {
   const { metrics, families } = deps
@@ -19,6 +29,7 @@ export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps
     families: families.map(({ manifest }) => manifest.name),
     links: {
       api: '/openapi.yaml',
+      docs: '/docs',
       domains: '/v1/domains',
       family: '/v1/family',
       families: '/v1/families',
@@ -33,6 +44,12 @@ export async function operations(app: FastifyInstance, { deps }: { deps: AppDeps
     const dashboard = deps.pages.get('/dashboard/index.html')
     if (dashboard === undefined || !/\btext\/html\b/i.test(request.headers.accept ?? '')) return index
     return sendFile(request, reply.headers(pageHeaders), dashboard)
+  })
+
+  app.get('/docs', { config: { scope: 'open', quiet: true } }, async (request, reply) => {
+    const page = deps.pages.get('/docs/index.html')
+    if (page === undefined) throw new FacetError('not_found', 'There is nothing at this path.')
+    return sendFile(request, reply.headers(docsHeaders), page)
   })
 
   app.get('/livez', { config: { scope: 'open', quiet: true } }, async () => ({ status: 'live' }))
