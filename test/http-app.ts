@@ -16,6 +16,7 @@ import type { AppDeps, Domains, HttpConfig, ServedFamily } from '../src/http/exc
 import { variablePrincipals } from '../src/http/access/tokens.js'
 import { Metrics } from '../src/serve/metrics.js'
 import { Admission } from '../src/predict/admission.js'
+import { Statistics } from '../src/predict/statistics.js'
 import type { Sample, SampleResult } from '../src/predict/batch-runner.js'
 import { type AcceptedImage, Predictor } from '../src/predict/predictor.js'
 import { totalMemory } from '../src/residency/memory.js'
@@ -336,8 +337,12 @@ export async function testApp(
   const domains = new MemoryDomains()
   await domains.put('colours', pack(['red', 'green', 'blue']), { activate: true })
   await domains.put('shapes', pack(['round', 'square']), { activate: true })
+  const statistics = new Statistics(() => clock.date().getTime())
   const scheduler = new Scheduler<Sample, SampleResult>({
-    run: countingTrunk(domains.rows),
+    run: (batch) => {
+      statistics.ran(batch)
+      return countingTrunk(domains.rows)(batch)
+    },
     clock,
     lanes: () => 1,
     maxBatch: () => 4,
@@ -352,8 +357,13 @@ export async function testApp(
       familyOf: () => ({ fingerprint: manifest.fingerprint, input: manifest.input, open, scheduler }),
       acquire: (domain, version) => domains.acquire(domain, version),
       clock,
+      observe: {
+        answered: (results, timings, ms) => statistics.answered(results, timings, ms),
+        failed: (domains, ms) => statistics.failed(domains, ms),
+      },
     }),
     metrics,
+    statistics,
     families: servedFamilies,
     memory: () => totalMemory([account], 1000),
     principals: () => principals,

@@ -79,7 +79,13 @@ t.test('health follows the service; a model is ready as far as the service is', 
   t.strictSame((await app.inject('/v2')).json(), {
     name: 'facet',
     version: '0.0.0',
-    extensions: ['binary_tensor_data', 'classification', 'model_configuration', 'model_repository'],
+    extensions: [
+      'binary_tensor_data',
+      'classification',
+      'model_configuration',
+      'model_repository',
+      'statistics',
+    ],
   })
   const urls = ['/v2/health/ready', '/v2/models/colours/ready', '/v2/models/colours:features/ready']
   for (const url of urls) t.match(await app.inject(url), { statusCode: 200 }, url)

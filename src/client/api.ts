@@ -378,6 +378,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v2/models/{model}/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Statistics of a model.
+         * @description The statistics extension. Requests of both planes are counted.
+         */
+        get: operations["getModelStatistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Statistics of all models that were asked.
+         * @description The statistics extension. Requests of both planes are counted.
+         */
+        get: operations["getAllStatistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v2/models/{model}/ready": {
         parameters: {
             query?: never;
@@ -451,6 +491,26 @@ export interface paths {
          * @description The model configuration extension.
          */
         get: operations["getModelVersionConfig"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Statistics of a model.
+         * @description The statistics extension. Requests of both planes are counted.
+         */
+        get: operations["getModelVersionStatistics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -690,6 +750,33 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        ModelStatistics: {
+            model_stats: components["schemas"]["ModelVersionStatistics"][];
+        };
+        ModelVersionStatistics: {
+            name: string;
+            version: components["schemas"]["Version"];
+            /** @description Milliseconds since 1970; 0 for none. */
+            last_inference: number;
+            /** @description Images that were answered. */
+            inference_count: number;
+            /** @description Runs that had images of it. */
+            execution_count: number;
+            inference_stats: components["schemas"]["ModelDurations"];
+        };
+        /** @description Of requests, from their admission. */
+        ModelDurations: {
+            success: components["schemas"]["ModelDuration"];
+            fail: components["schemas"]["ModelDuration"];
+            queue: components["schemas"]["ModelDuration"];
+            compute_input: components["schemas"]["ModelDuration"];
+            compute_infer: components["schemas"]["ModelDuration"];
+        };
+        ModelDuration: {
+            count: number;
+            /** @description Nanoseconds of all together. */
+            ns: number;
+        };
         ModelIndex: {
             name: string;
             /** @description The active version; empty where there is none. */
@@ -2991,6 +3078,83 @@ export interface operations {
             503: components["responses"]["ModelUnavailable"];
         };
     };
+    getModelStatistics: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Echoed if it is 1 to 128 letters, digits or `._-`. Otherwise the service makes a new one.
+                 * @example order-4711
+                 */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /** @description A domain, for its classifier; with `:features` behind it, for its features. */
+                model: components["parameters"]["Model"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its statistics. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelStatistics"];
+                };
+            };
+            400: components["responses"]["ModelFailure"];
+            401: components["responses"]["ModelFailure"];
+            403: components["responses"]["ModelFailure"];
+            404: components["responses"]["ModelFailure"];
+            405: components["responses"]["ModelFailure"];
+            409: components["responses"]["ModelFailure"];
+            417: components["responses"]["ModelFailure"];
+            429: components["responses"]["ModelTooMany"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["ModelFailure"];
+            503: components["responses"]["ModelUnavailable"];
+        };
+    };
+    getAllStatistics: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Echoed if it is 1 to 128 letters, digits or `._-`. Otherwise the service makes a new one.
+                 * @example order-4711
+                 */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Their statistics. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelStatistics"];
+                };
+            };
+            400: components["responses"]["ModelFailure"];
+            401: components["responses"]["ModelFailure"];
+            403: components["responses"]["ModelFailure"];
+            405: components["responses"]["ModelFailure"];
+            417: components["responses"]["ModelFailure"];
+            429: components["responses"]["ModelTooMany"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["ModelFailure"];
+            503: components["responses"]["ModelUnavailable"];
+        };
+    };
     getModelReady: {
         parameters: {
             query?: never;
@@ -3183,6 +3347,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelConfig"];
+                };
+            };
+            400: components["responses"]["ModelFailure"];
+            401: components["responses"]["ModelFailure"];
+            403: components["responses"]["ModelFailure"];
+            404: components["responses"]["ModelFailure"];
+            405: components["responses"]["ModelFailure"];
+            409: components["responses"]["ModelFailure"];
+            417: components["responses"]["ModelFailure"];
+            429: components["responses"]["ModelTooMany"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["ModelFailure"];
+            503: components["responses"]["ModelUnavailable"];
+        };
+    };
+    getModelVersionStatistics: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Echoed if it is 1 to 128 letters, digits or `._-`. Otherwise the service makes a new one.
+                 * @example order-4711
+                 */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /** @description A domain, for its classifier; with `:features` behind it, for its features. */
+                model: components["parameters"]["Model"];
+                version: components["parameters"]["ModelVersion"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its statistics. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelStatistics"];
                 };
             };
             400: components["responses"]["ModelFailure"];

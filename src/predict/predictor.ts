@@ -97,6 +97,10 @@ export interface PredictObserver {
   images?(domain: string, outcome: 'ok' | 'rejected' | 'error', count: number): void
   /** A request with images of this domain was answered, so many seconds after it came. */
   predicted?(domain: string, seconds: number): void
+  /** A request was answered. @param ms from when it came */
+  answered?(results: readonly PredictResult[], timings: PredictTimings, ms: number): void
+  /** A request with images of these domains failed. @param ms from when it came */
+  failed?(domains: Iterable<string>, ms: number): void
   /** An admitted request was given up. */
   rejected?(reason: GivenUp): void
 }
@@ -175,19 +179,20 @@ export class Predictor {
       this.#admit(items, images, options.principal ?? '')
       const answers = await this.#inTime(this.#answerAll(items, options), options.deadline)
       this.#count(images, 'ok')
-      const seconds = (this.#options.clock.now() - began) / 1000
-      for (const domain of images.keys()) this.#observe.predicted?.(domain, seconds)
-      return {
-        results: answers.map(({ result }) => result),
-        timings: {
-          decodeMs: Math.max(...answers.map(({ decodeMs }) => decodeMs)),
-          queueMs: Math.max(...answers.map(({ queueMs }) => queueMs)),
-          inferenceMs: Math.max(...answers.map(({ inferenceMs }) => inferenceMs)),
-        },
+      const ms = this.#options.clock.now() - began
+      for (const domain of images.keys()) this.#observe.predicted?.(domain, ms / 1000)
+      const results = answers.map(({ result }) => result)
+      const timings = {
+        decodeMs: Math.max(...answers.map(({ decodeMs }) => decodeMs)),
+        queueMs: Math.max(...answers.map(({ queueMs }) => queueMs)),
+        inferenceMs: Math.max(...answers.map(({ inferenceMs }) => inferenceMs)),
       }
+      this.#observe.answered?.(results, timings, ms)
+      return { results, timings }
     } catch (error) {
       const isClients = error instanceof FacetError && error.status < 500
       this.#count(images, isClients ? 'rejected' : 'error')
+      this.#observe.failed?.(images.keys(), this.#options.clock.now() - began)
       const givenUp = GIVEN_UP.find((code) => error instanceof FacetError && error.code === code)
       if (givenUp !== undefined) this.#observe.rejected?.(givenUp)
       throw error

@@ -61,6 +61,8 @@ export interface FamilyRuntimeOptions {
   clock: Clock
   logger: Logger
   observe: FamilyObserver
+  /** Images that ran together. */
+  ran(batch: readonly Sample[]): void
 }
 
 export class FamilyRuntime implements PredictingFamily, ServedFamily {
@@ -90,6 +92,7 @@ export class FamilyRuntime implements PredictingFamily, ServedFamily {
     })
     this.scheduler = new Scheduler({
       run: (batch, signal) => {
+        options.ran(batch)
         for (const { version } of batch) this.specialists?.count(version)
         return run(batch, signal)
       },

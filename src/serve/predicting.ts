@@ -4,6 +4,7 @@ import type { ServeConfig } from '../config/config.js'
 import { Admission } from '../predict/admission.js'
 import { Predictor } from '../predict/predictor.js'
 import { RateLimit } from '../predict/rate-limit.js'
+import type { Statistics } from '../predict/statistics.js'
 import type { Registry } from '../registry/registry.js'
 import type { FamilyRuntime } from './family-runtime.js'
 import type { Metrics, RejectionReason } from './metrics.js'
@@ -14,6 +15,7 @@ export function buildPredictor(
   config: ServeConfig,
   clock: Clock,
   metrics: Metrics,
+  statistics: Statistics,
 ): Predictor {
   const refused = (reason: RejectionReason) => metrics.rejected(reason)
   const { rateLimit, rateBurst } = config
@@ -33,7 +35,14 @@ export function buildPredictor(
     warm: (domain, version, wait) => registry.warm(domain, version, wait),
     acquire: (domain, version, wait) => registry.acquire(domain, version, wait),
     clock,
-    observe: metrics,
+    observe: {
+      decode: (seconds) => metrics.decode(seconds),
+      images: (domain, outcome, count) => metrics.images(domain, outcome, count),
+      predicted: (domain, seconds) => metrics.predicted(domain, seconds),
+      rejected: (reason) => metrics.rejected(reason),
+      answered: (results, timings, ms) => statistics.answered(results, timings, ms),
+      failed: (domains, ms) => statistics.failed(domains, ms),
+    },
   })
 }
 

@@ -29,6 +29,7 @@ import { LauncherClient, type LauncherClientOptions, type Starter } from '../ima
 import { DecodeProcesses } from '../image/apart/processes.js'
 import type { DecodeApart } from '../image/decode.js'
 import type { NativeAddon } from '../native/addon.js'
+import { Statistics } from '../predict/statistics.js'
 import { ListedVersions } from '../registry/listed-versions.js'
 import { baseSeed, describePack } from '../registry/opening.js'
 import { Registry } from '../registry/registry.js'
@@ -221,6 +222,7 @@ async function assemble(
     purpose: 'for the image to be decoded',
   })
   const decodeApart: DecodeApart = (bytes, input, options) => processes.decode(bytes, input, options)
+  const statistics = new Statistics(() => clock.date().getTime())
   const bankMemory = new SharedBudget(config.bankMemory, families.length)
   // On a device each family's rows have memory of their own.
   const budget = () => {
@@ -246,6 +248,7 @@ async function assemble(
         clock,
         logger: loggerOf(logger, family.manifest.name, families),
         observe: metrics.ofFamily(family.manifest.name),
+        ran: (batch) => statistics.ran(batch),
       }),
   )
   const { keepVersions } = config
@@ -265,7 +268,12 @@ async function assemble(
     clock,
     logger,
     keepVersions,
-    observe: metrics,
+    observe: {
+      forget: (domain) => {
+        metrics.forget(domain)
+        statistics.forget(domain)
+      },
+    },
   })
   metrics.expect(knownRequests(yaml))
   metrics.observe({
@@ -287,12 +295,13 @@ async function assemble(
     timeoutMs: config.requestTimeout,
     obstacle: () => (config.strictStore ? storeObstacle(registry.problems()) : undefined),
   })
-  const predictor = buildPredictor(runtimes, registry, config, clock, metrics)
+  const predictor = buildPredictor(runtimes, registry, config, clock, metrics, statistics)
   const predictionLog = await openPredictionLog(config, { logger, clock })
   const app = await buildApp({
     registry,
     predictor,
     metrics,
+    statistics,
     families: runtimes,
     memory: () =>
       totalMemory(

@@ -8,6 +8,7 @@ import type { ErrorCode } from '../../errors.js'
 import type { Clock } from '../../concurrency/clock.js'
 import type { FamilyManifest } from '../../manifest/manifest.js'
 import type { PredictItem, PredictOptions, PredictResult, PredictTimings } from '../../predict/predictor.js'
+import type { Statistics } from '../../predict/statistics.js'
 import type {
   DomainView,
   ListOptions,
@@ -151,6 +152,7 @@ export interface AppDeps {
   registry: Domains
   predictor: Predicting
   metrics: RequestMetrics
+  statistics: Pick<Statistics, 'of'>
   /** The first one first. */
   families: readonly [ServedFamily, ...ServedFamily[]]
   /** The memory account of all families together. */

@@ -7,7 +7,13 @@ import { checkReady } from '../../exchange/ready.js'
 import { admitModel, foundModel, type FoundModel, type OfModel } from './found-model.js'
 
 /** The extensions of the protocol that this plane has. */
-const EXTENSIONS = ['binary_tensor_data', 'classification', 'model_configuration', 'model_repository']
+const EXTENSIONS = [
+  'binary_tensor_data',
+  'classification',
+  'model_configuration',
+  'model_repository',
+  'statistics',
+]
 
 const probe = { config: { scope: 'open', quiet: true } } as const
 

@@ -13,6 +13,7 @@ import { noPageHeaders, type Plane } from '../../exchange/plane.js'
 import { inferRoutes } from './infer.js'
 import { modelRoutes } from './models.js'
 import { repositoryRoutes } from './repository.js'
+import { statisticsRoutes } from './statistics.js'
 
 export async function v2(
   app: FastifyInstance,
@@ -23,6 +24,7 @@ export async function v2(
   app.setNotFoundHandler(() => {})
   await readBodies(app, new Pace(deps.config.minBodyRate, deps.clock), { parseJson: false })
   modelRoutes(app, deps)
+  statisticsRoutes(app, deps)
   inferRoutes(app, deps, budgets.bodies)
   repositoryRoutes(app, deps, budgets.uploads)
 }
