@@ -81,6 +81,8 @@ t.test('a file that has not changed is not sent again, and what is no file is no
     '/dashboard/tsconfig.json',
     '/vendor/preact.d.ts',
     '/dashboard',
+    '/dashboard/index.html',
+    '/docs/index.html',
   ])
     t.match((await app.inject(url)).json(), { status: 404, code: 'not_found' }, url)
   t.equal((await app.inject({ method: 'POST', url: '/vendor/htm.js' })).statusCode, 405)

@@ -13,7 +13,9 @@ export async function pages(app: FastifyInstance, { deps }: { deps: AppDeps }): 
       `/${folder}/*`,
       { config: { scope: 'open', quiet: true } },
       async (request, reply) => {
-        const file = deps.pages.get(`/${folder}/${request.params['*']}`)
+        const path = request.params['*']
+        // A page has one address, without a file's name: what it names is relative to that.
+        const file = path.endsWith('.html') ? undefined : deps.pages.get(`/${folder}/${path}`)
         if (file === undefined) throw new FacetError('not_found', 'There is nothing at this path.')
         return sendFile(request, reply, file)
       },
