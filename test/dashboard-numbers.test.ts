@@ -131,9 +131,10 @@ t.test('quantiles lie within the bucket that holds them', async (t) => {
   )
 })
 
-const reading = (time: number, a: number, b: number) =>
+const reading = (time: number, a: number, b: number, started = 1000) =>
   readingOf(
     [
+      `process_start_time_seconds ${started}`,
       `facet_images_total{domain="a",outcome="ok"} ${a}`,
       `facet_images_total{domain="b",outcome="ok"} ${b}`,
       'facet_images_total{domain="b",outcome="error"} 2',
@@ -171,12 +172,47 @@ t.test('between readings lie rates, latencies, batches and the mix of domains', 
 t.test('readings begin anew with a service that was started again, and the oldest go', async (t) => {
   const before = [reading(0, 10, 5), reading(2, 20, 5)]
   t.equal(withReading(before, reading(4, 20, 5)).length, 3)
-  const anew = reading(6, 1, 0)
+  const anew = reading(6, 30, 10, 1005)
   t.same(withReading(before, anew), [anew])
   let readings = before
   for (let time = 4; time < 400; time += 2) readings = withReading(readings, reading(time, 20 + time, 5))
   t.equal(readings.length, 91)
   t.equal(readings[0]!.time, 398 - 180)
+})
+
+t.test('readings that follow too closely are left out: one batch between them is no peak', async (t) => {
+  const before = [reading(0, 10, 5), reading(2, 20, 5)]
+  t.same(withReading(before, reading(2.02, 52, 5)), before)
+  t.equal(momentsOf(withReading(before, reading(4, 52, 5))).at(-1)!.rate, 16)
+})
+
+t.test(
+  'a page that was hidden forgets what is older than three minutes, and averages over ten seconds',
+  async (t) => {
+    const old = [reading(0, 10, 0), reading(2, 20, 0), reading(100, 40, 0)]
+    const readings = withReading(old, reading(190, 80, 0))
+    t.same(
+      readings.map(({ time }) => time),
+      [100, 190],
+    )
+    t.equal(batchesOf(readings), null, 'not of a minute and a half')
+    t.equal(momentsOf(readings)[0]!.p50, null)
+    const more = withReading(readings, reading(192, 90, 0))
+    t.match(batchesOf(more), { batches: 5 })
+  },
+)
+
+t.test('a domain that is deleted takes its counts along, and is no restart', async (t) => {
+  const before = withReading([reading(0, 10, 50)], reading(2, 20, 60))
+  const gone = { ...reading(4, 24, 0), images: new Map([['a', 24]]) }
+  const after = withReading(before, gone)
+  t.equal(after.length, 3)
+  t.equal(momentsOf(after).at(-1)!.rate, 2)
+  t.same(mixOf(after, 3), [{ domain: 'a', images: 14, part: 1 }])
+  const again = withReading(after, reading(6, 24, 6))
+  t.equal(momentsOf(again).at(-1)!.rate, 3, 'made again it counts from 0')
+  const fewer = withReading(before, { ...gone, latency: new Map([[0.1, 3]]) })
+  t.equal(momentsOf(fewer).at(-1)!.p50, null, 'latencies that are not known are not made up')
 })
 
 const family = (memory: Partial<Family['memory']>): Family => ({
@@ -231,7 +267,7 @@ t.test('the picture has what is resident, what is on disk, and the same as dedic
       ['trunk', 2000, 'trunk'],
       ['a, also-a', 300, 'resident'],
       ['b', 250, 'resident'],
-      ['versions that are not active', 50, 'rest'],
+      ['other domains and versions', 50, 'rest'],
       ['c', 320, 'cold'],
     ],
   )
@@ -243,6 +279,29 @@ t.test('the picture has what is resident, what is on disk, and the same as dedic
   )
   t.same([apart.now, apart.all, scale], [2400, 3600, 3600])
 })
+
+t.test(
+  'a token that shows one domain of four sees its network, and what the others take together',
+  async (t) => {
+    const seen = domain('a', { residency: 'resident', bytes: { pack: 50, resident: 100 } })
+    const memory = {
+      adapter_bytes: 200,
+      head_bytes: 800,
+      rows: { used: 4, capacity: 9 },
+      dedicated_bytes: 4 * 1200,
+    }
+    const { shared, apart, resident, others } = pictureOf([family(memory)], [seen]).families[0]!
+    t.same([resident, others], [1, 3])
+    t.same(
+      apart.segments.map(({ label, bytes }) => [label, bytes]),
+      [
+        ['a', 1200],
+        ['other domains and versions', 3600],
+      ],
+    )
+    t.same([shared.now, apart.now], [3000, 4800], 'both bars are of the whole account')
+  },
+)
 
 t.test('very many domains are one segment beyond the first, and no byte is lost', async (t) => {
   const domains = Array.from({ length: 1000 }, (_, index) =>

@@ -7,6 +7,7 @@ import { bucketsBetween, bucketsOf, parseMetrics, quantileOf, sumOf, sumsBy } fr
 /**
  * @typedef {object} Reading what the counters said at a moment
  * @property {number} time seconds
+ * @property {number} started when the service's process was started, Unix time in seconds
  * @property {Map<string, number>} images images answered, by domain
  * @property {number} failed images that failed for the service's fault
  * @property {number} queue images that wait for a batch
@@ -23,12 +24,15 @@ import { bucketsBetween, bucketsOf, parseMetrics, quantileOf, sumOf, sumsBy } fr
  * @property {number} queue
  */
 
-/** Readings that are kept: three minutes of one every two seconds. */
-const KEPT = 91
-/** Latencies and batches are told of as many readings as make ten seconds. */
-const SMOOTHED = 5
+/** Readings are kept for so long. A page that was hidden took none: it begins anew. */
+const KEPT_S = 180
+/** Latencies and batches are told of readings that lie within so many seconds. */
+const SMOOTHED_S = 10
+/** Between readings that are closer, one batch looks like a peak. */
+const LEAST_S = 1
 
 const NAMES = new Set([
+  'process_start_time_seconds',
   'facet_images_total',
   'facet_queue_length',
   'facet_predict_duration_seconds_bucket',
@@ -44,6 +48,7 @@ export function readingOf(text, time) {
     labels.outcome === wanted
   return {
     time,
+    started: sumOf(metrics, 'process_start_time_seconds'),
     images: sumsBy(metrics, 'facet_images_total', 'domain', outcome('ok')),
     failed: sumOf(metrics, 'facet_images_total', outcome('error')),
     queue: sumOf(metrics, 'facet_queue_length'),
@@ -55,31 +60,51 @@ export function readingOf(text, time) {
 }
 
 /**
- * The readings with one more. A service that was started again counts from 0: what was read before is dropped then.
+ * The readings with one more; the same where it follows the last too closely. A service that was started again counts
+ * from 0: what was read before is dropped then.
  * @param {readonly Reading[]} readings @param {Reading} next @returns {Reading[]}
  */
 export function withReading(readings, next) {
   const last = readings.at(-1)
-  const restarted = last !== undefined && (total(next) < total(last) || next.batches < last.batches)
-  return restarted ? [next] : [...readings, next].slice(-KEPT)
+  if (last === undefined || next.started !== last.started) return [next]
+  if (next.time - last.time < LEAST_S) return [...readings]
+  return [...readings.filter(({ time }) => next.time - time <= KEPT_S), next]
 }
 
-/** @param {Reading} reading images answered in all */
-export function total({ images }) {
-  let sum = 0
-  for (const count of images.values()) sum += count
-  return sum
+/**
+ * Images answered between two readings, by domain. The counts of a domain that was deleted are gone, and those of one
+ * that was made again begin at 0.
+ * @param {Reading} before @param {Reading} after
+ */
+function answeredBetween(before, after) {
+  return [...after.images].map(([domain, count]) => {
+    const earlier = before.images.get(domain) ?? 0
+    return { domain, images: count < earlier ? count : count - earlier }
+  })
+}
+
+/** The first of the readings that lie within the last ten seconds before one of them, which may be that one.
+ * @param {readonly Reading[]} readings @param {Reading} last @returns {Reading} */
+function smoothedFrom(readings, last) {
+  return readings.find(({ time }) => last.time - time <= SMOOTHED_S) ?? last
+}
+
+/** The latencies between two readings; none where a deleted domain took its own with it, since the rest is not known.
+ * @param {Reading} before @param {Reading} after @returns {import('./metrics.js').Buckets} */
+function latencyBetween(before, after) {
+  const latency = bucketsBetween(before.latency, after.latency)
+  return [...latency.values()].some((count) => count < 0) ? new Map() : latency
 }
 
 /** @param {readonly Reading[]} readings @returns {Moment[]} one for each reading but the first */
 export function momentsOf(readings) {
   return readings.slice(1).map((reading, index) => {
     const before = /** @type {Reading} */ (readings[index])
-    const earlier = /** @type {Reading} */ (readings[Math.max(0, index + 1 - SMOOTHED)])
-    const latency = bucketsBetween(earlier.latency, reading.latency)
+    const latency = latencyBetween(smoothedFrom(readings, reading), reading)
+    const answered = answeredBetween(before, reading).reduce((sum, { images }) => sum + images, 0)
     return {
       time: reading.time,
-      rate: (total(reading) - total(before)) / Math.max(0.001, reading.time - before.time),
+      rate: answered / (reading.time - before.time),
       p50: quantileOf(latency, 0.5),
       p95: quantileOf(latency, 0.95),
       queue: reading.queue,
@@ -94,8 +119,9 @@ export function momentsOf(readings) {
  */
 export function batchesOf(readings) {
   const last = readings.at(-1)
-  const first = readings.at(-1 - SMOOTHED) ?? readings[0]
-  if (last === undefined || first === undefined || last.batches === first.batches) return null
+  if (last === undefined) return null
+  const first = smoothedFrom(readings, last)
+  if (last.batches === first.batches) return null
   const batches = last.batches - first.batches
   return {
     batches,
@@ -113,8 +139,7 @@ export function batchesOf(readings) {
 export function mixOf(readings, most) {
   const [first, last] = [readings[0], readings.at(-1)]
   if (first === undefined || last === undefined) return []
-  const counts = [...last.images]
-    .map(([domain, count]) => ({ domain, images: count - (first.images.get(domain) ?? 0) }))
+  const counts = answeredBetween(first, last)
     .filter(({ images }) => images > 0)
     .sort((a, b) => b.images - a.images || (a.domain < b.domain ? -1 : 1))
   const all = counts.reduce((sum, { images }) => sum + images, 0)

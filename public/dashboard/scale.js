@@ -4,6 +4,8 @@
  *
  * The lower bar shows dedicated networks at their best: weights alone, adapters merged in, in the trunk's precision.
  * Domains that are on disk take no memory; they are drawn apart, as what they would add.
+ *
+ * A token may show some of the domains only, while the account is of all: both bars have the others as one segment.
  */
 
 /**
@@ -24,9 +26,11 @@
  * @property {Bar} apart
  * @property {number} resident distinct versions in memory
  * @property {number} cold distinct versions on disk
+ * @property {number} others versions in memory that the listing does not have
  */
 
 const F32_BYTES = 4
+const OTHERS = 'other domains and versions'
 /** Segments of a bar; the domains beyond are one segment together. */
 const MOST_SEGMENTS = 240
 /** Packs have half precision; a bank of full precision takes twice their bytes. */
@@ -55,7 +59,7 @@ function familyPicture(family, domains) {
   const cold = versions.filter(({ residency }) => residency === 'cold' || residency === 'loading')
   const head = (/** @type {{ classes: number }} */ { classes }) => classes * (features + 1) * F32_BYTES
   const heads = resident.reduce((sum, version) => sum + head(version), 0)
-  const network = Math.max(0, memory.dedicated_bytes - heads) / Math.max(1, resident.length)
+  const network = networkBytes(memory, heads, resident)
   const factor = execution.bank_dtype === 'f16' ? BANK_BYTES_OF_PACK.f16 : BANK_BYTES_OF_PACK.f32
 
   const own = resident.map((version) => segment(version, 'resident', version.bytes.resident))
@@ -63,12 +67,15 @@ function familyPicture(family, domains) {
   const shared = [
     /** @type {Segment} */ ({ label: 'trunk', bytes: memory.trunk_bytes, kind: 'trunk', domain: null }),
     ...grouped(own),
-    ...others('versions that are not active', rest),
+    ...others(OTHERS, rest),
     ...others('networks of their own for the busiest domains', memory.specialised.bytes),
     ...grouped(cold.map((version) => segment(version, 'cold', version.bytes.pack * factor))),
   ]
+  const alone = resident.map((version) => segment(version, 'resident', network + head(version)))
+  const elsewhere = memory.dedicated_bytes - alone.reduce((sum, { bytes }) => sum + bytes, 0)
   const apart = [
-    ...grouped(resident.map((version) => segment(version, 'resident', network + head(version)))),
+    ...grouped(alone),
+    ...others(OTHERS, elsewhere),
     ...grouped(cold.map((version) => segment(version, 'cold', network + head(version)))),
   ]
   return {
@@ -77,7 +84,21 @@ function familyPicture(family, domains) {
     apart: bar(apart),
     resident: resident.length,
     cold: cold.length,
+    others: Math.max(0, memory.rows.used - resident.length),
   }
+}
+
+/**
+ * Bytes of one dedicated network, its head not counted. The account has them of all active versions in memory. Where
+ * the listing has fewer versions than the bank has rows, the others may be other people's domains or versions that are
+ * not active; they are taken for domains, which gives too little rather than too much.
+ * @param {Family['memory']} memory @param {number} heads bytes of the listed versions' heads
+ * @param {readonly unknown[]} resident listed versions in memory
+ */
+function networkBytes({ dedicated_bytes, head_bytes, rows }, heads, resident) {
+  const all = rows.used <= resident.length
+  const networks = dedicated_bytes - (all ? heads : head_bytes)
+  return Math.max(0, networks) / Math.max(1, all ? resident.length : rows.used)
 }
 
 /**
@@ -103,7 +124,7 @@ function segment({ names, domain }, kind, bytes) {
 
 /** @param {string} label @param {number} bytes @returns {Segment[]} */
 function others(label, bytes) {
-  return bytes > 0 ? [{ label, bytes, kind: 'rest', domain: null }] : []
+  return bytes >= 1 ? [{ label, bytes, kind: 'rest', domain: null }] : []
 }
 
 /** @param {Segment[]} segments of one kind @returns {Segment[]} */

@@ -39,7 +39,7 @@ export function Picture({ families, picture, hues }) {
  *   hues: Map<string, number> }} props
  */
 function FamilyBars({ picture, family, scale, hues }) {
-  const { name, shared, apart, resident, cold } = picture
+  const { name } = picture
   const { lanes, runtime, precision, provider } = family.execution
   return html`
     <figure class="family">
@@ -49,21 +49,21 @@ function FamilyBars({ picture, family, scale, hues }) {
           ${counted(lanes, 'lane')}, ${runtime} runtime, ${precision} on ${provider} · design ${family.design}
         </p>
       </figcaption>
-      <${BarRow} title="Facet" bar=${shared} scale=${scale} hues=${hues} />
-      <${BarRow} title="Dedicated networks" bar=${apart} scale=${scale} hues=${hues} />
-      <p class="told">${told(shared, apart, resident, cold)}${family.memory.note && html`<span class="muted"> ${breakEven(family.memory.note)}</span>`}</p>
+      <${BarRow} title="Facet" bar=${picture.shared} scale=${scale} hues=${hues} />
+      <${BarRow} title="Dedicated networks" bar=${picture.apart} scale=${scale} hues=${hues} />
+      <p class="told">${told(picture)}${family.memory.note && html`<span class="muted"> ${breakEven(family.memory.note)}</span>`}</p>
     </figure>
   `
 }
 
-/** The two bars in words. @param {import('../scale.js').Bar} shared @param {import('../scale.js').Bar} apart
- * @param {number} resident @param {number} cold */
-function told(shared, apart, resident, cold) {
+/** The two bars in words. @param {import('../scale.js').FamilyPicture} picture */
+function told({ shared, apart, resident, cold, others }) {
   const times = (/** @type {'now' | 'all'} */ when) =>
     `${threeDigits(apart[when] / shared[when])} times as much`
-  const now = `${counted(resident, 'domain')} in memory: ${bytesText(shared.now)}; as dedicated networks ${bytesText(apart.now)}, ${times('now')}.`
+  const what = `${counted(resident, 'domain')}${others > 0 ? ` and ${counted(others, 'other version')}` : ''}`
+  const now = `${what} in memory: ${bytesText(shared.now)}; as dedicated networks ${bytesText(apart.now)}, ${times('now')}.`
   if (cold === 0) return now
-  return `${now} With all ${resident + cold}: ${bytesText(shared.all)} against ${bytesText(apart.all)}, ${times('all')}.`
+  return `${now} With ${cold} more from the disk: ${bytesText(shared.all)} against ${bytesText(apart.all)}, ${times('all')}.`
 }
 
 /** The sentence of the service's note that says from when on sharing pays. @param {string} note */
