@@ -144,6 +144,7 @@ t.test(
     const { page, faults, requests } = await openPage(t, await openBrowser(t))
     const asked = (path: string) => requests.filter((request) => request === `GET ${path}`).length
     await page.goto(url)
+    const focused = () => page.evaluate('document.activeElement.textContent.trim()')
     const giveToken = async (id: string) => {
       const dialog = page.getByRole('dialog', { name: 'Token' })
       await dialog.getByLabel('Token', { exact: true }).fill(token(id))
@@ -159,7 +160,13 @@ t.test(
     t.equal(await page.getByText('dogs').count(), 0)
 
     await page.getByRole('button', { name: 'Token given' }).click()
+    const dialog = page.getByRole('dialog', { name: 'Token' })
+    await dialog.getByLabel('Token', { exact: true }).fill('a\u2013token')
+    await dialog.getByRole('button', { name: 'Use it' }).click()
+    await dialog.getByRole('alert').getByText('U+2013').waitFor()
     await giveToken('ops')
+    await dialog.waitFor({ state: 'detached' })
+    t.equal(await focused(), 'Token given', 'the focus goes back to where it came from')
     await page.getByRole('heading', { name: '3 domains on 1 frozen backbone' }).waitFor()
     await page.getByText("does not have the scope 'metrics'").waitFor({ state: 'detached' })
     t.same(faults, [])

@@ -17,6 +17,18 @@ export class ApiError extends Error {
   }
 }
 
+/**
+ * What is wrong with a token as it was typed or pasted; empty where nothing is. Other characters than these cannot be
+ * sent in a header field.
+ * @param {string} token
+ */
+export function tokenProblem(token) {
+  const other = /[^\x20-\x7e]/u.exec(token.trim())?.[0]
+  if (other === undefined) return ''
+  const code = /** @type {number} */ (other.codePointAt(0)).toString(16).toUpperCase().padStart(4, '0')
+  return `A token has letters, digits and signs of ASCII alone; this one has another character, U+${code}. Copy it again.`
+}
+
 export class Api {
   #token = ''
   #base
@@ -47,8 +59,7 @@ export class Api {
     try {
       answer = await fetch(new URL(path, this.#base), { ...options, headers: all, cache: 'no-store' })
     } catch (error) {
-      if (error instanceof DOMException && error.name === 'AbortError') throw error
-      throw new ApiError('The service cannot be reached.', { status: 0 })
+      throw withoutAnswer(error)
     }
     if (!answer.ok) throw await problemOf(answer)
     return answer
@@ -56,7 +67,17 @@ export class Api {
 
   /** The answer's JSON. @param {string} path @param {Parameters<Api['send']>[1]} [options] @returns {Promise<any>} */
   async json(path, options) {
-    return (await this.send(path, options)).json()
+    return JSON.parse(await this.text(path, options))
+  }
+
+  /** The answer's text. @param {string} path @param {Parameters<Api['send']>[1]} [options] @returns {Promise<string>} */
+  async text(path, options) {
+    const answer = await this.send(path, options)
+    try {
+      return await answer.text()
+    } catch (error) {
+      throw withoutAnswer(error)
+    }
   }
 
   /** A change with a JSON body. @param {string} method @param {string} path @param {object} body
@@ -70,6 +91,15 @@ export class Api {
 /** @param {string} domain */
 export function domainPath(domain) {
   return `v1/domains/${encodeURIComponent(domain)}`
+}
+
+/** Why no answer came, or only a part of one. @param {unknown} error what `fetch` threw */
+function withoutAnswer(error) {
+  const name = error instanceof DOMException ? error.name : ''
+  if (name === 'AbortError') return error
+  const message =
+    name === 'TimeoutError' ? 'The service has not answered in time.' : 'The service cannot be reached.'
+  return new ApiError(message, { status: 0 })
 }
 
 /** @param {Response} answer an RFC 9457 problem, or what a proxy made of one */

@@ -60,7 +60,7 @@ function App() {
   const given = (/** @type {string} */ token) => {
     api.setToken(token)
     setAsking(false)
-    void service.refresh()
+    void service.renew()
   }
   return html`
     <a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => {

@@ -3,7 +3,7 @@
  * them together; large ones are cut into requests that keep within its limits.
  */
 import { ApiError } from './api.js'
-import { groupsOf, timingsOf } from './requests.js'
+import { groupsOf, refusedParts, timingsOf } from './requests.js'
 
 /**
  * @typedef {{ domain: string, image: File }} Part
@@ -18,14 +18,12 @@ import { groupsOf, timingsOf } from './requests.js'
  * @returns {Promise<{ outcomes: Outcome[], timings: Timings, requests: number }>}
  */
 export async function predict(api, parts, options) {
-  /** @type {Outcome[]} */
-  const outcomes = []
   const timings = { decode: 0, queue: 0, inference: 0, total: 0 }
   let requests = 0
+  /** @type {Map<Part, Outcome>} */
+  const answers = new Map()
   for (const group of groupsOf(parts)) {
-    /** @type {Map<Part, Outcome>} */
-    const answers = new Map()
-    let waiting = group
+    let waiting = group.filter((part) => !answers.has(part))
     while (waiting.length > 0) {
       requests++
       const began = performance.now()
@@ -40,14 +38,14 @@ export async function predict(api, parts, options) {
         waiting = []
       } catch (error) {
         if (!(error instanceof ApiError)) throw error
-        const refused = waiting.filter((_, index) => error.index === undefined || index === error.index)
-        for (const part of refused) answers.set(part, { domain: part.domain, error })
+        for (const part of refusedParts(waiting, error, parts))
+          answers.set(part, { domain: part.domain, error })
         waiting = waiting.filter((part) => !answers.has(part))
       }
       timings.total += performance.now() - began
     }
-    for (const part of group) outcomes.push(/** @type {Outcome} */ (answers.get(part)))
   }
+  const outcomes = parts.map((part) => /** @type {Outcome} */ (answers.get(part)))
   return { outcomes, timings, requests }
 }
 

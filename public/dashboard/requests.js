@@ -24,6 +24,22 @@ export function groupsOf(parts, limits = LIMITS) {
   return groups
 }
 
+/** Errors that an image has with every domain. */
+const OF_IMAGES = new Set(['unsupported_media_type', 'undecodable_image', 'image_too_large', 'empty_body'])
+
+/**
+ * The parts that the error of a request settles: the one that it names, or every part that has the same image, of this
+ * request or another, where the error is about that; or all of the request, where it names none of them.
+ * @template {{ image: unknown }} P
+ * @param {readonly P[]} asked the request's @param {{ code: string, index?: number | undefined }} error
+ * @param {readonly P[]} all those of further requests too @returns {P[]} one or more
+ */
+export function refusedParts(asked, { code, index }, all) {
+  const named = index === undefined ? undefined : asked[index]
+  if (named === undefined) return [...asked]
+  return OF_IMAGES.has(code) ? all.filter(({ image }) => image === named.image) : [named]
+}
+
 /** The durations of a `Server-Timing` field, ms. @param {string | null} field @returns {Record<string, number>} */
 export function timingsOf(field) {
   /** @type {Record<string, number>} */

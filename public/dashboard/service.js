@@ -14,28 +14,40 @@ import { readingOf, withReading } from './live.js'
  * @property {import('./api.js').ApiError | null} metricsFailure why the counters cannot be read
  * @property {ReadonlyMap<string, import('./types.js').Card>} cards by version
  * @property {string} version of the software
+ * @property {number} tokens how often a token was given or forgotten
+ *
+ * @typedef {'about' | 'listing' | 'counters'} Part of the state, which is read on its own
  */
 
 const EVERY_MS = 2000
 /** The listing is read with every fifth reading: it is long where there are many domains. */
 const LISTING_EVERY = 5
 const PAGE = 1000
+/** A reading that takes longer is given up, and the next one asks again. */
+const PATIENCE_MS = 15_000
+
+/** What is known before anything was read. @type {Omit<State, 'tokens'>} */
+const NOTHING = {
+  families: null,
+  domains: [],
+  readings: [],
+  failure: null,
+  metricsFailure: null,
+  cards: new Map(),
+  version: '',
+}
 
 export class Service {
   /** @type {State} */
-  state = {
-    families: null,
-    domains: [],
-    readings: [],
-    failure: null,
-    metricsFailure: null,
-    cards: new Map(),
-    version: '',
-  }
+  state = { ...NOTHING, tokens: 0 }
   /** @type {Set<() => void>} */
   #listeners = new Set()
   #api
   #round = 0
+  /** Reads so far. */
+  #turn = 0
+  /** The read that each part of the state is of: what an earlier one brings later is dropped. @type {Record<Part, number>} */
+  #from = { about: 0, listing: 0, counters: 0 }
   /** Versions whose cards were asked for. @type {Set<string>} */
   #asked = new Set()
 
@@ -55,8 +67,9 @@ export class Service {
     let timer = 0
     let ended = false
     const round = async () => {
+      if (!document.hidden) await this.#read({ listing: this.#round++ % LISTING_EVERY === 0, counters: true })
+      // Another round may have begun meanwhile, by the page being shown.
       clearTimeout(timer)
-      if (!document.hidden) await this.#read(this.#round++ % LISTING_EVERY === 0)
       if (!ended) timer = setTimeout(round, EVERY_MS)
     }
     const shown = () => {
@@ -71,49 +84,77 @@ export class Service {
     }
   }
 
-  /** Reads everything again, also what was refused. */
+  /** Reads families and domains after a change. Counters have their own pace. */
   refresh() {
-    this.#set({ failure: null, metricsFailure: null })
-    return this.#read(true)
+    this.#set({ failure: null })
+    return this.#read({ listing: true, counters: false })
   }
 
-  /** What was refused is not asked for again until there may be another token. @param {boolean} listing the domains too */
-  async #read(listing) {
+  /** Forgets everything and reads it anew: with another token the service may show something else. */
+  renew() {
+    const turn = ++this.#turn
+    this.#from = { about: turn, listing: turn, counters: turn }
+    this.#asked = new Set()
+    this.#set({ ...NOTHING, version: this.state.version, tokens: this.state.tokens + 1 })
+    return this.#read({ listing: true, counters: true })
+  }
+
+  /** What was refused is not asked for again until there may be another token.
+   * @param {{ listing: boolean, counters: boolean }} what the domains, and the counters, beside the families */
+  async #read({ listing, counters }) {
+    const turn = ++this.#turn
     const { failure, metricsFailure } = this.state
-    const [about, counters] = await Promise.all([
-      isRefusal(failure) ? {} : this.#readAbout(listing),
-      isRefusal(metricsFailure) ? {} : this.#readCounters(),
+    await Promise.all([
+      isRefusal(failure) || this.#readAbout(turn, listing),
+      counters && !isRefusal(metricsFailure) && this.#readCounters(turn),
     ])
-    this.#set({ ...about, ...counters })
   }
 
-  /** @param {boolean} listing @returns {Promise<Partial<State>>} */
-  async #readAbout(listing) {
+  /** @param {number} turn @param {boolean} listing */
+  async #readAbout(turn, listing) {
     try {
       const [{ families }, domains, version] = await Promise.all([
-        this.#api.json('v1/families'),
-        listing ? this.#domains() : this.state.domains,
+        this.#poll('v1/families'),
+        listing ? this.#domains() : null,
         this.state.version || this.#version(),
       ])
-      return { families, domains, version, failure: null }
+      this.#set({
+        ...(this.#isNewest('about', turn) && { families, version, failure: null }),
+        ...(domains !== null && this.#isNewest('listing', turn) && { domains }),
+      })
     } catch (error) {
-      return { failure: /** @type {import('./api.js').ApiError} */ (error) }
+      if (this.#isNewest('about', turn))
+        this.#set({ failure: /** @type {import('./api.js').ApiError} */ (error) })
     }
   }
 
-  /** @returns {Promise<Partial<State>>} */
-  async #readCounters() {
+  /** @param {number} turn */
+  async #readCounters(turn) {
     try {
-      const text = await (await this.#api.send('metrics')).text()
+      const text = await this.#api.text('metrics', { signal: AbortSignal.timeout(PATIENCE_MS) })
+      if (!this.#isNewest('counters', turn)) return
       const readings = withReading(this.state.readings, readingOf(text, performance.now() / 1000))
-      return { readings, metricsFailure: null }
+      this.#set({ readings, metricsFailure: null })
     } catch (error) {
-      return { metricsFailure: /** @type {import('./api.js').ApiError} */ (error) }
+      if (this.#isNewest('counters', turn))
+        this.#set({ metricsFailure: /** @type {import('./api.js').ApiError} */ (error) })
     }
+  }
+
+  /** Whether no later read has brought this part; from then on it is this read's. @param {Part} part @param {number} turn */
+  #isNewest(part, turn) {
+    if (turn < this.#from[part]) return false
+    this.#from[part] = turn
+    return true
+  }
+
+  /** @param {string} path @param {Record<string, string>} [headers] @returns {Promise<any>} */
+  #poll(path, headers = {}) {
+    return this.#api.json(path, { headers, signal: AbortSignal.timeout(PATIENCE_MS) })
   }
 
   async #version() {
-    const { version } = await this.#api.json('', { headers: { accept: 'application/json' } })
+    const { version } = await this.#poll('', { accept: 'application/json' })
     return version
   }
 
@@ -125,7 +166,7 @@ export class Service {
     let cursor = null
     do {
       const from = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`
-      const page = await this.#api.json(`v1/domains?limit=${PAGE}${from}`)
+      const page = await this.#poll(`v1/domains?limit=${PAGE}${from}`)
       all.push(...page.domains)
       cursor = page.next_cursor
     } while (cursor !== null)
@@ -135,15 +176,18 @@ export class Service {
   /** Reads what the packs of these domains say of themselves, one after the other; each version once.
    * @param {readonly import('./types.js').Domain[]} domains */
   async readCards(domains) {
+    const { tokens } = this.state
     for (const { domain, version } of domains) {
+      if (tokens !== this.state.tokens) return
       if (version === null || this.#asked.has(version)) continue
       this.#asked.add(version)
       try {
-        const { card } = await this.#api.json(domainPath(domain))
-        if (card) this.#set({ cards: new Map([...this.state.cards, [version, card]]) })
+        const { card } = await this.#poll(domainPath(domain))
+        if (card && tokens === this.state.tokens)
+          this.#set({ cards: new Map([...this.state.cards, [version, card]]) })
       } catch {
         // It was deleted meanwhile, or cannot be read; asked again with the next listing.
-        this.#asked.delete(version)
+        if (tokens === this.state.tokens) this.#asked.delete(version)
       }
     }
   }

@@ -10,10 +10,12 @@ const LABELS = 60
 
 /**
  * @param {{ api: import('../api.js').Api, service: import('../service.js').Service, domain: string,
- *   known: import('../types.js').Domain | undefined, onToken: () => void }} props `known`: the domain in the listing
+ *   known: import('../types.js').Domain | undefined, tokens: number, onToken: () => void }} props `known`: the domain in
+ *   the listing; `tokens`: how often a token was given
  */
-export function DomainPanel({ api, service, domain, known, onToken }) {
+export function DomainPanel({ api, service, domain, known, tokens, onToken }) {
   const [page, setPage] = useState(/** @type {import('../types.js').DomainPage | null} */ (null))
+  const [unread, setUnread] = useState(/** @type {unknown} */ (null))
   const [error, setError] = useState(/** @type {unknown} */ (null))
   const [said, setSaid] = useState('')
   const [busy, setBusy] = useState(false)
@@ -23,18 +25,28 @@ export function DomainPanel({ api, service, domain, known, onToken }) {
   const title = useRef(/** @type {HTMLHeadingElement | null} */ (null))
   const path = domainPath(domain)
 
+  const reads = useRef(0)
+
   const read = async () => {
+    const turn = ++reads.current
+    /** @type {import('../types.js').DomainPage | null} */
+    let answer = null
+    /** @type {unknown} */
+    let failure = null
     try {
-      setPage(await api.json(path))
+      answer = await api.json(path)
     } catch (failed) {
-      setPage(null)
-      setError(failed)
+      failure = failed
     }
+    // A later read, perhaps with another token, knows better.
+    if (turn !== reads.current) return
+    setPage(answer)
+    setUnread(failure)
   }
-  // Read again where the listing shows that something has changed.
+  // Read again with another token, and where the listing shows that something has changed.
   useEffect(
     () => void read(),
-    [domain, known?.version, known?.version_count, known?.pinned, known?.residency],
+    [domain, tokens, known?.version, known?.version_count, known?.pinned, known?.residency],
   )
 
   /** @param {string} done @param {() => Promise<unknown>} make */
@@ -78,14 +90,14 @@ export function DomainPanel({ api, service, domain, known, onToken }) {
     <section class="card domain" aria-labelledby="domain-title">
       <a class="back" href="#/manage">All domains</a>
       <h2 id="domain-title" tabindex="-1" ref=${title}>${domain}</h2>
-      ${error && html`<${Failure} error=${error} onToken=${onToken} />`}
+      ${(error ?? unread) && html`<${Failure} error=${error ?? unread} onToken=${onToken} />`}
       <p role="status" class=${said ? 'notice good' : 'sr-only'}>${said}</p>
       ${
         page &&
         html`
           <${About} page=${page} />
           <div class="actions">
-            <a class="button" href="#/try/${encodeURIComponent(domain)}">Try it</a>
+            ${page.classes > 0 && html`<a class="button" href="#/try/${encodeURIComponent(domain)}">Try it</a>`}
             <button type="button" disabled=${busy} aria-pressed=${page.pinned} onClick=${() => pin(!page.pinned)}>${page.pinned ? 'Unpin' : 'Pin in memory'}</button>
             <button type="button" class="danger" disabled=${busy} onClick=${() => setDoomed({ what: `the domain ${domain} with all its versions`, remove })}>Delete the domain</button>
           </div>
@@ -105,6 +117,7 @@ function About({ page }) {
   /** @type {[string, any][]} */
   const rows = [
     ['Where', html`<${Where} ...${page} />`],
+    ['Why it failed', page.failure],
     ['Active version', version && html`<code title=${version}>${shortVersion(version)}</code>`],
     ['Family', family && `${family}${design ? `, ${design}` : ''}`],
     ['Accuracy', accuracyText(card?.metrics)],

@@ -17,7 +17,7 @@ export function Manage({ api, service, state, domain, onToken }) {
       ${
         domain === ''
           ? html`<p class="card muted hint">Choose a domain to see its versions.</p>`
-          : html`<${DomainPanel} key=${domain} api=${api} service=${service} domain=${domain} known=${domains.find((each) => each.domain === domain)} onToken=${onToken} />`
+          : html`<${DomainPanel} key=${domain} api=${api} service=${service} domain=${domain} known=${domains.find((each) => each.domain === domain)} tokens=${state.tokens} onToken=${onToken} />`
       }
       <${Upload} api=${api} service=${service} domains=${domains} onToken=${onToken} />
     </div>
