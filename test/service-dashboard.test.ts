@@ -133,9 +133,34 @@ t.test(
     await page.getByRole('article', { name: 'Answers for camera.jpg' }).getByText('cats-').first().waitFor()
     t.equal(await dialog.count(), 0)
 
+    await page.evaluate(
+      "OffscreenCanvas.prototype.convertToBlob = () => Promise.reject(new Error('it is too large'))",
+    )
+    await page.getByRole('button', { name: 'Use the camera' }).click()
+    await dialog.getByRole('button', { name: 'Take the picture' }).click()
+    await dialog.getByRole('alert').getByText('it is too large').waitFor()
+    await dialog.getByRole('button', { name: 'Cancel' }).click()
+    await dialog.waitFor({ state: 'detached' })
+
+    t.equal(
+      await page.evaluate(
+        "document.body.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true }))",
+      ),
+      false,
+      'a file that is dropped beside the box does not replace the page',
+    )
+
     await choose(page, 'Choose images', file('broken.png', Buffer.from('no image')))
     await page.getByText('0 answers, 1 refused.').waitFor()
     await page.getByRole('article', { name: 'Answers for broken.png' }).getByText(/image/).first().waitFor()
+
+    for (const [address, choice] of [
+      ['#/try/dogs', 'dogs'],
+      ['#/try', 'All 3 domains'],
+    ]) {
+      await page.goto(`${url}/${address}`)
+      await page.locator('#domain option:checked', { hasText: choice! }).waitFor({ state: 'attached' })
+    }
     t.same(faults, [])
   },
 )

@@ -37,13 +37,21 @@ export function Camera({ onPicture, onClose }) {
     }
   }, [])
 
-  const take = async () => {
+  const picture = async () => {
     const shown = /** @type {HTMLVideoElement} */ (video.current)
     const canvas = new OffscreenCanvas(shown.videoWidth, shown.videoHeight)
     canvas.getContext('2d')?.drawImage(shown, 0, 0)
     const blob = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.92 })
-    onPicture(new File([blob], 'camera.jpg', { type: 'image/jpeg' }))
-    dialog.current?.close()
+    return new File([blob], 'camera.jpg', { type: 'image/jpeg' })
+  }
+  const take = async () => {
+    try {
+      onPicture(await picture())
+      dialog.current?.close()
+    } catch (error) {
+      setReady(false)
+      setProblem(`The picture cannot be taken: ${/** @type {Error} */ (error).message}`)
+    }
   }
   return html`
     <dialog class="camera" ref=${dialog} onClose=${onClose} aria-labelledby="camera-title">

@@ -11,17 +11,33 @@ export function DropBox({ accept, multiple, what, onFiles, children }) {
   const [over, setOver] = useState(false)
   const latest = useRef(onFiles)
   latest.current = onFiles
+  const pastes = accept.startsWith('image/')
+
+  // A file that is dropped beside the box would replace the page.
+  useEffect(() => {
+    const beside = (/** @type {DragEvent} */ event) => {
+      if (event.defaultPrevented) return
+      event.preventDefault()
+      if (event.dataTransfer) event.dataTransfer.dropEffect = 'none'
+    }
+    document.addEventListener('dragover', beside)
+    document.addEventListener('drop', beside)
+    return () => {
+      document.removeEventListener('dragover', beside)
+      document.removeEventListener('drop', beside)
+    }
+  }, [])
 
   useEffect(() => {
     const pasted = (/** @type {ClipboardEvent} */ event) => {
       const files = [...(event.clipboardData?.files ?? [])]
-      if (files.length === 0) return
+      if (!pastes || files.length === 0) return
       event.preventDefault()
       latest.current(multiple ? files : files.slice(0, 1))
     }
     document.addEventListener('paste', pasted)
     return () => document.removeEventListener('paste', pasted)
-  }, [multiple])
+  }, [multiple, pastes])
 
   const drag = (/** @type {DragEvent} */ event) => {
     event.preventDefault()
@@ -41,7 +57,7 @@ export function DropBox({ accept, multiple, what, onFiles, children }) {
   }
   return html`
     <div class="drop ${over ? 'over' : ''}" onDragOver=${drag} onDragLeave=${drag} onDrop=${drop}>
-      <p>Drop ${what} here${multiple ? ', or paste them' : ''}</p>
+      <p>Drop ${what} here${pastes ? ', or paste them' : ''}</p>
       <div class="actions">
         <button type="button" class="primary" onClick=${() => input.current?.click()}>Choose ${what}</button>
         ${children}

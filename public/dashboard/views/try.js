@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from '../../vendor/preact-hooks.js'
 import { counted } from '../format.js'
 import { Failure, html } from '../html.js'
 import { predict } from '../predict.js'
-import { LIMITS } from '../requests.js'
+import { groupsOf } from '../requests.js'
 import { huesOf } from '../scale.js'
 import { Camera } from './camera.js'
 import { DropBox } from './drop-box.js'
@@ -24,13 +24,18 @@ export function Try({ api, service, state, domain, onToken }) {
   const able = domains.filter(
     ({ version, classes, residency }) => version !== null && classes > 0 && residency !== 'failed',
   )
-  const [chosen, setChosen] = useState(domain)
+  const [wanted, setWanted] = useState(domain)
   const [images, setImages] = useState(/** @type {File[]} */ ([]))
   const [answers, setAnswers] = useState(/** @type {Answer[]} */ ([]))
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState(/** @type {unknown} */ (null))
   const [camera, setCamera] = useState(false)
   const running = useRef(/** @type {AbortController | null} */ (null))
+  // An address names a domain; one that gives no labels is not on offer.
+  useEffect(() => setWanted(domain), [domain])
+  const chosen = domains.length === 0 || able.some((each) => each.domain === wanted) ? wanted : ALL
+  const together =
+    images.length > 0 && images.every((image) => groupsOf(able.map(() => ({ image }))).length === 1)
 
   const ask = async (/** @type {File[]} */ files, /** @type {string} */ whom) => {
     running.current?.abort()
@@ -58,7 +63,7 @@ export function Try({ api, service, state, domain, onToken }) {
   useEffect(() => () => running.current?.abort(), [])
 
   const choose = (/** @type {string} */ whom) => {
-    setChosen(whom)
+    setWanted(whom)
     if (images.length > 0) void ask(images, whom)
   }
   const given = (/** @type {File[]} */ files) => {
@@ -71,7 +76,7 @@ export function Try({ api, service, state, domain, onToken }) {
       <div class="field">
         <label for="domain">Domain</label>
         <select id="domain" value=${chosen} onChange=${(/** @type {{ currentTarget: HTMLSelectElement }} */ { currentTarget }) => choose(currentTarget.value)}>
-          <option value=${ALL}>All ${able.length} domains${able.length <= LIMITS.parts && ', in one request'}</option>
+          <option value=${ALL}>All ${able.length} domains${together && ', in one request'}</option>
           ${able.map((each) => html`<option value=${each.domain}>${each.domain}</option>`)}
         </select>
       </div>
