@@ -5,7 +5,7 @@ import { randomPack } from '../networks.js'
 import type { BankSide } from '../speed/bank-side.js'
 import { relativeError } from '../speed/bank-side.js'
 import { flow, interleave, median, quantile, type Side, type Slice, speedups, spread } from '../statistics.js'
-import { deviceBytes, IN_FLIGHT, powers, type Rig } from './rig.js'
+import { arithmeticOf, deviceBytes, IN_FLIGHT, powers, type Rig } from './rig.js'
 
 /** Batches of one slice of a comparison. */
 const BATCHES_A_SLICE = 6
@@ -19,20 +19,31 @@ function batches(rig: Rig, bank: BankSide, size: number, domains: number): Side 
   return () => flow(BATCHES_A_SLICE * size, IN_FLIGHT, work, size)
 }
 
-/** How far the device's features are from the CPU's, relative to the largest one. */
+/** How far the device's features are from the CPU's, relative to the largest one: in float32, and as it is compared. */
 export async function agreement(rig: Rig) {
-  const [bank, cpu] = [await rig.bank(), await rig.cpu()]
+  const cpu = await rig.cpu()
   try {
-    const found = []
-    for (const size of [1, 7, Math.min(32, rig.scale.maxBatch)]) {
-      const rows = rig.rows(size, rig.packs.length)
-      const [ours, exact] = [await bank.run(rows, rig.images), await cpu.run(rows, rig.images)]
-      found.push({ batch: size, relative_error: relativeError(ours.features, exact.features) })
+    const exact = await rig.open({ deviceOptions: { tf32: false } })
+    const features = await agreementOf(rig, exact, cpu).finally(() => exact.close())
+    const compared = await agreementOf(rig, await rig.bank(), cpu)
+    return {
+      arithmetic: 'float32',
+      features,
+      compared: { arithmetic: arithmeticOf(rig.scale.device), features: compared },
     }
-    return { features: found }
   } finally {
     await cpu.close()
   }
+}
+
+async function agreementOf(rig: Rig, bank: BankSide, cpu: BankSide) {
+  const found = []
+  for (const size of [1, 7, Math.min(32, rig.scale.maxBatch)]) {
+    const rows = rig.rows(size, rig.packs.length)
+    const [ours, theirs] = [await bank.run(rows, rig.images), await cpu.run(rows, rig.images)]
+    found.push({ batch: size, relative_error: relativeError(ours.features, theirs.features) })
+  }
+  return found
 }
 
 /**
@@ -207,19 +218,18 @@ export async function settings(rig: Rig) {
   const { maxBatch, seconds, device } = rig.scale
   const domains = Math.min(64, rig.packs.length)
   const gpu: Record<string, Partial<EngineOptions>> = {
-    tf32: { deviceOptions: { tf32: true } },
-    'tf32, channels last': { deviceOptions: { tf32: true, provider: { prefer_nhwc: '1' } } },
-    'tf32, all algorithms tried': {
+    float32: { deviceOptions: { tf32: false } },
+    'channels last': { deviceOptions: { tf32: true, provider: { prefer_nhwc: '1' } } },
+    'all algorithms tried': {
       deviceOptions: { tf32: true, provider: { cudnn_conv_algo_search: 'EXHAUSTIVE' } },
     },
-    'tf32, 2 lanes': { deviceOptions: { tf32: true }, lanes: 2 },
   }
   const anywhere: Record<string, Partial<EngineOptions>> = {
     'f16 rows': { bankDtype: 'f16' },
     '2 lanes': { lanes: 2 },
   }
   const standard = await rig.bank()
-  const exact = await standard.run(fixedRows(rig), rig.images)
+  const usual = await standard.run(fixedRows(rig), rig.images)
   const found = []
   for (const [name, options] of Object.entries({ ...(device.kind === 'cuda' && gpu), ...anywhere })) {
     const bank = await rig.open(options, domains)
@@ -235,7 +245,8 @@ export async function settings(rig: Rig) {
         images_per_second: rate(slices.other),
         standard_images_per_second: rate(slices.standard),
         ratio: median(speedups(slices.other, slices.standard)),
-        relative_error: relativeError(features, exact.features),
+        // Of features, to the default's.
+        relative_difference: relativeError(features, usual.features),
       })
     } finally {
       await bank.close()

@@ -23,7 +23,7 @@ import {
   switching,
 } from './engine-steps.js'
 import { writePlots } from './plots.js'
-import { describeDevice, Rig, type Scale } from './rig.js'
+import { arithmeticOf, describeDevice, Rig, type Scale } from './rig.js'
 import { service } from './service-steps.js'
 
 interface Flags {
@@ -105,8 +105,11 @@ async function main(): Promise<void> {
 async function measure(scale: Scale, { minutes, only, out }: Flags): Promise<void> {
   const began = performance.now()
   const left = () => minutes * 60_000 - (performance.now() - began)
+  const arithmetic = arithmeticOf(scale.device)
   const result = {
     device: describeDevice(scale.device),
+    // Of each side, unless a step says otherwise.
+    arithmetic: { device: arithmetic, stock: arithmetic, dedicated: arithmetic, service: arithmetic },
     machine: machine(),
     scale,
     steps: {} as Record<string, unknown>,

@@ -22,7 +22,8 @@ cp package.json package-lock.json .npmrc "$work/a/"
 (cd "$work/a" && npm ci --omit=dev --no-audit --no-fund --silent)
 find "$work/a/node_modules/onnxruntime-node/bin/napi-v6" -mindepth 2 -maxdepth 2 -type d ! -path '*linux/x64' -exec rm -rf {} +
 mv "$work/a/node_modules/onnxruntime-node/bin/napi-v6/linux/x64/libonnxruntime.so.1" "$work/b/ort/"
-rm -rf "$work"/a/node_modules/@img/*musl* "$work"/a/node_modules/@types
+rm -rf "$work"/a/node_modules/@img/*musl* "$work"/a/node_modules/@types "$work"/a/node_modules/swagger-ui-dist/*-es-bundle*
+find "$work/a/node_modules" -name '*.map' -delete
 
 # b: the built project, the add-on, and the provider of the same version
 cp -r dist "$work/b/"

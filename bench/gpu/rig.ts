@@ -65,7 +65,7 @@ export class Rig {
     return new Rig(scale, family, await dedicatedOf(family))
   }
 
-  /** The bank in the device's memory with all packs, which steps share. */
+  /** The bank in the device's memory with all packs, which steps share. It computes as its rivals do (`arithmeticOf`). */
   async bank(): Promise<BankSide> {
     this.#bank ??= await this.open({})
     return this.#bank
@@ -80,8 +80,10 @@ export class Rig {
     const size = { layout: this.family.layout, dtype: options.bankDtype ?? 'f32' } as const
     // As much as these rows take, and some for heads.
     const memory = (rows + 2) * adapterBytes(size, 'whole') + 2 ** 24
+    const tf32 = arithmeticOf(device) === 'tf32'
     const own = { bankMode: 'device', native: loadNative(), warmBatch: maxBatch, memory } as const
-    const how = { rows: rows + 2, lanes: 1, threads: availableCores(), device, ...own, ...options }
+    const shared = { rows: rows + 2, lanes: 1, threads: availableCores(), device, deviceOptions: { tf32 } }
+    const how = { ...shared, ...own, ...options }
     return BankSide.start(this.family, this.packs.slice(0, rows), how)
   }
 
@@ -137,6 +139,14 @@ export class Rig {
     await this.#bank?.close()
     await this.#fleet?.close()
   }
+}
+
+/**
+ * What products are computed in where nothing else is said: by the stock runtime and by dedicated sessions, on a GPU with
+ * ONNX Runtime's default. The bank that is compared with them does the same.
+ */
+export function arithmeticOf(device: Device): 'tf32' | 'float32' {
+  return device.kind === 'cuda' ? 'tf32' : 'float32'
 }
 
 /** Bytes in use on the GPU; without one, private bytes of this process. */

@@ -12,7 +12,7 @@ import { domainName, PackPress, writeSeeds } from '../packs.js'
 import { Child, cpuMs } from '../processes.js'
 import type { ImageKind, LoadJob, LoadResult } from '../speed/load-process.js'
 import { quantile } from '../statistics.js'
-import { powers, type Rig } from './rig.js'
+import { arithmeticOf, powers, type Rig } from './rig.js'
 
 /** Connections of one load generator, and images that it sends before anything is counted. */
 interface Load {
@@ -62,6 +62,7 @@ async function start(rig: Rig, seeds: string, data: string, names: string[]): Pr
   const flags = [
     ...['--port', '0', '--family', rig.family.dir, '--adapters', seeds, '--data', data],
     ...['--device', deviceName(device), '--bank', 'device', '--max-batch', String(maxBatch)],
+    ...(arithmeticOf(device) === 'tf32' ? ['--tf32'] : []),
     ...[
       '--threads',
       '2',

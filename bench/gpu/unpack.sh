@@ -12,7 +12,9 @@ tarfile.open(f'.gpu/{sys.argv[1]}.tar.xz').extractall(sys.argv[2])
 PY
 done
 cp "$to"/ort/* "$to/node_modules/onnxruntime-node/bin/napi-v6/linux/x64/"
-for item in models adapters samples openapi.yaml package.json public; do [ -e "$item" ] && cp -r "$item" "$to/"; done
+# What the package has beside what is built, which the service reads when it starts, and the images of the benchmark.
+python3 -c 'import json; print(*(name for name in json.load(open("package.json"))["files"] if "/" not in name), "package.json", "samples", sep="\n")' |
+  while read -r item; do cp -r "$item" "$to/"; done
 # CUDA and cuDNN, as PyTorch's packages bring them.
 nvidia=$(python3 - <<'PY'
 import glob, os, site
