@@ -107,7 +107,9 @@ function scripted(answers: (Response | Error)[], retries = 3) {
     },
     wait: async (ms) => void waits.push(ms),
   })
-  return { send: () => connection.send('GET', '/'), waits, asked: () => asked }
+  const send = (method = 'GET', headers?: Record<string, string>) =>
+    connection.send(method, '/', headers ? { headers } : {})
+  return { send, waits, asked: () => asked }
 }
 
 const full = (retryAfter?: string) =>
@@ -133,6 +135,33 @@ t.test('a service that does not answer is asked again, and given up in the end',
   await t.rejects(send(), { name: 'Unreachable', message: /does not answer: connect ECONNREFUSED\.$/ })
   t.equal(asked(), 4)
   t.same(waits, [250, 500, 1000])
+})
+
+t.test(
+  'what may have been done already is not sent again where the second answer would be another',
+  async (t) => {
+    const lost = new TypeError('fetch failed')
+    for (const [method, headers] of [
+      ['DELETE', undefined],
+      ['PUT', { 'If-None-Match': '*' }],
+      ['PATCH', { 'if-match': '"abc"' }],
+    ] as const) {
+      const { send, asked } = scripted([lost])
+      await t.rejects(send(method, headers), { name: 'Unreachable' })
+      t.equal(asked(), 1, method)
+    }
+    const { send, asked } = scripted([full(), new Response('fine')])
+    await send('DELETE')
+    t.equal(asked(), 2, 'a service that is full has done nothing')
+  },
+)
+
+t.test('a domain that cannot be loaded is no service that is full', async (t) => {
+  const { send, asked } = scripted([
+    Response.json({ code: 'domain_failed', detail: 'Damaged.' }, { status: 503 }),
+  ])
+  await t.rejects(send(), { code: 'domain_failed' })
+  t.equal(asked(), 1)
 })
 
 t.test('what will not succeed later is asked once; answers of others are told by their status', async (t) => {

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import onnxProto from 'onnx-proto'
 import t from 'tap'
+import { random } from './networks.js'
 import { gatherFeatures, headGraph, headLogits } from '../src/engine/heads.js'
-import { activate, topK } from '../src/predict/scores.js'
+import { activate, best, topK } from '../src/predict/scores.js'
 
 t.test('logits are the weights times the features of the chosen samples, plus the bias', (t) => {
   const features = Float32Array.of(1, 2, 100, 200, -1, 0.5)
@@ -98,4 +99,15 @@ t.test('the best of any scores are those of a full sort, ties by their indices',
     { numRuns: 1000 },
   )
   t.end()
+})
+
+t.test('the best class alone is that of all scores', async (t) => {
+  const next = random(11)
+  for (const activation of ['softmax', 'sigmoid'] as const)
+    for (let run = 0; run < 50; run++) {
+      const logits = Float32Array.from({ length: 1 + (run % 7) }, () => Math.round(next() * 8))
+      const [expected] = topK(activate(logits, activation), 1)
+      t.equal(best(logits, activation).index, expected!.index)
+      t.ok(Math.abs(best(logits, activation).score - expected!.score) <= 1e-7)
+    }
 })

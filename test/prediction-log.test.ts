@@ -116,6 +116,20 @@ t.test('where the disk takes no lines they are dropped and counted, and later it
   t.match(warnings[1], { message: 'predictions were not logged', lines: 3 })
 })
 
+t.test('lines that a slow disk does not take are dropped, and the log says so once a minute', async (t) => {
+  const { log, path, warnings, clock } = await open(t.testdir(), { bytes: 2 ** 30 })
+  const long = { ...result([1]), labels: ['x'.repeat(2 ** 20)] }
+  // The stream has no chance to write before the last of these.
+  const many = 40
+  for (let count = 0; count < many; count++) {
+    log.record(`request-${count}`, [long])
+    if (count % 10 === 9) clock.advance(30_000)
+  }
+  await log.close()
+  const told = warnings.reduce<number>((sum, { lines }: { lines?: number }) => sum + (lines ?? 0), 0)
+  t.equal(told + linesOf(path).length, many, 'each is written, or told')
+})
+
 t.test('the service writes predictions, and no embeddings', async (t) => {
   const path = join(t.testdir({ data: {} }), 'predictions.jsonl')
   const data = join(t.testdirName, 'data')

@@ -121,7 +121,8 @@ export class FacetClient {
   /** Deletes a domain, or one of its versions. */
   async remove(domain: string, options: ChangeOptions & { version?: string } = {}): Promise<void> {
     const { version } = options
-    const path = version === undefined ? pathOf(domain) : `${pathOf(domain)}/versions/${version}`
+    const path =
+      version === undefined ? pathOf(domain) : `${pathOf(domain)}/versions/${encodeURIComponent(version)}`
     await this.#connection.send('DELETE', path, change(options))
   }
 

@@ -1,7 +1,8 @@
 /**
  * Sends requests to one service, and those again that may succeed later: where it is full or not ready (429, 503), after
- * the time that it asks for, and where no answer came. Every request of the API may be sent twice: what it changes is
- * then as it was asked for already.
+ * the time that it asks for, and where no answer came. What got no answer may have been done all the same; most requests
+ * may be sent twice, since what they change is then as it was asked for already. Those with a condition and DELETE are not:
+ * the second answer would say that it failed.
  */
 import { problemOf, Unreachable } from './problem.js'
 
@@ -36,6 +37,8 @@ const FIRST_WAIT_MS = 250
 const MAX_WAIT_MS = 30_000
 /** The service is full, or not ready. */
 const LATER = [429, 503]
+/** Of these statuses, what no waiting mends. */
+const NEVER = 'domain_failed'
 
 export class Connection {
   readonly url: string
@@ -65,7 +68,10 @@ export class Connection {
       if (outcome instanceof Response && outcome.ok) return outcome
       sent.signal?.throwIfAborted()
       const failure = outcome instanceof Response ? await problemOf(outcome) : outcome
-      const later = failure instanceof Unreachable || LATER.includes(failure.status)
+      const later =
+        failure instanceof Unreachable
+          ? mayBeRepeated(method, sent)
+          : LATER.includes(failure.status) && failure.code !== NEVER
       if (!later || tries >= retries) throw failure
       const asked = failure instanceof Unreachable ? undefined : failure.retryAfter
       await wait(Math.min(asked === undefined ? FIRST_WAIT_MS * 2 ** tries : asked * 1000, MAX_WAIT_MS))
@@ -87,6 +93,14 @@ export class Connection {
       return new Unreachable(this.url, error)
     }
   }
+}
+
+/** Whether a request that may have been done already has the same answer when it is sent again. */
+function mayBeRepeated(method: string, { headers = {} }: Sent): boolean {
+  const conditional = Object.entries(headers).some(
+    ([name, value]) => value !== undefined && /^if-(none-)?match$/i.test(name),
+  )
+  return method !== 'DELETE' && !conditional
 }
 
 function queryText(query: Sent['query'] = {}): string {

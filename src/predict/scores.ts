@@ -6,6 +6,17 @@ export function activate(logits: Float32Array, activation: Activation): Float32A
   return activation === 'softmax' ? softmax(logits) : logits.map(sigmoid)
 }
 
+/** The likeliest class and its score; of equal ones the first. Two passes over the logits, and no copy of them. */
+export function best(logits: Float32Array, activation: Activation): { index: number; score: number } {
+  let index = 0
+  for (let other = 1; other < logits.length; other++) if (logits[other]! > logits[index]!) index = other
+  const largest = logits[index]!
+  if (activation === 'sigmoid') return { index, score: Math.fround(sigmoid(largest)) }
+  let sum = 0
+  for (const logit of logits) sum += Math.exp(logit - largest)
+  return { index, score: Math.fround(1 / sum) }
+}
+
 function softmax(logits: Float32Array): Float32Array {
   let largest = Number.NEGATIVE_INFINITY
   for (const logit of logits) if (logit > largest) largest = logit

@@ -118,8 +118,8 @@ export function withRoomForPins(
     const active = activeVersion(state)
     const residency = families.served(active?.family)
     // What is not served takes no room.
-    const bytes = active && residency ? residency.rowBytes(extentOf(active)) : 0
-    if (!state.pinned || residency === undefined || roomOf(residency).add(bytes)) return state
+    if (!state.pinned || active === undefined || residency === undefined) return state
+    if (roomOf(residency).add(residency.rowBytes(extentOf(active)))) return state
     logger.warn({ domain: state.domain }, 'pin dropped: the bank has no room for it')
     return { ...state, pinned: false }
   })

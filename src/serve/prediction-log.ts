@@ -5,7 +5,8 @@
  * Answers do not wait for it. Where the disk does not take lines, they are dropped and the service's log says how many.
  */
 import { type FileHandle, open } from 'node:fs/promises'
-import { dirname, basename } from 'node:path'
+import { basename, dirname } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { createStream, type RotatingFileStream } from 'rotating-file-stream'
 import type { Clock } from '../concurrency/clock.js'
@@ -13,12 +14,14 @@ import type { ServeConfig } from '../config/config.js'
 import { naming } from '../host/file-problem.js'
 import type { PredictionRecorder } from '../http/exchange/deps.js'
 import type { PredictResult } from '../predict/predictor.js'
-import { activate, shortest, topK } from '../predict/scores.js'
+import { best, shortest } from '../predict/scores.js'
 
 /** Lines that wait for the disk, bytes. Any more are dropped. */
 const MAX_WAITING_BYTES = 8 * 2 ** 20
 /** After an error, milliseconds until the file is opened again. */
 const OPEN_AGAIN_MS = 10_000
+/** One line of the service's log in this time, ms, says that lines are dropped. */
+const ONE_WARNING_MS = 60_000
 /** Readable by the service's user alone: lines tell what customers' images show. */
 const MODE = 0o600
 
@@ -37,8 +40,12 @@ export class PredictionLog implements PredictionRecorder {
   #stream: RotatingFileStream | undefined
   /** `clock.now()` of the last error. */
   #failedAt = Number.NEGATIVE_INFINITY
-  /** Lines since then. */
+  /** Lines that were dropped, until it is told. */
   #dropped = 0
+  #toldAt = Number.NEGATIVE_INFINITY
+  /** Made one after the other: with many classes a line takes a while. */
+  readonly #lines: { result: PredictResult; time: string; requestId: string }[] = []
+  #making = Promise.resolve()
 
   private constructor(options: PredictionLogOptions) {
     this.#options = options
@@ -58,18 +65,39 @@ export class PredictionLog implements PredictionRecorder {
   }
 
   record(requestId: string, results: readonly PredictResult[]): void {
-    const { clock } = this.#options
     const stream = this.#stream ?? this.#open()
     if (stream === undefined || stream.writableLength > MAX_WAITING_BYTES) {
       this.#dropped += results.length
+      if (stream !== undefined) this.#tellDropped()
       return
     }
-    const time = clock.date().toISOString()
-    stream.write(results.map((result) => lineOf(result, time, requestId)).join(''))
+    const time = this.#options.clock.date().toISOString()
+    this.#lines.push(...results.map((result) => ({ result, time, requestId })))
+    if (this.#lines.length === results.length) this.#making = this.#make()
+  }
+
+  async #make(): Promise<void> {
+    for (let line = this.#lines[0]; line !== undefined; line = this.#lines[0]) {
+      if (this.#stream === undefined) this.#dropped++
+      else this.#stream.write(lineOf(line.result, line.time, line.requestId))
+      this.#lines.shift()
+      await setImmediate()
+    }
+  }
+
+  #tellDropped(): void {
+    const { clock, logger } = this.#options
+    if (this.#dropped === 0 || clock.now() - this.#toldAt < ONE_WARNING_MS) return
+    this.#toldAt = clock.now()
+    logger.warn({ lines: this.#dropped }, 'predictions were not logged')
+    this.#dropped = 0
   }
 
   /** Resolves when all lines are written. */
   async close(): Promise<void> {
+    await this.#making
+    this.#toldAt = Number.NEGATIVE_INFINITY
+    this.#tellDropped()
     const stream = this.#stream
     this.#stream = undefined
     if (stream === undefined) return
@@ -82,8 +110,7 @@ export class PredictionLog implements PredictionRecorder {
   #open(): RotatingFileStream | undefined {
     const { path, bytes, files, clock, logger } = this.#options
     if (clock.now() - this.#failedAt < OPEN_AGAIN_MS) return undefined
-    if (this.#dropped > 0) logger.warn({ lines: this.#dropped }, 'predictions were not logged')
-    this.#dropped = 0
+    this.#tellDropped()
     const stream = createStream(basename(path), {
       path: dirname(path),
       size: `${bytes}B`,
@@ -96,7 +123,7 @@ export class PredictionLog implements PredictionRecorder {
       this.#failedAt = clock.now()
       logger.warn({ reason: error.message }, 'the prediction log cannot be written')
     }
-    stream.on('error', failed).on('warning', failed)
+    stream.on('error', failed)
     this.#stream = stream
     return stream
   }
@@ -120,7 +147,6 @@ function lineOf(
   time: string,
   requestId: string,
 ): string {
-  const [best] = topK(activate(logits!, activation), 1)
-  const { index, score } = best!
+  const { index, score } = best(logits!, activation)
   return `${JSON.stringify({ time, requestId, domain, version, label: labels![index], index, score: shortest(score) })}\n`
 }

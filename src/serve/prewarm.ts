@@ -36,7 +36,10 @@ export class Prewarm {
   #written = ''
   /** A start that failed knows nothing of what is resident. */
   #begun = false
+  #ended = false
   #cancel = () => {}
+  /** The last writing: there is one at a time. */
+  #writing = Promise.resolve()
 
   constructor(options: PrewarmOptions) {
     this.#options = options
@@ -67,7 +70,7 @@ export class Prewarm {
 
   /** From now on the file says what is resident. Only for `last`. */
   begin(): void {
-    if (this.#options.list !== 'last') return
+    if (this.#options.list !== 'last' || this.#ended) return
     this.#begun = true
     this.#cancel = this.#options.clock.after(WRITE_MS, () => {
       void this.#write().then(() => this.begin())
@@ -76,6 +79,7 @@ export class Prewarm {
 
   /** Writes the file a last time. */
   async end(): Promise<void> {
+    this.#ended = true
     this.#cancel()
     if (this.#begun) await this.#write()
   }
@@ -93,7 +97,12 @@ export class Prewarm {
     }
   }
 
-  async #write(): Promise<void> {
+  #write(): Promise<void> {
+    this.#writing = this.#writing.then(() => this.#writeOnce())
+    return this.#writing
+  }
+
+  async #writeOnce(): Promise<void> {
     const text = `${JSON.stringify(this.#options.registry.residentDomains())}\n`
     if (text === this.#written) return
     try {

@@ -2,6 +2,8 @@
 
 use std::ffi::CString;
 
+use half::f16;
+
 use super::*;
 
 fn bank() -> Arc<Bank> {

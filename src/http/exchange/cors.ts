@@ -14,6 +14,8 @@ const REQUEST_FIELDS = [
   'Content-Type',
   'If-Match',
   'If-None-Match',
+  'Inference-Header-Content-Length',
+  'traceparent',
   'X-Request-Id',
   'X-Request-Timeout',
 ].join(', ')
@@ -21,6 +23,7 @@ const REQUEST_FIELDS = [
 const ANSWER_FIELDS = [
   'Content-Disposition',
   'ETag',
+  'Inference-Header-Content-Length',
   'Location',
   'Retry-After',
   'Server-Timing',

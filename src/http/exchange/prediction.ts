@@ -20,7 +20,7 @@ export interface Prediction {
 }
 
 /**
- * Predicts for the request's principal, sets `Server-Timing`, and has the predictions logged where that is asked for.
+ * Predicts for the request's principal, and sets `Server-Timing`.
  *
  * @returns the results, and what the making of the answer is bound to
  * @throws FacetError as `Predictor.predict`
@@ -29,7 +29,7 @@ export async function predictFor(
   request: FastifyRequest,
   reply: FastifyReply,
   { items, needHead, timeoutMs = Number.POSITIVE_INFINITY }: Prediction,
-  { predictor, predictionLog, config, clock }: PredictionDeps,
+  { predictor, config, clock }: PredictionDeps,
 ): Promise<{ results: PredictResult[]; limit: AnswerLimit }> {
   const asked = timeoutOf(request, config.timeoutMs, config.maxTimeoutMs)
   const deadline = request.arrival + Math.min(asked, timeoutMs)
@@ -39,7 +39,6 @@ export async function predictFor(
   const principal = principalOf(request)
   const { results, timings } = await predictor.predict(items, { principal, deadline, signal, needHead })
   request.timings = timings
-  if (needHead) predictionLog?.record(request.id, results)
   void reply.header('server-timing', serverTiming(timings))
   return { results, limit: { principal, signal, deadline, clock } }
 }

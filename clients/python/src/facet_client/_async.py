@@ -139,7 +139,7 @@ class AsyncClient:
             except httpx.TransportError as error:
                 failure = Unreachable(f"The service at {self._http.base_url} does not answer: {error}")
                 failure.__cause__ = error
-            seconds = _requests.wait_before_retry(failure, tries, self._retries)
+            seconds = _requests.wait_before_retry(request, failure, tries, self._retries)
             if seconds is None:
                 raise failure
             await asyncio.sleep(seconds)

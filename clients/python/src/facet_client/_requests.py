@@ -1,6 +1,7 @@
 """The API's requests, and what may be sent again: all that the synchronous and the asynchronous client share.
 
-Every request of the API may be sent twice: what it changes is then as it was asked for already.
+What got no answer may have been done all the same. Most requests may be sent twice, since what they change is then as it was
+asked for already. Those with a condition and DELETE are not: the second answer would say that it failed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ FIRST_WAIT = 0.25
 MAX_WAIT = 30.0
 LATER = (429, 503)
 """The service is full, or not ready."""
+NEVER = "domain_failed"
+"""Of these statuses, what no waiting mends."""
 RAW = "application/octet-stream"
 
 Images = Union[Image, Sequence[Image]]
@@ -52,9 +55,14 @@ class Request:
         }
 
 
-def wait_before_retry(failure: Exception, tries: int, retries: int) -> float | None:
+def wait_before_retry(request: Request, failure: Exception, tries: int, retries: int) -> float | None:
     """Seconds to wait before the request is sent again; None where it is not."""
-    if tries >= retries or (isinstance(failure, ApiProblem) and failure.status not in LATER):
+    if isinstance(failure, ApiProblem):
+        later = failure.status in LATER and failure.code != NEVER
+    else:
+        conditional = any(name.lower() in ("if-match", "if-none-match") for name in request.headers)
+        later = request.method != "DELETE" and not conditional
+    if tries >= retries or not later:
         return None
     asked = failure.retry_after if isinstance(failure, ApiProblem) else None
     return min(FIRST_WAIT * 2**tries if asked is None else asked, MAX_WAIT)

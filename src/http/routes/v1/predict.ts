@@ -59,7 +59,9 @@ export function predictRoutes(
     needHead: boolean,
   ) => {
     try {
-      return await predictFor(request, reply, { items, needHead }, deps)
+      const predicted = await predictFor(request, reply, { items, needHead }, deps)
+      if (needHead) deps.predictionLog?.record(request.id, predicted.results)
+      return predicted
     } catch (error) {
       throw withIndex(error, request)
     }

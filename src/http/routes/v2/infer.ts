@@ -46,7 +46,10 @@ export function inferRoutes(app: FastifyInstance, deps: AppDeps, bodies: BodyBud
     const { timeoutMs } = asked
     for (let run = 1; ; run++) {
       const { results, limit } = await predictFor(request, reply, { items, needHead, timeoutMs }, deps)
-      if (isOneVersion(results)) return sendAnswer(reply, { model: name, request: asked, results }, limit)
+      if (isOneVersion(results)) {
+        if (needHead) deps.predictionLog?.record(request.id, results)
+        return sendAnswer(reply, { model: name, request: asked, results }, limit)
+      }
       if (run === MAX_RUNS)
         throw new FacetError(
           'engine_restarting',

@@ -50,7 +50,7 @@ export function repositoryRoutes(app: FastifyInstance, deps: AppDeps, uploads: B
   )
 
   const change = (audit: ChangeAction) => ({
-    config: { ...body, scope: 'admin' as const, audit, limitedBy: '--max-pack' },
+    config: { ...body, scope: 'admin' as const, audit },
   })
   const admit = (request: FastifyRequest, _reply: FastifyReply, done: () => void) => {
     checkDomain(request.caller, changedDomain(nameIn(request)))
@@ -59,7 +59,11 @@ export function repositoryRoutes(app: FastifyInstance, deps: AppDeps, uploads: B
 
   app.post<OfModel>(
     '/repository/models/:model/load',
-    { ...change('domain.load'), bodyLimit: config.maxPack, onRequest: [admit, uploads.admit] },
+    {
+      config: { ...change('domain.load').config, limitedBy: '--max-pack' },
+      bodyLimit: config.maxPack,
+      onRequest: [admit, uploads.admit],
+    },
     (request) =>
       uploads.hold(request, async () => {
         const { domain } = nameIn(request)
