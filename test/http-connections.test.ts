@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { lengthy, listening, open as openConnection, openConnections, said } from './connections.js'
 import { image, metricsWith, type TestAppOptions } from './http-app.js'
 import { ManualClock } from './manual-clock.js'
+import { inference } from './oip-requests.js'
 import { until } from './until.js'
 
 const live = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n'
@@ -197,21 +198,29 @@ t.test('the connections of one peer are bounded, with an answer', async (t) => {
   for (const socket of [...kept, next]) socket.destroy()
 })
 
-t.test('a client that stops reading a long answer is left at the deadline', async (t) => {
-  const clock = new ManualClock()
-  const { app, port } = await listening(t, { clock, predictor: lengthy })
-  const socket = await open(port)
-  const length = image(1).length
-  socket.write(
-    `POST /v1/domains/colours/embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${length}\r\n\r\n`,
-  )
-  socket.write(image(1))
-  await once(socket, 'readable')
-  t.equal(await openConnections(app.server), 1)
-  clock.advance(30_000)
-  await until(async () => (await openConnections(app.server)) === 0)
-  socket.destroy()
-})
+for (const [kind, path, body] of [
+  ['JSON', '/v1/domains/colours/embed', image(1)],
+  ['binary', '/v2/models/colours/infer', binaryFeatures()],
+] as const)
+  t.test(`a client that stops reading a long answer is left at the deadline: ${kind}`, async (t) => {
+    const clock = new ManualClock()
+    const { app, port } = await listening(t, { clock, predictor: lengthy })
+    const socket = await open(port)
+    socket.write(`POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`)
+    socket.write(body)
+    await once(socket, 'readable')
+    t.equal(await openConnections(app.server), 1)
+    clock.advance(30_000)
+    await until(async () => (await openConnections(app.server)) === 0)
+    socket.destroy()
+  })
+
+/** A request of `/v2` for features as binary data. */
+function binaryFeatures(): Buffer {
+  const tensor = { datatype: 'BYTES', shape: [1], data: [image(1).toString('base64')] }
+  const outputs = [{ name: 'features', parameters: { binary_data: true } }]
+  return inference(tensor, { outputs }).payload
+}
 
 t.test('a flood of connections beyond the bound is closed without an answer', async (t) => {
   const clock = new ManualClock()

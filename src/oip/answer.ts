@@ -14,6 +14,8 @@ export interface Answered {
   results: readonly PredictResult[]
 }
 
+/** Bytes that are given at once. */
+const BYTES_A_PIECE = 64 * 1024
 /** Numbers that are written in a step. */
 const NUMBERS_A_STEP = 200
 
@@ -25,9 +27,7 @@ export function isBinary({ request }: Answered): boolean {
 /** Numbers of the answer in JSON, and classes that are looked at: what making it costs. */
 export function costOf({ request, results }: Answered): number {
   let cost = 0
-  for (const output of request.outputs)
-    for (const { features, logits } of results)
-      cost += output.name === 'features' ? features.length : logits!.length
+  for (const output of request.outputs) for (const result of results) cost += lengthOf(output, result)
   return cost
 }
 
@@ -41,9 +41,18 @@ export function* answerText(answered: Answered): Generator<string, void, void> {
   yield ']}'
 }
 
-/** The answer with binary data: the JSON, and what follows it. */
-export function* binaryAnswer(answered: Answered): Steps<{ json: Buffer; data: Buffer[] }> {
-  const data: Buffer[] = []
+/** An answer with binary data. */
+export interface BinaryAnswer {
+  json: Buffer
+  /** Bytes of what follows the JSON. */
+  size: number
+  /** What follows it, in pieces. Numbers are made as they are taken; texts are there, since their size is not known before. */
+  data(): Generator<Buffer, void, void>
+}
+
+export function* binaryAnswer(answered: Answered): Steps<BinaryAnswer> {
+  const parts: (() => Buffer)[] = []
+  let total = 0
   let json = opening(answered)
   for (const [index, output] of answered.request.outputs.entries()) {
     if (index > 0) json += ','
@@ -54,17 +63,28 @@ export function* binaryAnswer(answered: Answered): Steps<{ json: Buffer; data: B
       }
       continue
     }
-    const before = data.length
+    let size = 0
     for (const result of answered.results) {
-      data.push(
-        output.classes === undefined ? floats(vector(output, result)) : elements(classes(output, result)),
-      )
-      yield
+      if (output.classes === undefined) {
+        size += 4 * lengthOf(output, result)
+        parts.push(() => floats(vector(output, result)))
+      } else {
+        const texts = elements(classes(output, result))
+        size += texts.length
+        parts.push(() => texts)
+        yield
+      }
     }
-    const size = data.slice(before).reduce((sum, { length }) => sum + length, 0)
+    total += size
     json += JSON.stringify({ ...described(output, answered.results), parameters: { binary_data_size: size } })
   }
-  return { json: Buffer.from(`${json}]}`), data }
+  const data = function* () {
+    for (const part of parts) {
+      const bytes = part()
+      for (let at = 0; at < bytes.length; at += BYTES_A_PIECE) yield bytes.subarray(at, at + BYTES_A_PIECE)
+    }
+  }
+  return { json: Buffer.from(`${json}]}`), size: total, data }
 }
 
 /** JSON up to and including the bracket of the outputs. */
@@ -79,8 +99,7 @@ function opening({ model, request, results }: Answered): string {
 }
 
 function described(output: WantedOutput, results: readonly PredictResult[]) {
-  const { logits, features } = results[0]!
-  const length = output.name === 'features' ? features.length : logits!.length
+  const length = lengthOf(output, results[0]!)
   return output.classes === undefined
     ? { name: output.name, datatype: 'FP32', shape: [results.length, length] }
     : { name: output.name, datatype: 'BYTES', shape: [results.length, Math.min(output.classes, length)] }
@@ -101,6 +120,11 @@ function* numbersText(values: Float32Array): Generator<string, void, void> {
     const numbers = Array.from(values.subarray(at, at + NUMBERS_A_STEP), shortest)
     yield (at > 0 ? ',' : '') + numbers.join()
   }
+}
+
+/** Numbers of the output for one image. */
+function lengthOf({ name }: WantedOutput, { features, logits }: PredictResult): number {
+  return name === 'features' ? features.length : logits!.length
 }
 
 /** The output for one image. */

@@ -7,8 +7,9 @@ import { clientClosed, FacetError } from '../../errors.js'
 
 /** The pieces of an answer, a fraction of a millisecond's work each. */
 export type Texts = Generator<string, void, void>
+export type Pieces = Texts | Generator<Buffer, void, void>
 
-/** Characters that are sent together. */
+/** Characters or bytes that are sent together. */
 const CHUNK_LENGTH = 64 * 1024
 
 /** Whose answer it is, and until when it is made and sent. */
@@ -23,25 +24,34 @@ export interface AnswerLimit {
 }
 
 /**
- * Sends JSON. The first chunk is there before the header is sent, so that what goes wrong until then gets its status. A client that
- * stops reading is not waited for beyond the deadline: the results stay in memory until all chunks are made.
+ * Sends JSON, or another type. The first chunk is there before the header is sent, so that what goes wrong until then gets its
+ * status. A client that stops reading is not waited for beyond the deadline: the results stay in memory until all chunks are made.
  */
-export async function sendLong(reply: FastifyReply, texts: Texts, limit: AnswerLimit): Promise<Readable> {
+export async function sendLong(
+  reply: FastifyReply,
+  pieces: Pieces,
+  limit: AnswerLimit,
+  type = 'application/json; charset=utf-8',
+): Promise<Readable> {
   const { clock, deadline } = limit
-  const first = await nextChunk(texts, limit)
-  void reply.type('application/json; charset=utf-8')
-  const answer = Readable.from(chunksOf(first, texts, limit), { objectMode: false })
+  const first = await nextChunk(pieces, limit)
+  void reply.type(type)
+  const answer = Readable.from(chunksOf(first, pieces, limit), { objectMode: false })
   const cancel = clock.after(deadline - clock.now(), () => answer.destroy(tooLate()))
   return answer.once('close', cancel)
 }
 
 /** Each chunk is made when the client has taken those before. */
-export async function* chunksOf(first: string, texts: Texts, limit: AnswerLimit): AsyncGenerator<string> {
-  for (let chunk = first; chunk !== ''; chunk = await nextChunk(texts, limit)) yield chunk
+export async function* chunksOf(
+  first: string | Buffer,
+  pieces: Pieces,
+  limit: AnswerLimit,
+): AsyncGenerator<string | Buffer> {
+  for (let chunk = first; chunk.length > 0; chunk = await nextChunk(pieces, limit)) yield chunk
 }
 
-function nextChunk(texts: Texts, limit: AnswerLimit): Promise<string> {
-  return answering(chunkOf(texts), limit)
+function nextChunk(pieces: Pieces, limit: AnswerLimit): Promise<string | Buffer> {
+  return answering(chunkOf(pieces), limit)
 }
 
 /** Does work on an answer, in turn with other work. @throws FacetError `client_closed`, `deadline_exceeded` */
@@ -61,13 +71,16 @@ function tooLate(): FacetError {
 }
 
 /** Empty at the end. */
-function* chunkOf(texts: Texts): Steps<string> {
-  let chunk = ''
-  while (chunk.length < CHUNK_LENGTH) {
-    const { done, value } = texts.next()
+function* chunkOf(pieces: Pieces): Steps<string | Buffer> {
+  let text = ''
+  const data: Buffer[] = []
+  for (let length = 0; length < CHUNK_LENGTH; ) {
+    const { done, value } = pieces.next()
     if (done) break
-    chunk += value
+    if (typeof value === 'string') text += value
+    else data.push(value)
+    length += value.length
     yield
   }
-  return chunk
+  return data.length > 0 ? Buffer.concat(data) : text
 }

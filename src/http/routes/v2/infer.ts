@@ -2,7 +2,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Steps } from '../../../concurrency/turns.js'
 import { FacetError } from '../../../errors.js'
-import { type Answered, answerText, binaryAnswer, costOf, isBinary } from '../../../oip/answer.js'
+import {
+  type Answered,
+  answerText,
+  type BinaryAnswer,
+  binaryAnswer,
+  costOf,
+  isBinary,
+} from '../../../oip/answer.js'
 import type { ModelFacts, ModelName } from '../../../oip/model.js'
 import { DATA_KEY, type InferenceRequest, malformed, oneImage, readRequest } from '../../../oip/request.js'
 import { imagesOf, type TensorImage } from '../../../oip/tensors.js'
@@ -102,12 +109,20 @@ function* imagesIn({ input }: InferenceRequest, { input: size, maxBatch }: Model
 }
 
 async function sendAnswer(reply: FastifyReply, answered: Answered, limit: AnswerLimit): Promise<unknown> {
-  if (isBinary(answered)) {
-    const { json, data } = await answering(binaryAnswer(answered), limit)
-    void reply.header(HEADER_LENGTH, String(json.length)).type('application/octet-stream')
-    return Buffer.concat([json, ...data])
-  }
+  if (isBinary(answered)) return sendBinary(reply, await answering(binaryAnswer(answered), limit), limit)
   if (costOf(answered) > MAX_COST_AT_ONCE) return sendLong(reply, answerText(answered), limit)
   void reply.type('application/json; charset=utf-8')
   return [...answerText(answered)].join('')
+}
+
+async function sendBinary(reply: FastifyReply, answer: BinaryAnswer, limit: AnswerLimit): Promise<unknown> {
+  const { json, size, data } = answer
+  const pieces = function* () {
+    yield json
+    yield* data()
+  }
+  const sent = await sendLong(reply, pieces(), limit, 'application/octet-stream')
+  // Set last: an error that comes before has another body.
+  void reply.header(HEADER_LENGTH, String(json.length)).header('content-length', json.length + size)
+  return sent
 }
