@@ -124,6 +124,12 @@ export class MemoryDomains implements Domains {
     return this.get(id)
   }
 
+  async activateNewest(id: string) {
+    const domain = this.#domain(id)
+    domain.active ??= domain.versions.at(-1)!.version
+    return this.get(id)
+  }
+
   async deactivate(id: string, pre: Preconditions) {
     if (id === 'base') throw new FacetError('base_immutable', 'The base cannot be changed.')
     const domain = this.#domain(id)

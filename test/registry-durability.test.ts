@@ -118,6 +118,21 @@ t.test(
   },
 )
 
+t.test('activating the newest version changes nothing that a change before it made', async (t) => {
+  const rig = await openRig(t, { seeds: { birds: one } })
+  await rig.registry.deactivate('birds', {})
+  await rig.registry.activateNewest('birds')
+  t.equal(rig.registry.get('birds').version, one.version)
+  await rig.put('birds', two)
+  await rig.registry.deactivate('birds', {})
+  const [, view] = await Promise.all([
+    rig.registry.activate('birds', one.version, {}),
+    rig.registry.activateNewest('birds'),
+  ])
+  t.equal(view.version, one.version)
+  t.equal(rig.registry.get('birds').version, one.version)
+})
+
 t.test('a full store refuses and changes nothing', async (t) => {
   const rig = await openRig(t, { rows: 4, quota: one.bytes.length + two.bytes.length })
   await rig.put('pets', one)

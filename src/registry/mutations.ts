@@ -98,17 +98,29 @@ export class Mutations {
 
   /** See `Registry.activate`. */
   activate(domain: string, text: string, pre: Preconditions): Promise<DomainState> {
-    const { catalog } = this.#options.versions
-    return this.#run(domain, pre, async () => {
-      const state = catalog.sound(domain)
-      const { version } = resolveVersion(domain, state.versions, text)
-      if (version === state.active) return state
-      const next = { ...state, active: version }
-      await this.#pins.claiming(state, next, () => this.#resident(domain, version, () => this.#write(next)))
-      const moved = this.#moved(state.active, version)
-      this.#audit({ action: 'version.activate', domain, version, dropped: [], ...moved })
-      return catalog.require(domain)
+    return this.#run(domain, pre, () => {
+      const state = this.#options.versions.catalog.sound(domain)
+      return this.#activate(state, resolveVersion(domain, state.versions, text).version)
     })
+  }
+
+  /** See `Registry.activateNewest`. */
+  activateNewest(domain: string): Promise<DomainState> {
+    return this.#run(domain, {}, async () => {
+      const state = this.#options.versions.catalog.sound(domain)
+      const newest = state.versions.at(-1)
+      return state.active !== null || newest === undefined ? state : this.#activate(state, newest.version)
+    })
+  }
+
+  async #activate(state: DomainState, version: string): Promise<DomainState> {
+    const { domain } = state
+    if (version === state.active) return state
+    const next = { ...state, active: version }
+    await this.#pins.claiming(state, next, () => this.#resident(domain, version, () => this.#write(next)))
+    const moved = this.#moved(state.active, version)
+    this.#audit({ action: 'version.activate', domain, version, dropped: [], ...moved })
+    return this.#options.versions.catalog.require(domain)
   }
 
   /** See `Registry.deactivate`. */

@@ -52,7 +52,7 @@ export class Registry {
     const { versions, residencies } = options
     this.#catalog = versions.catalog
     this.#packs = versions.packs
-    this.#cards = new Cards(versions.packs)
+    this.#cards = new Cards(versions.packs, options.clock)
     this.#families = new Families(residencies, versions.catalog)
     this.#records = new Records(options.store)
     this.#mutations = new Mutations(options, this.#families, this.#records)
@@ -286,6 +286,14 @@ export class Registry {
   }
 
   /**
+   * Activates the newest version of a domain where none is active when this change's turn has come.
+   * @throws FacetError as `activate`
+   */
+  async activateNewest(domain: string): Promise<DomainView> {
+    return domainView(await this.#mutations.activateNewest(domain), this.#families)
+  }
+
+  /**
    * Leaves the domain without an active version, and keeps all of its versions: the one that was active becomes the
    * newest. A domain that is so already stays as it is.
    * @throws FacetError `unknown_domain` (404), `base_immutable` (409), `precondition_failed` (412), `store_full` (507),
@@ -329,7 +337,7 @@ export class Registry {
     return {
       version: found,
       read: async () => (await naming(this.#packs.read(found))).bytes,
-      describe: () => naming(this.#cards.read(found)),
+      describe: (wait) => naming(this.#cards.read(found, wait)),
     }
   }
 

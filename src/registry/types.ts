@@ -1,11 +1,12 @@
 /** What the registry shows to the rooms above it. Types only. */
+import type { GateWait } from '../concurrency/gate.js'
 import type { Activation, PackInfo } from '../pack/pack.js'
 import type { Projection } from '../pack/projection.js'
 import type { ResidencyState } from '../residency/types.js'
 import type { Tier } from '../residency/versions.js'
 import type { VersionRecord } from '../store/store.js'
 
-export type { PackInfo }
+export type { GateWait, PackInfo }
 
 /** A page of a listing. */
 export interface ListOptions {
@@ -61,8 +62,8 @@ export interface Preconditions {
 export interface PackOfVersion {
   /** SHA-256 hex. */
   version: string
-  /** What the pack says of itself. @throws FacetError as `read` */
-  describe(): Promise<PackInfo>
+  /** What the pack says of itself. @throws FacetError as `read`, `client_closed`, `deadline_exceeded` */
+  describe(wait?: GateWait): Promise<PackInfo>
   /** Its bytes, from the store or the shipped pack. @throws FacetError `domain_failed`, `store_failed` */
   read(): Promise<Uint8Array>
 }

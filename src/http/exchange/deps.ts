@@ -33,6 +33,8 @@ export interface Domains {
     options: { activate: boolean } & Preconditions,
   ): Promise<Registration & { view: DomainView }>
   activate(domain: string, version: string, pre: Preconditions): Promise<DomainView>
+  /** Makes the newest version active where none is. */
+  activateNewest(domain: string): Promise<DomainView>
   deactivate(domain: string, pre: Preconditions): Promise<DomainView>
   /** Loads the active version; undefined where it is resident. */
   warm(domain: string): Promise<void> | undefined

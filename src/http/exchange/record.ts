@@ -141,7 +141,8 @@ function writeAudit(request: FastifyRequest, status: number, logger: Logger): vo
 
 function domainOf({ params }: FastifyRequest): string | undefined {
   const { domain, model } = (params ?? {}) as { domain?: string; model?: string }
-  return (domain ?? model)?.slice(0, MAX_DOMAIN_LOGGED)
+  // A model of /v2 is named after its domain, or after it and one of its outputs.
+  return (domain ?? model?.split(':', 1)[0])?.slice(0, MAX_DOMAIN_LOGGED)
 }
 
 function whoAsked({ caller, ip }: FastifyRequest) {

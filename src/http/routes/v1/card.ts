@@ -3,9 +3,12 @@
  *
  * Everything in it is a customer's text. In Markdown it stays text: it makes no link, image, heading or HTML.
  */
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { FacetError } from '../../../errors.js'
-import type { DomainView, PackInfo } from '../../../registry/types.js'
-import type { AppDeps, Domains, ServedFamily } from '../../exchange/deps.js'
+import type { DomainView, GateWait, PackInfo } from '../../../registry/types.js'
+import { principalOf } from '../../access/auth.js'
+import { departure } from '../../exchange/departure.js'
+import type { AppDeps, ServedFamily } from '../../exchange/deps.js'
 
 type InputSpec = ServedFamily['manifest']['input']
 
@@ -39,35 +42,35 @@ export interface CardOfDomain extends Card {
   family: string | null
 }
 
-/** @throws FacetError `unknown_domain`, `no_active_version`, `domain_failed`, `store_failed` */
+/** Who asks for a card: it is read in turn with others, and not for a client that has left. */
+export function waiting(request: FastifyRequest, reply: FastifyReply): GateWait {
+  return { owner: [principalOf(request)], signal: departure(reply) }
+}
+
+/** @throws FacetError `unknown_domain`, `no_active_version`, `domain_failed`, `store_failed`, `client_closed` */
 export async function cardOf(
-  registry: Domains,
-  families: AppDeps['families'],
+  { registry, families }: Pick<AppDeps, 'registry' | 'families'>,
   domain: string,
+  wait: GateWait,
 ): Promise<CardOfDomain> {
   const { version, describe } = registry.pack(domain)
-  const info = await describe()
+  const info = await describe(wait)
   const served = families.find(({ manifest }) => manifest.fingerprint === info.family)
   return { domain, version, family: served?.manifest.name ?? null, ...shown(info, served?.manifest.input) }
 }
 
 /** The card of a domain's active version; null where there is none, or where the pack cannot be read. */
 export async function cardWherePossible(
-  registry: Domains,
-  families: AppDeps['families'],
+  deps: Pick<AppDeps, 'registry' | 'families'>,
   { domain, version }: DomainView,
+  wait: GateWait,
 ): Promise<Card | null> {
   if (version === null) return null
   try {
-    const {
-      domain: _domain,
-      version: _version,
-      family: _family,
-      ...card
-    } = await cardOf(registry, families, domain)
+    const { domain: _domain, version: _version, family: _family, ...card } = await cardOf(deps, domain, wait)
     return card
   } catch (error) {
-    if (error instanceof FacetError) return null
+    if (error instanceof FacetError && error.code !== 'client_closed') return null
     throw error
   }
 }

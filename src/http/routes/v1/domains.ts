@@ -14,7 +14,7 @@ import { packOf } from '../../bodies/body.js'
 import type { BodyBudget } from '../../bodies/budget.js'
 import { onlyField } from '../../bodies/json.js'
 import type { AppDeps } from '../../exchange/deps.js'
-import { cardOf, cardText, cardWherePossible } from './card.js'
+import { cardOf, cardText, cardWherePossible, waiting } from './card.js'
 import { answeringMissing } from '../../exchange/missing-domain.js'
 import { checkVersion, queryOf, trueOrFalse, wholeNumber } from '../../exchange/parameters.js'
 import { conditionOf, preconditionsOf, setETag } from '../../exchange/preconditions.js'
@@ -30,9 +30,10 @@ type OfVersion = { Params: { domain: string; version: string } }
 
 export function domainRoutes(
   app: FastifyInstance,
-  { registry, config, families }: Pick<AppDeps, 'registry' | 'config' | 'families'>,
+  deps: Pick<AppDeps, 'registry' | 'config' | 'families'>,
   uploads: BodyBudget,
 ): void {
+  const { registry, config } = deps
   const admitDomain = async (request: FastifyRequest) => {
     const { domain } = request.params as OfDomain['Params']
     checkDomainId(domain)
@@ -65,12 +66,12 @@ export function domainRoutes(
   app.get<OfDomain>('/domains/:domain', listing, async (request, reply) => {
     const { domain } = request.params
     const view = registry.get(domain)
-    return { ...answer(reply, view), card: await cardWherePossible(registry, families, view) }
+    return { ...answer(reply, view), card: await cardWherePossible(deps, view, waiting(request, reply)) }
   })
 
   app.get<OfDomain>('/domains/:domain/card', listing, async (request, reply) => {
     const { domain } = request.params
-    const card = await cardOf(registry, families, domain)
+    const card = await cardOf(deps, domain, waiting(request, reply))
     setETag(reply, card.version)
     return reply.type('text/markdown; charset=utf-8').send(cardText(card))
   })

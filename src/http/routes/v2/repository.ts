@@ -13,39 +13,32 @@ import {
 } from '../../../oip/repository.js'
 import type { ChangeAction } from '../../../registry/options.js'
 import type { DomainView } from '../../../registry/types.js'
-import { checkDomain, principalOf } from '../../access/auth.js'
+import { checkDomain } from '../../access/auth.js'
 import { decodeBase64 } from '../../bodies/base64.js'
 import { inTurn } from '../../bodies/body.js'
 import type { BodyBudget } from '../../bodies/budget.js'
 import { parseJsonBody } from '../../bodies/json.js'
-import { departure } from '../../exchange/departure.js'
 import type { AppDeps, Domains } from '../../exchange/deps.js'
 import { sendLong, type Texts } from '../../exchange/long-answer.js'
 import { missingDomain } from '../../exchange/missing-domain.js'
 import { nameIn, type OfModel } from './found-model.js'
+import { domainsInSteps, listingLimit } from './listing.js'
 
 /** Clients send these bodies without a content type, or none at all. */
 const body = { accepts: ['application/json', 'application/octet-stream'] as const, mayBeEmpty: true }
 /** Bytes of a body without a file. */
 const MAX_SMALL_BYTES = 16 * 1024
-/** Domains of the index that are looked at in a step. */
-const DOMAINS_A_STEP = 20
 
 export function repositoryRoutes(app: FastifyInstance, deps: AppDeps, uploads: BodyBudget): void {
-  const { registry, config, clock } = deps
+  const { registry, config } = deps
 
   app.post(
     '/repository/index',
     { config: { ...body, scope: 'predict' }, bodyLimit: MAX_SMALL_BYTES },
     async (request, reply) => {
       const onlyReady = wantsReady(await jsonOf(request))
-      const limit = {
-        principal: principalOf(request),
-        signal: departure(reply),
-        deadline: request.arrival + config.timeoutMs,
-        clock,
-      }
-      return sendLong(reply, indexText(registry, request.caller.domains, onlyReady), limit)
+      const text = indexText(registry, request.caller.domains, onlyReady)
+      return sendLong(reply, text, listingLimit(request, reply, deps))
     },
   )
 
@@ -100,9 +93,8 @@ export function repositoryRoutes(app: FastifyInstance, deps: AppDeps, uploads: B
   /** Makes the domain's active version resident; where none is active, its newest one is from now on. */
   const load = async (request: FastifyRequest, domain: string): Promise<DomainView> => {
     require(request, domain)
-    const view = registry.get(domain)
-    const newest = view.versions.at(-1)
-    if (view.version === null && newest !== undefined) return registry.activate(domain, newest.version, {})
+    const { version, versions } = registry.get(domain)
+    if (version === null && versions.length > 0) return registry.activateNewest(domain)
     await registry.warm(domain)
     return registry.get(domain)
   }
@@ -122,18 +114,14 @@ async function jsonOf(request: FastifyRequest): Promise<unknown> {
 function* indexText(registry: Domains, only: ReadonlySet<string> | null, onlyReady: boolean): Texts {
   yield '['
   let first = true
-  let cursor: string | undefined
-  do {
-    const page = registry.list({ limit: DOMAINS_A_STEP, only, ...(cursor !== undefined && { cursor }) })
-    cursor = page.nextCursor ?? undefined
-    const entries = page.domains.flatMap((view) => indexEntries(listed(view)))
+  for (const views of domainsInSteps(registry, only)) {
+    const entries = views.flatMap((view) => indexEntries(listed(view)))
     const texts = entries
       .filter(({ state }) => !onlyReady || state === 'READY')
       .map((entry) => JSON.stringify(entry))
-    if (texts.length === 0) continue
-    yield (first ? '' : ',') + texts.join()
-    first = false
-  } while (cursor !== undefined)
+    yield (first || texts.length === 0 ? '' : ',') + texts.join()
+    if (texts.length > 0) first = false
+  }
   yield ']'
 }
 

@@ -1,26 +1,16 @@
 /** The statistics extension: what models were asked since the service started, by either plane. */
 import type { FastifyInstance } from 'fastify'
 import { statisticsOf } from '../../../oip/statistics.js'
-import { principalOf } from '../../access/auth.js'
-import { departure } from '../../exchange/departure.js'
 import type { AppDeps } from '../../exchange/deps.js'
 import { sendLong, type Texts } from '../../exchange/long-answer.js'
 import { admitModel, foundModel, type OfModel } from './found-model.js'
-
-/** Domains that are looked at in a step. */
-const DOMAINS_A_STEP = 20
+import { domainsInSteps, listingLimit } from './listing.js'
 
 export function statisticsRoutes(app: FastifyInstance, deps: AppDeps): void {
-  const { registry, statistics, config, clock } = deps
+  const { registry, statistics } = deps
 
   app.get('/models/stats', { config: { scope: 'predict' } }, async (request, reply) => {
-    const limit = {
-      principal: principalOf(request),
-      signal: departure(reply),
-      deadline: request.arrival + config.timeoutMs,
-      clock,
-    }
-    return sendLong(reply, askedModels(deps, request.caller.domains), limit)
+    return sendLong(reply, askedModels(deps, request.caller.domains), listingLimit(request, reply, deps))
   })
 
   const listing = { config: { scope: 'predict' as const }, onRequest: admitModel(registry) }
@@ -39,11 +29,8 @@ function* askedModels(
 ): Texts {
   yield '{"model_stats":['
   let first = true
-  let cursor: string | undefined
-  do {
-    const page = registry.list({ limit: DOMAINS_A_STEP, only, ...(cursor !== undefined && { cursor }) })
-    cursor = page.nextCursor ?? undefined
-    for (const { domain, version: active, versions } of page.domains) {
+  for (const views of domainsInSteps(registry, only)) {
+    for (const { domain, version: active, versions } of views) {
       const of = statistics.of(domain)
       if (of === undefined) continue
       for (const { version, classes } of versions) {
@@ -55,6 +42,6 @@ function* askedModels(
       }
     }
     yield ''
-  } while (cursor !== undefined)
+  }
   yield ']}'
 }
