@@ -3,6 +3,7 @@
  * test/openapi.test.ts fails where something else is there.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import openapiTS, { astToString } from 'openapi-typescript'
 import { parse } from 'yaml'
 
@@ -20,7 +21,7 @@ export async function asTypes(yaml) {
   return `/** The types of the API, made of openapi.yaml by \`npm run openapi\`. */\n${text}`
 }
 
-if (process.argv[1] === new URL(import.meta.url).pathname) {
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const yaml = readFileSync(file('openapi.yaml'), 'utf8')
   writeFileSync(file('openapi.json'), asJson(yaml))
   writeFileSync(file('src/client/api.ts'), await asTypes(yaml))

@@ -172,6 +172,20 @@ t.test('what will not succeed later is asked once; answers of others are told by
   }
 })
 
+t.test('an answer that breaks off, and one that is no JSON', async (t) => {
+  const answering = (body: ReadableStream | string) =>
+    new FacetClient({ retries: 0, fetch: async () => new Response(body) })
+  const broken = () =>
+    answering(
+      new ReadableStream({
+        start: (stream) => stream.error(new TypeError('terminated')),
+      }),
+    )
+  for (const asked of [() => broken().family(), () => broken().card('a'), () => broken().pack('a')])
+    await t.rejects(async () => void (await asked()), { name: 'Unreachable', message: /terminated/ })
+  await t.rejects(answering('<html>').family(), { name: 'ApiProblem', status: 200, code: 'unknown' })
+})
+
 t.test('an aborted request ends with the reason', async (t) => {
   const signal = AbortSignal.abort(new Error('enough'))
   const connection = new Connection({ fetch: (_url, init) => Promise.reject(init?.signal?.reason) })

@@ -90,6 +90,8 @@ t.test('predict: what would fail for all images ends it at once', async (t) => {
     out: '',
     error: /^error: There is no domain "colour"; did you mean 'colours'\?/,
   })
+  const misnamed = await run(t, predictCommand(), join(dir, 'images'), '--domain', 'A B', '--url', url)
+  t.match(misnamed, { code: 1, out: '', error: /^error: .*domain id.*\n$/ })
   const missing = await run(t, predictCommand(), join(dir, 'none'), '--domain', 'colours', '--url', url)
   t.match(missing.error, /none cannot be used: there is no such file or folder/)
 })
@@ -98,7 +100,11 @@ t.test('embed', async (t) => {
   const { url, dir } = await rig(t)
   const words = [join(dir, 'images', 'a.jpg'), '--domain', 'colours', '--url', url]
   t.match(JSON.parse((await run(t, embedCommand(), ...words)).out), { features: [0, 0, 1, 0, 0, 0, 0, 0] })
-  t.match((await run(t, embedCommand(), ...words, '--csv')).out, /a\.jpg,0,0,1,0,0,0,0,0\n$/)
+  const [images, ...rest] = [join(dir, 'images'), ...words.slice(1), '--csv']
+  t.match(
+    (await run(t, embedCommand(), images, ...rest)).out,
+    /^file,feature_0,feature_1(,feature_\d){6}\n.*a\.jpg,0,0,1,0,0,0,0,0\n.*red\.png(,\d){8}\n$/,
+  )
 })
 
 t.test('domains: put, ls, show, activate, pin, pull, rm', async (t) => {

@@ -4,6 +4,7 @@
  */
 import type { components } from './api.js'
 import { type ClientOptions, Connection, type Sent } from './connection.js'
+import { ApiProblem, Unreachable } from './problem.js'
 
 type Schemas = components['schemas']
 export type Prediction = Schemas['Prediction']
@@ -97,7 +98,7 @@ export class FacetClient {
 
   /** What a domain is, as Markdown. */
   async card(domain: string, options: RequestOptions = {}): Promise<string> {
-    return (await this.#connection.send('GET', `${pathOf(domain)}/card`, given(options))).text()
+    return this.#body('GET', `${pathOf(domain)}/card`, given(options), (response) => response.text())
   }
 
   /** Registers a pack, as a new domain or a new version of one. */
@@ -132,9 +133,10 @@ export class FacetClient {
     options: RequestOptions & { version?: string } = {},
   ): Promise<{ version: string; bytes: Uint8Array<ArrayBuffer> }> {
     const sent = { query: { version: options.version }, ...given(options) }
-    const response = await this.#connection.send('GET', `${pathOf(domain)}/pack`, sent)
-    const version = (response.headers.get('etag') ?? '').replaceAll('"', '')
-    return { version, bytes: new Uint8Array(await response.arrayBuffer()) }
+    return this.#body('GET', `${pathOf(domain)}/pack`, sent, async (response) => {
+      const version = (response.headers.get('etag') ?? '').replaceAll('"', '')
+      return { version, bytes: new Uint8Array(await response.arrayBuffer()) }
+    })
   }
 
   families(options: RequestOptions = {}): Promise<Families> {
@@ -165,8 +167,29 @@ export class FacetClient {
     return answer.results
   }
 
-  async #json<Answer>(method: string, path: string, sent: Sent): Promise<Answer> {
-    return (await (await this.#connection.send(method, path, sent)).json()) as Answer
+  #json<Answer>(method: string, path: string, sent: Sent): Promise<Answer> {
+    return this.#body(method, path, sent, (response) => response.json() as Promise<Answer>)
+  }
+
+  /** An answer may break off, and one of a proxy may be anything. */
+  async #body<Body>(
+    method: string,
+    path: string,
+    sent: Sent,
+    read: (response: Response) => Promise<Body>,
+  ): Promise<Body> {
+    const response = await this.#connection.send(method, path, sent)
+    try {
+      return await read(response)
+    } catch (error) {
+      sent.signal?.throwIfAborted()
+      if (!(error instanceof SyntaxError)) throw new Unreachable(this.#connection.url, error)
+      throw new ApiProblem(
+        response.status,
+        { detail: 'The answer is not JSON: is this the service?' },
+        undefined,
+      )
+    }
   }
 }
 

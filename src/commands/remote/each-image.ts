@@ -1,6 +1,6 @@
 /**
  * Sends images to a service, many at a time, and gives what came of each in order. An image that fails is told and the
- * others go on; what would fail for all of them alike (no such domain, no token, no service) ends the command.
+ * others go on; what would fail for all of them alike (no such domain, no token, no service, a full one) ends the command.
  */
 import { readFile } from 'node:fs/promises'
 import { inOrder } from '../../client/in-order.js'
@@ -11,8 +11,8 @@ import { progress } from '../progress.js'
 /** What came of an image. */
 export type Outcome<Result> = { file: string } & ({ result: Result } | { error: Error })
 
-/** Statuses that do not depend on the image: no token, not allowed, no such domain or version, no classifier. */
-const OF_ALL_IMAGES = [401, 403, 404, 405, 409]
+/** What depends on the image: it is slow to arrive or to decode, too large, of no format that is read, or no image. */
+const OF_ONE_IMAGE = [408, 413, 415, 422, 504]
 
 /**
  * @param parallel how many at a time
@@ -41,6 +41,6 @@ export async function* eachImage<Result>(
 }
 
 function isOfOneImage(error: unknown): boolean {
-  if (error instanceof ApiProblem) return !OF_ALL_IMAGES.includes(error.status)
+  if (error instanceof ApiProblem) return OF_ONE_IMAGE.includes(error.status) || error.code === 'empty_body'
   return error instanceof FileProblem
 }

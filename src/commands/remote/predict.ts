@@ -99,8 +99,15 @@ function predictionLines({ json, csv }: ImageFlags): (file: string, result: Pred
 }
 
 function embeddingLines({ csv }: ImageFlags): (file: string, result: Embedding) => string {
-  return (file, { domain, version, features }) =>
-    csv ? csvLine([file, ...features]) : `${JSON.stringify({ file, domain, version, features })}\n`
+  if (!csv)
+    return (file, { domain, version, features }) => `${JSON.stringify({ file, domain, version, features })}\n`
+  let headed = false
+  return (file, { features }) => {
+    // How many columns there are is known by the first result.
+    const heading = headed ? '' : csvLine(['file', ...features.map((_, index) => `feature_${index}`)])
+    headed = true
+    return heading + csvLine([file, ...features])
+  }
 }
 
 function write(text: string): void {
