@@ -1,5 +1,6 @@
 /**
- * Runs as its own process: an engine under load, in a process that ends. `engine-process.ts HOW [native]`, where HOW is
+ * Runs as its own process: an engine under load, in a process that ends. `engine-process.ts HOW [native [device]]`: with
+ * `device` the bank is where a GPU's would be, with the CPU in its stead. HOW is
  *
  * - `stops`: stops the engine in the middle of a run, and then ends
  * - `exit`: calls `process.exit()` in the middle of runs
@@ -19,7 +20,7 @@ import { readFamily } from '../src/family/folder.js'
 /** What a process exits with that does not stop its engine. */
 const EXIT_CODE = 7
 
-const [how, runtime] = process.argv.slice(2)
+const [how, runtime, place] = process.argv.slice(2)
 
 if (how === 'loads') loadNative()
 else if (how === 'worker' && isMainThread) {
@@ -40,7 +41,7 @@ async function serve(): Promise<void> {
     family,
     rows: 2,
     bankDtype: 'f32',
-    bankMode: 'shared',
+    bankMode: place === 'device' ? 'device' : 'shared',
     device: { kind: 'cpu' },
     lanes: 2,
     threads: 1,

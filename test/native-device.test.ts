@@ -217,6 +217,34 @@ t.test(
   },
 )
 
+t.test('a row that no thread brings to the device any more is refused with 503', { skip }, async (t) => {
+  const clock = new ManualClock()
+  const native = loadNative(nativeWithFaults)
+  let ends = false
+  const { engine } = await started(t, {
+    clock,
+    native: {
+      ...native,
+      open: (options, onEvent) => {
+        const lanes = native.open(options, onEvent)
+        const commitRow = lanes.commitRow.bind(lanes)
+        // They end between the row's last byte and its commit.
+        lanes.commitRow = (row, id) => {
+          if (ends) lanes.finish()
+          return commitRow(row, id)
+        }
+        return lanes
+      },
+    },
+  })
+  ends = true
+  await t.rejects(engine.writeRow(1, randomRow(1, 4)), restarting)
+  ends = false
+  t.equal(await upAgain(engine, clock), 2)
+  await engine.writeRow(1, randomRow(1, 4))
+  t.equal((await engine.run(batchOf([1], 1), 2)).logits[0]!.length, 4)
+})
+
 t.test('a limit of the device’s memory is kept, and refuses in words', { skip }, async (t) => {
   const memory = 8 * wholeRowBytes(10)
   const starting = (limit: number, warmBatch = 1) =>

@@ -7,7 +7,7 @@ import { nativeFile } from '../src/native/addon.js'
 import { compileProgram } from './service-process.js'
 
 /** How often each way to end is tried: without care a quarter of the processes that open the graphs crash. */
-const TIMES = { exit: 6, opening: 12, worker: 6, throws: 3 }
+const TIMES = { exit: 6, opening: 12, device: 4, worker: 6, throws: 3 }
 
 const dir = t.testdir()
 await compileProgram(dir, ['src', 'test/engine-process.ts'], nativeFile())
@@ -21,9 +21,9 @@ interface End {
   stderr: string
 }
 
-function end(how: string): Promise<End> {
+function end(how: string, ...place: 'device'[]): Promise<End> {
   return new Promise((resolve) => {
-    const started = execFile(process.execPath, [child, how, 'native'], (_, stdout, stderr) => {
+    const started = execFile(process.execPath, [child, how, 'native', ...place], (_, stdout, stderr) => {
       resolve({ code: started.exitCode, signal: started.signalCode, stdout, stderr })
     })
   })
@@ -40,6 +40,11 @@ for (const how of ['exit', 'opening', 'worker'] as const)
     for (let time = 1; time <= TIMES[how]; time++)
       t.same(await end(how), { code: 7, signal: null, stdout: '', stderr: '' }, `time ${time}`)
   })
+
+t.test('process.exit() while the graphs are opened over a bank on a device', { skip }, async (t) => {
+  for (let time = 1; time <= TIMES.device; time++)
+    t.same(await end('opening', 'device'), { code: 7, signal: null, stdout: '', stderr: '' }, `time ${time}`)
+})
 
 t.test('an error that nobody catches, in the middle of runs', { skip }, async (t) => {
   for (let time = 1; time <= TIMES.throws; time++)

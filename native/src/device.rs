@@ -80,11 +80,17 @@ const OUT_OF_MEMORY: [&str; 5] = [
 
 /// What it says when the device or its state in this process is gone. Whatever CUDA or its libraries refuse is taken for
 /// that: most of their errors come again with every later call.
-const LOST: [&str; 6] = [
+const LOST: [&str; 11] = [
     "CUDA failure",
     "CUDA error",
     "CUDNN failure",
+    "CUDNN error",
+    // The frontend of cuDNN, which convolutions go through.
+    "CUDNN_FE failure",
     "CUBLAS failure",
+    "CUBLAS error",
+    "CURAND failure",
+    "CUFFT failure",
     "CUDNN_STATUS_",
     "CUBLAS_STATUS_",
 ];
@@ -107,8 +113,15 @@ mod tests {
 
     #[test]
     fn what_a_device_says_is_told_from_a_failure_of_one_run() {
-        let lost = "CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; expr=cudaStreamSynchronize(stream_)";
-        assert_eq!(fatal(lost), Some(format!("the device failed: {lost}")));
+        for lost in [
+            "CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; expr=cudaStreamSynchronize(stream_)",
+            "Non-zero status code returned while running Conv node. Name:'stem' Status Message: CUDNN_FE failure 11: CUDNN_BACKEND_API_FAILED ; GPU=0 ; hostname=gpu ; file=conv.cc ; line=224 ; expr=s_.cudnn_fe_graph->execute(cudnn_handle, s_.variant_pack, ws.get());",
+            "CUBLAS failure 13: the function failed to launch on the GPU ; GPU=0",
+            "CURAND failure 201: CURAND_STATUS_LAUNCH_FAILURE ; GPU=0",
+            "CUFFT failure 5: CUFFT_INTERNAL_ERROR ; GPU=0",
+        ] {
+            assert_eq!(fatal(lost), Some(format!("the device failed: {lost}")));
+        }
         let full = "bfc_arena.cc:359 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool) Failed to allocate memory for requested buffer of size 1073741824";
         assert!(fatal(full).is_some_and(|words| words.contains("--gpu-memory")));
         let both = "CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc((void**)&p, size)";

@@ -149,7 +149,7 @@ impl Lanes {
                     let own = (Arc::clone(self), Arc::clone(&trunk), Arc::clone(&faults));
                     let uploads = self.uploads.open();
                     self.spawn("facet-upload", move || {
-                        own.0.upload(&uploads, &own.1, &own.2);
+                        own.0.upload(&uploads, own.1, &own.2);
                     });
                 }
                 for lane in 0..lanes {
@@ -238,12 +238,14 @@ impl Lanes {
     }
 
     /// The life of the thread that copies rows to the device.
-    fn upload(&self, uploads: &Receiver<(u32, Upload)>, trunk: &Trunk, faults: &Faults) {
+    fn upload(&self, uploads: &Receiver<(u32, Upload)>, trunk: Arc<Trunk>, faults: &Faults) {
         let mut alive = Alive {
             lanes: self,
             why: Some("no row can be copied to the device any more".to_owned()),
             id: None,
         };
+        // Dropped before `alive`, as in a lane.
+        let trunk = trunk;
         while let Ok((id, upload)) = uploads.recv() {
             alive.id = Some(id);
             let copy = || faults.next_upload().or_else(|| trunk.upload(&upload));

@@ -251,20 +251,16 @@ impl NativeEngine {
     }
 
     /// From now on a row that was begun can be run: false. True where it goes to the device first; `written` or `failed`
-    /// answers it then, under the number `id`.
+    /// answers it then, under the number `id`, or `ended` where the lanes are ending.
     #[napi]
     pub fn commit_row(&self, row: u32, id: u32) -> Result<bool> {
         let commit = self.bank.commit(row as usize);
         let Some(upload) = commit.map_err(Error::from_reason)? else {
             return Ok(false);
         };
-        if self.lanes.uploads.push(id, upload) {
-            Ok(true)
-        } else {
-            Err(Error::from_reason(
-                "no row is copied to the device any more",
-            ))
-        }
+        // Where no thread takes it a lane was lost or all are ending: that is told, and the row goes with them.
+        self.lanes.uploads.push(id, upload);
+        Ok(true)
     }
 
     /// From now on a row cannot be run. Its memory is given back when no run uses it.
