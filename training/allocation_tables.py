@@ -70,7 +70,7 @@ def plot(found: dict, seeds: list[dict], runs: list[dict], folder: Path) -> None
 
     values, parameters = collected(found, seeds, runs)
     places = [d for d in found if any(d in values[c] for c in FIXED if c in values)]
-    figure, panels = plt.subplots(1, len(places), figsize=(3.3 * len(places), 3.4), squeeze=False)
+    figure, panels = plt.subplots(1, len(places), figsize=(max(9.5, 3.3 * len(places)), 3.4), squeeze=False)
     for panel, d in zip(panels[0], places):
         for choice in (c for c in values if d in values[c]):
             own = values[choice][d]
@@ -80,6 +80,6 @@ def plot(found: dict, seeds: list[dict], runs: list[dict], folder: Path) -> None
     panels[0][0].set_ylabel("test accuracy, %")
     handles, labels = max((panel.get_legend_handles_labels() for panel in panels[0]), key=lambda found: len(found[0]))
     figure.tight_layout(rect=(0, 0.1, 1, 1))
-    figure.legend(handles, labels, frameon=False, loc="lower center", ncol=len(labels), fontsize=8)
+    figure.legend(handles, labels, frameon=False, loc="lower center", ncol=len(labels), fontsize=8, columnspacing=1.2)
     figure.savefig(folder / "allocation.png", dpi=110)
     plt.close(figure)
