@@ -3,6 +3,7 @@ import { useState } from '../../vendor/preact-hooks.js'
 import { counted, countText } from '../format.js'
 import { html, Swatch } from '../html.js'
 import { Where } from './domain-table.js'
+import { FindDomain } from './find-domain.js'
 
 /** Domains that are listed; the others are found by their names. */
 const LISTED = 200
@@ -16,11 +17,7 @@ export function Chooser({ domains, chosen, hues }) {
   return html`
     <section class="card" aria-labelledby="choose-title">
       <h2 id="choose-title">${counted(domains.length, 'domain')}</h2>
-      ${
-        domains.length >= FIND_FROM &&
-        html`<input type="search" aria-label="Find a domain" placeholder="Find a domain" value=${wanted}
-        onInput=${(/** @type {{ currentTarget: HTMLInputElement }} */ { currentTarget }) => setWanted(currentTarget.value)} />`
-      }
+      ${domains.length >= FIND_FROM && html`<${FindDomain} wanted=${wanted} onWanted=${setWanted} />`}
       <ul class="chooser">
         ${found.slice(0, LISTED).map(
           (each) => html`<li key=${each.domain}>

@@ -2,6 +2,7 @@
 import { useEffect, useState } from '../../vendor/preact-hooks.js'
 import { accuracyText, bytesText, counted, countText, shortVersion } from '../format.js'
 import { html, Swatch } from '../html.js'
+import { FindDomain } from './find-domain.js'
 
 /** Rows that are shown at first, and more of them at a time. */
 const ROWS = 25
@@ -20,8 +21,7 @@ export function DomainTable({ service, state, hues }) {
     <section class="card" aria-labelledby="domains-title">
       <div class="title-row">
         <h2 id="domains-title">Domains</h2>
-        <input type="search" aria-label="Find a domain" placeholder="Find a domain" value=${wanted}
-          onInput=${(/** @type {{ currentTarget: HTMLInputElement }} */ { currentTarget }) => setWanted(currentTarget.value)} />
+        <${FindDomain} wanted=${wanted} onWanted=${setWanted} />
       </div>
       <p class="sr-only" role="status">${wanted === '' ? '' : `${counted(found.length, 'domain')} found`}</p>
       <div class="table-box">

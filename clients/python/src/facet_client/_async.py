@@ -20,7 +20,8 @@ class AsyncClient:
     """The API as methods. `async with` closes the connections at the end.
 
     All methods raise `ApiProblem` where the service refuses, and `Unreachable` where no answer comes. A request for
-    which there is no room now (429, 503), or that got no answer, is sent again, after the time that the service names.
+    which there is no room now (429, 503), or that got no answer, is sent again, after the time that the service names; a
+    request with a condition, or a DELETE, that got no answer is not: it may have been done.
     """
 
     def __init__(
@@ -32,7 +33,8 @@ class AsyncClient:
         timeout: float = DEFAULT_TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`timeout` is for one try, in seconds; `transport` is httpx's, for tests and proxies."""
+        """`timeout` is in seconds, for connecting, sending and each part of the answer; `transport` is httpx's, for
+        tests and proxies."""
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, transport=transport)
         self._retries = retries
